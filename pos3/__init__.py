@@ -1,0 +1,87 @@
+"""pos3 makes S3 as simple as local files.
+
+>>> import pos3
+>>> with pos3.mirror():                                        # doctest: +SKIP
+...     data = pos3.download("s3://bucket/data")               # a pathlib.Path that matches S3 now
+...     logs = pos3.upload("s3://bucket/logs", interval=30)    # pushed in the background, and at the end
+"""
+
+from pos3.api import (
+    Mirror,
+    activate,
+    current_mirror,
+    download,
+    flush,
+    ls,
+    mirror,
+    plan_download,
+    plan_upload,
+    report,
+    sync,
+    upload,
+    with_mirror,
+)
+from pos3.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    ConflictError,
+    CredentialsError,
+    EndpointError,
+    IntegrityError,
+    InvalidArgumentError,
+    InvalidURLError,
+    NoMirrorError,
+    ObjectChangedError,
+    PlanRefusedError,
+    Pos3Error,
+    ProfileError,
+    PushTimeoutError,
+    RemoteNotFoundError,
+    StoreError,
+    TransferCancelledError,
+    TransferError,
+    UnsafeKeysError,
+)
+from pos3.plan import TransferPlan
+from pos3.profiles import Profile, register_profile
+from pos3.report import Kept, Report
+
+__all__ = [
+    "AccessDeniedError",
+    "BucketNotFoundError",
+    "ConflictError",
+    "CredentialsError",
+    "EndpointError",
+    "IntegrityError",
+    "InvalidArgumentError",
+    "InvalidURLError",
+    "Kept",
+    "Mirror",
+    "NoMirrorError",
+    "ObjectChangedError",
+    "PlanRefusedError",
+    "Pos3Error",
+    "Profile",
+    "ProfileError",
+    "PushTimeoutError",
+    "RemoteNotFoundError",
+    "Report",
+    "StoreError",
+    "TransferCancelledError",
+    "TransferError",
+    "TransferPlan",
+    "UnsafeKeysError",
+    "activate",
+    "current_mirror",
+    "download",
+    "flush",
+    "ls",
+    "mirror",
+    "plan_download",
+    "plan_upload",
+    "register_profile",
+    "report",
+    "sync",
+    "upload",
+    "with_mirror",
+]

@@ -1,0 +1,469 @@
+"""The public functions, and how they find the mirror that they belong to."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar, Token
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, ParamSpec, TypeVar
+
+from pos3.errors import NoMirrorError
+from pos3.mirror import DEFAULT_CACHE_ROOT, Mirror, Patterns, StrPath, open_mirrors
+from pos3.plan import Compare, Plan, TransferPlan
+from pos3.profiles import Profile
+from pos3.registration import Registration
+from pos3.report import Report
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_active: ContextVar[Mirror | None] = ContextVar("pos3_active_mirror", default=None)
+
+
+def current_mirror() -> Mirror:
+    """The mirror of this context; in a bare thread, the only one that is open in this process.
+
+    Raises:
+        NoMirrorError: no mirror is open, or several are and this thread belongs to none of them.
+    """
+    mirror_here = _active.get()
+    if mirror_here is not None and mirror_here.is_open:
+        return mirror_here
+    candidates = open_mirrors()
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        raise NoMirrorError(
+            f"{len(candidates)} mirrors are open and this thread belongs to none of them; start the thread with "
+            "contextvars.copy_context().run, or use the object that 'with pos3.mirror() as m:' gives"
+        )
+    raise NoMirrorError("no mirror is open; call this inside 'with pos3.mirror():'")
+
+
+@contextlib.contextmanager
+def activate(opened: Mirror) -> Iterator[Mirror]:
+    """Makes an open mirror the one that this context's calls use, without opening or closing it."""
+    token = _active.set(opened)
+    try:
+        yield opened
+    finally:
+        _reset(token)
+
+
+def _reset(token: Token[Mirror | None]) -> None:
+    try:
+        _active.reset(token)
+    except ValueError:
+        # Entered in one context and left in another, as generators and async fixtures do.
+        _active.set(None)
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived inside a mirror. Unwinds like any exception and ends the process with status 143."""
+
+
+class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads as the verb that it is
+    """Opens a mirror for the body of a ``with`` statement.
+
+    On a clean exit, all that is registered for upload is pushed, and a failed push raises. When the body ends with an
+    exception of any kind, only registrations with ``sync_on_error`` are pushed, and nothing is deleted.
+
+    Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. Where nobody else handles SIGTERM, it
+    unwinds the body like an exception.
+
+    Args:
+        cache_root: directory for everything without an explicit local path.
+        show_progress: a bar on a terminal, log lines elsewhere; False is silent.
+        max_workers: threads, and so requests in flight, of one transfer.
+        default_profile: a profile or its name for URLs that name none.
+        max_upload_bytes_per_second: the rate of all uploads together; None for full speed.
+        cache_limit: bytes, or a size such as "50GB", that the cache is brought down to when the mirror opens, after
+            each download and when it closes. Least recently used first; never what is in use, changed or not pushed.
+        shutdown_timeout: seconds for the pushes of ``sync_on_error`` when the process is being stopped.
+
+    Raises:
+        InvalidArgumentError, ProfileError: before anything is changed.
+    """
+
+    def __init__(
+        self,
+        cache_root: StrPath = DEFAULT_CACHE_ROOT,
+        show_progress: bool = True,
+        max_workers: int = 10,
+        default_profile: str | Profile | None = None,
+        max_upload_bytes_per_second: float | None = None,
+        *,
+        cache_limit: int | str | None = None,
+        shutdown_timeout: float = 25.0,
+    ):
+        self._mirror = Mirror(
+            cache_root,
+            show_progress,
+            max_workers,
+            default_profile,
+            max_upload_bytes_per_second,
+            cache_limit=cache_limit,
+            shutdown_timeout=shutdown_timeout,
+        )
+
+    def __enter__(self) -> Mirror:
+        self._mirror.open()
+        self._handles_sigterm = _handle_sigterm()
+        self._token = _active.set(self._mirror)
+        return self._mirror
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._mirror.close(error)
+        finally:
+            _reset(self._token)
+            if self._handles_sigterm:
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _handle_sigterm() -> bool:
+    """Turns SIGTERM into an exception if nobody handles it yet; whether it did."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return False
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        # A second signal ends the process at once.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated(128 + number)
+
+    signal.signal(signal.SIGTERM, unwind)
+    return True
+
+
+def with_mirror(
+    cache_root: StrPath = DEFAULT_CACHE_ROOT,
+    show_progress: bool = True,
+    max_workers: int = 10,
+    default_profile: str | Profile | None = None,
+    max_upload_bytes_per_second: float | None = None,
+    *,
+    cache_limit: int | str | None = None,
+    shutdown_timeout: float = 25.0,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a function so that each call runs in a mirror of its own. Works for sync and async functions, and for
+    generators of both kinds. See :func:`mirror` for the arguments, which are checked at the call.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        def fresh() -> mirror:
+            return mirror(
+                cache_root,
+                show_progress,
+                max_workers,
+                default_profile,
+                max_upload_bytes_per_second,
+                cache_limit=cache_limit,
+                shutdown_timeout=shutdown_timeout,
+            )
+
+        return _wrapped(function, fresh)
+
+    return decorate
+
+
+def _wrapped(function: Callable[P, R], fresh: Callable[[], mirror]) -> Callable[P, R]:
+    wrapper: Any
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            async with _off_the_loop(fresh()):
+                return await function(*args, **kwargs)
+
+    elif inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            async with _off_the_loop(fresh()):
+                async for item in function(*args, **kwargs):
+                    yield item
+
+    elif inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with fresh():
+                return (yield from function(*args, **kwargs))
+
+    else:
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            with fresh():
+                return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[no-any-return]
+
+
+class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N801
+    """A mirror whose final push runs in a thread, so that the event loop's other tasks go on."""
+
+    def __init__(self, inner: mirror):
+        self._inner = inner
+
+    async def __aenter__(self) -> Mirror:
+        return self._inner.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        closing = asyncio.ensure_future(asyncio.to_thread(self._inner._mirror.close, error))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            # The push is not abandoned half-way; the cancellation takes effect right after it.
+            await asyncio.wait([closing])
+            raise
+        finally:
+            self._inner.__exit__(kind, error, traceback)
+
+
+def download(
+    remote: StrPath,
+    local: StrPath | None = None,
+    delete: bool = True,
+    exclude: Patterns = None,
+    profile: str | Profile | None = None,
+    *,
+    include: Patterns = None,
+    compare: Compare = "auto",
+    max_delete: int | str | None = None,
+    missing_ok: bool = False,
+    adopt: bool = False,
+) -> Path:
+    """Returns a local path whose content matches ``remote`` as of now. Readers of its files see old bytes or new ones.
+
+    A further call for the same URL in the same mirror returns at once.
+
+    Args:
+        remote: ``s3://bucket/key`` of an object or a prefix; with a trailing slash always the prefix. A local path is
+            returned as it is, made absolute.
+        local: where to; a place below the cache root if None.
+        delete: remove local files that the remote side does not have.
+        exclude: globs of what is left alone on both sides (see :mod:`pos3.filters`).
+        profile: a profile or its name; one in the URL wins.
+        include: globs; if given, only what matches takes part.
+        compare: "auto", "size" or "checksum" (see :mod:`pos3.plan`).
+        max_delete: refuse to delete more files than this, or than this share ("50%").
+        missing_ok: if nothing is at the URL, return an empty directory instead of raising; nothing is deleted.
+        adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 never filled.
+
+    Raises:
+        NoMirrorError: outside a mirror.
+        RemoteNotFoundError: nothing is there (also a FileNotFoundError).
+        PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
+        AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
+        TransferError: some files failed; the others were downloaded, nothing was deleted.
+    """
+    return current_mirror().download(
+        remote,
+        local,
+        delete,
+        exclude,
+        profile,
+        include=include,
+        compare=compare,
+        max_delete=max_delete,
+        missing_ok=missing_ok,
+        adopt=adopt,
+    )
+
+
+def upload(
+    remote: StrPath,
+    local: StrPath | None = None,
+    interval: float | None = 300,
+    delete: bool = True,
+    sync_on_error: bool = False,
+    exclude: Patterns = None,
+    profile: str | Profile | None = None,
+    *,
+    include: Patterns = None,
+    compare: Compare = "auto",
+    max_delete: int | str | None = None,
+    upload_last: Patterns = None,
+    overwrite: Patterns = None,
+    follow_symlinks: bool = True,
+) -> Path:
+    """Registers a local path to be pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
+
+    The local directory is created; for a URL that looks like a file (``.../model.pt``) only the one around it. The
+    bucket and the access to it are checked now.
+
+    Args:
+        remote: ``s3://bucket/key``. A local path is created as a directory and returned, nothing is pushed.
+        local: where from; a place below the cache root if None.
+        interval: seconds between background pushes, the first one interval from now; None pushes at the end only.
+        delete: remove objects that have no local file, at a clean end. Background pushes delete only what this mirror
+            itself had transferred. Objects that another writer put there meanwhile are never deleted.
+        sync_on_error: push also when the body ends with an exception (without deletes).
+        exclude, profile, include, compare: as for :func:`download`.
+        max_delete: at the end, copy but do not delete, and raise, if more objects than this would go.
+        upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
+        overwrite: globs of files that are pushed at each push, changed or not.
+        follow_symlinks: push what links point to; otherwise links are left out.
+
+    Raises:
+        As for :func:`download`. What fails at the end is raised by the ``with`` statement.
+    """
+    return current_mirror().upload(
+        remote,
+        local,
+        interval,
+        delete,
+        sync_on_error,
+        exclude,
+        profile,
+        include=include,
+        compare=compare,
+        max_delete=max_delete,
+        upload_last=upload_last,
+        overwrite=overwrite,
+        follow_symlinks=follow_symlinks,
+    )
+
+
+def sync(
+    remote: StrPath,
+    local: StrPath | None = None,
+    interval: float | None = 300,
+    delete_local: bool = True,
+    delete_remote: bool = True,
+    sync_on_error: bool = False,
+    exclude: Patterns = None,
+    profile: str | Profile | None = None,
+    *,
+    include: Patterns = None,
+    compare: Compare = "auto",
+    max_delete: int | str | None = None,
+    upload_last: Patterns = None,
+    overwrite: Patterns = None,
+    follow_symlinks: bool = True,
+    adopt: bool = False,
+) -> Path:
+    """Downloads ``remote`` now and pushes it from then on: to resume from a checkpoint, say.
+
+    A prefix that does not exist yet is an empty directory. ``delete_local`` is the ``delete`` of the download,
+    ``delete_remote`` that of the upload; the other arguments are those of :func:`download` and :func:`upload`.
+    """
+    return current_mirror().sync(
+        remote,
+        local,
+        interval,
+        delete_local,
+        delete_remote,
+        sync_on_error,
+        exclude,
+        profile,
+        include=include,
+        compare=compare,
+        max_delete=max_delete,
+        upload_last=upload_last,
+        overwrite=overwrite,
+        follow_symlinks=follow_symlinks,
+        adopt=adopt,
+    )
+
+
+def ls(prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
+    """The full URLs of what lies directly below ``prefix``, sorted; with ``recursive``, of all that lies below it.
+
+    Directories are listed too, without a trailing slash. An object of exactly this name is listed alone, unless the URL
+    ends in a slash. A local path lists local paths. What does not exist gives an empty list.
+    """
+    return current_mirror().ls(prefix, recursive, profile)
+
+
+def flush(path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
+    """Pushes now what has changed, and returns when it is in the store.
+
+    Args:
+        path_or_url: a registered URL, or a path at or below a registered local one; None for all registrations.
+        timeout: seconds to wait; None for as long as it takes.
+
+    Returns:
+        what was moved.
+
+    Raises:
+        TransferError: some files failed; PushTimeoutError: the push goes on in the background.
+        InvalidArgumentError: nothing is registered there.
+    """
+    return current_mirror().flush(path_or_url, timeout)
+
+
+def report() -> Report:
+    """What this mirror has moved so far, all transfers added up."""
+    return current_mirror().report()
+
+
+def plan_download(
+    remote: str,
+    local: StrPath | None = None,
+    exclude: Patterns = None,
+    profile: str | Profile | None = None,
+    *,
+    include: Patterns = None,
+    compare: Compare = "auto",
+) -> TransferPlan:
+    """What :func:`download` would do now. Nothing is transferred, deleted or created.
+
+    Raises:
+        InvalidURLError: ``remote`` is a local path. Further errors as for :func:`download`.
+    """
+    wanted, plan = current_mirror().plan_download(remote, local, exclude, profile, include=include, compare=compare)
+    return as_transfer_plan(wanted, plan)
+
+
+def plan_upload(
+    remote: str,
+    local: StrPath | None = None,
+    exclude: Patterns = None,
+    profile: str | Profile | None = None,
+    *,
+    include: Patterns = None,
+    compare: Compare = "auto",
+) -> TransferPlan:
+    """What the final push of :func:`upload` would do now; an empty plan if there is no local side.
+
+    Nothing is transferred, deleted or created.
+
+    Raises:
+        InvalidURLError: ``remote`` is a local path. Further errors as for :func:`upload`.
+    """
+    wanted, plan = current_mirror().plan_upload(remote, local, exclude, profile, include=include, compare=compare)
+    return as_transfer_plan(wanted, plan)
+
+
+def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
+    """A plan as pairs of URLs and paths."""
+
+    def here(path: str) -> str:
+        return os.path.join(wanted.local, path) if path else wanted.local
+
+    source, destination = (
+        (wanted.location.child, here) if plan.direction == "download" else (here, wanted.location.child)
+    )
+    copies = [*plan.copies, *plan.last_copies]
+    return TransferPlan(
+        [(source(action.path), destination(action.path)) for action in copies],
+        [destination(action.path) for action in plan.deletes if not action.path.endswith("/")],
+        {destination(action.path): action.reason for action in (*copies, *plan.deletes)},
+    )

@@ -1,0 +1,54 @@
+"""What a listing is made of, and what is remembered of a synced file.
+
+Paths are relative to the listed root, with "/" between segments; the root itself, when it is a single file
+or object, has the path "". A path that ends in "/" is an empty directory or its marker object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file, object or empty directory of a listing.
+
+    ``modified_ns`` is the file's mtime or the object's LastModified, in nanoseconds since the epoch.
+    ``etag`` is without quotes and empty for files; ``inode`` is 0 for objects.
+    ``unusable`` says why something that exists cannot be transferred (a FIFO, a broken symlink, an unreadable
+    directory); it is empty for everything else.
+    """
+
+    path: str
+    size_bytes: int = 0
+    modified_ns: int = 0
+    etag: str = ""
+    inode: int = 0
+    unusable: str = ""
+
+    @property
+    def is_directory(self) -> bool:
+        return self.path.endswith("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The state in which a file and its object were last known to be equal.
+
+    Local side: ``size_bytes``, ``modified_ns``, ``inode``. Remote side: ``etag``. ``owner`` names the mirror that
+    last transferred or confirmed the pair.
+    """
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    inode: int
+    etag: str
+    owner: str = ""
+
+    def matches_local(self, entry: Entry) -> bool:
+        return (
+            self.size_bytes == entry.size_bytes
+            and self.modified_ns == entry.modified_ns
+            and self.inode == entry.inode
+        )

@@ -1,0 +1,115 @@
+"""Every error that pos3 raises on purpose.
+
+Each class extends :class:`Pos3Error` and the built-in exception that a caller would expect, so both
+``except pos3.Pos3Error`` and ``except FileNotFoundError`` work. Messages say what failed, where, and what
+to do about it. No message carries a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Pos3Error(Exception):
+    """Base of all errors that pos3 raises on purpose."""
+
+
+class NoMirrorError(Pos3Error, RuntimeError):
+    """A pos3 function was called outside ``with pos3.mirror():``, or it is unclear which mirror is meant."""
+
+
+class InvalidArgumentError(Pos3Error, ValueError):
+    """An argument has a value that cannot work. Nothing was changed."""
+
+
+class InvalidURLError(InvalidArgumentError):
+    """A URL names no bucket, has the wrong scheme, or cannot be a path. Nothing was changed."""
+
+
+class ProfileError(InvalidArgumentError):
+    """A profile is unknown, incomplete or contradicts another. Nothing was changed."""
+
+
+class ConflictError(InvalidArgumentError):
+    """Two registrations of one mirror would write the same place. Nothing was changed."""
+
+
+class UnsafeKeysError(Pos3Error, ValueError):
+    """Some keys cannot be files below the target directory. Nothing was transferred.
+
+    ``problems`` lists each key with its reason, at most a hundred of them.
+    """
+
+    def __init__(self, where: str, problems: Sequence[str]):
+        self.where = where
+        self.problems = tuple(problems)
+        shown = "\n  ".join(self.problems[:20])
+        more = f"\n  and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
+        super().__init__(
+            f"{where}: {len(self.problems)} path(s) cannot be mirrored, nothing was transferred:\n  {shown}{more}\n"
+            "Rename them, or leave them out with exclude=[...]."
+        )
+
+    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.where, self.problems)
+
+
+class PlanRefusedError(Pos3Error, ValueError):
+    """The plan would delete or overwrite more than was allowed. Nothing was changed."""
+
+
+class StoreError(Pos3Error, OSError):
+    """A store could not do what was asked of it."""
+
+
+class RemoteNotFoundError(StoreError, FileNotFoundError):
+    """No object and no prefix with objects is at the URL."""
+
+
+class BucketNotFoundError(RemoteNotFoundError):
+    """The bucket does not exist at this endpoint."""
+
+
+class AccessDeniedError(StoreError, PermissionError):
+    """The credentials do not allow the request."""
+
+
+class CredentialsError(StoreError, PermissionError):
+    """There are no credentials, or the store does not accept them (unknown, expired, clock skew)."""
+
+
+class EndpointError(StoreError, ConnectionError):
+    """The endpoint cannot be reached or does not speak the protocol."""
+
+
+class ObjectChangedError(StoreError):
+    """An object was replaced while it was being read."""
+
+
+class IntegrityError(StoreError):
+    """A body arrived whole in length or form, but it is not what the store says it is."""
+
+
+class TransferError(Pos3Error):
+    """One or more files of a transfer failed; the others were carried out.
+
+    ``operation`` is "Download", "Upload" or "Delete"; ``failures`` holds one exception a file.
+    """
+
+    def __init__(self, operation: str, failures: Sequence[BaseException]):
+        self.operation = operation
+        self.failures = list(failures)
+        lines = [str(failure) for failure in self.failures[:5]]
+        more = f"; and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
+        super().__init__(f"{operation}: {len(self.failures)} failed: {'; '.join(lines)}{more}")
+
+    def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException]]]:
+        return type(self), (self.operation, self.failures)
+
+
+class PushTimeoutError(Pos3Error, TimeoutError):
+    """A push did not end within the time it was given."""
+
+
+class TransferCancelledError(Pos3Error):
+    """A transfer was stopped from outside, by an interrupt or at the mirror's exit."""

@@ -1,0 +1,90 @@
+"""What an ETag says about content, as far as it says anything.
+
+A plain ETag is the MD5 of the body, except under SSE-KMS or SSE-C; a multipart one ("<md5>-<parts>") is the MD5 of
+the parts' MD5s (AWS, "Checking object integrity"). Equality with a computed one proves equal content; a
+difference proves nothing by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+_PLAIN = re.compile(r"^[0-9a-f]{32}$")
+_MULTIPART = re.compile(r"^[0-9a-f]{32}-([0-9]+)$")
+_MIB = 1024 * 1024
+
+# The part sizes of the tools people upload with: ours, boto3, s3cmd and s5cmd, rclone, console, goofys.
+_COMMON_PART_SIZES = tuple(size * _MIB for size in (8, 16, 5, 10, 15, 20, 25, 32, 50, 64, 100, 128, 256, 512))
+
+_MULTIPART_BYTES = 8 * _MIB
+_MOST_PARTS = 10_000
+
+
+def part_size(size_bytes: int) -> int:
+    """The part size in bytes that pos3 uploads with: 8 MiB, or as many more MiB as keep within 10,000 parts."""
+    smallest = -(-size_bytes // _MOST_PARTS)
+    return max(_MULTIPART_BYTES, -(-smallest // _MIB) * _MIB)
+
+
+def is_plain(etag: str) -> bool:
+    return _PLAIN.match(etag) is not None
+
+
+def part_size_candidates(etag: str, size_bytes: int, first: Sequence[int] = ()) -> list[int]:
+    """Part sizes in bytes that would give as many parts as ``etag`` names; empty for other kinds of ETag."""
+    multipart = _MULTIPART.match(etag)
+    if not multipart:
+        return []
+    parts = int(multipart[1])
+    return [size for size in dict.fromkeys((*first, *_COMMON_PART_SIZES)) if parts == -(-size_bytes // size)]
+
+
+def matches_content(etag: str, size_bytes: int, blocks: Iterable[bytes], first: Sequence[int] = ()) -> bool:
+    """Whether the content is proven equal to what ``etag`` stands for.
+
+    Args:
+        size_bytes: the length of the content.
+        blocks: the content in order, in blocks whose length divides 1 MiB, so that no block crosses a part's end.
+        first: part sizes to try before the common ones.
+    """
+    candidates = part_size_candidates(etag, size_bytes, first)
+    if not candidates and not is_plain(etag):
+        return False
+    whole = hashlib.md5(usedforsecurity=False)
+    sums = {size: _PartSums(size) for size in candidates}
+    for block in blocks:
+        if candidates:
+            for part_sum in sums.values():
+                part_sum.update(block)
+        else:
+            whole.update(block)
+    if not candidates:
+        return whole.hexdigest() == etag
+    return any(part_sum.etag() == etag for part_sum in sums.values())
+
+
+class _PartSums:
+    def __init__(self, part_size_bytes: int):
+        self._part_size_bytes = part_size_bytes
+        self._digests: list[bytes] = []
+        self._current = hashlib.md5(usedforsecurity=False)
+        self._filled = 0
+
+    def update(self, block: bytes) -> None:
+        self._current.update(block)
+        self._filled += len(block)
+        if self._filled >= self._part_size_bytes:
+            self._close_part()
+
+    def _close_part(self) -> None:
+        self._digests.append(self._current.digest())
+        self._current = hashlib.md5(usedforsecurity=False)
+        self._filled = 0
+
+    def etag(self) -> str:
+        if self._filled:
+            self._close_part()
+        joined = hashlib.md5(b"".join(self._digests), usedforsecurity=False)
+        return f"{joined.hexdigest()}-{len(self._digests)}"

@@ -1,0 +1,98 @@
+"""PURE. Which paths take part: include and exclude globs that mean the same on both sides.
+
+A pattern without a leading slash matches at any depth, as ``pathlib.PurePath.match`` does: ``*.tmp`` hides every
+such file, ``logs/*`` whatever lies in any directory named logs. A leading slash ties it to the root. What
+matches a directory hides all that lies below it. ``*`` and ``?`` stay within a segment, ``**`` spans segments, and
+``[abc]``, ``[!abc]`` are character classes. Matching is case-sensitive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pos3.errors import InvalidArgumentError
+
+
+def _expression(pattern: str) -> str:
+    anchored = pattern.startswith("/")
+    only_directories = pattern.endswith("/")
+    body = pattern.strip("/")
+    translated = ""
+    position = 0
+    while position < len(body):
+        character = body[position]
+        if body.startswith("**/", position) and (position == 0 or body[position - 1] == "/"):
+            translated += "(?:.*/)?"
+            position += 3
+        elif body.startswith("**", position):
+            translated += ".*"
+            position += 2
+        elif character == "*":
+            translated += "[^/]*"
+            position += 1
+        elif character == "?":
+            translated += "[^/]"
+            position += 1
+        elif character == "[" and (end := body.find("]", position + 2)) != -1:
+            members = body[position + 1 : end].replace("\\", r"\\").replace("[", r"\[")
+            translated += f"[^{members[1:]}]" if members[0] == "!" else f"[{members}]"
+            position = end + 1
+        else:
+            translated += re.escape(character)
+            position += 1
+    start = "^" if anchored else "(?:^|/)"
+    return f"{start}{translated}{'/' if only_directories else '(?:/|$)'}"
+
+
+def _compile(patterns: Sequence[str], name: str) -> re.Pattern[str]:
+    for pattern in patterns:
+        if not isinstance(pattern, str) or not pattern.strip("/"):
+            raise InvalidArgumentError(f"{name}: {pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'")
+    try:
+        return re.compile("|".join(_expression(pattern) for pattern in patterns), re.DOTALL)
+    except re.error as error:
+        raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}") from None
+
+
+def as_patterns(patterns: str | Iterable[str] | None, name: str) -> tuple[str, ...]:
+    """The patterns as a tuple: None is none, and a lone string is one pattern, not its letters."""
+    if patterns is None:
+        return ()
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+
+
+def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], bool]:
+    """A predicate that is true for paths matched by any of the patterns.
+
+    Raises:
+        InvalidArgumentError: a pattern is empty or not a valid glob.
+    """
+    if not patterns:
+        return lambda path: False
+    search = _compile(patterns, name).search
+    return lambda path: search(path) is not None
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What of a tree takes part in a transfer. Excluding wins over including.
+
+    A single file or object as the root (path "") always takes part.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def predicate(self) -> Callable[[str], bool]:
+        """A fast function of a path: whether it takes part."""
+        hidden = matcher(self.exclude, "exclude")
+        if not self.include:
+            return lambda path: not path or not hidden(path)
+        wanted = matcher(self.include, "include")
+        return lambda path: not path or (wanted(path) and not hidden(path))
+
+    def prunes(self) -> Callable[[str], bool]:
+        """A function of a directory's path (ending in "/"): whether nothing below it can take part."""
+        return matcher(self.exclude, "exclude")

@@ -1,0 +1,247 @@
+"""What was last synced, and the locks and marks that go with it.
+
+Everything pos3 remembers of a local root lies below the cache root, never in the root itself::
+
+    <cache_root>/
+      <local_name or _>/<bucket>/<key>...   cached files, plain and readable by anybody
+      .pos3/
+        <id>.sqlite                         one a local root: its URL, and a row for each synced file
+        <id>.lock                           held while a process downloads into or pushes from the root
+        <id>.use                            held for reading by each open mirror that uses the root
+
+``<id>`` is made from the absolute path of the root. Any of these files may be deleted while no pos3 runs: what is
+not remembered is compared again. A broken index is moved away and begun anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from filelock import FileLock, SoftFileLock, Timeout
+
+from pos3.entry import Record
+from pos3.errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+STATE_DIRECTORY = ".pos3"
+_SCHEMA_VERSION = 1
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS files (
+    path TEXT PRIMARY KEY, size_bytes INT, modified_ns INT, inode INT, etag TEXT, owner TEXT
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS root (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+PRAGMA user_version = {_SCHEMA_VERSION};
+"""
+_BUSY_SECONDS = 60.0
+_SHARED = fcntl.LOCK_SH if fcntl else 1
+_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB if fcntl else 2
+_UPSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True)
+class RootState:
+    """What an index says of its root: where it is, what it mirrors, when it was used (seconds since the epoch)."""
+
+    local: str
+    url: str
+    used_at: float
+
+
+class Index:
+    """The memory of one local root. Safe to use from several threads and processes at once.
+
+    Connections live only as long as a call or an iteration, so that nothing is shared across a fork.
+    """
+
+    def __init__(self, cache_root: str, local: str):
+        self.local = local
+        self.directory = os.path.join(cache_root, STATE_DIRECTORY)
+        name = hashlib.sha256(os.fsencode(local)).hexdigest()[:24]
+        self._base = os.path.join(self.directory, name)
+        self.path = f"{self._base}.sqlite"
+
+    @property
+    def exists(self) -> bool:
+        """Whether pos3 has ever filled or pushed the root."""
+        return os.path.exists(self.path)
+
+    def _connect(self) -> sqlite3.Connection:
+        os.makedirs(self.directory, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+        try:
+            with suppress(sqlite3.OperationalError):
+                # Not every file system can share memory between processes; the default journal works there.
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.executescript(_SCHEMA)
+            elif version != _SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"schema version {version}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _run(self, call: Callable[[sqlite3.Connection], Any]) -> Any:
+        """The result of ``call`` on a connection; a broken file is set aside and ``call`` gets an empty index."""
+        try:
+            with closing(self._connect()) as connection:
+                return call(connection)
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"cannot use the index {self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            broken = f"{self.path}.broken-{int(time.time())}"
+            logger.warning("the index %s is broken (%s); moved to %s, files are compared again", self.path, error, broken)
+            os.replace(self.path, broken)
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(self.path + suffix)
+            with closing(self._connect()) as connection:
+                return call(connection)
+
+    def records(self, url: str) -> Iterator[Record]:
+        """Every record, in code-point order of the paths; none if the root has mirrored another URL so far.
+
+        Pages are read in turn, so a long iteration blocks no writer.
+        """
+        if not self.exists or self.state().url != url:
+            return
+        last = ""
+        first = True
+        while True:
+            comparison = ">=" if first else ">"
+            rows = self._run(
+                lambda connection, comparison=comparison, last=last: connection.execute(
+                    "SELECT path, size_bytes, modified_ns, inode, etag, owner FROM files "
+                    f"WHERE path {comparison} ? ORDER BY path LIMIT 10000",
+                    (last,),
+                ).fetchall()
+            )
+            for row in rows:
+                yield Record(*row)
+            if len(rows) < 10000:
+                return
+            last, first = rows[-1][0], False
+
+    def has_records(self, url: str) -> bool:
+        return next(self.records(url), None) is not None
+
+    def write(self, records: Iterable[Record], forgotten: Iterable[str] = ()) -> None:
+        """Stores records and drops others, all or nothing."""
+        rows = [
+            (record.path, record.size_bytes, record.modified_ns, record.inode, record.etag, record.owner)
+            for record in records
+        ]
+        gone = [(path,) for path in forgotten]
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.executemany(_UPSERT, rows)
+                connection.executemany("DELETE FROM files WHERE path = ?", gone)
+
+        if rows or gone:
+            self._run(store)
+
+    def mark_used(self, url: str) -> None:
+        """Notes that the root mirrors ``url`` and is in use now. A root that mirrored another URL starts afresh."""
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                before = dict(connection.execute("SELECT name, value FROM root").fetchall()).get("url", url)
+                if before != url:
+                    connection.execute("DELETE FROM files")
+                values = {"local": self.local, "url": url, "used_at": repr(time.time())}
+                connection.executemany("INSERT OR REPLACE INTO root VALUES (?, ?)", values.items())
+
+        self._run(store)
+
+    def state(self) -> RootState:
+        rows = dict(self._run(lambda connection: connection.execute("SELECT name, value FROM root").fetchall()))
+        return RootState(rows.get("local", ""), rows.get("url", ""), float(rows.get("used_at", 0)))
+
+    def forget(self) -> None:
+        """Removes the memory of the root. Its lock files stay, since others may be waiting on them."""
+        for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(self._base + suffix)
+
+    @contextmanager
+    def locked(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Held by one thread of one process at a time; ``on_wait`` is called if another holds it already."""
+        os.makedirs(self.directory, exist_ok=True)
+        lock: FileLock | SoftFileLock = FileLock(f"{self._base}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire(timeout=-1)
+        except (NotImplementedError, OSError) as error:
+            logger.warning("no file locks in %s (%s); using a lock file that may outlive a crash", self.directory, error)
+            lock = SoftFileLock(f"{self._base}.soft.lock")
+            lock.acquire(timeout=-1)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def use(self) -> UseMark:
+        """Marks the root as in use until the mark is released or its process ends."""
+        os.makedirs(self.directory, exist_ok=True)
+        return UseMark(f"{self._base}.use")
+
+
+class UseMark:
+    """A shared ``flock`` on a file: whoever wants to remove the root must get it alone.
+
+    It belongs to no thread, so a mirror may register in one thread and close in another, and the kernel drops it
+    with the process. Where there is no ``flock``, a root counts as in use.
+    """
+
+    def __init__(self, path: str):
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock(_SHARED)
+
+    def _lock(self, operation: int) -> bool:
+        if fcntl is None:
+            return operation == _SHARED
+        try:
+            fcntl.flock(self._descriptor, operation)
+        except OSError:
+            return operation == _SHARED
+        return True
+
+    def is_alone(self) -> bool:
+        """Whether nobody else uses the root; then nobody can begin to until the release."""
+        return self._lock(_EXCLUSIVE)
+
+    def release(self) -> None:
+        os.close(self._descriptor)
+
+
+def indexes(cache_root: str) -> Iterator[Index]:
+    """Every index below the cache root, in no particular order."""
+    directory = os.path.join(cache_root, STATE_DIRECTORY)
+    if not os.path.isdir(directory):
+        return
+    for name in sorted(os.listdir(directory)):
+        if name.endswith(".sqlite"):
+            index = Index(cache_root, "")
+            index._base = os.path.join(directory, name.removesuffix(".sqlite"))
+            index.path = os.path.join(directory, name)
+            index.local = index.state().local
+            yield index

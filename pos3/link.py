@@ -1,0 +1,303 @@
+"""One registration at work: its listings, its plans, and what is done with them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
+from pos3.entry import Entry, Record
+from pos3.errors import PlanRefusedError, RemoteNotFoundError, TransferError
+from pos3.etag import matches_content, part_size
+from pos3.filters import matcher
+from pos3.index import Index, UseMark
+from pos3.listing import Scan, ignores_case, is_abandoned, local_entries
+from pos3.plan import Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
+from pos3.registration import Registration, names_a_file
+from pos3.report import Kept, Report
+from pos3.store import Store, Survey, UnsortedListingError
+from pos3.store.files import blocks
+from pos3.transfer import Outcome, Pair, Terms, execute
+
+logger = logging.getLogger("pos3")
+
+
+class Link:
+    """Ties a registration to its store and its index.
+
+    At most one transfer of a link runs at a time, and at most one of all processes that share its local root.
+    """
+
+    def __init__(self, registration: Registration, store: Store, index: Index, cache_root: str, owner: str):
+        self.registration = registration
+        self.pair = Pair(registration.local, store, registration.location)
+        self.index = index
+        self.survey: Survey | None = None
+        self.failed_pushes: list[Exception] = []
+        self._owner = owner
+        self._url = str(registration.location)
+        self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
+        self._lock = threading.RLock()
+        self._use: UseMark | None = None
+
+    # What the plans are made of
+
+    @property
+    def _store(self) -> Store:
+        return self.pair.store
+
+    def take_stock(self) -> Survey:
+        """Asks once what lies at the URL. Proves access, and fixes the moment from which others' writes are theirs."""
+        if self.survey is None:
+            survey = self._store.survey(self.registration.location.key)
+            self.survey = survey if survey.server_time else replace(survey, server_time=time.time())
+        return self.survey
+
+    def _local(self, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Iterator[Entry]:
+        chosen = self.registration.filter
+        keep = leftovers.append if leftovers is not None else lambda entry: None
+        return local_entries(
+            self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep)
+        )
+
+    def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
+        takes_part = self.registration.filter.predicate()
+        for entry in self._store.entries(self.registration.location.key, is_prefix=is_prefix):
+            if only_object and entry.path:
+                return
+            if takes_part(entry.path):
+                yield entry
+
+    def _records(self) -> Iterator[Record]:
+        takes_part = self.registration.filter.predicate()
+        return (record for record in self.index.records(self._url) if takes_part(record.path))
+
+    def _policy(self, *, delete: bool) -> Policy:
+        registration = self.registration
+        return Policy(
+            "upload",
+            f"{registration}",
+            delete=delete,
+            compare=registration.compare,
+            proven_equal=self._proven_equal,
+            protects=self._protects,
+            overwrite=matcher(registration.overwrite),
+            last=matcher(registration.upload_last),
+            key_prefix=f"{registration.location.key}/" if registration.location.key else "",
+        )
+
+    def _proven_equal(self, local: Entry, remote: Entry) -> bool:
+        path = self.pair.local_path(local.path)
+        try:
+            return matches_content(remote.etag, local.size_bytes, blocks(path), [part_size(local.size_bytes)])
+        except OSError:
+            return False
+
+    def _protects(self, remote: Entry, record: Record | None) -> str:
+        survey = self.take_stock()
+        mine = record is not None and record.owner == self._owner and record.etag == remote.etag
+        if mine or remote.modified_ns < int(survey.server_time) * 1_000_000_000:
+            return ""
+        if (remote.path, remote.etag) in survey.recent:
+            return ""
+        return "another writer put it there while this mirror was open"
+
+    # Plans
+
+    def plan_download(self, *, delete: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Plan:
+        """
+        Raises:
+            RemoteNotFoundError: nothing is at the URL.
+            UnsafeKeysError and the store's errors.
+        """
+        is_prefix = self.registration.location.is_prefix
+        directory = _existing_parent(self.registration.local)
+        policy = replace(
+            self._policy(delete=delete), direction="download", fold_names=ignores_case(directory)
+        )
+
+        def plan() -> Plan:
+            local = self._local(follow_symlinks=False, leftovers=leftovers)
+            return plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
+
+        made = _twice_if_unsorted(plan)
+        if not made.source_files and not made.directories and not self._is_there():
+            raise RemoteNotFoundError(
+                f"{self._url}: no object and no prefix with objects; nothing was changed. "
+                "Check the URL, or pass missing_ok=True if it may be missing"
+            )
+        return made
+
+    def _is_there(self) -> bool:
+        survey = self._store.survey(self.registration.location.key)
+        return survey.is_object or survey.is_prefix
+
+    def plan_upload(self, *, delete: bool) -> Plan:
+        """An empty plan if the local side does not exist.
+
+        Raises:
+            UnsafeKeysError and the store's errors.
+        """
+        local = self.registration.local
+        if not os.path.exists(local):
+            return Plan("upload")
+        is_directory = os.path.isdir(local)
+        policy = self._policy(delete=delete)
+        links = self.registration.follow_symlinks
+
+        def plan() -> Plan:
+            remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
+            return plan_upload(self._local(follow_symlinks=links), remote, self._records(), policy)
+
+        return _twice_if_unsorted(plan)
+
+    def _plan_push(self, terms: Terms) -> Plan:
+        if not self.index.has_records(self._url):
+            return self.plan_upload(delete=False)
+        local = self._local(follow_symlinks=self.registration.follow_symlinks)
+        return plan_push(local, self._records(), terms.owner, self._policy(delete=self.registration.upload_delete))
+
+    # Work
+
+    def begin_use(self) -> None:
+        """Keeps the local root from being evicted until :meth:`end_use`."""
+        if self._use is None:
+            self._use = self.index.use()
+
+    def end_use(self) -> None:
+        use, self._use = self._use, None
+        if use is not None:
+            use.release()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        def waiting() -> None:
+            logger.info("%s: waiting for another process that works on it", self.registration)
+
+        with self._lock, self.index.locked(waiting):
+            yield
+
+    def download(self, terms: Terms, *, adopt: bool) -> Report:
+        """Makes the local side match the remote one.
+
+        Raises:
+            PlanRefusedError, UnsafeKeysError, RemoteNotFoundError: nothing was changed.
+            TransferError: some files failed; the others are there.
+        """
+        with self._alone():
+            leftovers: list[os.DirEntry[str]] = []
+            plan = self.plan_download(delete=self.registration.download_delete, leftovers=leftovers)
+            self._check_adoption(plan, adopt)
+            check_max_delete(plan, self.registration.max_delete)
+            self.index.mark_used(self._url)
+            _remove_abandoned(leftovers)
+            if not plan.source_files and not os.path.exists(self.registration.local):
+                os.makedirs(self.registration.local)
+            outcome = execute(plan, self.pair, self.index, terms)
+        outcome.raise_failures("Download")
+        return outcome.report
+
+    def _check_adoption(self, plan: Plan, adopt: bool) -> None:
+        """A directory that pos3 has never filled may be a home directory or a typo."""
+        local = self.registration.local
+        if adopt or not self.registration.download_delete or self._in_cache or self.index.exists:
+            return
+        if os.path.isdir(local) and (plan.deletes or plan.overwrites):
+            raise PlanRefusedError(
+                f"{local} is not empty and pos3 has never filled it: the download of {self._url} would delete "
+                f"{len(plan.deletes)} and replace or add {plan.copy_files} files; nothing was changed. "
+                "Pass delete=False to keep what is there, or adopt=True if the directory is meant to become a mirror"
+            )
+
+    def prepare_local(self) -> None:
+        """Creates the local directory; for a URL that looks like a file, only the directory around it."""
+        local = self.registration.local
+        if os.path.exists(local):
+            return
+        is_file = names_a_file(self.registration.location)
+        if not is_file and self.survey is not None and not self.registration.location.is_prefix:
+            is_file = self.survey.is_object
+        os.makedirs(os.path.dirname(local) if is_file else local, exist_ok=True)
+
+    def push(self, terms: Terms) -> Report:
+        """Uploads what changed since the last push; deletes only what this mirror itself had put there.
+
+        Raises:
+            TransferError: some files failed.
+        """
+        with self._alone():
+            if not os.path.exists(self.registration.local):
+                return Report()
+            plan = self._plan_push(terms)
+            if plan.is_empty and not plan.confirmed:
+                return Report(unchanged=plan.unchanged, kept=plan.kept)
+            self.index.mark_used(self._url)
+            outcome = execute(plan, self.pair, self.index, terms)
+        outcome.raise_failures("Upload")
+        return outcome.report
+
+    def push_finally(self, terms: Terms, *, delete: bool) -> Report:
+        """Makes the remote side match the local one, by a full comparison; files that keep changing get one more try.
+
+        Raises:
+            PlanRefusedError: more deletes than allowed; the copies were made, nothing was deleted.
+            TransferError: some files failed.
+        """
+        with self._alone():
+            if not os.path.exists(self.registration.local):
+                return Report()
+            plan = self.plan_upload(delete=delete and self.registration.upload_delete)
+            refusal: PlanRefusedError | None = None
+            try:
+                check_max_delete(plan, self.registration.max_delete)
+            except PlanRefusedError as error:
+                refusal, plan = error, replace(plan, deletes=())
+            self.index.mark_used(self._url)
+            outcome = execute(plan, self.pair, self.index, terms)
+            if outcome.unsettled and not outcome.failures:
+                outcome = self._push_again(outcome, terms)
+        outcome.raise_failures("Upload")
+        if refusal is not None:
+            raise refusal
+        return outcome.report
+
+    def _push_again(self, before: Outcome, terms: Terms) -> Outcome:
+        again = execute(self._plan_push(terms), self.pair, self.index, terms)
+        kept = tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)
+        again.report = before.report + replace(again.report, unchanged=0) + Report(kept=kept)
+        return again
+
+
+def _existing_parent(path: str) -> str:
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _twice_if_unsorted(plan: Callable[[], Plan]) -> Plan:
+    try:
+        return plan()
+    except UnsortedListingError:
+        return plan()
+
+
+def _remove_abandoned(leftovers: list[os.DirEntry[str]]) -> None:
+    now = time.time()
+    for leftover in leftovers:
+        with suppress(OSError):
+            if is_abandoned(leftover.name, leftover.stat(follow_symlinks=False).st_mtime, now):
+                os.unlink(leftover.path)
+
+
+def combined(failures: list[Exception]) -> Exception:
+    """One exception for several: the only one as it is, or a TransferError that holds all."""
+    if len(failures) == 1:
+        return failures[0]
+    flat: list[BaseException] = []
+    for failure in failures:
+        flat += failure.failures if isinstance(failure, TransferError) else [failure]
+    return TransferError("Upload", flat)

@@ -1,0 +1,161 @@
+"""Local trees as listings, in the order in which S3 lists keys."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pos3.entry import Entry
+from pos3.plan import SYMLINK
+
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_TEMPORARY = re.compile(r"^\.pos3-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{12}\.tmp$")
+_ABANDONED_SECONDS = 600
+
+
+def temporary_name() -> str:
+    """A name for an unfinished file, beside its target: ``.pos3-<host>-<pid>-<random>.tmp``.
+
+    Files of this form are never content: they are not listed, not uploaded, and removed when their writer is gone.
+    """
+    return f".pos3-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+
+
+def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool:
+    """Whether the temporary file belongs to a process of this host that is gone, or has not been written to for long."""
+    match = _TEMPORARY.match(name)
+    if match is None:
+        return False
+    if match[1] != _HOST:
+        return now_seconds - modified_seconds > _ABANDONED_SECONDS
+    pid = int(match[2])
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return now_seconds - modified_seconds > _ABANDONED_SECONDS
+
+
+@dataclass(frozen=True)
+class Scan:
+    """How to walk a local tree.
+
+    ``takes_part`` and ``prunes`` are predicates of a relative path; with ``follow_symlinks`` off, a link is listed as
+    unusable and never walked through. ``on_temporary`` gets the absolute path of each temporary file.
+    """
+
+    follow_symlinks: bool
+    takes_part: Callable[[str], bool]
+    prunes: Callable[[str], bool]
+    on_temporary: Callable[[os.DirEntry[str]], None] = lambda entry: None
+
+
+def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
+    """Every file and empty directory below ``root``, in code-point order of their relative paths.
+
+    A root that is a file is listed with path ""; one that does not exist gives nothing. What exists but cannot be
+    transferred (broken link, FIFO, socket, device, unreadable directory, a link that leads back to a directory above
+    it) is listed with the reason in ``unusable``; an unreadable directory's path ends in "/".
+    """
+    try:
+        status = os.stat(root)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        yield from _walk(root, "", scan, ())
+    elif stat.S_ISREG(status.st_mode):
+        yield Entry("", status.st_size, status.st_mtime_ns, inode=status.st_ino)
+    else:
+        yield Entry("", unusable=_kind(status.st_mode))
+
+
+def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterator[Entry]:
+    children: list[tuple[str, os.DirEntry[str], bool]] = []
+    is_empty = True
+    try:
+        with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
+            for child in found:
+                if child.name.startswith(".pos3-") and _TEMPORARY.match(child.name):
+                    scan.on_temporary(child)
+                    continue
+                is_empty = False
+                is_directory = _is_directory(child, scan.follow_symlinks)
+                children.append((f"{prefix}{child.name}{'/' if is_directory else ''}", child, is_directory))
+    except OSError as error:
+        yield Entry(prefix, unusable=f"cannot be read ({error.strerror})")
+        return
+    if is_empty:
+        if prefix and scan.takes_part(prefix):
+            yield Entry(prefix)
+        return
+    children.sort()
+    for path, child, is_directory in children:
+        if not is_directory:
+            if scan.takes_part(path):
+                yield _file(path, child, scan.follow_symlinks)
+        elif not scan.prunes(path):
+            if not child.is_symlink():
+                yield from _walk(root, path, scan, passed)
+                continue
+            here, target = os.path.realpath(os.path.dirname(child.path)), os.path.realpath(child.path)
+            if any(f"{directory}/".startswith(f"{target}/") for directory in (*passed, here)):
+                yield Entry(path, unusable="a link to a directory above it")
+            else:
+                yield from _walk(root, path, scan, (*passed, here))
+
+
+def _is_directory(child: os.DirEntry[str], follow_symlinks: bool) -> bool:
+    try:
+        return child.is_dir(follow_symlinks=follow_symlinks)
+    except OSError:
+        return False
+
+
+def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
+    try:
+        if child.is_symlink() and not follow_symlinks:
+            return Entry(path, unusable=SYMLINK)
+        status = child.stat()
+    except FileNotFoundError:
+        return Entry(path, unusable="a broken symbolic link" if child.is_symlink() else "gone while it was listed")
+    except OSError as error:
+        return Entry(path, unusable=f"cannot be read ({error.strerror})")
+    if not stat.S_ISREG(status.st_mode):
+        return Entry(path, unusable=_kind(status.st_mode))
+    return Entry(path, status.st_size, status.st_mtime_ns, inode=status.st_ino)
+
+
+def _kind(mode: int) -> str:
+    for test, name in (
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if test(mode):
+            return name
+    return "neither a file nor a directory"
+
+
+def ignores_case(directory: str) -> bool:
+    """Whether the file system that holds ``directory`` takes names that differ in case for the same."""
+    name = temporary_name()
+    path = os.path.join(directory, name)
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except OSError:
+        return False
+    try:
+        return os.path.exists(os.path.join(directory, name.upper()))
+    finally:
+        os.unlink(path)

@@ -1,0 +1,482 @@
+"""PURE. From listings to a plan: what would be copied and deleted, each with its reason.
+
+Three streams, each sorted by path in code-point order (which is also the byte order of UTF-8, S3's own), are
+walked at once: the local listing, the remote listing, and the records of the last sync. Memory grows with
+what differs, not with what exists.
+
+Whether a file that exists on both sides is copied, ``compare="auto"``:
+
+======  ===========  ============  ==================  ==========================================
+record  local file   object        download            upload
+======  ===========  ============  ==================  ==========================================
+yes     as recorded  as recorded   unchanged           unchanged
+yes     differs      as recorded   copy                copy
+yes     as recorded  differs       copy                copy; kept if another writer changed it
+                                                       while this mirror was open
+yes     differs      differs       copy                copy
+no      other size                 copy                copy
+no      same size, proven equal    unchanged           unchanged
+no      same size, not equal MD5   copy                copy
+no      same size, no MD5 to tell  copy, unless the    copy, if the file is newer than the object
+                                   times are equal
+======  ===========  ============  ==================  ==========================================
+
+``compare="size"`` looks at sizes only; ``compare="checksum"`` takes only proven equality for unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pos3.entry import Entry, Record
+from pos3.errors import InvalidArgumentError, PlanRefusedError, UnsafeKeysError
+from pos3.keys import PathChecker
+from pos3.report import Kept
+
+Direction = Literal["download", "upload"]
+Compare = Literal["auto", "size", "checksum"]
+SYMLINK = "a symbolic link"
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One file to copy or delete. ``source`` is the entry to copy, or the entry that will be deleted."""
+
+    path: str
+    reason: str
+    source: Entry
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a transfer would do. Nothing has been done yet.
+
+    ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create).
+    ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
+    ``confirmed`` are pairs (local, remote) without a record that were proven equal; ``forgotten`` are paths of
+    records that have nothing left on either side.
+    """
+
+    direction: Direction
+    copies: tuple[Action, ...] = ()
+    last_copies: tuple[Action, ...] = ()
+    deletes: tuple[Action, ...] = ()
+    directories: tuple[Action, ...] = ()
+    obstacles: tuple[str, ...] = ()
+    confirmed: tuple[tuple[Entry, Entry], ...] = ()
+    forgotten: tuple[str, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    unchanged: int = 0
+    source_files: int = 0
+    destination_files: int = 0
+
+    @property
+    def copy_bytes(self) -> int:
+        return sum(action.source.size_bytes for action in (*self.copies, *self.last_copies))
+
+    @property
+    def copy_files(self) -> int:
+        return len(self.copies) + len(self.last_copies)
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether something that exists at the destination would be replaced."""
+        return any(action.reason != NEW for action in (*self.copies, *self.last_copies)) or bool(self.obstacles)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.copies or self.last_copies or self.deletes or self.directories)
+
+
+@dataclass(frozen=True)
+class TransferPlan:
+    """What a download or upload would do, as URLs and paths.
+
+    ``to_copy`` holds (source, destination) pairs, ``to_delete`` what ``delete=True`` would remove at the destination,
+    and ``reasons`` the reason for each destination.
+    """
+
+    to_copy: list[tuple[str, str]]
+    to_delete: list[str]
+    reasons: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+NEW = "new"
+
+
+def _never(_path: str) -> bool:
+    return False
+
+
+def _unprotected(_remote: Entry, _record: Record | None) -> str:
+    return ""
+
+
+def _unproven(_local: Entry, _remote: Entry) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of one plan.
+
+    ``proven_equal`` may read the local file. ``protects`` gives the reason why an object that this mirror did not
+    write must stay as it is, or "". ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote
+    side in errors. ``fold_names`` says that the local disk ignores case.
+    """
+
+    direction: Direction
+    where: str
+    delete: bool = False
+    compare: Compare = "auto"
+    proven_equal: Callable[[Entry, Entry], bool] = _unproven
+    protects: Callable[[Entry, Record | None], str] = _unprotected
+    overwrite: Callable[[str], bool] = _never
+    last: Callable[[str], bool] = _never
+    fold_names: bool = False
+    key_prefix: str = ""
+
+
+def march(
+    local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record]
+) -> Iterator[tuple[str, Entry | None, Entry | None, Record | None]]:
+    """Each path that any of the three sorted streams holds, once, with what each of them holds there."""
+    locals_, remotes, recorded = iter(local), iter(remote), iter(records)
+    here, there, record = next(locals_, None), next(remotes, None), next(recorded, None)
+    while here is not None or there is not None or record is not None:
+        path = min(head.path for head in (here, there, record) if head is not None)
+        found: tuple[Entry | None, Entry | None, Record | None] = (None, None, None)
+        if here is not None and here.path == path:
+            found, here = (here, None, None), next(locals_, None)
+        if there is not None and there.path == path:
+            found, there = (found[0], there, None), next(remotes, None)
+        if record is not None and record.path == path:
+            found, record = (found[0], found[1], record), next(recorded, None)
+        yield path, *found
+
+
+def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) -> str:
+    """The reason why the two need a copy, or "" when they count as equal. See the table above."""
+    if local.size_bytes != remote.size_bytes:
+        return "different size"
+    if policy.compare == "size":
+        return ""
+    if policy.compare == "checksum":
+        return "" if policy.proven_equal(local, remote) else "content not proven equal"
+    if record is not None and record.etag:
+        if not record.matches_local(local):
+            return "changed locally"
+        return "" if record.etag == remote.etag else "changed remotely"
+    if policy.proven_equal(local, remote):
+        return ""
+    if "-" not in remote.etag:
+        return "different content"
+    if policy.direction == "download":
+        return "" if local.modified_ns // _NS == remote.modified_ns // _NS else "different modification time"
+    return "newer than the object" if local.modified_ns // _NS > remote.modified_ns // _NS else ""
+
+
+@dataclass
+class _Draft:
+    copies: list[Action] = field(default_factory=list)
+    last_copies: list[Action] = field(default_factory=list)
+    deletes: list[Action] = field(default_factory=list)
+    directories: list[Action] = field(default_factory=list)
+    obstacles: list[str] = field(default_factory=list)
+    confirmed: list[tuple[Entry, Entry]] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    unchanged: int = 0
+    source_files: int = 0
+    destination_files: int = 0
+
+    def plan(self, direction: Direction, problems: list[str], where: str) -> Plan:
+        if problems:
+            raise UnsafeKeysError(where, problems)
+        if not self.source_files and self.deletes:
+            self.kept += [Kept(action.path, "the source is empty") for action in self.deletes]
+            self.deletes = []
+        return Plan(
+            direction,
+            tuple(self.copies),
+            tuple(self.last_copies),
+            tuple(self.deletes),
+            tuple(self.directories),
+            tuple(self.obstacles),
+            tuple(self.confirmed),
+            tuple(self.forgotten),
+            tuple(self.kept),
+            self.unchanged,
+            self.source_files,
+            self.destination_files,
+        )
+
+
+class _Above:
+    """The names of a sorted walk that the current path may lie below. All paths lie below the root, ""."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def find(self, path: str) -> str | None:
+        """The innermost pushed name that ``path`` lies below, or None."""
+        while self._names and not path.startswith(self._names[-1]):
+            self._names.pop()
+        for name in reversed(self._names):
+            below = name if not name or name.endswith("/") else f"{name}/"
+            if path != name and path.startswith(below):
+                return name
+        return None
+
+    def push(self, name: str) -> None:
+        self._names.append(name)
+
+
+def plan_download(
+    local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy
+) -> Plan:
+    """The plan that makes the local side equal to the remote one.
+
+    Raises:
+        UnsafeKeysError: some remote keys cannot be files below the target, or something local is in their way.
+    """
+    draft = _Draft()
+    checker = PathChecker(fold_names=policy.fold_names)
+    files_here, unusable_here, files_there = _Above(), _Above(), _Above()
+    for path, here, there, record in march(local, remote, records):
+        usable = here if here is not None and not here.unusable else None
+        if there is not None:
+            if not checker.check(path):
+                continue
+            draft.source_files += not there.is_directory
+            blocking = unusable_here.find(path)
+            replaced = files_here.find(path)
+            if blocking is None and here is not None and here.unusable not in ("", SYMLINK):
+                blocking = path
+            if blocking is not None:
+                checker.problems.append(f"{path!r}: {blocking!r} is in the way locally and cannot be replaced")
+            elif replaced is not None:
+                _make_way(draft, checker, replaced, policy)
+            if not there.is_directory:
+                files_there.push(path)
+        elif usable is not None and (above := files_there.find(path)) is not None:
+            _make_way(draft, checker, above, policy)
+        if here is not None:
+            draft.destination_files += not here.is_directory
+            if here.unusable and here.unusable != SYMLINK:
+                unusable_here.push(path)
+            elif not here.is_directory:
+                files_here.push(path)
+        if there is not None and there.is_directory:
+            if here is None:
+                draft.directories.append(Action(path, NEW, there))
+        elif there is not None:
+            reason = _download_reason(usable, here, there, record, policy)
+            if reason:
+                draft.copies.append(Action(path, reason, there))
+            else:
+                draft.unchanged += 1
+                if usable is not None and record is None:
+                    draft.confirmed.append((usable, there))
+        elif here is not None and here.unusable:
+            draft.kept.append(Kept(path, here.unusable))
+        elif here is not None and policy.delete:
+            draft.deletes.append(Action(path, "not in the source", here))
+        elif here is None:
+            draft.forgotten.append(path)
+    return draft.plan("download", checker.problems, policy.where)
+
+
+def _download_reason(
+    usable: Entry | None, here: Entry | None, there: Entry, record: Record | None, policy: Policy
+) -> str:
+    if usable is None:
+        return f"replaces {here.unusable}" if here is not None else NEW
+    if policy.overwrite(there.path):
+        return "always overwritten"
+    return differs(usable, there, record, policy)
+
+
+def _make_way(draft: _Draft, checker: PathChecker, obstacle: str, policy: Policy) -> None:
+    if not policy.delete:
+        problem = f"{obstacle!r}: a file on one side and a directory on the other, and delete is off"
+        if problem not in checker.problems:
+            checker.problems.append(problem)
+    elif not draft.obstacles or draft.obstacles[-1] != obstacle:
+        draft.obstacles.append(obstacle)
+
+
+def plan_upload(
+    local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy
+) -> Plan:
+    """The plan that makes the remote side equal to the local one.
+
+    Markers are planned only for directories that are empty on both sides. The remote twin of something that
+    cannot be read locally is kept, with all that lies below it.
+
+    Raises:
+        UnsafeKeysError: some local names cannot be keys.
+    """
+    draft = _Draft()
+    problems: list[str] = []
+    unusable_here, files_here, objects_there = _Above(), _Above(), _Above()
+    steps = _with_next(march(local, remote, records))
+    for (path, here, there, record), following in steps:
+        draft.destination_files += there is not None
+        if here is not None and here.unusable:
+            unusable_here.push(path)
+            draft.kept.append(Kept(path, here.unusable))
+        elif here is not None:
+            blocking = None if policy.delete else objects_there.find(path)
+            if blocking is not None:
+                problems.append(f"{path!r}: {blocking!r} is an object there, and delete is off")
+            elif problem := _key_problem(path, policy.key_prefix):
+                problems.append(f"{path!r}: {problem}")
+            elif not here.is_directory:
+                files_here.push(path)
+                draft.source_files += 1
+                _plan_file(draft, here, there, record, policy)
+            elif there is None and not following.startswith(path):
+                draft.directories.append(Action(path, NEW, here))
+        elif there is not None:
+            objects_there.push(path)
+            if not policy.delete and (blocking := files_here.find(path)) is not None:
+                problems.append(f"{blocking!r}: objects lie below that name there, and delete is off")
+            elif policy.delete and not (path.endswith("/") and following.startswith(path)):
+                _plan_remote_delete(draft, there, record, unusable_here.find(path) is not None, policy)
+        elif unusable_here.find(path) is None:
+            draft.forgotten.append(path)
+    return draft.plan("upload", problems, policy.where)
+
+
+def _plan_remote_delete(
+    draft: _Draft, there: Entry, record: Record | None, twin_is_unusable: bool, policy: Policy
+) -> None:
+    if twin_is_unusable:
+        draft.kept.append(Kept(there.path, "its local twin cannot be read"))
+    elif reason := policy.protects(there, record):
+        draft.kept.append(Kept(there.path, reason))
+    else:
+        draft.deletes.append(Action(there.path, "not in the source", there))
+
+
+def _plan_file(
+    draft: _Draft, here: Entry, there: Entry | None, record: Record | None, policy: Policy
+) -> None:
+    if there is None:
+        reason = NEW
+    elif policy.overwrite(here.path):
+        reason = "always overwritten"
+    else:
+        reason = differs(here, there, record, policy)
+    if (
+        there is not None
+        and reason
+        and record is not None
+        and record.matches_local(here)
+        and record.etag != there.etag
+        and (kept := policy.protects(there, record))
+    ):
+        draft.kept.append(Kept(here.path, kept))
+    elif reason:
+        (draft.last_copies if policy.last(here.path) else draft.copies).append(Action(here.path, reason, here))
+    else:
+        draft.unchanged += 1
+        if there is not None and record is None:
+            draft.confirmed.append((here, there))
+
+
+def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, policy: Policy) -> Plan:
+    """The plan of a background push: the local side against the records alone, without asking the store.
+
+    Deletes only objects that ``owner``, this mirror, transferred itself and whose file is gone.
+
+    Raises:
+        UnsafeKeysError: some local names cannot be keys.
+    """
+    draft = _Draft()
+    problems: list[str] = []
+    unusable_here = _Above()
+    for path, here, _, record in march(local, (), records):
+        if here is not None and here.unusable:
+            unusable_here.push(path)
+            draft.kept.append(Kept(path, here.unusable))
+        elif here is not None and not here.is_directory:
+            draft.source_files += 1
+            changed = record is None or not record.matches_local(here)
+            if problem := _key_problem(path, policy.key_prefix):
+                problems.append(f"{path!r}: {problem}")
+            elif changed or policy.overwrite(path):
+                reason = NEW if record is None else "changed locally" if changed else "always overwritten"
+                (draft.last_copies if policy.last(path) else draft.copies).append(Action(path, reason, here))
+            else:
+                draft.unchanged += 1
+        elif here is None and record is not None and record.owner == owner and policy.delete:
+            if unusable_here.find(path) is None:
+                gone = Entry(path, record.size_bytes, etag=record.etag)
+                draft.deletes.append(Action(path, "deleted locally", gone))
+    return draft.plan("upload", problems, policy.where)
+
+
+def _with_next(
+    steps: Iterable[tuple[str, Entry | None, Entry | None, Record | None]],
+) -> Iterator[tuple[tuple[str, Entry | None, Entry | None, Record | None], str]]:
+    """Each step, in order, with the path of the next one that exists on a side, or "" at the end.
+
+    Sorted order puts "dir/" right before what lies in it, so one step ahead tells whether it is empty.
+    """
+    waiting: list[tuple[str, Entry | None, Entry | None, Record | None]] = []
+    for step in steps:
+        if step[1] is not None or step[2] is not None:
+            for earlier in waiting:
+                yield earlier, step[0]
+            waiting.clear()
+        waiting.append(step)
+    for earlier in waiting:
+        yield earlier, ""
+
+
+def _key_problem(path: str, key_prefix: str) -> str:
+    try:
+        length = len(key_prefix) + len(path.encode())
+    except UnicodeEncodeError:
+        return "a name that is not valid UTF-8 and so cannot be a key"
+    return "a key longer than 1,024 bytes" if length > 1024 else ""
+
+
+def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
+    """Refuses a plan that deletes more than allowed.
+
+    Args:
+        max_delete: a count of files, a share of the destination such as "50%", or None for no limit.
+
+    Raises:
+        PlanRefusedError: with the plan's figures.
+        InvalidArgumentError: the limit is neither of the three.
+    """
+    limit = parse_max_delete(max_delete, plan.destination_files)
+    if limit is not None and len(plan.deletes) > limit:
+        examples = ", ".join(repr(action.path) for action in plan.deletes[:3])
+        raise PlanRefusedError(
+            f"the {plan.direction} would delete {len(plan.deletes)} of {plan.destination_files} files "
+            f"(among them {examples}) and copy {plan.copy_files}, but max_delete={max_delete!r} allows {limit}; "
+            "nothing was changed. Raise max_delete, or find out why the source has so few files."
+        )
+
+
+def parse_max_delete(max_delete: int | str | None, destination_files: int) -> int | None:
+    """The largest number of deletes that ``max_delete`` allows; None for no limit."""
+    if max_delete is None:
+        return None
+    if isinstance(max_delete, int) and not isinstance(max_delete, bool) and max_delete >= 0:
+        return max_delete
+    if isinstance(max_delete, str):
+        text = max_delete.strip()
+        if text.isdigit():
+            return int(text)
+        if text.endswith("%") and text[:-1].replace(".", "", 1).isdigit() and float(text[:-1]) <= 100:
+            return int(destination_files * float(text[:-1]) / 100)
+    raise InvalidArgumentError(f"max_delete={max_delete!r}: expected a count such as 100 or a share such as '50%'")

@@ -1,0 +1,224 @@
+"""Profiles: which endpoint, with which credentials. The registry, the profiles file, and precedence.
+
+The file (``POS3_PROFILES_FILE``, else ``$XDG_CONFIG_HOME/pos3/profiles.toml``, else
+``~/.config/pos3/profiles.toml``)::
+
+    [profiles.acme]
+    endpoint = "https://s3.example.com"     # or: aws_profile = "research"
+    region = "eu-north-1"
+    credentials_file = "acme.creds"         # AWS style ini, section [acme] or [default]
+
+A profile registered in code wins over one of the same name in the file; a profile in the URL
+(``s3://acme@bucket/key``) wins over the argument, and the argument over the mirror's default.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import threading
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pos3.errors import ProfileError
+
+AddressingStyle = Literal["auto", "path", "virtual"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How to reach one S3-compatible endpoint. Secrets never show in its ``repr``.
+
+    Args:
+        local_name: the directory below the cache root that keeps this endpoint's files apart; not "_".
+        endpoint: URL such as "https://storage.example.com"; None for AWS itself.
+        public: anonymous access, requests are not signed.
+        region: AWS region name; None takes it from the environment or the AWS profile.
+        access_key, secret_key, session_token: explicit credentials; then the environment's are never used.
+        aws_profile: name of a profile in the AWS configuration files, whose credentials are refreshed.
+        addressing_style: "path", "virtual" or "auto" (path for a custom endpoint, virtual for AWS).
+        verify: False skips TLS verification; a path names a CA bundle.
+        requester_pays: accept the costs of requester-pays buckets.
+        server_side_encryption: such as "AES256" or "aws:kms", sent with every upload.
+        sse_kms_key_id: the KMS key of uploads; implies "aws:kms".
+
+    Raises:
+        ProfileError: a value cannot work, or two contradict each other.
+    """
+
+    local_name: str
+    endpoint: str | None
+    public: bool = False
+    region: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    aws_profile: str | None = field(default=None, kw_only=True)
+    addressing_style: AddressingStyle = field(default="auto", kw_only=True)
+    verify: bool | str = field(default=True, kw_only=True)
+    requester_pays: bool = field(default=False, kw_only=True)
+    server_side_encryption: str | None = field(default=None, kw_only=True)
+    sse_kms_key_id: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        name = self.local_name
+        if name == "_":
+            raise ProfileError("profile local_name '_' is reserved for the default AWS configuration")
+        if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_" for c in name):
+            raise ProfileError(f"profile local_name {name!r}: use only letters, digits, '-' and '_'")
+        where = f"profile {name!r}"
+        if self.endpoint is not None and not str(self.endpoint).startswith(("http://", "https://")):
+            raise ProfileError(f"{where}: endpoint {self.endpoint!r} must start with https:// or http://")
+        if bool(self.access_key) != bool(self.secret_key):
+            raise ProfileError(f"{where}: access_key and secret_key must be set together, or neither")
+        if sum(map(bool, (self.public, self.access_key, self.aws_profile))) > 1:
+            raise ProfileError(f"{where}: choose one of public=True, access_key/secret_key and aws_profile")
+        if self.addressing_style not in ("auto", "path", "virtual"):
+            raise ProfileError(f"{where}: addressing_style {self.addressing_style!r} is not auto, path or virtual")
+        if isinstance(self.verify, str) and not Path(self.verify).expanduser().is_file():
+            raise ProfileError(f"{where}: the CA bundle verify={self.verify!r} is not a file")
+
+    @property
+    def place(self) -> tuple[str | None, str | None]:
+        """What makes two profiles the same place: endpoint and, for AWS itself, the account's profile."""
+        return (self.endpoint, None if self.endpoint else self.aws_profile)
+
+
+_PROFILES: dict[str, Profile] = {}
+_FILE_PROFILES: dict[Path, tuple[int, dict[str, Profile]]] = {}
+_LOCK = threading.Lock()
+
+
+def register_profile(
+    name: str,
+    endpoint: str | None,
+    public: bool = False,
+    region: str | None = None,
+    local_name: str | None = None,
+    **options: Any,
+) -> None:
+    """Makes ``name`` usable as ``profile=`` and in ``s3://name@bucket/key``, in this process.
+
+    Args:
+        local_name: cache directory name; ``name`` when None.
+        options: the keyword arguments of :class:`Profile`, such as ``access_key`` or ``aws_profile``.
+
+    Raises:
+        ProfileError: the name is taken by another configuration, or a value cannot work.
+    """
+    if not isinstance(name, str) or not name:
+        raise ProfileError(f"profile name {name!r}: expected a non-empty string")
+    profile = _build(name, {"endpoint": endpoint, "public": public, "region": region, **options}, local_name)
+    with _LOCK:
+        existing = _PROFILES.get(name)
+        if existing is not None and existing != profile:
+            raise ProfileError(f"profile {name!r} is already registered with a different configuration")
+        _PROFILES[name] = profile
+
+
+def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> Profile | None:
+    """The profile that applies: the URL's, else the argument's, else None.
+
+    Raises:
+        ProfileError: the name is neither registered nor in the profiles file, or its entry cannot work.
+    """
+    if not url_profile and (profile is None or isinstance(profile, Profile)):
+        return profile
+    name = url_profile or profile
+    if not isinstance(name, str):
+        raise ProfileError(f"profile {name!r}: expected a name or a pos3.Profile")
+    if name in _PROFILES:
+        return _PROFILES[name]
+    in_file = _profiles_in(profiles_file())
+    if name in in_file:
+        return in_file[name]
+    known = ", ".join(sorted({*_PROFILES, *in_file})) or "none"
+    raise ProfileError(
+        f"unknown profile {name!r} (known: {known}). Register it with pos3.register_profile() "
+        f"or define [profiles.{name}] in {profiles_file()}"
+    )
+
+
+def profiles_file() -> Path:
+    """Where profiles are read from; the file need not exist."""
+    if override := os.environ.get("POS3_PROFILES_FILE"):
+        return Path(override).expanduser()
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".config") / "pos3" / "profiles.toml"
+
+
+def _profiles_in(path: Path) -> dict[str, Profile]:
+    """The profiles of the file, read again when it has changed."""
+    try:
+        modified_ns = path.stat().st_mtime_ns
+    except OSError:
+        return {}
+    with _LOCK:
+        cached = _FILE_PROFILES.get(path)
+        if cached is None or cached[0] != modified_ns:
+            cached = (modified_ns, _read(path))
+            _FILE_PROFILES[path] = cached
+        return cached[1]
+
+
+def _read(path: Path) -> dict[str, Profile]:
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("profiles", {})
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ProfileError(f"cannot read the profiles file {path}: {error}") from error
+    if not isinstance(tables, dict):
+        raise ProfileError(f"{path}: 'profiles' must be a table of tables, [profiles.<name>]")
+    return {name: _from_table(name, table, path) for name, table in tables.items()}
+
+
+def _from_table(name: str, table: Any, path: Path) -> Profile:
+    if not isinstance(table, dict):
+        raise ProfileError(f"{path}: [profiles.{name}] must be a table")
+    options = dict(table)
+    local_name = options.pop("local_name", None)
+    credentials_file = options.pop("credentials_file", None)
+    if not (options.get("endpoint") or options.get("aws_profile") or options.get("region")):
+        raise ProfileError(f"{path}: [profiles.{name}] needs an 'endpoint' (or 'aws_profile' or 'region' for AWS)")
+    options.setdefault("endpoint", None)
+    if credentials_file:
+        source = Path(str(credentials_file)).expanduser()
+        options.update(_credentials(source if source.is_absolute() else path.parent / source, name))
+    return _build(name, options, local_name, where=f"{path}: ")
+
+
+def _build(name: str, options: dict[str, Any], local_name: str | None, where: str = "") -> Profile:
+    known = {item.name for item in fields(Profile)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ProfileError(f"{where}profile {name!r}: unknown setting {', '.join(unknown)}")
+    return Profile(local_name=local_name or name, **options)
+
+
+def _credentials(path: Path, name: str) -> dict[str, str | None]:
+    """The keys in an AWS-style credentials file: section [name], else [default], and no other."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        found = parser.read(path, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        # The parser's own message quotes the line, which may be a secret.
+        raise ProfileError(f"profile {name!r}: credentials_file {path} is not a valid ini file") from None
+    if not found:
+        raise ProfileError(f"profile {name!r}: credentials_file {path} does not exist or cannot be read")
+    section = next((candidate for candidate in (name, "default") if parser.has_section(candidate)), None)
+    if section is None:
+        raise ProfileError(
+            f"profile {name!r}: {path} must have a [{name}] or [default] section; it has {parser.sections()}"
+        )
+    access_key = parser[section].get("aws_access_key_id")
+    secret_key = parser[section].get("aws_secret_access_key")
+    if not access_key or not secret_key:
+        raise ProfileError(
+            f"profile {name!r}: section [{section}] of {path} must set aws_access_key_id and aws_secret_access_key"
+        )
+    return {
+        "access_key": access_key,
+        "secret_key": secret_key,
+        "session_token": parser[section].get("aws_session_token"),
+    }

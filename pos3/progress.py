@@ -1,0 +1,127 @@
+"""How a transfer shows itself: bars on a terminal, a line now and then in a log, or nothing. Never on stdout."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pos3.report import format_bytes
+
+logger = logging.getLogger("pos3")
+_LOG_EVERY_SECONDS = 10.0
+_QUIET_BELOW_SECONDS = 2.0
+
+
+class Progress(Protocol):
+    """Follows one transfer. ``moved`` may be called from several threads, and with a negative size after a retry."""
+
+    def moved(self, size_bytes: int) -> None: ...
+
+    def finished_file(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+OpenProgress = Callable[[str, int, int], Progress]
+"""Opens the progress of a transfer: a title, the number of files, the number of bytes."""
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    def moved(self, size_bytes: int) -> None:
+        pass
+
+    def finished_file(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class BarProgress:
+    """A bar on stderr: bytes, rate, time left, and files done."""
+
+    def __init__(self, title: str, files: int, size_bytes: int):
+        from tqdm import tqdm
+
+        self._files = files
+        self._done = 0
+        self._lock = threading.Lock()
+        self._bar: Any = tqdm(
+            total=size_bytes, unit="B", unit_scale=True, unit_divisor=1024, desc=title, file=sys.stderr, leave=False
+        )
+
+    def moved(self, size_bytes: int) -> None:
+        with self._lock:
+            self._bar.update(size_bytes)
+
+    def finished_file(self) -> None:
+        with self._lock:
+            self._done += 1
+            self._bar.set_postfix_str(f"{self._done}/{self._files} files", refresh=False)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class LogProgress:
+    """One log line every ten seconds, and one at the end of a transfer that took a while."""
+
+    def __init__(
+        self, title: str, files: int, size_bytes: int, clock: Callable[[], float] = time.monotonic
+    ):
+        self._title = title
+        self._files = files
+        self._size_bytes = size_bytes
+        self._clock = clock
+        self._done_files = 0
+        self._done_bytes = 0
+        self._began = self._last = clock()
+        self._lock = threading.Lock()
+
+    def moved(self, size_bytes: int) -> None:
+        with self._lock:
+            self._done_bytes += size_bytes
+            self._log_if_due()
+
+    def finished_file(self) -> None:
+        with self._lock:
+            self._done_files += 1
+            self._log_if_due()
+
+    def _log_if_due(self) -> None:
+        now = self._clock()
+        if now - self._last >= _LOG_EVERY_SECONDS:
+            self._last = now
+            self._log()
+
+    def _log(self) -> None:
+        elapsed = max(self._clock() - self._began, 1e-9)
+        logger.info(
+            "%s: %d/%d files, %s of %s, %s/s",
+            self._title,
+            self._done_files,
+            self._files,
+            format_bytes(self._done_bytes),
+            format_bytes(self._size_bytes),
+            format_bytes(self._done_bytes / elapsed),
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            if self._clock() - self._began >= _QUIET_BELOW_SECONDS:
+                self._log()
+
+
+def choose_progress(show: bool) -> OpenProgress:
+    """Bars if stderr is a terminal, log lines elsewhere, silence if ``show`` is false."""
+    if not show:
+        return lambda title, files, size_bytes: SilentProgress()
+    if sys.stderr is not None and sys.stderr.isatty():
+        return BarProgress
+    return LogProgress

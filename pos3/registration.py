@@ -1,0 +1,140 @@
+"""What a caller asked for, checked before anything is changed."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
+from pos3.filters import Filter, as_patterns, matcher
+from pos3.keys import segment_problem
+from pos3.plan import Compare, parse_max_delete
+from pos3.profiles import Profile
+from pos3.url import Location
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One call of ``download``, ``upload`` or ``sync``. Equal registrations are the same work.
+
+    ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks.
+    """
+
+    kind: Literal["download", "upload", "sync"]
+    location: Location
+    profile: Profile | None
+    local: str
+    filter: Filter
+    compare: Compare
+    max_delete: int | str | None
+    download_delete: bool = False
+    upload_delete: bool = False
+    interval_seconds: float | None = None
+    sync_on_error: bool = False
+    upload_last: tuple[str, ...] = ()
+    overwrite: tuple[str, ...] = ()
+    follow_symlinks: bool = True
+
+    @property
+    def pushes(self) -> bool:
+        return self.kind != "download"
+
+    def __str__(self) -> str:
+        arrow = {"download": "->", "upload": "<-", "sync": "<->"}[self.kind]
+        return f"{self.location} {arrow} {self.local}"
+
+
+def checked(registration: Registration) -> Registration:
+    """``registration``, if all its values can work.
+
+    Raises:
+        InvalidArgumentError: naming the value.
+    """
+    matcher(registration.filter.include, "include")
+    matcher(registration.filter.exclude, "exclude")
+    matcher(registration.upload_last, "upload_last")
+    matcher(registration.overwrite, "overwrite")
+    parse_max_delete(registration.max_delete, 0)
+    if registration.compare not in get_args(Compare):
+        raise InvalidArgumentError(f"compare={registration.compare!r}: expected 'auto', 'size' or 'checksum'")
+    return registration
+
+
+def check_interval(interval: Any) -> float | None:
+    """Seconds between background pushes, or None for a push at exit only."""
+    if interval is None:
+        return None
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)):
+        raise InvalidArgumentError(f"interval={interval!r}: expected seconds as a number, or None to push at exit only")
+    if not 0 < interval < math.inf:
+        raise InvalidArgumentError(f"interval={interval!r}: must be above 0 seconds; None pushes at exit only")
+    return float(interval)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidArgumentError(f"{name}={value!r}: expected True or False")
+    return value
+
+
+def build_filter(include: Any, exclude: Any) -> Filter:
+    return Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
+
+
+def local_root(location: Location, local: str | os.PathLike[str] | None, cache_root: str, profile: Profile | None) -> str:
+    """The absolute path, links resolved, that mirrors ``location``.
+
+    Raises:
+        InvalidURLError: the key cannot be a path below the cache root, and no ``local`` is given.
+    """
+    if local is not None:
+        if not os.fspath(local):
+            raise InvalidArgumentError("local='' is empty; expected a path, or None for the cache")
+        return os.path.realpath(os.path.expanduser(os.fspath(local)))
+    if location.key and (problem := segment_problem(location.key)):
+        raise InvalidURLError(f"{location}: the key has {problem} and so has no cache path; give local=...")
+    name = profile.local_name if profile is not None else "_"
+    if location.scheme != "s3":
+        name = f"{location.scheme}+{name}"
+    return os.path.join(os.path.realpath(os.path.expanduser(cache_root)), name, location.bucket, location.key).rstrip("/")
+
+
+def names_a_file(location: Location) -> bool:
+    """Whether the URL, by its look, means one file: ``s3://b/model.pt`` does, ``s3://b/run-1.5`` and ``s3://b/x/`` do not."""
+    extension = os.path.splitext(location.key)[1][1:]
+    return not location.is_prefix and 0 < len(extension) <= 11 and extension.isalnum() and not extension.isdigit()
+
+
+def check_conflicts(new: Registration, existing: list[Registration]) -> None:
+    """
+    Raises:
+        ConflictError: the new registration would write what another one reads or writes.
+    """
+    for other in existing:
+        same_place = new.profile == other.profile and new.location.overlaps(other.location)
+        if new.profile and other.profile and new.profile.local_name == other.profile.local_name:
+            if new.profile.place != other.profile.place:
+                raise ConflictError(
+                    f"profiles with endpoints {new.profile.endpoint} and {other.profile.endpoint} share the local_name "
+                    f"{new.profile.local_name!r}, so their files would mix; give one of them another local_name"
+                )
+        if same_place and (new.pushes or other.pushes):
+            raise ConflictError(f"{new} overlaps with {other}, which is registered already; use one sync() for both")
+        if _nested(new.local, other.local) and not (_is_coherent(new, other) and not new.pushes and not other.pushes):
+            raise ConflictError(
+                f"{new} and {other}: the local paths overlap, so the two would overwrite each other; give another local="
+            )
+
+
+def _nested(first: str, second: str) -> bool:
+    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
+
+
+def _is_coherent(new: Registration, other: Registration) -> bool:
+    """Whether both registrations give every file in their common part the same object."""
+    if new.profile != other.profile or not new.location.overlaps(other.location):
+        return False
+    outer, inner = sorted((new, other), key=lambda registration: len(registration.local))
+    return inner.local == os.path.join(outer.local, inner.location.key[len(outer.location.key) :].strip("/")).rstrip("/")

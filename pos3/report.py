@@ -1,0 +1,115 @@
+"""What a transfer did: plain figures that can be added up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that was left as it is, and why: a FIFO, another writer's object, a file that kept changing."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was moved. Reports add up with ``+``; durations add up too.
+
+    ``kept`` lists what was left alone on purpose; ``failures`` one text a file that failed.
+    """
+
+    downloaded_files: int = 0
+    downloaded_bytes: int = 0
+    uploaded_files: int = 0
+    uploaded_bytes: int = 0
+    deleted_local: int = 0
+    deleted_remote: int = 0
+    unchanged: int = 0
+    duration_seconds: float = 0.0
+    kept: tuple[Kept, ...] = field(default=())
+    failures: tuple[str, ...] = field(default=())
+
+    def __add__(self, other: Report) -> Report:
+        return Report(
+            self.downloaded_files + other.downloaded_files,
+            self.downloaded_bytes + other.downloaded_bytes,
+            self.uploaded_files + other.uploaded_files,
+            self.uploaded_bytes + other.uploaded_bytes,
+            self.deleted_local + other.deleted_local,
+            self.deleted_remote + other.deleted_remote,
+            self.unchanged + other.unchanged,
+            self.duration_seconds + other.duration_seconds,
+            _joined(self.kept, other.kept),
+            (self.failures + other.failures)[-_MOST_KEPT:],
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was moved, deleted or failed."""
+        moved = self.downloaded_files + self.uploaded_files + self.deleted_local + self.deleted_remote
+        return not moved and not self.failures
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        return asdict(self)
+
+    def with_duration(self, seconds: float) -> Report:
+        return replace(self, duration_seconds=seconds)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{count} {what}{f' ({format_bytes(size)})' if size else ''}"
+            for count, size, what in (
+                (self.downloaded_files, self.downloaded_bytes, "downloaded"),
+                (self.uploaded_files, self.uploaded_bytes, "uploaded"),
+                (self.deleted_local, 0, "deleted here"),
+                (self.deleted_remote, 0, "deleted remotely"),
+                (self.unchanged, 0, "unchanged"),
+                (len(self.kept), 0, "kept"),
+                (len(self.failures), 0, "failed"),
+            )
+            if count
+        ]
+        return f"{', '.join(parts) or 'nothing to do'} in {self.duration_seconds:.1f} s"
+
+
+# Bounds the memory of a mirror that runs for weeks.
+_MOST_KEPT = 1000
+
+
+def _joined(first: Iterable[Kept], second: Iterable[Kept]) -> tuple[Kept, ...]:
+    return tuple({kept.path: kept for kept in (*first, *second)}.values())[-_MOST_KEPT:]
+
+
+def format_bytes(size_bytes: float) -> str:
+    """A size for people, in binary units: ``1536`` is "1.5 KiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size_bytes) < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
+def parse_bytes(text: str | int) -> int:
+    """The number of bytes that ``text`` means: "10GB", "1.5 GiB", "500M" or a plain number.
+
+    Raises:
+        ValueError: if it is not a size.
+    """
+    if isinstance(text, int):
+        return text
+    number = text.strip().upper().removesuffix("B")
+    factor = 1
+    for index, letter in enumerate("KMGT", start=1):
+        if number.endswith(f"{letter}I"):
+            number, factor = number[:-2], 1024**index
+        elif number.endswith(letter):
+            number, factor = number[:-1], 1000**index
+    try:
+        return int(float(number) * factor)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a size such as '10GB' or '512MiB'") from None

@@ -1,0 +1,57 @@
+"""When background pushes run: each registration on its own interval, one push after the other in one thread."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable
+
+
+class Schedule:
+    """Calls functions at intervals until it is stopped.
+
+    The first call comes one interval after :meth:`every`, the next one interval after the end of the last, so a slow
+    push never queues up behind itself. What a function raises is its own affair: it must not raise.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._due: list[tuple[float, int, float, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    def every(self, interval_seconds: float, call: Callable[[], None]) -> None:
+        with self._changed:
+            heapq.heappush(self._due, (self._clock() + interval_seconds, next(self._order), interval_seconds, call))
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(target=self._run, name="pos3-push", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._stopped and (not self._due or self._due[0][0] > self._clock()):
+                    pause = self._due[0][0] - self._clock() if self._due else None
+                    self._changed.wait(pause)
+                if self._stopped:
+                    return
+                _, _, interval_seconds, call = heapq.heappop(self._due)
+            call()
+            with self._changed:
+                again = (self._clock() + interval_seconds, next(self._order), interval_seconds, call)
+                heapq.heappush(self._due, again)
+
+    def stop(self, timeout_seconds: float | None = None) -> bool:
+        """Lets no further call begin and waits for the one that runs. Whether it ended in time."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        if self._thread is None or self._thread is threading.current_thread():
+            return True
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()

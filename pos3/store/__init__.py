@@ -1,0 +1,25 @@
+"""Stores: one protocol, S3 through boto3 and obstore, every other URL scheme through fsspec."""
+
+from __future__ import annotations
+
+from pos3.profiles import Profile
+from pos3.store.base import OnBytes, Store, Survey, UnsortedListingError
+from pos3.url import Location
+
+__all__ = ["OnBytes", "Store", "Survey", "UnsortedListingError", "open_store"]
+
+
+def open_store(location: Location, profile: Profile | None, max_workers: int) -> Store:
+    """The store that holds ``location``. Cloud SDKs are imported here and not before.
+
+    Raises:
+        ProfileError, CredentialsError: the profile cannot be used.
+        InvalidURLError: no installed package knows the URL's scheme.
+    """
+    if location.scheme == "s3":
+        from pos3.store.s3 import S3Store
+
+        return S3Store(location.bucket, profile, max_workers)
+    from pos3.store.fsspec import FsspecStore
+
+    return FsspecStore(location.scheme, location.bucket, profile)

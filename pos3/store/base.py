@@ -1,0 +1,92 @@
+"""What a store must do: the contract that every backend keeps and one test suite checks.
+
+Keys are whole keys within the bucket. Every method may be called from several threads at once. Errors are those of
+:mod:`pos3.errors`, with the cause and the key named and without secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pos3.entry import Entry
+from pos3.errors import StoreError
+
+OnBytes = Callable[[int], None]
+"""Called with a number of bytes moved (negative when a retry starts over); may raise to stop the transfer."""
+
+
+class UnsortedListingError(StoreError):
+    """A store turned out not to list in key order; asking again gives a sorted listing from memory."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What lay at a key when it was asked for.
+
+    ``server_time`` is the store's own clock, in whole seconds since the epoch. ``recent`` holds (path, etag) of objects
+    that were written so shortly before that their times alone could not place them before ``server_time``.
+    """
+
+    is_object: bool
+    is_prefix: bool
+    server_time: float
+    recent: frozenset[tuple[str, str]] = field(default=frozenset())
+
+
+class Store(Protocol):
+    """One bucket, or the like, reached with one profile."""
+
+    def survey(self, key: str) -> Survey:
+        """What lies at ``key``, by at most a few pages of one listing; proves that bucket and access are right.
+
+        Raises:
+            BucketNotFoundError, AccessDeniedError, CredentialsError, EndpointError
+        """
+        ...
+
+    def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
+        """All objects at or below ``key``, in code-point order of their paths relative to it.
+
+        If an object has exactly this key and ``is_prefix`` is false, that object alone, with path "". Either every
+        object is yielded or an error is raised; a listing is never silently partial.
+
+        Raises:
+            UnsortedListingError: the store does not list in order; call again.
+        """
+        ...
+
+    def children(self, key: str) -> Iterator[Entry]:
+        """One level below ``key``: objects, and directories as paths ending in "/", in code-point order."""
+        ...
+
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
+        """Writes one version of the object into the new file ``target``, whole and verified.
+
+        Args:
+            expected: the object as it was listed; a newer version may be delivered instead.
+        Returns:
+            size, etag and LastModified of the version that was delivered.
+        Raises:
+            RemoteNotFoundError, IntegrityError, ObjectChangedError and the errors of ``survey``.
+        """
+        ...
+
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
+        """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
+
+        If the file has become shorter, what is left of it. A multipart upload that fails is aborted.
+
+        Returns:
+            the ETag under which a listing will show the object.
+        """
+        ...
+
+    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+        """Deletes objects; one that is gone already counts as deleted. Returns the keys that failed, with the cause."""
+        ...
+
+    def put_marker(self, key: str) -> bool:
+        """Creates the empty object ``key``, which ends in "/". False if the store cannot hold one; then nothing stays."""
+        ...

@@ -1,0 +1,42 @@
+"""Reading and writing local files the way transfers need it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+BLOCK_BYTES = 1024 * 1024
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+
+def create(path: str) -> int:
+    """A descriptor of the new file ``path``, which must not exist yet, not even as a symbolic link."""
+    return os.open(path, _NEW_FILE, 0o666)
+
+
+def write_all(descriptor: int, block: bytes | memoryview) -> None:
+    """Writes the whole block; a single ``os.write`` may stop short."""
+    view = memoryview(block)
+    while len(view):
+        view = view[os.write(descriptor, view) :]
+
+
+def write_all_at(descriptor: int, block: bytes, offset: int) -> None:
+    """Writes the whole block at ``offset``, without moving the file position."""
+    view = memoryview(block)
+    while len(view):
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
+def blocks(path: str, limit_bytes: int | None = None) -> Iterator[bytes]:
+    """The content of a file, at most ``limit_bytes`` of it, in blocks of 1 MiB."""
+    left = limit_bytes
+    with open(path, "rb", buffering=0) as file:
+        while left is None or left > 0:
+            block = file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left))
+            if not block:
+                return
+            if left is not None:
+                left -= len(block)
+            yield block

@@ -1,0 +1,215 @@
+"""Every other URL scheme that fsspec knows (``gs://``, ``az://``, ``hf://``, ``memory://``), one file at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from pos3.entry import Entry
+from pos3.errors import (
+    AccessDeniedError,
+    EndpointError,
+    IntegrityError,
+    InvalidURLError,
+    ProfileError,
+    RemoteNotFoundError,
+    StoreError,
+)
+from pos3.profiles import Profile
+from pos3.store import files
+from pos3.store.base import OnBytes, Survey
+
+
+class FsspecStore:
+    """One bucket, container or root of an fsspec file system. Keeps the contract of :class:`pos3.store.base.Store`."""
+
+    def __init__(self, scheme: str, bucket: str, profile: Profile | None):
+        import fsspec
+
+        if profile is not None and profile.endpoint:
+            raise ProfileError(f"profile {profile.local_name!r} is for S3; it cannot be used with {scheme}:// URLs")
+        try:
+            self._fs: Any = fsspec.filesystem(scheme, use_listings_cache=False)
+        except ImportError as error:
+            raise InvalidURLError(f"{scheme}:// needs another package: {error}") from error
+        except ValueError as error:
+            raise InvalidURLError(f"{scheme}:// is not a scheme that pos3 or fsspec knows: {error}") from error
+        self._scheme = scheme
+        self._bucket = bucket
+        self._holds_markers = True
+
+    def _path(self, key: str) -> str:
+        return f"{self._bucket}/{key}" if key else self._bucket
+
+    def _where(self, key: str) -> str:
+        return f"{self._scheme}://{self._path(key)}"
+
+    def _call(self, where: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except FileNotFoundError as error:
+            raise RemoteNotFoundError(f"{where}: nothing there") from error
+        except PermissionError as error:
+            raise AccessDeniedError(f"{where}: access denied ({error})") from error
+        except (ConnectionError, TimeoutError) as error:
+            raise EndpointError(f"{where}: cannot reach the store: {error}") from error
+        except StoreError:
+            raise
+        except OSError as error:
+            raise StoreError(f"{where}: {error}") from error
+
+    def survey(self, key: str) -> Survey:
+        now = time.time()
+        found = list(self.entries(key, is_prefix=False))
+        is_object = len(found) == 1 and not found[0].path
+        below = found if not is_object else list(self.entries(key, is_prefix=True))
+        recent = frozenset((entry.path, entry.etag) for entry in found)
+        return Survey(is_object, bool(below), now, recent)
+
+    def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
+        where = self._where(key)
+
+        def found() -> dict[str, Any]:
+            # Some file systems answer the listing of what does not exist with nothing, others with an error.
+            with suppress(FileNotFoundError):
+                return dict(self._fs.find(self._path(key), withdirs=True, detail=True))
+            return {}
+
+        listed = self._call(where, found)
+        base = self._fs._strip_protocol(f"{self._scheme}://{self._path(key)}").rstrip("/")
+        entries = []
+        directories = set()
+        for name, details in listed.items():
+            path = name.rstrip("/")[len(base) :].lstrip("/")
+            if details.get("type") == "directory":
+                if path:
+                    directories.add(path)
+            elif path or not is_prefix:
+                entries.append(_entry(path, details))
+        filled = {parent for entry in entries for parent in _parents(entry.path)}
+        filled |= {parent for directory in directories for parent in _parents(directory)}
+        entries += [Entry(f"{directory}/") for directory in directories - filled]
+        alone = [entry for entry in entries if not entry.path]
+        yield from alone or sorted(entries, key=lambda entry: entry.path)
+
+    def children(self, key: str) -> Iterator[Entry]:
+        seen: dict[str, Entry] = {}
+        for entry in self.entries(key, is_prefix=True):
+            name, slash, _ = entry.path.partition("/")
+            if slash:
+                seen.setdefault(f"{name}/", Entry(f"{name}/"))
+            else:
+                seen[name] = entry
+        yield from (seen[path] for path in sorted(seen))
+
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
+        where = self._where(key)
+        if os.path.lexists(target):
+            os.unlink(target)
+        details = self._call(where, lambda: self._fs.info(self._path(key)))
+        delivered = _entry("", details)
+        received = 0
+        descriptor = files.create(target)
+        try:
+            with self._call(where, lambda: self._fs.open(self._path(key), "rb")) as source:
+                while block := self._call(where, lambda: source.read(files.BLOCK_BYTES)):
+                    files.write_all(descriptor, block)
+                    received += len(block)
+                    on_bytes(len(block))
+            if received != delivered.size_bytes:
+                raise IntegrityError(f"{where}: {received} of {delivered.size_bytes} bytes arrived")
+        except BaseException:
+            on_bytes(-received)
+            raise
+        finally:
+            os.close(descriptor)
+        return delivered
+
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
+        where = self._where(key)
+        moved = 0
+        try:
+            target = self._call(where, lambda: self._open_for_writing(key))
+            try:
+                for block in files.blocks(source, size_bytes):
+                    on_bytes(len(block))
+                    moved += len(block)
+                    self._call(where, lambda block=block: target.write(block))  # type: ignore[misc]
+            except BaseException:
+                target.discard()
+                raise
+            self._call(where, target.commit)
+        except BaseException:
+            on_bytes(-moved)
+            raise
+        return _entry("", self._call(where, lambda: self._fs.info(self._path(key)))).etag
+
+    def _open_for_writing(self, key: str) -> _Pending:
+        parent = self._path(key).rpartition("/")[0]
+        if parent:
+            with suppress(FileExistsError, NotImplementedError):
+                self._fs.makedirs(parent, exist_ok=True)
+        return _Pending(self._fs.open(self._path(key), "wb", autocommit=False))
+
+    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+        failed: list[tuple[str, Exception]] = []
+        for key in keys:
+            try:
+                if key.endswith("/"):
+                    self._call(self._where(key), lambda key=key: self._fs.rmdir(self._path(key.rstrip("/"))))  # type: ignore[misc]
+                else:
+                    self._call(self._where(key), lambda key=key: self._fs.rm_file(self._path(key)))  # type: ignore[misc]
+            except RemoteNotFoundError:
+                continue
+            except StoreError as error:
+                failed.append((key, error))
+        return failed
+
+    def put_marker(self, key: str) -> bool:
+        path = self._path(key.rstrip("/"))
+        self._call(self._where(key), lambda: self._fs.makedirs(path, exist_ok=True))
+        return bool(self._fs.exists(path))
+
+
+class _Pending:
+    """A file that appears whole when it is committed, or not at all."""
+
+    def __init__(self, file: Any):
+        self._file = file
+
+    def write(self, block: bytes) -> None:
+        self._file.write(block)
+
+    def commit(self) -> None:
+        self._file.close()
+        self._file.commit()
+
+    def discard(self) -> None:
+        with suppress(Exception):
+            self._file.discard()
+
+
+def _parents(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _entry(path: str, details: dict[str, Any]) -> Entry:
+    """The entry of an fsspec ``info`` answer; where there is no ETag, what changes with the content stands for it."""
+    modified = next(
+        (details[name] for name in ("LastModified", "last_modified", "mtime", "updated", "created") if details.get(name)), 0
+    )
+    if isinstance(modified, str):
+        modified = datetime.fromisoformat(modified)
+    if isinstance(modified, datetime):
+        modified_ns = int(modified.timestamp()) * 1_000_000_000 + modified.microsecond * 1000
+    else:
+        modified_ns = int(float(modified) * 1_000_000_000)
+    size = int(details.get("size") or 0)
+    etag = next((str(details[name]) for name in ("ETag", "etag", "md5", "sha256") if details.get(name)), "")
+    return Entry(path, size, modified_ns, etag.strip('"') or f"{modified_ns}-{size}")

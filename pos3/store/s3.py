@@ -1,0 +1,329 @@
+"""S3 and what speaks its protocol: boto3 for control and listings, obstore for bodies."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pos3.entry import Entry
+from pos3.errors import AccessDeniedError, IntegrityError, RemoteNotFoundError, StoreError
+from pos3.etag import is_plain, matches_content, part_size
+from pos3.profiles import Profile
+from pos3.store import files
+from pos3.store.base import OnBytes, Survey, UnsortedListingError
+from pos3.store.retry import retrying
+from pos3.store.s3_bodies import MIB, Bodies, Uploaded
+from pos3.store.s3_client import connect
+from pos3.store.s3_errors import error_for, translating
+from pos3.store.s3_listing import Listing, Page, in_order, take_pages_unparsed
+from pos3.store.s3_odd import OddBodies, is_odd
+
+_BATCH = 1000
+_VERIFIED_OVER_TLS_BYTES = 64 * MIB
+# LastModified and Date are whole seconds, taken at different moments of a request.
+_RECENT_SECONDS = 2
+_SURVEY_PAGES = 20
+
+
+class S3Store:
+    """One bucket. Keeps the contract of :class:`pos3.store.base.Store`."""
+
+    def __init__(self, bucket: str, profile: Profile | None, max_workers: int):
+        self._bucket = bucket
+        self._connection = connect(profile, max_workers + 8)
+        settings = self._connection.profile
+        client = self._connection.client
+        take_pages_unparsed(client)
+        self._client = client
+        self._request_options: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
+        upload_options = {
+            "ServerSideEncryption": settings.server_side_encryption or ("aws:kms" if settings.sse_kms_key_id else None),
+            "SSEKMSKeyId": settings.sse_kms_key_id,
+        }
+        self._upload_options = {name: value for name, value in upload_options.items() if value}
+        self._listing = Listing(client, bucket, self._request_options)
+        self._bodies = Bodies(self._connection, bucket, self._region)
+        self._odd = OddBodies(client, bucket, self._upload_options, self._request_options)
+        self._lock = threading.Lock()
+        self._bucket_region = ""
+        self._sorted = True
+        self._etags_are_md5 = not self._upload_options
+        self._batch_deletes = True
+        self._holds_markers: bool | None = None
+
+    def _where(self, key: str) -> str:
+        return f"s3://{self._bucket}/{key}"
+
+    def _region(self) -> str:
+        """The bucket's region: boto3 follows redirects to it by itself, obstore must be told."""
+        configured = str(self._client.meta.region_name)
+        if not self._connection.is_aws:
+            return configured
+        if not self._bucket_region:
+            try:
+                answer = self._client.head_bucket(Bucket=self._bucket)
+            except Exception as error:
+                answer = getattr(error, "response", {})
+            headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            self._bucket_region = headers.get("x-amz-bucket-region", configured)
+        return self._bucket_region
+
+    # Listings
+
+    def survey(self, key: str) -> Survey:
+        first = self._first_page(key)
+        is_object = any(entry.path == key for entry in first.entries) if key else False
+        below = f"{key}/" if key else ""
+        is_prefix = any(entry.path.startswith(below) for entry in first.entries)
+        recent: set[tuple[str, str]] = set()
+        since_ns = int((first.server_time - _RECENT_SECONDS) * 1_000_000_000)
+        page, pages = first, 1
+        if first.next_token and not is_prefix:
+            page = self._listing.page(below)
+            is_prefix = bool(page.entries)
+        while True:
+            fresh = {
+                (entry.path[len(below) :], entry.etag)
+                for entry in page.entries
+                if entry.path.startswith(below) and entry.modified_ns >= since_ns
+            }
+            recent |= fresh
+            # Only a prefix that was being written to this very moment needs more than its first page.
+            if not page.next_token or not fresh or pages >= _SURVEY_PAGES:
+                break
+            page, pages = self._listing.page(page.prefix, token=page.next_token), pages + 1
+        return Survey(is_object, is_prefix, first.server_time, frozenset(recent))
+
+    def _first_page(self, key: str) -> Page:
+        try:
+            return self._listing.page(key)
+        except AccessDeniedError:
+            # Policies often allow the listing of "data/*" only, and some no listing at all.
+            if not key:
+                raise
+            try:
+                return self._listing.page(f"{key}/")
+            except AccessDeniedError:
+                return Page(key, [self._head(key)], [], "", 0.0)
+
+    def _head(self, key: str) -> Entry:
+        with translating(self._where(key)):
+            head = self._client.head_object(Bucket=self._bucket, Key=key, **self._request_options)
+        modified_ns = int(head["LastModified"].timestamp()) * 1_000_000_000
+        return Entry(key, head["ContentLength"], modified_ns, head["ETag"].strip('"'))
+
+    def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
+        if not self._sorted:
+            yield from self._entries_sorted_here(key, is_prefix)
+            return
+        try:
+            if is_prefix or not key:
+                yield from self._listing.below(key)
+            else:
+                yield from self._object_or_below(key)
+        except UnsortedListingError:
+            self._sorted = False
+            raise
+
+    def _object_or_below(self, key: str) -> Iterator[Entry]:
+        """One listing answers both questions: an object of exactly this key sorts before all that lies below it."""
+        first = self._first_page(key)
+        for entry in first.entries:
+            if entry.path == key:
+                yield Entry("", entry.size_bytes, entry.modified_ns, entry.etag)
+                return
+        below = f"{key}/"
+        if first.next_token and (not first.entries or first.entries[-1].path < below):
+            # A page full of siblings such as "key-1": start again where the directory is.
+            yield from self._listing.below(key)
+            return
+        yield from in_order(self._pages_from(first, below), below, self._where(below))
+
+    def _pages_from(self, first: Page, below: str) -> Iterator[Page]:
+        """The pages that hold keys that start with ``below``, siblings left out, up to the last one that can."""
+        page = first
+        while True:
+            entries = [entry for entry in page.entries if entry.path.startswith(below)]
+            yield Page(page.prefix, entries, [], page.next_token, page.server_time)
+            past = bool(page.entries) and page.entries[-1].path > below and not page.entries[-1].path.startswith(below)
+            if past and [entry.path for entry in page.entries] != sorted(entry.path for entry in page.entries):
+                raise UnsortedListingError(f"{self._where(below)}: keys are not listed in order")
+            if not page.next_token or past:
+                return
+            page = self._listing.page(page.prefix, token=page.next_token)
+
+    def _entries_sorted_here(self, key: str, is_prefix: bool) -> Iterator[Entry]:
+        below = f"{key}/" if key else ""
+        if key and not is_prefix:
+            try:
+                head = self._head(key)
+            except StoreError:
+                head = None
+            if head is not None:
+                yield Entry("", head.size_bytes, head.modified_ns, head.etag)
+                return
+        found = {entry.path: entry for page in self._listing.pages(below) for entry in page.entries}
+        for path in sorted(found):
+            if path != below:
+                entry = found[path]
+                yield Entry(path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
+
+    def children(self, key: str) -> Iterator[Entry]:
+        below = f"{key}/" if key else ""
+        found: list[Entry] = []
+        for page in self._listing.pages(below, delimiter="/"):
+            found += [
+                Entry(entry.path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
+                for entry in page.entries
+                if entry.path != below
+            ]
+            found += [Entry(directory[len(below) :]) for directory in page.directories]
+        yield from sorted(found, key=lambda entry: entry.path)
+
+    # Bodies
+
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
+        current = expected
+
+        def attempt() -> Entry:
+            nonlocal current
+            if os.path.lexists(target):
+                os.unlink(target)
+            try:
+                if is_odd(key) or not self._bodies.is_usable():
+                    delivered = self._odd.download(key, target, on_bytes)
+                else:
+                    delivered = self._bodies.download(key, current, target, on_bytes)
+                self._verify(key, delivered, target)
+            except IntegrityError:
+                raise
+            except StoreError:
+                current = self._listed_now(key, current)
+                raise
+            return delivered
+
+        return retrying(attempt)
+
+    def _listed_now(self, key: str, before: Entry) -> Entry:
+        """The object as it is now, for another attempt; as it was, if that cannot be asked."""
+        try:
+            now = self._head(key)
+        except StoreError:
+            return before
+        return Entry(before.path, now.size_bytes, now.modified_ns, now.etag)
+
+    def _verify(self, key: str, delivered: Entry, target: str) -> None:
+        """Compares the file with the ETag where that can prove something.
+
+        TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
+        """
+        if not self._etags_are_md5 or not (is_plain(delivered.etag) or self._connection.is_plain_http):
+            return
+        if delivered.size_bytes > _VERIFIED_OVER_TLS_BYTES and not self._connection.is_plain_http:
+            return
+        first = [part_size(delivered.size_bytes)]
+        if matches_content(delivered.etag, delivered.size_bytes, files.blocks(target), first):
+            return
+        if not is_plain(delivered.etag):
+            self._verify_parts(key, delivered, target)
+        elif not self._is_encrypted(key):
+            raise IntegrityError(f"{self._where(key)}: the body that arrived does not have the MD5 {delivered.etag}")
+
+    def _verify_parts(self, key: str, delivered: Entry, target: str) -> None:
+        with translating(self._where(key)):
+            part = self._client.head_object(Bucket=self._bucket, Key=key, PartNumber=1, **self._request_options)
+        first_part_bytes = part["ContentLength"]
+        known = "PartsCount" in part and first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
+        if not known or self._is_encrypted(key):
+            return
+        blocks = files.blocks(target)
+        if not matches_content(delivered.etag, delivered.size_bytes, blocks, [first_part_bytes]):
+            raise IntegrityError(f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}")
+
+    def _is_encrypted(self, key: str) -> bool:
+        """Whether the object's ETag is no MD5, since KMS or a customer's key encrypts it."""
+        with translating(self._where(key)):
+            head = self._client.head_object(Bucket=self._bucket, Key=key, **self._request_options)
+        encrypted = str(head.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in head
+        if encrypted:
+            self._etags_are_md5 = False
+        return encrypted
+
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
+        def attempt() -> str:
+            if is_odd(key) or not self._bodies.is_usable():
+                self._odd.upload(key, source, size_bytes, on_bytes)
+                return self._head(key).etag
+            uploaded = self._bodies.upload(key, source, size_bytes, on_bytes)
+            if not uploaded.md5:
+                # Some servers answer a multipart upload with another ETag than they list afterwards.
+                return self._head(key).etag
+            self._verify_uploaded(key, uploaded, on_bytes)
+            return uploaded.etag or self._head(key).etag
+
+        return retrying(attempt)
+
+    def _verify_uploaded(self, key: str, uploaded: Uploaded, on_bytes: OnBytes) -> None:
+        if not self._etags_are_md5 or not is_plain(uploaded.etag) or uploaded.etag == uploaded.md5:
+            return
+        if not self._is_encrypted(key):
+            raise IntegrityError(f"{self._where(key)}: the store received other bytes than were sent")
+
+    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+        failed: list[tuple[str, Exception]] = []
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            if self._batch_deletes:
+                try:
+                    failed += self._delete_batch(batch)
+                    continue
+                except StoreError as error:
+                    if isinstance(error, (ConnectionError, PermissionError, RemoteNotFoundError)):
+                        failed += [(key, error) for key in batch]
+                        continue
+                    self._batch_deletes = False
+            failed += self._delete_singly(batch)
+        return failed
+
+    def _delete_batch(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+        with translating(f"deleting in s3://{self._bucket}"):
+            answer = self._client.delete_objects(
+                Bucket=self._bucket,
+                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
+                **self._request_options,
+            )
+        return [
+            (error["Key"], error_for(error.get("Code", ""), 0, error.get("Message", ""), self._where(error["Key"])))
+            for error in answer.get("Errors", ())
+            if error.get("Code") != "NoSuchKey"
+        ]
+
+    def _delete_singly(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+        failed: list[tuple[str, Exception]] = []
+        for key in keys:
+            try:
+                with translating(self._where(key)):
+                    self._client.delete_object(Bucket=self._bucket, Key=key, **self._request_options)
+            except RemoteNotFoundError:
+                continue
+            except StoreError as error:
+                failed.append((key, error))
+        return failed
+
+    def put_marker(self, key: str) -> bool:
+        if self._holds_markers is False:
+            return False
+        with translating(self._where(key)):
+            self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=b"", **self._upload_options, **self._request_options
+            )
+        if self._holds_markers is None:
+            self._holds_markers = any(entry.path == key for entry in self._listing.page(key, page_size=1).entries)
+            if not self._holds_markers:
+                # Some servers store "dir/" as the file "dir", which would then be in the way of the directory.
+                name = key.rstrip("/")
+                if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
+                    self._delete_singly([name])
+        return bool(self._holds_markers)

@@ -1,0 +1,307 @@
+"""The bodies of objects, moved by obstore: small ones in one request, large ones in parallel ranges or parts.
+
+obstore cannot address keys with "." or ".." segments, empty segments or control characters, and its runtime does not
+survive a fork; those cases belong to :mod:`pos3.store.s3_odd`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import obstore
+from obstore.store import S3Store as ObstoreS3
+
+from pos3.entry import Entry
+from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
+from pos3.etag import part_size
+from pos3.store import files
+from pos3.store.base import OnBytes
+from pos3.store.retry import retrying
+from pos3.store.s3_client import READ_TIMEOUT_SECONDS, Connection, credential_provider, obstore_config
+from pos3.store.s3_errors import TransientError, translating
+
+MIB = 1024 * 1024
+RANGE_BYTES = 8 * MIB
+LARGE_BYTES = 16 * MIB
+MULTIPART_BYTES = 8 * MIB
+_RANGES_AT_ONCE = 4
+_PARTS_AT_ONCE = 3
+_LARGE_FILES_AT_ONCE = 2
+_BUFFERED_BYTES = 32 * MIB
+# A part must not be given up on a slow line: this rate, in bytes a second, is taken as the slowest.
+_SLOWEST_RATE = 128 * 1024
+
+
+class ByteBudget:
+    """Bounds the bytes that all threads together hold in memory."""
+
+    def __init__(self, total_bytes: int):
+        self._free = self._total = total_bytes
+        self._changed = threading.Condition()
+
+    def take(self, size_bytes: int) -> int:
+        """Waits until ``size_bytes`` fit, and takes them; more than the whole counts as the whole."""
+        wanted = min(size_bytes, self._total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= wanted)
+            self._free -= wanted
+        return wanted
+
+    def give_back(self, size_bytes: int) -> None:
+        with self._changed:
+            self._free += size_bytes
+            self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The ETag that an upload was answered with, and the MD5 of what was sent ("" for a multipart upload)."""
+
+    etag: str
+    md5: str
+
+
+_pid_of_runtime = 0
+
+
+class Bodies:
+    """Reads and writes the objects of one bucket."""
+
+    def __init__(self, connection: Connection, bucket: str, region: Callable[[], str]):
+        self._connection = connection
+        self._bucket = bucket
+        self._region = region
+        self._stores: dict[float, ObstoreS3] = {}
+        self._lock = threading.Lock()
+        self._large = threading.BoundedSemaphore(_LARGE_FILES_AT_ONCE)
+        self._budget = ByteBudget(_BUFFERED_BYTES)
+        self._ranges_work = True
+
+    @staticmethod
+    def is_usable() -> bool:
+        """Whether obstore's threads live in this process; a fork leaves them behind."""
+        return _pid_of_runtime in (0, os.getpid())
+
+    def _store(self, silence_seconds: float = READ_TIMEOUT_SECONDS) -> ObstoreS3:
+        """The obstore client that gives a request up after so many seconds without an answer."""
+        with self._lock:
+            store = self._stores.get(silence_seconds)
+            if store is None:
+                store = self._stores[silence_seconds] = self._connect(silence_seconds)
+            return store
+
+    def _connect(self, silence_seconds: float) -> ObstoreS3:
+        global _pid_of_runtime
+        _pid_of_runtime = os.getpid()
+        config, options = obstore_config(self._connection, self._bucket, self._region())
+        if not config.get("skip_signature"):
+            config["credential_provider"] = credential_provider(self._connection, f"s3://{self._bucket}")
+        options["read_timeout"] = timedelta(seconds=silence_seconds)
+        # Without a bound on the whole request, a slow but steady large body is not cut off.
+        options["timeout"] = timedelta(days=7)
+        return ObstoreS3(
+            self._bucket,
+            client_options=options,
+            retry_config={
+                "max_retries": 5,
+                "backoff": {
+                    "init_backoff": timedelta(milliseconds=100),
+                    "max_backoff": timedelta(seconds=3),
+                    "base": 2,
+                },
+                "retry_timeout": timedelta(seconds=90),
+            },
+            **config,
+        )
+
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
+        """See :meth:`pos3.store.base.Store.download`; the checksum is the caller's to verify."""
+        where = f"s3://{self._bucket}/{key}"
+        if expected.size_bytes >= LARGE_BYTES and self._ranges_work:
+            with self._large:
+                fetched = self._download_ranges(key, expected, target, on_bytes, where)
+            if fetched is not None:
+                return fetched
+        return self._download_stream(key, expected, target, on_bytes, where)
+
+    def _download_stream(self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str) -> Entry:
+        with translating(where):
+            result = obstore.get(self._store(), key)
+            meta = result.meta
+            descriptor = files.create(target)
+            received = 0
+            try:
+                if meta["size"] <= files.BLOCK_BYTES:
+                    body = result.bytes()
+                    received = len(body)
+                    files.write_all(descriptor, memoryview(body))
+                    on_bytes(received)
+                else:
+                    for block in result.stream(min_chunk_size=files.BLOCK_BYTES):
+                        files.write_all(descriptor, block)
+                        received += len(block)
+                        on_bytes(len(block))
+            except BaseException:
+                on_bytes(-received)
+                raise
+            finally:
+                os.close(descriptor)
+        if received != meta["size"]:
+            on_bytes(-received)
+            raise IntegrityError(f"{where}: {received} of {meta['size']} bytes arrived")
+        return _delivered(meta)
+
+    def _download_ranges(
+        self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str
+    ) -> Entry | None:
+        """The object in parallel ranges of one version; None if the server does not do ranges."""
+        starts = range(0, expected.size_bytes, RANGE_BYTES)
+        descriptor = files.create(target)
+        moved = [0]
+        stop = threading.Event()
+
+        def counted(size_bytes: int) -> None:
+            if stop.is_set():
+                raise TransferCancelledError(f"{where}: stopped, since another range failed")
+            moved[0] += size_bytes
+            on_bytes(size_bytes)
+
+        def fetch(start: int) -> None:
+            try:
+                retrying(lambda: self._download_range(key, expected, descriptor, start, counted, where))
+            except BaseException:
+                stop.set()
+                raise
+
+        try:
+            # The first range alone tells whether the server does ranges at all.
+            meta = self._download_range(key, expected, descriptor, 0, counted, where)
+            with ThreadPoolExecutor(_RANGES_AT_ONCE, thread_name_prefix="pos3-range") as pool:
+                for future in as_completed([pool.submit(fetch, start) for start in starts[1:]]):
+                    if error := future.exception():
+                        pool.shutdown(wait=True, cancel_futures=True)
+                        raise error
+        except _NoRangesError:
+            self._ranges_work = False
+            os.unlink(target)
+            return None
+        except BaseException:
+            on_bytes(-moved[0])
+            raise
+        finally:
+            os.close(descriptor)
+        return _delivered(meta)
+
+    def _download_range(
+        self, key: str, expected: Entry, descriptor: int, start: int, on_bytes: OnBytes, where: str
+    ) -> dict[str, Any]:
+        end = min(start + RANGE_BYTES, expected.size_bytes)
+        received = 0
+        with translating(where):
+            try:
+                result = obstore.get(
+                    self._store(), key, options={"range": (start, end), "if_match": f'"{expected.etag}"'}
+                )
+            except obstore.exceptions.GenericError as error:
+                if "non-partial response" in str(error):
+                    raise _NoRangesError from error
+                raise
+            meta: dict[str, Any] = dict(result.meta)
+            # Not every server honours If-Match, so the version is compared here as well.
+            if _etag(meta) != expected.etag or meta["size"] != expected.size_bytes:
+                raise ObjectChangedError(f"{where}: the object was replaced while it was being read")
+            try:
+                for block in result.stream(min_chunk_size=files.BLOCK_BYTES):
+                    files.write_all_at(descriptor, block, start + received)
+                    received += len(block)
+                    on_bytes(len(block))
+                if received != end - start:
+                    raise TransientError(f"{where}: {received} of {end - start} bytes of a range arrived")
+            except BaseException:
+                on_bytes(-received)
+                raise
+        return meta
+
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Uploaded:
+        """See :meth:`pos3.store.base.Store.upload`; the checksum is the caller's to verify."""
+        where = f"s3://{self._bucket}/{key}"
+        if size_bytes <= MULTIPART_BYTES:
+            return self._upload_whole(key, source, size_bytes, on_bytes, where)
+        with self._large:
+            return self._upload_parts(key, source, size_bytes, on_bytes, where)
+
+    def _upload_whole(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes, where: str) -> Uploaded:
+        taken = self._budget.take(size_bytes)
+        try:
+            body = b"".join(files.blocks(source, size_bytes))
+            # Before the bytes go out, since a rate limit acts by holding this call back.
+            on_bytes(len(body))
+            silence = READ_TIMEOUT_SECONDS if len(body) <= MIB else READ_TIMEOUT_SECONDS + len(body) / _SLOWEST_RATE
+            try:
+                with translating(where):
+                    result = obstore.put(self._store(_rounded(silence)), key, body, use_multipart=False)
+            except BaseException:
+                on_bytes(-len(body))
+                raise
+        finally:
+            self._budget.give_back(taken)
+        return Uploaded(_etag(result), hashlib.md5(body, usedforsecurity=False).hexdigest())
+
+    def _upload_parts(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes, where: str) -> Uploaded:
+        part_bytes = part_size(size_bytes)
+        parts_at_once = max(1, min(_PARTS_AT_ONCE, _BUFFERED_BYTES // part_bytes))
+        moved = 0
+
+        def blocks() -> Iterator[bytes]:
+            nonlocal moved
+            for block in files.blocks(source, size_bytes):
+                on_bytes(len(block))
+                moved += len(block)
+                yield block
+
+        silence = READ_TIMEOUT_SECONDS + part_bytes / _SLOWEST_RATE
+        try:
+            with translating(where):
+                # obstore aborts the multipart upload when the iterator raises.
+                result = obstore.put(
+                    self._store(_rounded(silence)),
+                    key,
+                    blocks(),
+                    use_multipart=True,
+                    chunk_size=part_bytes,
+                    max_concurrency=parts_at_once,
+                )
+        except BaseException:
+            on_bytes(-moved)
+            raise
+        return Uploaded(_etag(result), "")
+
+
+class _NoRangesError(Exception):
+    """The server answered a ranged request with something else than a range."""
+
+
+def _rounded(seconds: float) -> float:
+    # Few distinct values, so that few clients with pools of their own are made.
+    return float(-(-int(seconds) // 20) * 20)
+
+
+def _etag(meta: Any) -> str:
+    return (meta["e_tag"] or "").strip('"')
+
+
+def _delivered(meta: Any) -> Entry:
+    modified = meta["last_modified"]
+    return Entry(
+        "",
+        meta["size"],
+        int(modified.timestamp()) * 1_000_000_000 + modified.microsecond * 1000,
+        _etag(meta),
+    )

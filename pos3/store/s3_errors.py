@@ -1,0 +1,120 @@
+"""One translation of what S3, boto3 and obstore report into the errors of pos3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore import exceptions as botocore_errors
+from obstore import exceptions as obstore_errors
+
+from pos3.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    CredentialsError,
+    EndpointError,
+    ObjectChangedError,
+    ProfileError,
+    RemoteNotFoundError,
+    StoreError,
+)
+
+_CREDENTIAL_CODES = {
+    "InvalidAccessKeyId": "the access key is not known there",
+    "SignatureDoesNotMatch": "the secret key is wrong, or the request was changed on its way",
+    "ExpiredToken": "the session token has expired; get new credentials",
+    "ExpiredTokenException": "the session token has expired; get new credentials",
+    "TokenRefreshRequired": "the session token has expired; get new credentials",
+    "InvalidToken": "the session token is not valid there",
+    "RequestTimeTooSkewed": "this machine's clock differs too much from the server's; set it right",
+    "AuthorizationHeaderMalformed": "the region does not fit the bucket; set region in the profile",
+    "InvalidClientTokenId": "the access key is not known there",
+}
+_TRANSIENT_CODES = {
+    "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException",
+    "RequestLimitExceeded", "BandwidthLimitExceeded", "503", "500", "502", "504", "429", "IncompleteBody", "BadDigest",
+    "XAmzContentSHA256Mismatch",
+}  # fmt: skip
+_STATUS = re.compile(r"status: (\d{3})|status code: (\d{3})|status code (\d{3})")
+_CODE = re.compile(r"<Code>([^<]+)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
+
+
+class TransientError(EndpointError):
+    """The store was busy or failed for the moment; the same request may succeed later."""
+
+
+def error_for(code: str, status: int, message: str, where: str) -> StoreError:
+    """The error that an S3 error code, or a bare HTTP status, stands for."""
+    if code in _TRANSIENT_CODES or status >= 500 or status == 429:
+        return TransientError(f"{where}: the store answered {code or status} ({message or 'no message'})")
+    if code == "NoSuchBucket":
+        return BucketNotFoundError(f"{where}: the bucket does not exist at this endpoint; check the name and the profile")
+    if code in ("NoSuchKey", "404", "NotFound") or status == 404:
+        return RemoteNotFoundError(f"{where}: nothing there")
+    if code in _CREDENTIAL_CODES:
+        return CredentialsError(f"{where}: {code}: {_CREDENTIAL_CODES[code]}")
+    if code in ("PreconditionFailed", "412") or status == 412:
+        return ObjectChangedError(f"{where}: the object was replaced while it was being read")
+    if code in ("AccessDenied", "403", "AllAccessDisabled", "Forbidden") or status in (401, 403):
+        return AccessDeniedError(f"{where}: access denied ({message or code}); check the credentials and the policy")
+    if code in ("301", "PermanentRedirect") or status == 301:
+        return EndpointError(f"{where}: the bucket is in another region or at another endpoint; set region in the profile")
+    return StoreError(f"{where}: the store answered {code or status}: {message or 'no message'}")
+
+
+def translated(error: Exception, where: str) -> Exception:
+    """``error`` as one of pos3's own; what is not from a store comes back as it is."""
+    if isinstance(error, botocore_errors.ClientError):
+        details = error.response.get("Error", {})
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        return error_for(str(details.get("Code", "")), status, str(details.get("Message", "")), where)
+    if isinstance(error, (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError)):
+        return CredentialsError(
+            f"{where}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, "
+            "or use a profile with public=True"
+        )
+    if isinstance(error, botocore_errors.ProfileNotFound):
+        return ProfileError(f"{where}: {error}")
+    if isinstance(error, (botocore_errors.CredentialRetrievalError, botocore_errors.TokenRetrievalError)):
+        return CredentialsError(f"{where}: the credentials could not be refreshed: {error}")
+    if isinstance(error, botocore_errors.HTTPClientError):
+        return TransientError(f"{where}: cannot reach the endpoint: {_short(error)}")
+    if isinstance(error, botocore_errors.BotoCoreError):
+        return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
+    if isinstance(error, obstore_errors.BaseError) or type(error) is FileNotFoundError and "Object at" in str(error):
+        return _from_obstore(error, where)
+    return error
+
+
+def _from_obstore(error: Exception, where: str) -> StoreError:
+    text = str(error)
+    status = _STATUS.search(text)
+    code, message = _CODE.search(text), _MESSAGE.search(text)
+    number = int(next(filter(None, status.groups()))) if status else 0
+    if isinstance(error, FileNotFoundError):
+        number = 404
+    elif isinstance(error, obstore_errors.PreconditionError):
+        number = 412
+    elif isinstance(error, obstore_errors.PermissionDeniedError):
+        number = 403
+    if code or number:
+        return error_for(code[1] if code else "", number, message[1] if message else "", where)
+    return TransientError(f"{where}: cannot reach the endpoint: {_short(error)}")
+
+
+def _short(error: Exception) -> str:
+    return str(error).split("\n\nDebug source", 1)[0].strip()[:300]
+
+
+@contextmanager
+def translating(where: str) -> Iterator[None]:
+    """Raises what goes wrong inside as pos3's own error, with the original as its cause."""
+    try:
+        yield
+    except Exception as error:
+        mapped = translated(error, where)
+        if mapped is error:
+            raise
+        raise mapped from error

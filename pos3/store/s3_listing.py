@@ -1,0 +1,168 @@
+"""S3 listings, fast: boto3 signs, sends and retries; the page is parsed here.
+
+boto3's own parser spends 154 microseconds of CPU on a key, most of it on timestamps. This one takes the page's bytes
+before boto3 parses them and spends about a tenth of that.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import unquote_plus
+
+from pos3.entry import Entry
+from pos3.errors import StoreError
+from pos3.store.base import UnsortedListingError
+from pos3.store.retry import retrying
+from pos3.store.s3_errors import TransientError, translating
+
+_EMPTY_PAGE = b"<ListBucketResult/>"
+_SECOND_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a listing: whole keys in the paths, in the order in which the store sent them.
+
+    ``next_token`` is "" on the last page; ``server_time`` is in seconds since the epoch, 0 if the store does not tell.
+    """
+
+    prefix: str
+    entries: list[Entry]
+    directories: list[str]
+    next_token: str
+    server_time: float
+
+
+def take_pages_unparsed(client: Any) -> None:
+    """Makes ``client`` hand over the bytes of listing pages instead of parsing them."""
+
+    def hand_over(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+        if response_dict["status_code"] == 200:
+            customized_response_dict["Pos3Page"] = response_dict["body"]
+            response_dict["body"] = _EMPTY_PAGE
+
+    client.meta.events.register("before-parse.s3.ListObjectsV2", hand_over)
+
+
+class Listing:
+    """The listings of one bucket."""
+
+    def __init__(self, client: Any, bucket: str, request_options: dict[str, Any]):
+        self._client = client
+        self._bucket = bucket
+        self._request_options = request_options
+
+    def page(self, prefix: str, *, token: str = "", delimiter: str = "", page_size: int = 1000) -> Page:
+        """One page; retried while the store is busy, the connection fails or the page arrives broken."""
+        where = f"listing s3://{self._bucket}/{prefix}"
+        arguments: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, "MaxKeys": page_size}
+        if token:
+            arguments["ContinuationToken"] = token
+        if delimiter:
+            arguments["Delimiter"] = delimiter
+
+        def fetch() -> Page:
+            with translating(where):
+                response = self._client.list_objects_v2(**arguments, **self._request_options)
+            return _parse(response, prefix, where)
+
+        return retrying(fetch)
+
+    def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page]:
+        """All pages in turn."""
+        token = ""
+        while True:
+            page = self.page(prefix, token=token, delimiter=delimiter)
+            yield page
+            if not page.next_token:
+                return
+            if page.next_token == token:
+                raise StoreError(f"listing s3://{self._bucket}/{prefix}: the store repeats the same page for ever")
+            token = page.next_token
+
+    def below(self, key: str) -> Iterator[Entry]:
+        """Every object below the directory ``key``, paths relative to it, in order.
+
+        Raises:
+            UnsortedListingError: the store's order is another.
+        """
+        prefix = f"{key}/" if key else ""
+        yield from in_order(self.pages(prefix), prefix, f"s3://{self._bucket}/{prefix}")
+
+
+def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
+    """The entries of ``pages`` relative to ``prefix``; the directory's own marker is left out."""
+    cut = len(prefix)
+    last = ""
+    for page in pages:
+        for entry in page.entries:
+            key = entry.path
+            if key <= last:
+                raise UnsortedListingError(f"{where}: keys are not listed in order ({last!r} before {key!r})")
+            last = key
+            if len(key) > cut:
+                yield Entry(key[cut:], entry.size_bytes, entry.modified_ns, entry.etag)
+
+
+def _parse(response: dict[str, Any], prefix: str, where: str) -> Page:
+    headers = response["ResponseMetadata"]["HTTPHeaders"]
+    try:
+        root = ElementTree.fromstring(response["Pos3Page"])
+    except ElementTree.ParseError as error:
+        raise TransientError(f"{where}: the page is not valid XML ({error})") from error
+    namespace = root.tag.removesuffix("ListBucketResult")
+    if root.tag == namespace:
+        raise StoreError(f"{where}: the endpoint did not answer with an S3 listing; check the endpoint's URL")
+    truncated = root.findtext(f"{namespace}IsTruncated", "").strip().lower()
+    token = root.findtext(f"{namespace}NextContinuationToken", "")
+    # A page that does not say whether it is the last must never pass for a whole listing.
+    if truncated not in ("true", "false") or (truncated == "true" and not token):
+        raise TransientError(f"{where}: the page does not say how the listing goes on")
+    quoted = root.findtext(f"{namespace}EncodingType", "") == "url"
+    entries = [_entry(element, namespace, quoted) for element in root.iterfind(f"{namespace}Contents")]
+    directories = [
+        _unquoted(element.findtext(f"{namespace}Prefix", ""), quoted)
+        for element in root.iterfind(f"{namespace}CommonPrefixes")
+    ]
+    next_token = token if truncated == "true" else ""
+    return Page(prefix, entries, directories, next_token, _server_time(headers.get("date", "")))
+
+
+def _entry(element: ElementTree.Element, namespace: str, quoted: bool) -> Entry:
+    cut = len(namespace)
+    key = size = modified = etag = ""
+    for child in element:
+        tag = child.tag[cut:]
+        if tag == "Key":
+            key = child.text or ""
+        elif tag == "Size":
+            size = child.text or ""
+        elif tag == "LastModified":
+            modified = child.text or ""
+        elif tag == "ETag":
+            etag = child.text or ""
+    return Entry(_unquoted(key, quoted), int(size or 0), timestamp_ns(modified), etag.strip('"'))
+
+
+def _unquoted(text: str, quoted: bool) -> str:
+    return unquote_plus(text) if quoted and ("%" in text or "+" in text) else text
+
+
+def timestamp_ns(text: str) -> int:
+    """Nanoseconds since the epoch of an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for none."""
+    if not text:
+        return 0
+    moment = datetime.fromisoformat(text)
+    return int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000
+
+
+def _server_time(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return 0.0

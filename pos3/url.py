@@ -1,0 +1,110 @@
+"""One type for every address: where objects are, and which profile reaches them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from pos3.errors import InvalidURLError
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
+_BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a prefix or object lies.
+
+    ``key`` has no leading and no trailing slash; ``is_prefix`` is true when the URL ended in a slash, which
+    means "the directory, even if an object has this name". ``profile`` is the name before "@", or "".
+    """
+
+    scheme: str
+    bucket: str
+    key: str
+    is_prefix: bool = False
+    profile: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.bucket}/{self.key}" if self.key else f"{self.scheme}://{self.bucket}"
+
+    def child(self, path: str) -> str:
+        """The URL of the object at ``path`` below this location; this location itself for ""."""
+        return f"{self.scheme}://{self.bucket}/{self.object_key(path)}"
+
+    def object_key(self, path: str) -> str:
+        """The key of the object at ``path`` below this location."""
+        if not path:
+            return self.key
+        return f"{self.key}/{path}" if self.key else path
+
+    def overlaps(self, other: Location) -> bool:
+        """Whether one of the two is, or lies below, the other."""
+        if (self.scheme, self.bucket) != (other.scheme, other.bucket):
+            return False
+        mine, theirs = f"{self.key}/".lstrip("/"), f"{other.key}/".lstrip("/")
+        return mine.startswith(theirs) or theirs.startswith(mine)
+
+
+def is_url(address: object) -> bool:
+    """Whether ``address`` names a remote place. Local paths, ``file://`` included, do not.
+
+    Raises:
+        InvalidURLError: for an empty or all-blank string, and for a scheme that is not in lower case.
+        TypeError: for anything that is neither a string nor a path.
+    """
+    if isinstance(address, os.PathLike):
+        return False
+    if not isinstance(address, str):
+        raise TypeError(f"expected a URL such as 's3://bucket/key' or a local path, got {type(address).__name__}")
+    if not address.strip():
+        raise InvalidURLError("the URL is empty; expected 's3://bucket/key' or a local path")
+    scheme = _SCHEME.match(address)
+    if scheme is None:
+        if address.lower().startswith("s3:"):
+            raise InvalidURLError(f"{address!r} is not an S3 URL; write it as 's3://bucket/key'")
+        return False
+    if scheme[1] != scheme[1].lower():
+        raise InvalidURLError(
+            f"{address!r}: the scheme must be lower case; write '{scheme[1].lower()}://{address[scheme.end() :]}'"
+        )
+    return scheme[1] != "file"
+
+
+def local_path(address: str | os.PathLike[str]) -> str:
+    """The file system path that a local address means: ``file://`` is taken off, "~" is resolved."""
+    text = os.fspath(address)
+    if text.startswith("file://"):
+        text = unquote(text[len("file://") :])
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def parse(address: str) -> Location:
+    """The location that a URL names.
+
+    The key is taken as it stands: "?", "#" and "%" are ordinary characters of S3 keys.
+
+    Raises:
+        InvalidURLError: no bucket, a bucket name that no store accepts, or an empty profile before "@".
+    """
+    if not is_url(address):
+        raise InvalidURLError(f"{address!r} is not a remote URL; expected for example 's3://bucket/key'")
+    scheme, rest = address.split("://", 1)
+    authority, _, key = rest.partition("/")
+    profile = ""
+    if "@" in authority:
+        profile, authority = authority.rsplit("@", 1)
+        profile = profile.split(":", 1)[0]
+        if not profile:
+            raise InvalidURLError(
+                f"{address!r}: the profile before '@' is empty; write 's3://<profile>@bucket/key' or leave out the '@'"
+            )
+    if not authority:
+        raise InvalidURLError(f"{address!r} names no bucket; expected '{scheme}://bucket/key'")
+    if scheme == "s3" and not _BUCKET.match(authority):
+        raise InvalidURLError(
+            f"{address!r}: {authority!r} cannot be a bucket name (letters, digits, '.', '-' and '_', at least three)"
+        )
+    return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)
