@@ -24,6 +24,22 @@ from pos3.report import Report
 P = ParamSpec("P")
 R = TypeVar("R")
 
+__all__ = [
+    "Mirror",
+    "activate",
+    "current_mirror",
+    "download",
+    "flush",
+    "ls",
+    "mirror",
+    "plan_download",
+    "plan_upload",
+    "report",
+    "sync",
+    "upload",
+    "with_mirror",
+]
+
 _active: ContextVar[Mirror | None] = ContextVar("pos3_active_mirror", default=None)
 
 
@@ -75,8 +91,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
     On a clean exit, all that is registered for upload is pushed, and a failed push raises. When the body ends with an
     exception of any kind, only registrations with ``sync_on_error`` are pushed, and nothing is deleted.
 
-    Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. Where nobody else handles SIGTERM, it
-    unwinds the body like an exception.
+    Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. Where nobody else handles SIGTERM,
+    it unwinds the body like an exception.
 
     Args:
         cache_root: directory for everything without an explicit local path.

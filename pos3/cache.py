@@ -46,10 +46,8 @@ class Difference:
 
 def list_cache(cache_root: str) -> list[Cached]:
     """Every root of this cache, explicit local paths included, least recently used first."""
-    found = []
-    for index in indexes(os.path.realpath(os.path.expanduser(cache_root))):
-        if os.path.exists(index.local):
-            found.append(_inspect(index, is_in_use=_is_in_use(index)))
+    root = os.path.realpath(os.path.expanduser(cache_root))
+    found = [_inspect(index, is_in_use=_is_in_use(index)) for index in indexes(root) if os.path.exists(index.local)]
     return sorted(found, key=lambda cached: cached.used_at)
 
 

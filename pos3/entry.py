@@ -48,7 +48,5 @@ class Record:
 
     def matches_local(self, entry: Entry) -> bool:
         return (
-            self.size_bytes == entry.size_bytes
-            and self.modified_ns == entry.modified_ns
-            and self.inode == entry.inode
+            self.size_bytes == entry.size_bytes and self.modified_ns == entry.modified_ns and self.inode == entry.inode
         )

@@ -48,7 +48,7 @@ def _expression(pattern: str) -> str:
 
 def _compile(patterns: Sequence[str], name: str) -> re.Pattern[str]:
     for pattern in patterns:
-        if not isinstance(pattern, str) or not pattern.strip("/"):
+        if not str(pattern).strip("/"):
             raise InvalidArgumentError(f"{name}: {pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'")
     try:
         return re.compile("|".join(_expression(pattern) for pattern in patterns), re.DOTALL)

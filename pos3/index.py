@@ -15,6 +15,7 @@ not remembered is compared again. A broken index is moved away and begun anew.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -23,19 +24,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from filelock import FileLock, SoftFileLock, Timeout
 
 from pos3.entry import Record
 from pos3.errors import StoreError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("pos3")
+T = TypeVar("T")
 
 STATE_DIRECTORY = ".pos3"
 _SCHEMA_VERSION = 1
@@ -47,8 +44,7 @@ CREATE TABLE IF NOT EXISTS root (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWI
 PRAGMA user_version = {_SCHEMA_VERSION};
 """
 _BUSY_SECONDS = 60.0
-_SHARED = fcntl.LOCK_SH if fcntl else 1
-_EXCLUSIVE = fcntl.LOCK_EX | fcntl.LOCK_NB if fcntl else 2
+_PAGE_RECORDS = 10_000
 _UPSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -97,7 +93,7 @@ class Index:
             raise
         return connection
 
-    def _run(self, call: Callable[[sqlite3.Connection], Any]) -> Any:
+    def _run(self, call: Callable[[sqlite3.Connection], T]) -> T:
         """The result of ``call`` on a connection; a broken file is set aside and ``call`` gets an empty index."""
         try:
             with closing(self._connect()) as connection:
@@ -106,7 +102,9 @@ class Index:
             raise StoreError(f"cannot use the index {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
             broken = f"{self.path}.broken-{int(time.time())}"
-            logger.warning("the index %s is broken (%s); moved to %s, files are compared again", self.path, error, broken)
+            logger.warning(
+                "the index %s is broken (%s); moved to %s, files are compared again", self.path, error, broken
+            )
             os.replace(self.path, broken)
             for suffix in ("-wal", "-shm"):
                 with suppress(FileNotFoundError):
@@ -125,18 +123,23 @@ class Index:
         first = True
         while True:
             comparison = ">=" if first else ">"
-            rows = self._run(
-                lambda connection, comparison=comparison, last=last: connection.execute(
-                    "SELECT path, size_bytes, modified_ns, inode, etag, owner FROM files "
-                    f"WHERE path {comparison} ? ORDER BY path LIMIT 10000",
-                    (last,),
-                ).fetchall()
-            )
+            rows = self._page(comparison, last)
             for row in rows:
                 yield Record(*row)
-            if len(rows) < 10000:
+            if len(rows) < _PAGE_RECORDS:
                 return
             last, first = rows[-1][0], False
+
+    def _page(self, comparison: str, path: str) -> list[tuple[str, int, int, int, str, str]]:
+        query = (
+            "SELECT path, size_bytes, modified_ns, inode, etag, owner FROM files "
+            f"WHERE path {comparison} ? ORDER BY path LIMIT {_PAGE_RECORDS}"
+        )
+
+        def rows(connection: sqlite3.Connection) -> list[tuple[str, int, int, int, str, str]]:
+            return connection.execute(query, (path,)).fetchall()
+
+        return self._run(rows)
 
     def has_records(self, url: str) -> bool:
         return next(self.records(url), None) is not None
@@ -191,7 +194,9 @@ class Index:
             on_wait()
             lock.acquire(timeout=-1)
         except (NotImplementedError, OSError) as error:
-            logger.warning("no file locks in %s (%s); using a lock file that may outlive a crash", self.directory, error)
+            logger.warning(
+                "no file locks in %s (%s); using a lock file that may outlive a crash", self.directory, error
+            )
             lock = SoftFileLock(f"{self._base}.soft.lock")
             lock.acquire(timeout=-1)
         try:
@@ -209,25 +214,21 @@ class UseMark:
     """A shared ``flock`` on a file: whoever wants to remove the root must get it alone.
 
     It belongs to no thread, so a mirror may register in one thread and close in another, and the kernel drops it
-    with the process. Where there is no ``flock``, a root counts as in use.
+    with the process. On a file system without locks a root always counts as in use.
     """
 
     def __init__(self, path: str):
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._lock(_SHARED)
-
-    def _lock(self, operation: int) -> bool:
-        if fcntl is None:
-            return operation == _SHARED
-        try:
-            fcntl.flock(self._descriptor, operation)
-        except OSError:
-            return operation == _SHARED
-        return True
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
     def is_alone(self) -> bool:
         """Whether nobody else uses the root; then nobody can begin to until the release."""
-        return self._lock(_EXCLUSIVE)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def release(self) -> None:
         os.close(self._descriptor)

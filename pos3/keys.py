@@ -48,9 +48,14 @@ class PathChecker:
             problem = self._file_as_directory(path)
         if not problem and self._fold_names:
             problem = self._same_name(path)
-        if problem and len(self.problems) < _MOST_PROBLEMS:
-            self.problems.append(f"{path!r}: {problem}")
+        if problem:
+            self.add(f"{path!r}: {problem}")
         return not problem
+
+    def add(self, problem: str) -> None:
+        """Adds a problem that was found elsewhere, once."""
+        if len(self.problems) < _MOST_PROBLEMS and problem not in self.problems:
+            self.problems.append(problem)
 
     def _file_as_directory(self, path: str) -> str:
         # Between "a" and "a/b" only names that start with "a" can come, so the candidates form a stack.

@@ -44,6 +44,9 @@ class Link:
         self._lock = threading.RLock()
         self._use: UseMark | None = None
 
+    def __str__(self) -> str:
+        return str(self.registration)
+
     # What the plans are made of
 
     @property
@@ -60,9 +63,7 @@ class Link:
     def _local(self, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Iterator[Entry]:
         chosen = self.registration.filter
         keep = leftovers.append if leftovers is not None else lambda entry: None
-        return local_entries(
-            self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep)
-        )
+        return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
     def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
         takes_part = self.registration.filter.predicate()
@@ -116,9 +117,7 @@ class Link:
         """
         is_prefix = self.registration.location.is_prefix
         directory = _existing_parent(self.registration.local)
-        policy = replace(
-            self._policy(delete=delete), direction="download", fold_names=ignores_case(directory)
-        )
+        policy = replace(self._policy(delete=delete), direction="download", fold_names=ignores_case(directory))
 
         def plan() -> Plan:
             local = self._local(follow_symlinks=False, leftovers=leftovers)

@@ -28,7 +28,7 @@ def temporary_name() -> str:
 
 
 def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool:
-    """Whether the temporary file belongs to a process of this host that is gone, or has not been written to for long."""
+    """Whether the temporary file's writer, a process of this host, is gone, or the file has not grown for long."""
     match = _TEMPORARY.match(name)
     if match is None:
         return False

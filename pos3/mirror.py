@@ -9,12 +9,12 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pos3.cache import bound_cache
+from pos3.engine import Engine
 from pos3.errors import (
     ConflictError,
     InvalidArgumentError,
@@ -27,26 +27,25 @@ from pos3.filters import Filter, as_patterns
 from pos3.index import Index
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
+from pos3.ls import list_local, list_remote
 from pos3.plan import Compare, Plan
 from pos3.profiles import Profile, resolve_profile
-from pos3.progress import OpenProgress, SilentProgress, choose_progress
+from pos3.progress import OpenProgress, choose_progress
 from pos3.registration import (
     Registration,
     build_filter,
-    check_conflicts,
     check_flag,
     check_interval,
     checked,
     local_root,
 )
+from pos3.registry import Registry
 from pos3.report import Report, parse_bytes
-from pos3.schedule import Schedule
-from pos3.store import Store, UnsortedListingError, open_store
-from pos3.transfer import Rate, Terms
+from pos3.store import Store, open_store
+from pos3.transfer import Rate
 from pos3.url import Location, is_url, local_path, parse
 
 logger = logging.getLogger("pos3")
-T = TypeVar("T")
 
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
 StrPath = str | os.PathLike[str]
@@ -83,39 +82,27 @@ class Mirror:
         self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(cache_root)))
         self._max_workers = max_workers
         self._default_profile = resolve_profile(default_profile)
-        self._rate: Rate = Unlimited()
-        if max_upload_bytes_per_second is not None:
-            self._rate = ByteRate(max_upload_bytes_per_second)
         self._cache_limit_bytes = _cache_limit(cache_limit)
         self._shutdown_timeout_seconds = shutdown_timeout
-        self._open_progress = progress or choose_progress(show_progress)
-        # A bar of a background push would tear up whatever the terminal shows meanwhile.
-        self._background_progress: OpenProgress = progress or (lambda title, files, size: SilentProgress())
+        rate: Rate = Unlimited() if max_upload_bytes_per_second is None else ByteRate(max_upload_bytes_per_second)
         self._owner = uuid.uuid4().hex
+        self._engine = Engine(max_workers, rate, progress or choose_progress(show_progress), self._owner)
         self._pid = os.getpid()
         self._state = "new"
-        self._links: dict[tuple[Location, Profile | None], Link] = {}
+        self._registry = Registry()
         self._stores: dict[tuple[str, str, Profile | None], Store] = {}
-        self._total = Report()
-        self._running: set[threading.Event] = set()
-        self._schedule = Schedule()
-        self._make_locks()
-        _mirrors.add(self)
-
-    def _make_locks(self) -> None:
         self._lock = threading.RLock()
-        self._registering: dict[tuple[Location, Profile | None], threading.Lock] = {}
+        _mirrors.add(self)
 
     def _after_fork(self) -> None:
         """In the child: no lock may stay held by a thread that the fork left behind, and no connection be shared."""
-        self._make_locks()
+        self._lock = threading.RLock()
+        self._engine = self._engine.after_fork()
+        self._registry = Registry()
         self._stores = {}
-        self._links = {}
-        self._running = set()
-        self._schedule = Schedule()
 
     def __repr__(self) -> str:
-        return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {len(self._links)} registered>"
+        return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {len(self._registry.links())} registered>"
 
     # Life
 
@@ -136,12 +123,13 @@ class Mirror:
         self._bound_cache()
         return self
 
-    def close(self, error: BaseException | None = None) -> None:
+    def close(self, error: BaseException | None = None, *, push: bool = True) -> None:
         """Ends the mirror, once; further calls do nothing.
 
-        Without ``error``, everything registered for upload is pushed and stale objects are deleted. With one, only what
-        was registered with ``sync_on_error`` is pushed, nothing is deleted, and what fails is logged and added to
-        ``error`` as a note. In a forked child nothing is pushed.
+        Without ``error``, everything registered for upload is pushed and stale objects are deleted, as by
+        :meth:`finish`. With one, only what was registered with ``sync_on_error`` is pushed, nothing is deleted, and
+        what fails is logged and added to ``error`` as a note. With ``push=False``, nothing is pushed. In a forked child
+        nothing is pushed either.
 
         Raises:
             TransferError: a final push failed (only without ``error``).
@@ -152,79 +140,47 @@ class Mirror:
             self._state = "closing"
         try:
             if os.getpid() == self._pid:
-                self._push_at_end(error)
+                self._push_at_end(error, push)
         finally:
             with self._lock:
                 self._state = "closed"
-                links = list(self._links.values())
-            for link in links:
+            for link in self._registry.links():
                 link.end_use()
             self._bound_cache()
 
-    def _push_at_end(self, error: BaseException | None) -> None:
-        pushing = [link for link in self._links.values() if link.registration.pushes]
+    def _push_at_end(self, error: BaseException | None, push: bool) -> None:
+        self._engine.end_pushes(at_once=error is not None)
         if error is None:
-            self._schedule.stop()
-        else:
-            self._stop_transfers()
-            self._schedule.stop(timeout_seconds=10)
-            pushing = [link for link in pushing if link.registration.sync_on_error]
-        with self._deadline(error):
-            failures = self._push_finally(pushing, delete=error is None)
-        if error is None and failures:
-            raise combined(failures) from failures[0]
-        if error is not None:
-            for link in self._links.values():
-                failures += link.failed_pushes[-1:]
-            for failure in failures:
-                logger.error("after %s: %s", type(error).__name__, failure)
-                error.add_note(f"pos3: {failure}")
-
-    def _push_finally(self, links: list[Link], *, delete: bool) -> list[Exception]:
-        failures: list[Exception] = []
-        for link in links:
-            try:
-                with self._terms(self._open_progress) as terms:
-                    self._add(link.push_finally(terms, delete=delete))
-                link.failed_pushes.clear()
-            except Exception as failure:
-                failures.append(failure)
-        return failures
-
-    @contextmanager
-    def _deadline(self, error: BaseException | None) -> Iterator[None]:
-        """When the process is being stopped from outside, pushes get only so long."""
-        if error is None or isinstance(error, Exception):
-            yield
+            if push:
+                self._push_finally()
             return
-        timer = threading.Timer(self._shutdown_timeout_seconds, self._stop_transfers)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+        failures = [failure for link in self._registry.links() for failure in link.failed_pushes[-1:]]
+        if push:
+            to_push = [link for link in self._registry.pushing() if link.registration.sync_on_error]
+            # When the process is being stopped from outside, there is only so much time.
+            seconds = None if isinstance(error, Exception) else self._shutdown_timeout_seconds
+            with self._engine.deadline(seconds):
+                failures += self._engine.run_each(to_push, lambda link, terms: link.push_finally(terms, delete=False))
+        for failure in failures:
+            logger.error("after %s: %s", type(error).__name__, failure)
+            error.add_note(f"pos3: {failure}")
 
-    def _stop_transfers(self) -> None:
-        with self._lock:
-            for event in self._running:
-                event.set()
+    def finish(self) -> Report:
+        """Pushes everything and deletes stale objects, as a clean end does, and leaves the mirror open.
 
-    @contextmanager
-    def _terms(self, progress: OpenProgress) -> Iterator[Terms]:
-        cancelled = threading.Event()
-        with self._lock:
-            self._running.add(cancelled)
-        try:
-            yield Terms(self._max_workers, self._rate, progress, cancelled, self._owner)
-        finally:
-            with self._lock:
-                self._running.discard(cancelled)
+        Raises:
+            TransferError: some of it failed.
+        """
+        self._check_open()
+        return self._push_finally() if os.getpid() == self._pid else Report()
 
-    def _add(self, report: Report) -> Report:
-        with self._lock:
-            self._total += report
-        return report
+    def _push_finally(self) -> Report:
+        before = self.report()
+        links = self._registry.pushing()
+        _raise_any(self._engine.run_each(links, lambda link, terms: link.push_finally(terms, delete=True)))
+        for link in links:
+            link.failed_pushes.clear()
+        return self.report() - before
 
     def _bound_cache(self) -> None:
         if self._cache_limit_bytes is not None:
@@ -255,35 +211,9 @@ class Mirror:
         return Link(registration, store, index, self.cache_root, self._owner)
 
     def _register(self, wanted: Registration, begin: Callable[[Link], None]) -> Path:
-        """Registers once, and lets whoever asks for the same meanwhile wait for it.
-
-        ``begin`` does the work of the registration; if it raises, nothing is registered.
-        """
         self._check_open()
         checked(wanted)
-        key = (wanted.location, wanted.profile)
-        with self._lock:
-            gate = self._registering.setdefault(key, threading.Lock())
-        with gate:
-            with self._lock:
-                existing = self._links.get(key)
-                if existing is not None:
-                    if existing.registration == wanted:
-                        return Path(wanted.local)
-                    if existing.registration.kind == wanted.kind:
-                        raise ConflictError(f"{wanted.location} is registered already, with different parameters")
-                others = [link.registration for link in self._links.values()]
-                check_conflicts(wanted, others)
-                link = self._link(wanted)
-                # Others must see it as taken while the work goes on without the lock.
-                self._links[key] = link
-            try:
-                begin(link)
-            except BaseException:
-                with self._lock:
-                    self._links.pop(key, None)
-                link.end_use()
-                raise
+        self._registry.register(wanted, self._link, begin)
         return Path(wanted.local)
 
     def download(
@@ -326,8 +256,7 @@ class Mirror:
 
     def _fetch(self, link: Link, *, missing_ok: bool, adopt: bool) -> None:
         try:
-            with self._terms(self._open_progress) as terms:
-                self._add(link.download(terms, adopt=adopt))
+            self._engine.run(link, lambda link, terms: link.download(terms, adopt=adopt))
         except RemoteNotFoundError:
             if not missing_ok:
                 raise
@@ -380,7 +309,7 @@ class Mirror:
             survey = link.take_stock()
             if survey.is_object and not location.is_prefix and os.path.isdir(wanted.local):
                 raise ConflictError(
-                    f"{location} is an object, but {wanted.local} is a directory; write '{location}/' to upload below it"
+                    f"{location} is an object, but {wanted.local} is a directory; '{location}/' means the prefix"
                 )
             link.begin_use()
             link.prepare_local()
@@ -444,83 +373,40 @@ class Mirror:
 
     def _push_every(self, interval_seconds: float | None, link: Link) -> None:
         if interval_seconds is not None and os.getpid() == self._pid:
-            self._schedule.every(interval_seconds, lambda: self._push_in_background(link))
-
-    def _push_in_background(self, link: Link) -> None:
-        if self._state != "open":
-            return
-        try:
-            self._push(link, self._background_progress)
-            link.failed_pushes.clear()
-        except Exception as error:
-            link.failed_pushes.append(error)
-            logger.warning("background push %d of %s failed: %s", len(link.failed_pushes), link.registration, error)
-
-    def _push(self, link: Link, progress: OpenProgress) -> Report:
-        with self._terms(progress) as terms:
-            return self._add(link.push(terms))
+            self._engine.push_every(interval_seconds, link, lambda: self._state == "open")
 
     def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
         """See :func:`pos3.flush`."""
         self._check_open()
         if os.getpid() != self._pid:
             return Report()
-        links = self._chosen(path_or_url)
-        total = Report()
+        links = self._registry.chosen(path_or_url)
+        before = self.report()
         failures: list[Exception] = []
 
-        def push_all() -> Report:
-            nonlocal total
-            for link in links:
-                try:
-                    total += self._push(link, self._open_progress)
-                except Exception as error:
-                    failures.append(error)
-            return total
+        def push() -> None:
+            failures.extend(self._engine.run_each(links, Link.push))
 
         if timeout is None:
-            push_all()
+            push()
         else:
-            _within(timeout, push_all, f"the push of {', '.join(str(link.registration) for link in links)}")
-        if failures:
-            raise combined(failures) from failures[0]
-        return total
-
-    def _chosen(self, path_or_url: StrPath | None) -> list[Link]:
-        with self._lock:
-            pushing = [link for link in self._links.values() if link.registration.pushes]
-        if path_or_url is None:
-            return pushing
-        if is_url(path_or_url):
-            location = parse(str(path_or_url))
-            chosen = [link for link in pushing if location.overlaps(link.registration.location)]
-        else:
-            path = os.path.realpath(local_path(path_or_url))
-            chosen = [link for link in pushing if f"{path}/".startswith(f"{link.registration.local}/")]
-        if not chosen:
-            registered = ", ".join(str(link.registration) for link in pushing) or "nothing"
-            raise InvalidArgumentError(f"{str(path_or_url)!r} is not registered for upload (registered: {registered})")
-        return chosen
+            _within(timeout, push, f"the push of {', '.join(map(str, links))}")
+        _raise_any(failures)
+        return self.report() - before
 
     # Questions
 
     def report(self) -> Report:
         """See :func:`pos3.report`."""
-        with self._lock:
-            return self._total
+        return self._engine.total
 
     def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
         """See :func:`pos3.ls`."""
         self._check_open()
         if not is_url(prefix):
-            return _ls_local(prefix, recursive)
+            return list_local(prefix, recursive)
         location, resolved = self._resolve(str(prefix), profile)
-        store = self._store(location, resolved)
-        if recursive:
-            return [location.child(path) for path in _with_directories(_listed(store, location))]
-        if location.key and not location.is_prefix and store.survey(location.key).is_object:
-            return [str(location)]
-        return [location.child(entry.path.rstrip("/")) for entry in store.children(location.key)]
+        return list_remote(self._store(location, resolved), location, recursive)
 
     def plan_download(
         self,
@@ -569,6 +455,11 @@ class Mirror:
         return checked(Registration(kind, location, resolved, root, chosen, compare, None))
 
 
+def _raise_any(failures: list[Exception]) -> None:
+    if failures:
+        raise combined(failures) from failures[0]
+
+
 def _passed_through(address: StrPath, missing_ok: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
     if not missing_ok and not path.exists():
@@ -595,35 +486,6 @@ def _within(timeout_seconds: float, call: Callable[[], object], what: str) -> No
     thread.join(max(0.0, timeout_seconds))
     if thread.is_alive():
         raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; it goes on")
-
-
-def _listed(store: Store, location: Location) -> list[str]:
-    def paths() -> list[str]:
-        return [entry.path for entry in store.entries(location.key, is_prefix=location.is_prefix)]
-
-    try:
-        return paths()
-    except UnsortedListingError:
-        return paths()
-
-
-def _with_directories(paths: list[str]) -> list[str]:
-    found = set()
-    for path in paths:
-        path = path.rstrip("/")
-        found.add(path)
-        while "/" in path:
-            path = path.rpartition("/")[0]
-            found.add(path)
-    return sorted(found)
-
-
-def _ls_local(address: StrPath, recursive: bool) -> list[str]:
-    shown = Path(os.path.expanduser(os.fspath(address).removeprefix("file://")))
-    if not shown.is_dir():
-        return []
-    children = shown.rglob("*") if recursive else shown.iterdir()
-    return sorted(str(child) for child in children)
 
 
 def open_mirrors() -> list[Mirror]:

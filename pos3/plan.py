@@ -235,59 +235,86 @@ class _Above:
         self._names.append(name)
 
 
-def plan_download(
-    local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy
-) -> Plan:
+def plan_download(local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy) -> Plan:
     """The plan that makes the local side equal to the remote one.
 
     Raises:
         UnsafeKeysError: some remote keys cannot be files below the target, or something local is in their way.
     """
-    draft = _Draft()
-    checker = PathChecker(fold_names=policy.fold_names)
-    files_here, unusable_here, files_there = _Above(), _Above(), _Above()
+    planner = _DownloadPlanner(policy)
     for path, here, there, record in march(local, remote, records):
-        usable = here if here is not None and not here.unusable else None
         if there is not None:
-            if not checker.check(path):
-                continue
-            draft.source_files += not there.is_directory
-            blocking = unusable_here.find(path)
-            replaced = files_here.find(path)
-            if blocking is None and here is not None and here.unusable not in ("", SYMLINK):
-                blocking = path
-            if blocking is not None:
-                checker.problems.append(f"{path!r}: {blocking!r} is in the way locally and cannot be replaced")
-            elif replaced is not None:
-                _make_way(draft, checker, replaced, policy)
-            if not there.is_directory:
-                files_there.push(path)
-        elif usable is not None and (above := files_there.find(path)) is not None:
-            _make_way(draft, checker, above, policy)
+            planner.visit_remote(here, there, record)
+        elif here is not None:
+            planner.visit_local_only(here)
+        else:
+            planner.draft.forgotten.append(path)
+    return planner.draft.plan("download", planner.checker.problems, policy.where)
+
+
+class _DownloadPlanner:
+    def __init__(self, policy: Policy):
+        self.policy = policy
+        self.draft = _Draft()
+        self.checker = PathChecker(fold_names=policy.fold_names)
+        self._files_here, self._unusable_here, self._files_there = _Above(), _Above(), _Above()
+
+    def visit_remote(self, here: Entry | None, there: Entry, record: Record | None) -> None:
+        path = there.path
         if here is not None:
-            draft.destination_files += not here.is_directory
-            if here.unusable and here.unusable != SYMLINK:
-                unusable_here.push(path)
-            elif not here.is_directory:
-                files_here.push(path)
-        if there is not None and there.is_directory:
+            self._note_local(here)
+        if not self.checker.check(path):
+            return
+        self._make_way_for(path, here)
+        if there.is_directory:
             if here is None:
-                draft.directories.append(Action(path, NEW, there))
-        elif there is not None:
-            reason = _download_reason(usable, here, there, record, policy)
-            if reason:
-                draft.copies.append(Action(path, reason, there))
-            else:
-                draft.unchanged += 1
-                if usable is not None and record is None:
-                    draft.confirmed.append((usable, there))
-        elif here is not None and here.unusable:
-            draft.kept.append(Kept(path, here.unusable))
-        elif here is not None and policy.delete:
-            draft.deletes.append(Action(path, "not in the source", here))
-        elif here is None:
-            draft.forgotten.append(path)
-    return draft.plan("download", checker.problems, policy.where)
+                self.draft.directories.append(Action(path, NEW, there))
+            return
+        self.draft.source_files += 1
+        self._files_there.push(path)
+        usable = here if here is not None and not here.unusable else None
+        reason = _download_reason(usable, here, there, record, self.policy)
+        if reason:
+            self.draft.copies.append(Action(path, reason, there))
+            return
+        self.draft.unchanged += 1
+        if usable is not None and record is None:
+            self.draft.confirmed.append((usable, there))
+
+    def visit_local_only(self, here: Entry) -> None:
+        self._note_local(here)
+        if here.unusable:
+            self.draft.kept.append(Kept(here.path, here.unusable))
+            return
+        above = self._files_there.find(here.path)
+        if above is not None:
+            self._make_way(above)
+        if self.policy.delete:
+            self.draft.deletes.append(Action(here.path, "not in the source", here))
+
+    def _note_local(self, here: Entry) -> None:
+        self.draft.destination_files += not here.is_directory
+        if here.unusable not in ("", SYMLINK):
+            self._unusable_here.push(here.path)
+        elif not here.is_directory:
+            self._files_here.push(here.path)
+
+    def _make_way_for(self, path: str, here: Entry | None) -> None:
+        """Notes what lies where ``path``, or a directory above it, has to go."""
+        blocking = self._unusable_here.find(path)
+        if here is not None and here.unusable not in ("", SYMLINK):
+            blocking = path
+        replaced = self._files_here.find(path)
+        if blocking is not None:
+            self.checker.add(f"{path!r}: {blocking!r} is in the way locally and cannot be replaced")
+        elif replaced is not None:
+            self._make_way(replaced)
+
+    def _make_way(self, obstacle: str) -> None:
+        if not self.policy.delete:
+            self.checker.add(f"{obstacle!r}: a file on one side and a directory on the other, and delete is off")
+        elif obstacle not in self.draft.obstacles[-1:]:
+            self.draft.obstacles.append(obstacle)
 
 
 def _download_reason(
@@ -300,18 +327,7 @@ def _download_reason(
     return differs(usable, there, record, policy)
 
 
-def _make_way(draft: _Draft, checker: PathChecker, obstacle: str, policy: Policy) -> None:
-    if not policy.delete:
-        problem = f"{obstacle!r}: a file on one side and a directory on the other, and delete is off"
-        if problem not in checker.problems:
-            checker.problems.append(problem)
-    elif not draft.obstacles or draft.obstacles[-1] != obstacle:
-        draft.obstacles.append(obstacle)
-
-
-def plan_upload(
-    local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy
-) -> Plan:
+def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy) -> Plan:
     """The plan that makes the remote side equal to the local one.
 
     Markers are planned only for directories that are empty on both sides. The remote twin of something that
@@ -363,9 +379,7 @@ def _plan_remote_delete(
         draft.deletes.append(Action(there.path, "not in the source", there))
 
 
-def _plan_file(
-    draft: _Draft, here: Entry, there: Entry | None, record: Record | None, policy: Policy
-) -> None:
+def _plan_file(draft: _Draft, here: Entry, there: Entry | None, record: Record | None, policy: Policy) -> None:
     if there is None:
         reason = NEW
     elif policy.overwrite(here.path):
@@ -415,9 +429,10 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
             else:
                 draft.unchanged += 1
         elif here is None and record is not None and record.owner == owner and policy.delete:
-            if unusable_here.find(path) is None:
-                gone = Entry(path, record.size_bytes, etag=record.etag)
-                draft.deletes.append(Action(path, "deleted locally", gone))
+            if unusable_here.find(path) is not None:
+                continue
+            gone = Entry(path, record.size_bytes, etag=record.etag)
+            draft.deletes.append(Action(path, "deleted locally", gone))
     return draft.plan("upload", problems, policy.where)
 
 

@@ -42,7 +42,7 @@ class _Run(Generic[T, R]):
                     return
                 try:
                     result = self._work(item)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - returned to the caller
                     self.done.put((item, None, error))
                 else:
                     self.done.put((item, result, None))
@@ -58,7 +58,7 @@ def run_all(
     workers: int,
     cancelled: threading.Event,
 ) -> list[tuple[T, Exception]]:
-    """Calls ``work`` on every item, ``workers`` at a time, and ``on_done`` in the calling thread for each that succeeds.
+    """Calls ``work`` on every item, ``workers`` at a time, and ``on_done`` in the calling thread for each success.
 
     The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set. An
     interrupt of the calling thread sets ``cancelled``, waits for the workers a few seconds, and goes on.

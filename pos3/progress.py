@@ -43,6 +43,11 @@ class SilentProgress:
         pass
 
 
+def silent(title: str, files: int, size_bytes: int) -> Progress:
+    """Opens a progress that shows nothing."""
+    return SilentProgress()
+
+
 class BarProgress:
     """A bar on stderr: bytes, rate, time left, and files done."""
 
@@ -72,9 +77,7 @@ class BarProgress:
 class LogProgress:
     """One log line every ten seconds, and one at the end of a transfer that took a while."""
 
-    def __init__(
-        self, title: str, files: int, size_bytes: int, clock: Callable[[], float] = time.monotonic
-    ):
+    def __init__(self, title: str, files: int, size_bytes: int, clock: Callable[[], float] = time.monotonic):
         self._title = title
         self._files = files
         self._size_bytes = size_bytes
@@ -121,7 +124,7 @@ class LogProgress:
 def choose_progress(show: bool) -> OpenProgress:
     """Bars if stderr is a terminal, log lines elsewhere, silence if ``show`` is false."""
     if not show:
-        return lambda title, files, size_bytes: SilentProgress()
+        return silent
     if sys.stderr is not None and sys.stderr.isatty():
         return BarProgress
     return LogProgress

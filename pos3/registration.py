@@ -83,7 +83,9 @@ def build_filter(include: Any, exclude: Any) -> Filter:
     return Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
 
 
-def local_root(location: Location, local: str | os.PathLike[str] | None, cache_root: str, profile: Profile | None) -> str:
+def local_root(
+    location: Location, local: str | os.PathLike[str] | None, cache_root: str, profile: Profile | None
+) -> str:
     """The absolute path, links resolved, that mirrors ``location``.
 
     Raises:
@@ -98,11 +100,13 @@ def local_root(location: Location, local: str | os.PathLike[str] | None, cache_r
     name = profile.local_name if profile is not None else "_"
     if location.scheme != "s3":
         name = f"{location.scheme}+{name}"
-    return os.path.join(os.path.realpath(os.path.expanduser(cache_root)), name, location.bucket, location.key).rstrip("/")
+    return os.path.join(os.path.realpath(os.path.expanduser(cache_root)), name, location.bucket, location.key).rstrip(
+        "/"
+    )
 
 
 def names_a_file(location: Location) -> bool:
-    """Whether the URL, by its look, means one file: ``s3://b/model.pt`` does, ``s3://b/run-1.5`` and ``s3://b/x/`` do not."""
+    """Whether the URL looks like one file: ``s3://b/model.pt`` does, ``s3://b/run-1.5`` and ``s3://b/x/`` do not."""
     extension = os.path.splitext(location.key)[1][1:]
     return not location.is_prefix and 0 < len(extension) <= 11 and extension.isalnum() and not extension.isdigit()
 
@@ -114,18 +118,24 @@ def check_conflicts(new: Registration, existing: list[Registration]) -> None:
     """
     for other in existing:
         same_place = new.profile == other.profile and new.location.overlaps(other.location)
-        if new.profile and other.profile and new.profile.local_name == other.profile.local_name:
-            if new.profile.place != other.profile.place:
-                raise ConflictError(
-                    f"profiles with endpoints {new.profile.endpoint} and {other.profile.endpoint} share the local_name "
-                    f"{new.profile.local_name!r}, so their files would mix; give one of them another local_name"
-                )
+        if _mix(new.profile, other.profile):
+            raise ConflictError(
+                f"{new} and {other}: their profiles share a local_name but not an endpoint, so their files would mix; "
+                "give one of them another local_name"
+            )
         if same_place and (new.pushes or other.pushes):
             raise ConflictError(f"{new} overlaps with {other}, which is registered already; use one sync() for both")
-        if _nested(new.local, other.local) and not (_is_coherent(new, other) and not new.pushes and not other.pushes):
+        reads_only = not new.pushes and not other.pushes
+        if _nested(new.local, other.local) and not (reads_only and _is_coherent(new, other)):
             raise ConflictError(
-                f"{new} and {other}: the local paths overlap, so the two would overwrite each other; give another local="
+                f"{new} and {other}: the local paths overlap, so each would overwrite the other; change one local"
             )
+
+
+def _mix(first: Profile | None, second: Profile | None) -> bool:
+    if first is None or second is None:
+        return False
+    return first.local_name == second.local_name and first.place != second.place
 
 
 def _nested(first: str, second: str) -> bool:
@@ -137,4 +147,6 @@ def _is_coherent(new: Registration, other: Registration) -> bool:
     if new.profile != other.profile or not new.location.overlaps(other.location):
         return False
     outer, inner = sorted((new, other), key=lambda registration: len(registration.local))
-    return inner.local == os.path.join(outer.local, inner.location.key[len(outer.location.key) :].strip("/")).rstrip("/")
+    return inner.local == os.path.join(outer.local, inner.location.key[len(outer.location.key) :].strip("/")).rstrip(
+        "/"
+    )

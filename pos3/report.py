@@ -47,6 +47,21 @@ class Report:
             (self.failures + other.failures)[-_MOST_KEPT:],
         )
 
+    def __sub__(self, earlier: Report) -> Report:
+        """What came after ``earlier``, a previous state of this sum."""
+        return Report(
+            self.downloaded_files - earlier.downloaded_files,
+            self.downloaded_bytes - earlier.downloaded_bytes,
+            self.uploaded_files - earlier.uploaded_files,
+            self.uploaded_bytes - earlier.uploaded_bytes,
+            self.deleted_local - earlier.deleted_local,
+            self.deleted_remote - earlier.deleted_remote,
+            self.unchanged - earlier.unchanged,
+            self.duration_seconds - earlier.duration_seconds,
+            tuple(kept for kept in self.kept if kept not in earlier.kept),
+            tuple(failure for failure in self.failures if failure not in earlier.failures),
+        )
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing was moved, deleted or failed."""

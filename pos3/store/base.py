@@ -84,9 +84,9 @@ class Store(Protocol):
         ...
 
     def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
-        """Deletes objects; one that is gone already counts as deleted. Returns the keys that failed, with the cause."""
+        """Deletes objects; one that is gone already counts as deleted. Returns what failed, with the cause."""
         ...
 
     def put_marker(self, key: str) -> bool:
-        """Creates the empty object ``key``, which ends in "/". False if the store cannot hold one; then nothing stays."""
+        """Creates the empty object ``key``, ending in "/". If the store cannot hold one: False, and nothing stays."""
         ...

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 
 BLOCK_BYTES = 1024 * 1024
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_NEW_FILE = (
+    os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+)
 
 
 def create(path: str) -> int:
@@ -17,14 +19,14 @@ def create(path: str) -> int:
 def write_all(descriptor: int, block: bytes | memoryview) -> None:
     """Writes the whole block; a single ``os.write`` may stop short."""
     view = memoryview(block)
-    while len(view):
+    while view:
         view = view[os.write(descriptor, view) :]
 
 
 def write_all_at(descriptor: int, block: bytes, offset: int) -> None:
     """Writes the whole block at ``offset``, without moving the file position."""
     view = memoryview(block)
-    while len(view):
+    while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
 

@@ -202,7 +202,12 @@ def _parents(path: str) -> Iterator[str]:
 def _entry(path: str, details: dict[str, Any]) -> Entry:
     """The entry of an fsspec ``info`` answer; where there is no ETag, what changes with the content stands for it."""
     modified = next(
-        (details[name] for name in ("LastModified", "last_modified", "mtime", "updated", "created") if details.get(name)), 0
+        (
+            details[name]
+            for name in ("LastModified", "last_modified", "mtime", "updated", "created")
+            if details.get(name)
+        ),
+        0,
     )
     if isinstance(modified, str):
         modified = datetime.fromisoformat(modified)

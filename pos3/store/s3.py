@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from pos3.entry import Entry
 from pos3.errors import AccessDeniedError, IntegrityError, RemoteNotFoundError, StoreError
 from pos3.etag import is_plain, matches_content, part_size
@@ -64,8 +66,9 @@ class S3Store:
         if not self._bucket_region:
             try:
                 answer = self._client.head_bucket(Bucket=self._bucket)
-            except Exception as error:
-                answer = getattr(error, "response", {})
+            except ClientError as error:
+                # A refusal carries the region as well.
+                answer = error.response
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             self._bucket_region = headers.get("x-amz-bucket-region", configured)
         return self._bucket_region

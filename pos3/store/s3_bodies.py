@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import obstore
 from obstore.store import S3Store as ObstoreS3
@@ -26,6 +26,9 @@ from pos3.store.base import OnBytes
 from pos3.store.retry import retrying
 from pos3.store.s3_client import READ_TIMEOUT_SECONDS, Connection, credential_provider, obstore_config
 from pos3.store.s3_errors import TransientError, translating
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 MIB = 1024 * 1024
 RANGE_BYTES = 8 * MIB
@@ -108,7 +111,7 @@ class Bodies:
         options["timeout"] = timedelta(days=7)
         return ObstoreS3(
             self._bucket,
-            client_options=options,
+            client_options=cast("ClientConfig", options),
             retry_config={
                 "max_retries": 5,
                 "backoff": {
@@ -158,9 +161,7 @@ class Bodies:
             raise IntegrityError(f"{where}: {received} of {meta['size']} bytes arrived")
         return _delivered(meta)
 
-    def _download_ranges(
-        self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str
-    ) -> Entry | None:
+    def _download_ranges(self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str) -> Entry | None:
         """The object in parallel ranges of one version; None if the server does not do ranges."""
         starts = range(0, expected.size_bytes, RANGE_BYTES)
         descriptor = files.create(target)

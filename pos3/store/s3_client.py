@@ -58,7 +58,9 @@ def connect(profile: Profile | None, max_connections: int) -> Connection:
             profile_name=settings.aws_profile,
             botocore_session=botocore.session.Session(profile=settings.aws_profile),
         )
-        connection = Connection(_client(session, settings, max_connections, settings.addressing_style), session, settings)
+        connection = Connection(
+            _client(session, settings, max_connections, settings.addressing_style), session, settings
+        )
         if connection.is_aws or settings.addressing_style != "auto":
             return connection
         # Servers behind one host name seldom answer to bucket.host, so path style is what works.
@@ -118,7 +120,11 @@ def obstore_config(connection: Connection, bucket: str, region: str) -> tuple[di
         config["sse_kms_key_id"] = profile.sse_kms_key_id
     if profile.verify is False:
         options["allow_invalid_certificates"] = True
-    bundle = profile.verify if isinstance(profile.verify, str) else connection.session._session.get_config_variable("ca_bundle")
+    bundle = (
+        profile.verify
+        if isinstance(profile.verify, str)
+        else connection.session._session.get_config_variable("ca_bundle")
+    )
     if bundle:
         options["root_certificate"] = Path(bundle).expanduser().read_bytes()
     return config, options

@@ -50,7 +50,9 @@ def error_for(code: str, status: int, message: str, where: str) -> StoreError:
     if code in _TRANSIENT_CODES or status >= 500 or status == 429:
         return TransientError(f"{where}: the store answered {code or status} ({message or 'no message'})")
     if code == "NoSuchBucket":
-        return BucketNotFoundError(f"{where}: the bucket does not exist at this endpoint; check the name and the profile")
+        return BucketNotFoundError(
+            f"{where}: the bucket does not exist at this endpoint; check the name and the profile"
+        )
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:
         return RemoteNotFoundError(f"{where}: nothing there")
     if code in _CREDENTIAL_CODES:
@@ -60,7 +62,9 @@ def error_for(code: str, status: int, message: str, where: str) -> StoreError:
     if code in ("AccessDenied", "403", "AllAccessDisabled", "Forbidden") or status in (401, 403):
         return AccessDeniedError(f"{where}: access denied ({message or code}); check the credentials and the policy")
     if code in ("301", "PermanentRedirect") or status == 301:
-        return EndpointError(f"{where}: the bucket is in another region or at another endpoint; set region in the profile")
+        return EndpointError(
+            f"{where}: the bucket is in another region or at another endpoint; set region in the profile"
+        )
     return StoreError(f"{where}: the store answered {code or status}: {message or 'no message'}")
 
 
@@ -83,7 +87,7 @@ def translated(error: Exception, where: str) -> Exception:
         return TransientError(f"{where}: cannot reach the endpoint: {_short(error)}")
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
-    if isinstance(error, obstore_errors.BaseError) or type(error) is FileNotFoundError and "Object at" in str(error):
+    if isinstance(error, obstore_errors.BaseError) or (type(error) is FileNotFoundError and "Object at" in str(error)):
         return _from_obstore(error, where)
     return error
 

@@ -66,7 +66,11 @@ class OddBodies:
         try:
             with translating(f"s3://{self._bucket}/{key}"):
                 self._client.upload_file(
-                    source, self._bucket, key, Callback=count, ExtraArgs={**self._upload_options, **self._request_options}
+                    source,
+                    self._bucket,
+                    key,
+                    Callback=count,
+                    ExtraArgs={**self._upload_options, **self._request_options},
                 )
         except BaseException:
             on_bytes(-moved)

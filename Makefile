@@ -1,0 +1,65 @@
+# Every target sets up what it needs in .venv: a Python 3.11 or newer and make are enough.
+# PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types rules fmt bench clean
+
+PYTHON ?=
+PYTEST_ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s  %s\n", $$1, $$2}'
+
+demo: $(READY) ## run the example flow against an S3 server of its own
+	$(BIN)/python examples/train_flow.py
+
+test: lint types rules ## everything that must pass: lint, types, import rules, tests
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(READY) ## ruff, rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+rules: $(READY) ## which module may import which
+	$(BIN)/lint-imports
+
+fmt: $(READY) ## format, and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## many small files, compared with other clients
+	$(BIN)/python benchmarks/small_files.py
+
+clean: ## remove the environment and all caches
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A name on PATH may be a shim that fails, and a Python may lack venv or pip: each candidate is tried.
+$(READY): pyproject.toml
+	@set -eu; \
+	fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
+	if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then \
+		if [ ! -x $(BIN)/python ]; then uv venv --quiet --python '$(or $(PYTHON),>=3.11)' $(VENV); fi; \
+		uv pip install --quiet --python $(BIN)/python --editable '.[prefect]' --group dev; \
+	else \
+		if [ ! -x $(BIN)/python ]; then \
+			chosen=; \
+			for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do \
+				if fits "$$python"; then chosen=$$python; break; fi; \
+			done; \
+			if [ -z "$$chosen" ]; then \
+				echo 'No Python 3.11 or newer with venv and pip was found. Name one: make $(MAKECMDGOALS) PYTHON=...' >&2; \
+				exit 1; \
+			fi; \
+			"$$chosen" -m venv $(VENV); \
+		fi; \
+		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+		$(BIN)/python -m pip install --quiet --editable '.[prefect]' --group dev; \
+	fi; \
+	touch $(READY)

@@ -1,0 +1,113 @@
+"""Runs the transfers of one mirror: on shared terms, counted together, and all of them stoppable at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pos3.link import Link
+from pos3.progress import OpenProgress, silent
+from pos3.report import Report
+from pos3.schedule import Schedule
+from pos3.transfer import Rate, Terms
+
+logger = logging.getLogger("pos3")
+_STOP_SECONDS = 10.0
+
+Job = Callable[[Link, Terms], Report]
+
+
+class Engine:
+    """Safe to use from several threads."""
+
+    def __init__(self, workers: int, rate: Rate, open_progress: OpenProgress, owner: str):
+        self._workers = workers
+        self._rate = rate
+        self._open_progress = open_progress
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._total = Report()
+        self._running: set[threading.Event] = set()
+        self._schedule = Schedule()
+
+    def after_fork(self) -> Engine:
+        """The engine of a forked child: nothing runs in it, and no lock is held by a thread left behind."""
+        return Engine(self._workers, self._rate, self._open_progress, self._owner)
+
+    @property
+    def total(self) -> Report:
+        with self._lock:
+            return self._total
+
+    def run(self, link: Link, job: Job, open_progress: OpenProgress | None = None) -> Report:
+        """Does one job and counts it. Whatever it raises passes."""
+        cancelled = threading.Event()
+        with self._lock:
+            self._running.add(cancelled)
+        try:
+            terms = Terms(self._workers, self._rate, open_progress or self._open_progress, cancelled, self._owner)
+            report = job(link, terms)
+        finally:
+            with self._lock:
+                self._running.discard(cancelled)
+        with self._lock:
+            self._total += report
+        return report
+
+    def run_each(self, links: list[Link], job: Job) -> list[Exception]:
+        """Does the job for every link; one that fails does not keep the others from theirs. Returns the failures."""
+        failures: list[Exception] = []
+        for link in links:
+            try:
+                self.run(link, job)
+            except Exception as failure:  # noqa: BLE001 - returned to the caller
+                failures.append(failure)
+        return failures
+
+    def stop_running(self) -> None:
+        """Makes the transfers that run now end soon, with an error."""
+        with self._lock:
+            for event in self._running:
+                event.set()
+
+    @contextmanager
+    def deadline(self, seconds: float | None) -> Iterator[None]:
+        """Stops the transfers that still run after so many seconds; None for never."""
+        if seconds is None:
+            yield
+            return
+        timer = threading.Timer(seconds, self.stop_running)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    # Background pushes
+
+    def push_every(self, interval_seconds: float, link: Link, may_push: Callable[[], bool]) -> None:
+        """Pushes what has changed, one interval from now and then again and again, while ``may_push`` says so."""
+
+        def push() -> None:
+            if may_push():
+                self._push_quietly(link)
+
+        self._schedule.every(interval_seconds, push)
+
+    def _push_quietly(self, link: Link) -> None:
+        try:
+            # A bar of a background push would tear up whatever the terminal shows meanwhile.
+            self.run(link, Link.push, silent)
+            link.failed_pushes.clear()
+        except Exception as error:  # noqa: BLE001 - kept for the mirror's end
+            link.failed_pushes.append(error)
+            logger.warning("background push of %s failed (%d in a row): %s", link, len(link.failed_pushes), error)
+
+    def end_pushes(self, *, at_once: bool) -> None:
+        """Lets no further background push begin. The one that runs is waited for, or with ``at_once`` stopped."""
+        if at_once:
+            self.stop_running()
+        self._schedule.stop(timeout_seconds=_STOP_SECONDS if at_once else None)

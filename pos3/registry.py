@@ -1,0 +1,82 @@
+"""The registrations of one mirror: each place once, and no two in each other's way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from pos3.errors import ConflictError, InvalidArgumentError
+from pos3.link import Link
+from pos3.profiles import Profile
+from pos3.registration import Registration, check_conflicts
+from pos3.url import Location, is_url, local_path, parse
+
+
+class Registry:
+    """Safe to use from several threads: who asks for what another is just registering waits for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._links: dict[tuple[Location, Profile | None], Link] = {}
+        self._gates: dict[tuple[Location, Profile | None], threading.Lock] = {}
+
+    def links(self) -> list[Link]:
+        with self._lock:
+            return list(self._links.values())
+
+    def pushing(self) -> list[Link]:
+        """The links that upload, in the order of their registration."""
+        return [link for link in self.links() if link.registration.pushes]
+
+    def register(
+        self, wanted: Registration, make: Callable[[Registration], Link], begin: Callable[[Link], None]
+    ) -> None:
+        """Makes a link and begins its work, unless an equal registration is there already.
+
+        If ``begin`` raises, nothing is registered.
+
+        Raises:
+            ConflictError: the place is registered with other parameters, or overlaps with another registration.
+        """
+        key = (wanted.location, wanted.profile)
+        with self._lock:
+            gate = self._gates.setdefault(key, threading.Lock())
+        with gate:
+            with self._lock:
+                existing = self._links.get(key)
+                if existing is not None and existing.registration == wanted:
+                    return
+                if existing is not None and existing.registration.kind == wanted.kind:
+                    raise ConflictError(f"{wanted.location} is registered already, with different parameters")
+                check_conflicts(wanted, [link.registration for link in self._links.values()])
+                link = make(wanted)
+                # Taken at once, while the work goes on without the lock.
+                self._links[key] = link
+            try:
+                begin(link)
+            except BaseException:
+                with self._lock:
+                    self._links.pop(key, None)
+                link.end_use()
+                raise
+
+    def chosen(self, path_or_url: str | os.PathLike[str] | None) -> list[Link]:
+        """The uploading links that a URL or a local path belongs to; all of them for None.
+
+        Raises:
+            InvalidArgumentError: there is none.
+        """
+        pushing = self.pushing()
+        if path_or_url is None:
+            return pushing
+        if is_url(path_or_url):
+            location = parse(str(path_or_url))
+            chosen = [link for link in pushing if location.overlaps(link.registration.location)]
+        else:
+            path = os.path.realpath(local_path(path_or_url))
+            chosen = [link for link in pushing if f"{path}/".startswith(f"{link.registration.local}/")]
+        if not chosen:
+            registered = ", ".join(str(link.registration) for link in pushing) or "nothing"
+            raise InvalidArgumentError(f"{str(path_or_url)!r} is not registered for upload (registered: {registered})")
+        return chosen

@@ -1,0 +1,112 @@
+"""Each test gets a real S3 server, a bucket of its own, and none of the user's configuration."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.support import EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server
+
+_ENVIRONMENT = dict(os.environ)
+os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+_SERVERS = ["rclone", "moto"] + (["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else [])
+
+
+@pytest.fixture(autouse=True)
+def isolated_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the test's own: no AWS, pos3 or XDG settings of the user reach it."""
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(("AWS_", "POS3_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    nowhere = str(home / "nothing-here")
+    for name, value in {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "AWS_CONFIG_FILE": nowhere,
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "POS3_PROFILES_FILE": str(home / "profiles.toml"),
+        "NO_PROXY": "127.0.0.1,localhost",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    return home
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[RcloneServer]:
+    with RcloneServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    with MotoServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def env() -> Iterator[Server]:
+    with EnvServer(_ENVIRONMENT) as server:
+        yield server
+
+
+@pytest.fixture
+def new_site(isolated_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Server], S3Site]]:
+    """Makes a fresh bucket on a server and points the environment at that server; the bucket is removed."""
+    with ExitStack() as stack:
+
+        def make(server: Server) -> S3Site:
+            bucket = server.create_bucket(f"pos3-test-{uuid.uuid4().hex[:16]}")
+            if isinstance(server, EnvServer):
+                stack.callback(server.drop_bucket, bucket)
+            for name, value in server.environment().items():
+                monkeypatch.setenv(name, value)
+            return S3Site(server, bucket)
+
+        yield make
+
+
+@pytest.fixture(params=_SERVERS)
+def s3(request: pytest.FixtureRequest, new_site: Callable[[Server], S3Site]) -> S3Site:
+    """A fresh bucket, once on every server; the environment points at it."""
+    return new_site(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def rclone_site(rclone: RcloneServer, new_site: Callable[[Server], S3Site]) -> S3Site:
+    return new_site(rclone)
+
+
+@pytest.fixture
+def moto_site(moto: MotoServer, new_site: Callable[[Server], S3Site]) -> S3Site:
+    return new_site(moto)
+
+
+@pytest.fixture
+def private_rclone(new_site: Callable[[Server], S3Site]) -> Iterator[tuple[RcloneServer, S3Site]]:
+    """A server for this test alone, to be killed and restarted."""
+    with RcloneServer() as server:
+        yield server, new_site(server)
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Proxy]]:
+    """`proxy = proxied(site, *faults, seed=0)`: a proxy before the site's server, and the environment at it.
+
+    `site` itself keeps its direct line, for arranging and checking without being recorded or broken.
+    """
+    with ExitStack() as stack:
+
+        def put_before(site: S3Site, *faults: Fault, seed: int = 0) -> Proxy:
+            proxy = stack.enter_context(Proxy(site.server, *faults, seed=seed))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
+            return proxy
+
+        yield put_before

@@ -1,0 +1,50 @@
+"""What the tests stand on: real S3 servers, a proxy that breaks them on request, odd file trees.
+
+Nothing here imports pos3, so a bug in pos3 cannot hide behind the code that checks it.
+"""
+
+from tests.support.faults import (
+    FailPage,
+    Fault,
+    Flip,
+    Hang,
+    Latency,
+    ResetAfter,
+    ResetBefore,
+    Slowdown,
+    Status,
+    Truncate,
+    on,
+)
+from tests.support.proxy import Proxy
+from tests.support.request import Request
+from tests.support.servers import EnvServer, MotoServer, RcloneServer, Server, Stored, Traits
+from tests.support.site import S3Site
+from tests.support.trees import assert_same, contents, odd_tree, write_tree
+
+__all__ = [
+    "EnvServer",
+    "FailPage",
+    "Fault",
+    "Flip",
+    "Hang",
+    "Latency",
+    "MotoServer",
+    "Proxy",
+    "RcloneServer",
+    "Request",
+    "ResetAfter",
+    "ResetBefore",
+    "S3Site",
+    "Server",
+    "Slowdown",
+    "Status",
+    "Stored",
+    "Traits",
+    "Truncate",
+    "assert_same",
+    "contents",
+    "odd_tree",
+    "on",
+    "write_tree",
+]

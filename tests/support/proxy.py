@@ -1,0 +1,401 @@
+"""An HTTP proxy in front of an S3 server that records every request and breaks those it is told to break.
+
+The bytes that a client signs pass unchanged, the Host header included, so signatures stay valid. Bodies are
+streamed: memory stays flat whatever their size. Everything runs in one thread of its own, so that a blocked
+or CPU-bound test does not stall it, and a Proxy's methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Self
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
+
+from tests.support.faults import Fault, Refusal, Sabotage
+from tests.support.request import Request
+from tests.support.servers import Server
+
+_CHUNK = 256 * 1024
+_HEAD_LIMIT = 256 * 1024
+_HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "expect"}
+
+Headers = list[tuple[str, str]]
+Sink = Callable[[bytes], Awaitable[None]]
+
+
+class Proxy:
+    """`with Proxy(server, seed=1) as proxy:` then talk to `proxy.server` instead of `server`."""
+
+    def __init__(self, server: Server, *faults: Fault, seed: int = 0) -> None:
+        self._upstream = urlsplit(server.endpoint_url)
+        self._origin = server
+        self._faults: tuple[Fault, ...] = faults
+        self._dice = Random(seed)
+        self._lock = threading.Lock()
+        self._requests: list[Request] = []
+        self._in_flight = 0
+        self._peak = 0
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="s3-proxy", daemon=True)
+        self._port = 0
+
+    # -- what tests use
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def server(self) -> Server:
+        """The server as reached through this proxy."""
+        return self._origin.through(self.endpoint_url)
+
+    def inject(self, *faults: Fault) -> None:
+        """From the next request on, these faults and no others; without arguments the proxy is honest."""
+        self._faults = faults
+
+    @property
+    def requests(self) -> list[Request]:
+        """A copy of what was recorded so far, in order of arrival."""
+        with self._lock:
+            return [replace(request) for request in self._requests]
+
+    def count(self, kind: str | None = None) -> int:
+        """How many requests of this kind (None: of any kind) were recorded."""
+        with self._lock:
+            return sum(1 for request in self._requests if kind is None or request.kind == kind)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many requests of each kind were recorded."""
+        tally: dict[str, int] = {}
+        for request in self.requests:
+            tally[request.kind] = tally.get(request.kind, 0) + 1
+        return tally
+
+    @property
+    def peak(self) -> int:
+        """The most requests that were under way at the same time."""
+        return self._peak
+
+    def clear(self) -> None:
+        """Forgets what was recorded; faults stay."""
+        with self._lock:
+            self._requests.clear()
+            self._peak = self._in_flight
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        connections: set[asyncio.Task[None]] = set()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = self._loop.create_task(self._connection(reader, writer))
+            connections.add(task)
+            task.add_done_callback(connections.discard)
+
+        listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=_HEAD_LIMIT)
+        self._port = listener.sockets[0].getsockname()[1]
+        self._ready.set()
+        try:
+            await self._stop.wait()
+        finally:
+            listener.close()
+            for task in list(connections):
+                task.cancel()
+            await asyncio.gather(*connections, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = _Upstream(self._upstream.hostname or "127.0.0.1", self._upstream.port or 80)
+        try:
+            while await self._exchange(reader, writer, upstream):
+                pass
+            await writer.drain()
+        except (_ResetError, OSError, EOFError, asyncio.LimitOverrunError):
+            _abort(writer)
+        finally:
+            upstream.close()
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: _Upstream) -> bool:
+        """Handles one request; whether the client may send another on this connection."""
+        first, headers = await _read_head(reader)
+        if not first:
+            return False
+        method, target, _ = first.split(" ", 2)
+        request = Request.parse(method, target, {name.lower(): value for name, value in headers})
+        sabotage = self._judge(request)
+        with self._under_way():
+            return await self._carry_out(_Call(request, target, headers, sabotage), reader, writer, upstream)
+
+    async def _carry_out(
+        self, call: _Call, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: _Upstream
+    ) -> bool:
+        request, sabotage = call.request, call.sabotage
+        if sabotage.delay:
+            await asyncio.sleep(sabotage.delay)
+        if sabotage.reset_before:
+            raise _ResetError
+        if sabotage.hang:
+            await _silence(reader, sabotage.hang)
+            raise _ResetError
+        if sabotage.refusal:
+            return await self._refuse(call, sabotage.refusal, reader, writer)
+
+        request.forwarded = True
+        await upstream.open()
+        upstream.send_head(f"{request.method} {call.target} HTTP/1.1", call.headers)
+        if "100-continue" in request.headers.get("expect", ""):
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        async def up(data: bytes) -> None:
+            request.sent += len(data)
+            await upstream.write(data)
+
+        await _copy_body(reader, request.headers, up)
+        status_line, headers = await upstream.read_head()
+        if not status_line:
+            raise _ResetError
+        status = int(status_line.split(" ", 2)[1])
+        answer = {name.lower(): value for name, value in headers}
+        bodiless = request.method == "HEAD" or status in (204, 304)
+        if sabotage.reset_after:
+            if not bodiless:
+                await _copy_body(upstream.reader, answer, _discard, until_end=True)
+            raise _ResetError
+
+        framed = bodiless or "content-length" in answer or "transfer-encoding" in answer
+        request.status = status
+        writer.write(_head(status_line, headers, keep_alive=framed))
+        if not bodiless:
+            await self._stream(call, answer, upstream.reader, writer)
+        await writer.drain()
+        if not framed or "close" in answer.get("connection", "").lower():
+            upstream.close()
+        return framed and "close" not in request.headers.get("connection", "").lower()
+
+    async def _stream(
+        self, call: _Call, answer: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Passes the response body on, spoiled where a fault says so."""
+        length = int(answer.get("content-length", "0"))
+        keep, flip = call.sabotage.keep, call.sabotage.flip
+        limit = int(length * keep) if keep is not None and length else None
+        flip_at = self._dice.randrange(length) if flip and length else None
+        request = call.request
+
+        async def down(data: bytes) -> None:
+            if flip_at is not None and 0 <= flip_at - request.received < len(data):
+                spoiled = bytearray(data)
+                spoiled[flip_at - request.received] ^= 1
+                data = bytes(spoiled)
+            if limit is not None:
+                data = data[: limit - request.received]
+            request.received += len(data)
+            writer.write(data)
+            await writer.drain()
+            if limit is not None and request.received >= limit:
+                writer.close()
+                await writer.wait_closed()
+                raise EOFError
+
+        await _copy_body(reader, answer, down, until_end=True)
+
+    async def _refuse(
+        self, call: _Call, refusal: Refusal, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        request = call.request
+        waiting = "100-continue" in request.headers.get("expect", "")
+        if not waiting:
+            await _copy_body(reader, request.headers, _discard)
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n'
+            f"<Error><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message>"
+            f"<Resource>{escape(request.path)}</Resource><RequestId>injected</RequestId></Error>"
+        ).encode()
+        headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
+        request.status = refusal.status
+        writer.write(_head(f"HTTP/1.1 {refusal.status} {refusal.code}", headers, keep_alive=not waiting))
+        if request.method != "HEAD":
+            request.received += len(body)
+            writer.write(body)
+        await writer.drain()
+        return not waiting
+
+    def _judge(self, request: Request) -> Sabotage:
+        sabotage = Sabotage()
+        for fault in self._faults:
+            if fault.strikes(request, self._dice):
+                fault.apply(sabotage)
+                sabotage.names.append(type(fault).__name__)
+        request.faults = tuple(sabotage.names)
+        with self._lock:
+            self._requests.append(request)
+        return sabotage
+
+    @contextlib.contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._in_flight += 1
+        self._peak = max(self._peak, self._in_flight)
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+
+class _ResetError(Exception):
+    """The client's connection is to end with RST."""
+
+
+@dataclass
+class _Call:
+    request: Request
+    target: str
+    headers: Headers
+    sabotage: Sabotage
+
+
+class _Upstream:
+    """The connection to the server that belongs to one client connection; reused while both sides keep it."""
+
+    reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter | None = None
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+
+    async def open(self) -> None:
+        if self._writer is not None and not self.reader.at_eof() and not self._writer.is_closing():
+            return
+        self.close()
+        self.reader, self._writer = await asyncio.open_connection(*self._address, limit=_HEAD_LIMIT)
+
+    def send_head(self, line: str, headers: Headers) -> None:
+        assert self._writer is not None
+        self._writer.write(_head(line, headers, keep_alive=True))
+
+    async def write(self, data: bytes) -> None:
+        assert self._writer is not None
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def read_head(self) -> tuple[str, Headers]:
+        while True:
+            line, headers = await _read_head(self.reader)
+            if line.split(" ", 2)[1:2] != ["100"]:
+                return line, headers
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+async def _read_head(reader: asyncio.StreamReader) -> tuple[str, Headers]:
+    """The first line and the headers of a message; an empty line when the other side has closed."""
+    try:
+        raw = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as cut:
+        if cut.partial:
+            raise EOFError from None
+        return "", []
+    first, *lines = raw[:-4].decode("latin-1").split("\r\n")
+    headers: Headers = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.append((name, value.strip()))
+    return first, headers
+
+
+def _head(line: str, headers: Headers, *, keep_alive: bool) -> bytes:
+    kept = [f"{name}: {value}" for name, value in headers if name.lower() not in _HOP_BY_HOP]
+    kept.append("Connection: keep-alive" if keep_alive else "Connection: close")
+    return ("\r\n".join([line.replace("HTTP/1.0", "HTTP/1.1", 1), *kept]) + "\r\n\r\n").encode("latin-1")
+
+
+async def _copy_body(
+    reader: asyncio.StreamReader, headers: dict[str, str], sink: Sink, *, until_end: bool = False
+) -> None:
+    """Passes one message body to `sink`, framing included; EOFError if the other side stops early."""
+    if "chunked" in headers.get("transfer-encoding", "").lower():
+        await _copy_chunks(reader, sink)
+        return
+    if "content-length" in headers:
+        left = int(headers["content-length"])
+        while left:
+            data = await reader.read(min(left, _CHUNK))
+            if not data:
+                raise EOFError
+            left -= len(data)
+            await sink(data)
+        return
+    while until_end and (data := await reader.read(_CHUNK)):
+        await sink(data)
+
+
+async def _copy_chunks(reader: asyncio.StreamReader, sink: Sink) -> None:
+    while True:
+        size_line = await reader.readuntil(b"\r\n")
+        await sink(size_line)
+        left = int(size_line.split(b";")[0], 16)
+        if not left:
+            while (trailer := await reader.readuntil(b"\r\n")) != b"\r\n":
+                await sink(trailer)
+            await sink(b"\r\n")
+            return
+        left += 2
+        while left:
+            data = await reader.read(min(left, _CHUNK))
+            if not data:
+                raise EOFError
+            left -= len(data)
+            await sink(data)
+
+
+async def _discard(_data: bytes) -> None:
+    return None
+
+
+async def _silence(reader: asyncio.StreamReader, seconds: float) -> None:
+    """Takes whatever the client sends and answers nothing, until it leaves or `seconds` have passed."""
+    with contextlib.suppress(TimeoutError, OSError):
+        async with asyncio.timeout(seconds):
+            while await reader.read(_CHUNK):
+                pass
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    """Ends the connection so that the client gets a reset, not an orderly end."""
+    if writer.is_closing():
+        return
+    sock = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -1,0 +1,45 @@
+"""What a module may load: the rules that import-linter has no words for."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pos3
+
+PACKAGE = Path(pos3.__file__).parent
+PURE_MODULES = ("plan", "filters")
+IMPURE = {"os", "time", "datetime", "logging", "io", "shutil", "tempfile", "socket", "threading", "random"}
+
+
+def imported_names(source: str) -> set[str]:
+    """The top-level names of everything that the source imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("module", PURE_MODULES)
+def test_a_module_that_decides_touches_neither_disk_nor_clock(module: str) -> None:
+    names = imported_names((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    assert names & IMPURE == set()
+
+
+def test_importing_pos3_loads_no_sdk() -> None:
+    script = "import sys, pos3; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"boto3", "botocore", "obstore", "fsspec", "prefect", "tqdm", "pydantic"}
+    assert heavy & set(loaded.stdout.split()) == set()
+
+
+def test_nothing_depends_on_the_link_at_the_top() -> None:
+    sources = [path for path in PACKAGE.rglob("*.py") if not path.is_symlink()]
+    assert [path for path in sources if "orchestration" in imported_names(path.read_text("utf-8"))] == []
