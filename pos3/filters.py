@@ -8,42 +8,46 @@ matches a directory hides all that lies below it. ``*`` and ``?`` stay within a 
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pos3.errors import InvalidArgumentError
 
+_TOKENS = re.compile(r"\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+
 
 def _expression(pattern: str) -> str:
-    anchored = pattern.startswith("/")
-    only_directories = pattern.endswith("/")
-    body = pattern.strip("/")
+    start = "^" if pattern.startswith("/") else "(?:^|/)"
+    end = "/" if pattern.endswith("/") else r"(?:/|\Z)"
+    segments = pattern.strip("/").split("/")
     translated = ""
-    position = 0
-    while position < len(body):
-        character = body[position]
-        if body.startswith("**/", position) and (position == 0 or body[position - 1] == "/"):
-            translated += "(?:.*/)?"
-            position += 3
-        elif body.startswith("**", position):
-            translated += ".*"
-            position += 2
-        elif character == "*":
-            translated += "[^/]*"
-            position += 1
-        elif character == "?":
-            translated += "[^/]"
-            position += 1
-        elif character == "[" and (end := body.find("]", position + 2)) != -1:
-            members = body[position + 1 : end].replace("\\", r"\\").replace("[", r"\[")
-            translated += f"[^{members[1:]}]" if members[0] == "!" else f"[{members}]"
-            position = end + 1
+    for index, segment in enumerate(segments):
+        is_last = index == len(segments) - 1
+        if segment == "**":
+            translated += ".*" if is_last else "(?:.*/)?"
         else:
-            translated += re.escape(character)
-            position += 1
-    start = "^" if anchored else "(?:^|/)"
-    return f"{start}{translated}{'/' if only_directories else '(?:/|$)'}"
+            translated += _segment(segment) + ("" if is_last else "/")
+    return f"{start}{translated}{end}"
+
+
+def _segment(segment: str) -> str:
+    """The expression of one segment, by the rules of :mod:`fnmatch`; "*" and "?" match no slash, "**" any text."""
+    translated = ""
+    for token in _TOKENS.findall(segment):
+        if token == "**":
+            translated += ".*"
+        elif token == "*":
+            translated += "[^/]*"
+        elif token == "?":
+            translated += "[^/]"
+        elif len(token) > 1:
+            # A class as the standard library reads it, without the frame "(?s:...)\\Z" around it.
+            translated += fnmatch.translate(token)[4:-3]
+        else:
+            translated += re.escape(token)
+    return translated
 
 
 def _compile(patterns: Sequence[str], name: str) -> re.Pattern[str]:

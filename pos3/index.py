@@ -168,10 +168,29 @@ class Index:
                 before = dict(connection.execute("SELECT name, value FROM root").fetchall()).get("url", url)
                 if before != url:
                     connection.execute("DELETE FROM files")
+                    connection.execute("DELETE FROM root")
                 values = {"local": self.local, "url": url, "used_at": repr(time.time())}
                 connection.executemany("INSERT OR REPLACE INTO root VALUES (?, ?)", values.items())
 
         self._run(store)
+
+    def note(self, name: str, value: str) -> None:
+        """Remembers a fact about the root's store."""
+        row = (name, value)
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute("INSERT OR REPLACE INTO root VALUES (?, ?)", row)
+
+        self._run(store)
+
+    def noted(self, name: str) -> str:
+        """What was noted under ``name``, or ""."""
+        if not self.exists:
+            return ""
+        query = "SELECT value FROM root WHERE name = ?"
+        row = self._run(lambda connection: connection.execute(query, (name,)).fetchone())
+        return str(row[0]) if row else ""
 
     def state(self) -> RootState:
         rows = dict(self._run(lambda connection: connection.execute("SELECT name, value FROM root").fetchall()))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import socket
 import stat
-import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ from pos3.entry import Entry
 from pos3.plan import SYMLINK
 
 _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+_RANDOM = os.urandom(3).hex()
+_numbers = itertools.count()
 _TEMPORARY = re.compile(r"^\.pos3-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{12}\.tmp$")
 _ABANDONED_SECONDS = 600
 
@@ -24,7 +26,7 @@ def temporary_name() -> str:
 
     Files of this form are never content: they are not listed, not uploaded, and removed when their writer is gone.
     """
-    return f".pos3-{_HOST}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+    return f".pos3-{_HOST}-{os.getpid()}-{_RANDOM}{next(_numbers) % 0x1000000:06x}.tmp"
 
 
 def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool:

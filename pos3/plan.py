@@ -223,8 +223,7 @@ class _Above:
 
     def find(self, path: str) -> str | None:
         """The innermost pushed name that ``path`` lies below, or None."""
-        while self._names and not path.startswith(self._names[-1]):
-            self._names.pop()
+        self._leave(path)
         for name in reversed(self._names):
             below = name if not name or name.endswith("/") else f"{name}/"
             if path != name and path.startswith(below):
@@ -232,7 +231,13 @@ class _Above:
         return None
 
     def push(self, name: str) -> None:
+        self._leave(name)
         self._names.append(name)
+
+    def _leave(self, path: str) -> None:
+        # Nothing that sorts after ``path`` can lie below a name that ``path`` does not start with.
+        while self._names and not path.startswith(self._names[-1]):
+            self._names.pop()
 
 
 def plan_download(local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -16,6 +17,13 @@ R = TypeVar("R")
 MOST_FAILURES = 100
 _JOIN_SECONDS = 8.0
 _HOPELESS_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
+_FIRST_WORKERS = 2
+_SAMPLE_ITEMS = 4
+_SAMPLE_SECONDS = 0.05
+_BATCH_ITEMS = 64
+_BATCH_SECONDS = 0.2
+# With a smaller share of waiting, another thread would only fight for the interpreter.
+_WAITING_SHARE = 0.7
 
 
 def is_hopeless(error: BaseException) -> bool:
@@ -26,27 +34,58 @@ def is_hopeless(error: BaseException) -> bool:
 
 
 class _Run(Generic[T, R]):
-    def __init__(self, items: Iterable[T], work: Callable[[T], R]):
+    """The threads of one call. They begin few, and grow while each of them spends its time waiting for a server."""
+
+    def __init__(self, items: Iterable[T], work: Callable[[T], R], workers: int):
         self._items = iter(items)
         self._lock = threading.Lock()
         self._work = work
+        self._workers = workers
+        self.threads: list[threading.Thread] = []
         self.stopped = False
-        self.done: queue.SimpleQueue[tuple[T, R | None, Exception | None] | None] = queue.SimpleQueue()
+        # Batches of (item, result, error); None for a thread that has ended.
+        self.done: queue.SimpleQueue[list[tuple[T, R | None, Exception | None]] | None] = queue.SimpleQueue()
 
-    def loop(self) -> None:
+    def start(self) -> None:
+        for _ in range(min(_FIRST_WORKERS, self._workers)):
+            self._add_thread()
+
+    def _add_thread(self) -> None:
+        with self._lock:
+            if self.stopped or len(self.threads) >= self._workers:
+                return
+            name = f"pos3-worker-{len(self.threads)}"
+            thread = threading.Thread(target=self._loop, name=name, daemon=True)
+            self.threads.append(thread)
+        thread.start()
+
+    def _next(self) -> T | None:
+        with self._lock:
+            return None if self.stopped else next(self._items, None)
+
+    def _loop(self) -> None:
+        batch: list[tuple[T, R | None, Exception | None]] = []
+        sent_at = sampled_at = time.monotonic()
+        busy_at = time.thread_time()
+        sampled = 0
         try:
-            while not self.stopped:
-                with self._lock:
-                    item = next(self._items, None)
-                if item is None:
-                    return
+            while (item := self._next()) is not None:
                 try:
-                    result = self._work(item)
+                    batch.append((item, self._work(item), None))
                 except Exception as error:  # noqa: BLE001 - returned to the caller
-                    self.done.put((item, None, error))
-                else:
-                    self.done.put((item, result, None))
+                    batch.append((item, None, error))
+                now = time.monotonic()
+                if batch[-1][2] is not None or len(batch) >= _BATCH_ITEMS or now - sent_at > _BATCH_SECONDS:
+                    self.done.put(batch)
+                    batch, sent_at = [], now
+                sampled += 1
+                if sampled >= _SAMPLE_ITEMS or now - sampled_at > _SAMPLE_SECONDS:
+                    busy = time.thread_time()
+                    if busy - busy_at < (1 - _WAITING_SHARE) * (now - sampled_at):
+                        self._add_thread()
+                    sampled, sampled_at, busy_at = 0, now, busy
         finally:
+            self.done.put(batch)
             self.done.put(None)
 
 
@@ -58,7 +97,7 @@ def run_all(
     workers: int,
     cancelled: threading.Event,
 ) -> list[tuple[T, Exception]]:
-    """Calls ``work`` on every item, ``workers`` at a time, and ``on_done`` in the calling thread for each success.
+    """Calls ``work`` on every item, in up to ``workers`` threads, and ``on_done`` here for each success.
 
     The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set. An
     interrupt of the calling thread sets ``cancelled``, waits for the workers a few seconds, and goes on.
@@ -66,33 +105,31 @@ def run_all(
     Returns:
         the items that failed, each with its error.
     """
-    run = _Run(items, work)
-    threads = [threading.Thread(target=run.loop, name=f"pos3-worker-{n}", daemon=True) for n in range(workers)]
+    run = _Run(items, work, workers)
     failed: list[tuple[T, Exception]] = []
-    active = 0
+    ended = 0
     try:
-        for thread in threads:
-            thread.start()
-            active += 1
-        while active:
-            finished = run.done.get()
-            if finished is None:
-                active -= 1
+        run.start()
+        while ended < len(run.threads):
+            batch = run.done.get()
+            if batch is None:
+                ended += 1
                 continue
-            item, result, error = finished
-            if error is not None:
+            for item, result, error in batch:
+                if error is None:
+                    on_done(item, result)  # type: ignore[arg-type]
+                    continue
                 failed.append((item, error))
                 if is_hopeless(error) or len(failed) >= MOST_FAILURES:
                     run.stopped = True
-            else:
-                on_done(item, result)  # type: ignore[arg-type]
             if cancelled.is_set():
                 run.stopped = True
     except BaseException:
         run.stopped = True
         cancelled.set()
-        for thread in threads:
+        deadline = time.monotonic() + _JOIN_SECONDS
+        for thread in run.threads:
             if thread.ident is not None:
-                thread.join(_JOIN_SECONDS / len(threads))
+                thread.join(max(0.0, deadline - time.monotonic()))
         raise
     return failed

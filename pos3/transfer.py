@@ -27,6 +27,7 @@ from pos3.report import Kept, Report
 from pos3.store import OnBytes, Store
 from pos3.url import Location
 
+_HOLDS_MARKERS = "holds_markers"
 _WRITE_EVERY_RECORDS = 500
 _WRITE_EVERY_SECONDS = 2.0
 # Kernels stamp files with the time of the last clock tick, up to 10 ms ago.
@@ -358,7 +359,7 @@ def _upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome
         if complete:
             complete = _copy_all(plan.last_copies, push, index, terms, outcome)
     if complete:
-        _put_markers(plan, pair, outcome)
+        _put_markers(plan, pair, index, outcome)
         _delete_remote(plan, pair, index, outcome)
 
 
@@ -388,15 +389,19 @@ def _settled_stat(path: str) -> os.stat_result:
     return status
 
 
-def _put_markers(plan: Plan, pair: Pair, outcome: Outcome) -> None:
+def _put_markers(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None:
+    holds_markers = index.noted(_HOLDS_MARKERS) != "no"
     for action in plan.directories:
         try:
-            stored = pair.store.put_marker(pair.location.object_key(action.path))
+            holds_markers = holds_markers and pair.store.put_marker(pair.location.object_key(action.path))
         except OSError as error:
             outcome.failures.append(error)
             return
-        if not stored:
+        if not holds_markers:
             outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
+    if plan.directories and not holds_markers:
+        # The next run does not try again.
+        index.note(_HOLDS_MARKERS, "no")
 
 
 def _delete_remote(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None:

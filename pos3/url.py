@@ -9,8 +9,10 @@ from urllib.parse import unquote
 
 from pos3.errors import InvalidURLError
 
+_COLLAPSED = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
-_BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")
+_SECRET = re.compile(r"^([^/]*//[^/@:]*):[^/]*@")
+_BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{2,254}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,11 @@ def is_url(address: object) -> bool:
         TypeError: for anything that is neither a string nor a path.
     """
     if isinstance(address, os.PathLike):
+        text = os.fspath(address)
+        if isinstance(text, str) and _COLLAPSED.match(text):
+            raise InvalidURLError(
+                f"{text!r} is a URL in a path object, which has lost a slash; pass a string, 's3://bucket/key'"
+            )
         return False
     if not isinstance(address, str):
         raise TypeError(f"expected a URL such as 's3://bucket/key' or a local path, got {type(address).__name__}")
@@ -64,12 +71,10 @@ def is_url(address: object) -> bool:
     scheme = _SCHEME.match(address)
     if scheme is None:
         if address.lower().startswith("s3:"):
-            raise InvalidURLError(f"{address!r} is not an S3 URL; write it as 's3://bucket/key'")
+            raise InvalidURLError(f"{_shown(address)} is not an S3 URL; write it as 's3://bucket/key'")
         return False
     if scheme[1] != scheme[1].lower():
-        raise InvalidURLError(
-            f"{address!r}: the scheme must be lower case; write '{scheme[1].lower()}://{address[scheme.end() :]}'"
-        )
+        raise InvalidURLError(f"{_shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'")
     return scheme[1] != "file"
 
 
@@ -81,6 +86,11 @@ def local_path(address: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.path.expanduser(text))
 
 
+def _shown(address: str) -> str:
+    """The address for a message: what stands after ":" before the "@" may be a secret."""
+    return repr(_SECRET.sub(r"\1:***@", address))
+
+
 def parse(address: str) -> Location:
     """The location that a URL names.
 
@@ -90,7 +100,7 @@ def parse(address: str) -> Location:
         InvalidURLError: no bucket, a bucket name that no store accepts, or an empty profile before "@".
     """
     if not is_url(address):
-        raise InvalidURLError(f"{address!r} is not a remote URL; expected for example 's3://bucket/key'")
+        raise InvalidURLError(f"{_shown(address)} is not a remote URL; expected for example 's3://bucket/key'")
     scheme, rest = address.split("://", 1)
     authority, _, key = rest.partition("/")
     profile = ""
@@ -99,12 +109,12 @@ def parse(address: str) -> Location:
         profile = profile.split(":", 1)[0]
         if not profile:
             raise InvalidURLError(
-                f"{address!r}: the profile before '@' is empty; write 's3://<profile>@bucket/key' or leave out the '@'"
+                f"{_shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'"
             )
     if not authority:
-        raise InvalidURLError(f"{address!r} names no bucket; expected '{scheme}://bucket/key'")
+        raise InvalidURLError(f"{_shown(address)} names no bucket; expected '{scheme}://bucket/key'")
     if scheme == "s3" and not _BUCKET.match(authority):
         raise InvalidURLError(
-            f"{address!r}: {authority!r} cannot be a bucket name (letters, digits, '.', '-' and '_', at least three)"
+            f"{_shown(address)}: {authority!r} is no bucket name (three or more letters, digits, '.', '-', '_')"
         )
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)

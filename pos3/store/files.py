@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 BLOCK_BYTES = 1024 * 1024
 _NEW_FILE = (
@@ -16,7 +20,7 @@ def create(path: str) -> int:
     return os.open(path, _NEW_FILE, 0o666)
 
 
-def write_all(descriptor: int, block: bytes | memoryview) -> None:
+def write_all(descriptor: int, block: Buffer) -> None:
     """Writes the whole block; a single ``os.write`` may stop short."""
     view = memoryview(block)
     while view:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,14 +17,13 @@ from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import OnBytes, Survey, UnsortedListingError
 from pos3.store.retry import retrying
-from pos3.store.s3_bodies import MIB, Bodies, Uploaded
+from pos3.store.s3_bodies import MIB, Bodies, Delivered, Uploaded
 from pos3.store.s3_client import connect
 from pos3.store.s3_errors import error_for, translating
 from pos3.store.s3_listing import Listing, Page, in_order, take_pages_unparsed
 from pos3.store.s3_odd import OddBodies, is_odd
 
 _BATCH = 1000
-_VERIFIED_OVER_TLS_BYTES = 64 * MIB
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
 _SURVEY_PAGES = 20
@@ -189,11 +189,14 @@ class S3Store:
 
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
         current = expected
+        attempts = 0
 
         def attempt() -> Entry:
-            nonlocal current
-            if os.path.lexists(target):
-                os.unlink(target)
+            nonlocal attempts, current
+            attempts += 1
+            if attempts > 1:
+                with suppress(FileNotFoundError):
+                    os.unlink(target)
             try:
                 if is_odd(key) or not self._bodies.is_usable():
                     delivered = self._odd.download(key, target, on_bytes)
@@ -205,7 +208,7 @@ class S3Store:
             except StoreError:
                 current = self._listed_now(key, current)
                 raise
-            return delivered
+            return delivered.entry
 
         return retrying(attempt)
 
@@ -217,22 +220,27 @@ class S3Store:
             return before
         return Entry(before.path, now.size_bytes, now.modified_ns, now.etag)
 
-    def _verify(self, key: str, delivered: Entry, target: str) -> None:
-        """Compares the file with the ETag where that can prove something.
+    def _verify(self, key: str, delivered: Delivered, target: str) -> None:
+        """Compares what arrived with the ETag where that can prove something.
 
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
         """
-        if not self._etags_are_md5 or not (is_plain(delivered.etag) or self._connection.is_plain_http):
+        entry = delivered.entry
+        if not self._etags_are_md5 or delivered.md5 == entry.etag:
             return
-        if delivered.size_bytes > _VERIFIED_OVER_TLS_BYTES and not self._connection.is_plain_http:
+        if is_plain(entry.etag) and delivered.md5:
+            matches = False
+        elif self._connection.is_plain_http:
+            first = [part_size(entry.size_bytes)]
+            matches = matches_content(entry.etag, entry.size_bytes, files.blocks(target), first)
+        else:
             return
-        first = [part_size(delivered.size_bytes)]
-        if matches_content(delivered.etag, delivered.size_bytes, files.blocks(target), first):
+        if matches:
             return
-        if not is_plain(delivered.etag):
-            self._verify_parts(key, delivered, target)
+        if not is_plain(entry.etag):
+            self._verify_parts(key, entry, target)
         elif not self._is_encrypted(key):
-            raise IntegrityError(f"{self._where(key)}: the body that arrived does not have the MD5 {delivered.etag}")
+            raise IntegrityError(f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}")
 
     def _verify_parts(self, key: str, delivered: Entry, target: str) -> None:
         with translating(self._where(key)):

@@ -64,6 +64,14 @@ class ByteBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivered:
+    """The version of an object that arrived, and the MD5 of what arrived ("" if it was not computed on the way)."""
+
+    entry: Entry
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
 class Uploaded:
     """The ETag that an upload was answered with, and the MD5 of what was sent ("" for a multipart upload)."""
 
@@ -124,7 +132,7 @@ class Bodies:
             **config,
         )
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Delivered:
         """See :meth:`pos3.store.base.Store.download`; the checksum is the caller's to verify."""
         where = f"s3://{self._bucket}/{key}"
         if expected.size_bytes >= LARGE_BYTES and self._ranges_work:
@@ -132,36 +140,37 @@ class Bodies:
                 fetched = self._download_ranges(key, expected, target, on_bytes, where)
             if fetched is not None:
                 return fetched
-        return self._download_stream(key, expected, target, on_bytes, where)
+        return self._download_stream(key, target, on_bytes, where)
 
-    def _download_stream(self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str) -> Entry:
-        with translating(where):
-            result = obstore.get(self._store(), key)
-            meta = result.meta
-            descriptor = files.create(target)
-            received = 0
-            try:
-                if meta["size"] <= files.BLOCK_BYTES:
-                    body = result.bytes()
-                    received = len(body)
-                    files.write_all(descriptor, memoryview(body))
-                    on_bytes(received)
-                else:
-                    for block in result.stream(min_chunk_size=files.BLOCK_BYTES):
+    def _download_stream(self, key: str, target: str, on_bytes: OnBytes, where: str) -> Delivered:
+        received = 0
+        digest = hashlib.md5(usedforsecurity=False)
+        try:
+            with translating(where):
+                result = obstore.get(self._store(), key)
+                meta = result.meta
+                small = meta["size"] <= files.BLOCK_BYTES
+                # One call for a small body: each further one costs more than its bytes.
+                blocks = (result.bytes(),) if small else result.stream(min_chunk_size=files.BLOCK_BYTES)
+                descriptor = files.create(target)
+                try:
+                    for block in blocks:
                         files.write_all(descriptor, block)
+                        digest.update(block)
                         received += len(block)
                         on_bytes(len(block))
-            except BaseException:
-                on_bytes(-received)
-                raise
-            finally:
-                os.close(descriptor)
-        if received != meta["size"]:
+                finally:
+                    os.close(descriptor)
+            if received != meta["size"]:
+                raise IntegrityError(f"{where}: {received} of {meta['size']} bytes arrived")
+        except BaseException:
             on_bytes(-received)
-            raise IntegrityError(f"{where}: {received} of {meta['size']} bytes arrived")
-        return _delivered(meta)
+            raise
+        return Delivered(_entry(meta), digest.hexdigest())
 
-    def _download_ranges(self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str) -> Entry | None:
+    def _download_ranges(
+        self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str
+    ) -> Delivered | None:
         """The object in parallel ranges of one version; None if the server does not do ranges."""
         starts = range(0, expected.size_bytes, RANGE_BYTES)
         descriptor = files.create(target)
@@ -198,7 +207,7 @@ class Bodies:
             raise
         finally:
             os.close(descriptor)
-        return _delivered(meta)
+        return Delivered(_entry(meta), "")
 
     def _download_range(
         self, key: str, expected: Entry, descriptor: int, start: int, on_bytes: OnBytes, where: str
@@ -298,7 +307,7 @@ def _etag(meta: Any) -> str:
     return (meta["e_tag"] or "").strip('"')
 
 
-def _delivered(meta: Any) -> Entry:
+def _entry(meta: Any) -> Entry:
     modified = meta["last_modified"]
     return Entry(
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from typing import Any
@@ -11,6 +12,7 @@ from pos3.errors import IntegrityError
 from pos3.keys import segment_problem
 from pos3.store import files
 from pos3.store.base import OnBytes
+from pos3.store.s3_bodies import Delivered
 from pos3.store.s3_errors import translating
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -30,16 +32,18 @@ class OddBodies:
         self._upload_options = upload_options
         self._request_options = request_options
 
-    def download(self, key: str, target: str, on_bytes: OnBytes) -> Entry:
+    def download(self, key: str, target: str, on_bytes: OnBytes) -> Delivered:
         """See :meth:`pos3.store.base.Store.download`; the checksum is the caller's to verify."""
         where = f"s3://{self._bucket}/{key}"
         received = 0
+        digest = hashlib.md5(usedforsecurity=False)
         with translating(where):
             response = self._client.get_object(Bucket=self._bucket, Key=key, **self._request_options)
             descriptor = files.create(target)
             try:
                 for block in response["Body"].iter_chunks(files.BLOCK_BYTES):
                     files.write_all(descriptor, block)
+                    digest.update(block)
                     received += len(block)
                     on_bytes(len(block))
                 if received != response["ContentLength"]:
@@ -52,7 +56,8 @@ class OddBodies:
                 response["Body"].close()
         modified = response["LastModified"]
         modified_ns = int(modified.timestamp()) * 1_000_000_000
-        return Entry("", received, modified_ns, response["ETag"].strip('"'))
+        entry = Entry("", received, modified_ns, response["ETag"].strip('"'))
+        return Delivered(entry, digest.hexdigest())
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> None:
         """Stores the object; boto3 splits large files and aborts what fails."""
