@@ -119,7 +119,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         cache_limit: int | str | None = None,
         shutdown_timeout: float = 25.0,
     ):
-        self._mirror = Mirror(
+        self._make = functools.partial(
+            Mirror,
             cache_root,
             show_progress,
             max_workers,
@@ -130,10 +131,19 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         )
 
     def __enter__(self) -> Mirror:
-        self._mirror.open()
+        self._mirror = self._make().open()
         self._handles_sigterm = _handle_sigterm()
         self._token = _active.set(self._mirror)
         return self._mirror
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorates a function, as :func:`with_mirror` does."""
+        return _wrapped(function, self._fresh)
+
+    def _fresh(self) -> mirror:
+        another = mirror()
+        another._make = self._make
+        return another
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -176,21 +186,15 @@ def with_mirror(
     generators of both kinds. See :func:`mirror` for the arguments, which are checked at the call.
     """
 
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        def fresh() -> mirror:
-            return mirror(
-                cache_root,
-                show_progress,
-                max_workers,
-                default_profile,
-                max_upload_bytes_per_second,
-                cache_limit=cache_limit,
-                shutdown_timeout=shutdown_timeout,
-            )
-
-        return _wrapped(function, fresh)
-
-    return decorate
+    return mirror(
+        cache_root,
+        show_progress,
+        max_workers,
+        default_profile,
+        max_upload_bytes_per_second,
+        cache_limit=cache_limit,
+        shutdown_timeout=shutdown_timeout,
+    )
 
 
 def _wrapped(function: Callable[P, R], fresh: Callable[[], mirror]) -> Callable[P, R]:

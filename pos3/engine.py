@@ -16,7 +16,7 @@ from pos3.transfer import Rate, Terms
 logger = logging.getLogger("pos3")
 _STOP_SECONDS = 10.0
 
-Job = Callable[[Link, Terms], Report]
+Job = Callable[[Link, Terms], object]
 
 
 class Engine:
@@ -31,6 +31,7 @@ class Engine:
         self._total = Report()
         self._running: set[threading.Event] = set()
         self._schedule = Schedule()
+        self._stopped = False
 
     def after_fork(self) -> Engine:
         """The engine of a forked child: nothing runs in it, and no lock is held by a thread left behind."""
@@ -41,20 +42,23 @@ class Engine:
         with self._lock:
             return self._total
 
-    def run(self, link: Link, job: Job, open_progress: OpenProgress | None = None) -> Report:
-        """Does one job and counts it. Whatever it raises passes."""
+    def run(self, link: Link, job: Job, open_progress: OpenProgress | None = None) -> None:
+        """Does one job and counts what it moves. Whatever it raises passes."""
         cancelled = threading.Event()
         with self._lock:
             self._running.add(cancelled)
+            if self._stopped:
+                cancelled.set()
+        show = open_progress or self._open_progress
         try:
-            terms = Terms(self._workers, self._rate, open_progress or self._open_progress, cancelled, self._owner)
-            report = job(link, terms)
+            job(link, Terms(self._workers, self._rate, show, cancelled, self._owner, self._count))
         finally:
             with self._lock:
                 self._running.discard(cancelled)
+
+    def _count(self, report: Report) -> None:
         with self._lock:
             self._total += report
-        return report
 
     def run_each(self, links: list[Link], job: Job) -> list[Exception]:
         """Does the job for every link; one that fails does not keep the others from theirs. Returns the failures."""
@@ -72,13 +76,17 @@ class Engine:
             for event in self._running:
                 event.set()
 
+    def _stop_for_good(self) -> None:
+        self._stopped = True
+        self.stop_running()
+
     @contextmanager
     def deadline(self, seconds: float | None) -> Iterator[None]:
-        """Stops the transfers that still run after so many seconds; None for never."""
+        """Stops what still runs after so many seconds, and whatever would begin later; None for never."""
         if seconds is None:
             yield
             return
-        timer = threading.Timer(seconds, self.stop_running)
+        timer = threading.Timer(seconds, self._stop_for_good)
         timer.daemon = True
         timer.start()
         try:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from pos3.entry import Entry, Record
-from pos3.errors import PlanRefusedError, RemoteNotFoundError, TransferError
+from pos3.errors import InvalidArgumentError, PlanRefusedError, RemoteNotFoundError, TransferError
 from pos3.etag import matches_content, part_size
 from pos3.filters import matcher
 from pos3.index import Index, UseMark
@@ -24,6 +25,8 @@ from pos3.store.files import blocks
 from pos3.transfer import Outcome, Pair, Terms, execute
 
 logger = logging.getLogger("pos3")
+T = TypeVar("T")
+_FILLED = "filled"
 
 
 class Link:
@@ -145,6 +148,8 @@ class Link:
         if not os.path.exists(local):
             return Plan("upload")
         is_directory = os.path.isdir(local)
+        if not is_directory and self.registration.location.is_prefix:
+            raise InvalidArgumentError(f"{local} is a file, but {self._url}/ means a directory; name the object's key")
         policy = self._policy(delete=delete)
         links = self.registration.follow_symlinks
 
@@ -156,9 +161,24 @@ class Link:
 
     def _plan_push(self, terms: Terms) -> Plan:
         if not self.index.has_records(self._url):
-            return self.plan_upload(delete=False)
+            files = (entry for entry in self._local(follow_symlinks=True) if not (entry.unusable or entry.is_directory))
+            return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
         local = self._local(follow_symlinks=self.registration.follow_symlinks)
-        return plan_push(local, self._records(), terms.owner, self._policy(delete=self.registration.upload_delete))
+        delete = self.registration.upload_delete
+        return self._without_replaced(plan_push(local, self._records(), terms.owner, self._policy(delete=delete)))
+
+    def _without_replaced(self, plan: Plan) -> Plan:
+        """The plan without deletes of objects that somebody else has replaced since; asks only if there are deletes."""
+        if not plan.deletes:
+            return plan
+        wanted = {action.path: action.source.etag for action in plan.deletes}
+
+        def unchanged() -> set[str]:
+            remote = self._remote(is_prefix=os.path.isdir(self.registration.local))
+            return {entry.path for entry in remote if wanted.get(entry.path) == entry.etag}
+
+        mine = _twice_if_unsorted(unchanged)
+        return replace(plan, deletes=tuple(action for action in plan.deletes if action.path in mine))
 
     # Work
 
@@ -180,7 +200,7 @@ class Link:
         with self._lock, self.index.locked(waiting):
             yield
 
-    def download(self, terms: Terms, *, adopt: bool) -> Report:
+    def download(self, terms: Terms, *, adopt: bool) -> None:
         """Makes the local side match the remote one.
 
         Raises:
@@ -196,14 +216,16 @@ class Link:
             _remove_abandoned(leftovers)
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
+            self.index.note(_FILLED, "yes")
             outcome = execute(plan, self.pair, self.index, terms)
         outcome.raise_failures("Download")
-        return outcome.report
 
     def _check_adoption(self, plan: Plan, adopt: bool) -> None:
         """A directory that pos3 has never filled may be a home directory or a typo."""
         local = self.registration.local
-        if adopt or not self.registration.download_delete or self._in_cache or self.index.exists:
+        if adopt or not self.registration.download_delete or self._in_cache:
+            return
+        if self.index.noted(_FILLED) or (self.index.exists and self.index.state().url == self._url):
             return
         if os.path.isdir(local) and (plan.deletes or plan.overwrites):
             raise PlanRefusedError(
@@ -222,7 +244,7 @@ class Link:
             is_file = self.survey.is_object
         os.makedirs(os.path.dirname(local) if is_file else local, exist_ok=True)
 
-    def push(self, terms: Terms) -> Report:
+    def push(self, terms: Terms) -> None:
         """Uploads what changed since the last push; deletes only what this mirror itself had put there.
 
         Raises:
@@ -230,16 +252,15 @@ class Link:
         """
         with self._alone():
             if not os.path.exists(self.registration.local):
-                return Report()
+                return
             plan = self._plan_push(terms)
             if plan.is_empty and not plan.confirmed:
-                return Report(unchanged=plan.unchanged, kept=plan.kept)
+                return
             self.index.mark_used(self._url)
             outcome = execute(plan, self.pair, self.index, terms)
         outcome.raise_failures("Upload")
-        return outcome.report
 
-    def push_finally(self, terms: Terms, *, delete: bool) -> Report:
+    def push_finally(self, terms: Terms, *, delete: bool) -> None:
         """Makes the remote side match the local one, by a full comparison; files that keep changing get one more try.
 
         Raises:
@@ -248,7 +269,7 @@ class Link:
         """
         with self._alone():
             if not os.path.exists(self.registration.local):
-                return Report()
+                return
             plan = self.plan_upload(delete=delete and self.registration.upload_delete)
             refusal: PlanRefusedError | None = None
             try:
@@ -258,16 +279,16 @@ class Link:
             self.index.mark_used(self._url)
             outcome = execute(plan, self.pair, self.index, terms)
             if outcome.unsettled and not outcome.failures:
-                outcome = self._push_again(outcome, terms)
+                outcome = self._push_again(terms)
         outcome.raise_failures("Upload")
         if refusal is not None:
             raise refusal
-        return outcome.report
 
-    def _push_again(self, before: Outcome, terms: Terms) -> Outcome:
+    def _push_again(self, terms: Terms) -> Outcome:
         again = execute(self._plan_push(terms), self.pair, self.index, terms)
-        kept = tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)
-        again.report = before.report + replace(again.report, unchanged=0) + Report(kept=kept)
+        for path in again.unsettled:
+            logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
+        terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))
         return again
 
 
@@ -277,11 +298,11 @@ def _existing_parent(path: str) -> str:
     return path
 
 
-def _twice_if_unsorted(plan: Callable[[], Plan]) -> Plan:
+def _twice_if_unsorted(ask: Callable[[], T]) -> T:
     try:
-        return plan()
+        return ask()
     except UnsortedListingError:
-        return plan()
+        return ask()
 
 
 def _remove_abandoned(leftovers: list[os.DirEntry[str]]) -> None:

@@ -29,6 +29,11 @@ def temporary_name() -> str:
     return f".pos3-{_HOST}-{os.getpid()}-{_RANDOM}{next(_numbers) % 0x1000000:06x}.tmp"
 
 
+def is_temporary(name: str) -> bool:
+    """Whether it is the name of an unfinished file."""
+    return _TEMPORARY.match(name) is not None
+
+
 def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool:
     """Whether the temporary file's writer, a process of this host, is gone, or the file has not grown for long."""
     match = _TEMPORARY.match(name)
@@ -87,7 +92,7 @@ def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterat
     try:
         with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
             for child in found:
-                if child.name.startswith(".pos3-") and _TEMPORARY.match(child.name):
+                if child.name.startswith(".pos3-") and is_temporary(child.name):
                     scan.on_temporary(child)
                     continue
                 is_empty = False

@@ -12,10 +12,10 @@ from pos3.url import Location
 def list_remote(store: Store, location: Location, recursive: bool) -> list[str]:
     """The URLs of what lies below ``location``, sorted; directories too, without a trailing slash."""
     if recursive:
-        return [location.child(path) for path in _with_directories(_paths(store, location))]
+        return sorted(location.child(path) for path in _with_directories(_paths(store, location)))
     if location.key and not location.is_prefix and store.survey(location.key).is_object:
         return [str(location)]
-    return [location.child(entry.path.rstrip("/")) for entry in store.children(location.key)]
+    return sorted({location.child(entry.path.rstrip("/")) for entry in store.children(location.key)})
 
 
 def _paths(store: Store, location: Location) -> list[str]:
@@ -28,7 +28,7 @@ def _paths(store: Store, location: Location) -> list[str]:
         return paths()
 
 
-def _with_directories(paths: list[str]) -> list[str]:
+def _with_directories(paths: list[str]) -> set[str]:
     found = set()
     for path in paths:
         name = path.rstrip("/")
@@ -36,7 +36,7 @@ def _with_directories(paths: list[str]) -> list[str]:
         while "/" in name:
             name = name.rpartition("/")[0]
             found.add(name)
-    return sorted(found)
+    return found
 
 
 def list_local(address: str | os.PathLike[str], recursive: bool) -> list[str]:

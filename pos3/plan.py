@@ -179,6 +179,12 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
     return "newer than the object" if local.modified_ns // _NS > remote.modified_ns // _NS else ""
 
 
+def _is_news(local: Entry, remote: Entry, record: Record | None, policy: Policy) -> bool:
+    """Whether the two were found equal without a record that says so; equal sizes alone are no such finding."""
+    known = record is not None and record.matches_local(local) and record.etag == remote.etag
+    return not known and policy.compare != "size"
+
+
 @dataclass
 class _Draft:
     copies: list[Action] = field(default_factory=list)
@@ -270,6 +276,8 @@ class _DownloadPlanner:
             self._note_local(here)
         if not self.checker.check(path):
             return
+        if there.is_directory and there.size_bytes:
+            self.checker.add(f"{path!r}: an object with content, but its name means a directory")
         self._make_way_for(path, here)
         if there.is_directory:
             if here is None:
@@ -283,7 +291,7 @@ class _DownloadPlanner:
             self.draft.copies.append(Action(path, reason, there))
             return
         self.draft.unchanged += 1
-        if usable is not None and record is None:
+        if usable is not None and _is_news(usable, there, record, self.policy):
             self.draft.confirmed.append((usable, there))
 
     def visit_local_only(self, here: Entry) -> None:
@@ -404,7 +412,7 @@ def _plan_file(draft: _Draft, here: Entry, there: Entry | None, record: Record |
         (draft.last_copies if policy.last(here.path) else draft.copies).append(Action(here.path, reason, here))
     else:
         draft.unchanged += 1
-        if there is not None and record is None:
+        if there is not None and _is_news(here, there, record, policy):
             draft.confirmed.append((here, there))
 
 
@@ -483,7 +491,7 @@ def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
         raise PlanRefusedError(
             f"the {plan.direction} would delete {len(plan.deletes)} of {plan.destination_files} files "
             f"(among them {examples}) and copy {plan.copy_files}, but max_delete={max_delete!r} allows {limit}; "
-            "nothing was changed. Raise max_delete, or find out why the source has so few files."
+            "nothing was deleted. Raise max_delete, or find out why the source has so few files."
         )
 
 

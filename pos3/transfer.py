@@ -19,7 +19,7 @@ from typing import Protocol
 from pos3.entry import Entry, Record
 from pos3.errors import TransferCancelledError, TransferError
 from pos3.index import Index
-from pos3.listing import temporary_name
+from pos3.listing import is_temporary, temporary_name
 from pos3.plan import Action, Plan
 from pos3.pool import run_all
 from pos3.progress import OpenProgress, Progress
@@ -52,13 +52,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Terms:
-    """How transfers are carried out: threads, rate, progress, the signal to stop, and who does it."""
+    """How transfers are carried out: threads, rate, progress, the signal to stop, who does it, and who counts."""
 
     workers: int
     upload_rate: Rate
     open_progress: OpenProgress
     cancelled: threading.Event
     owner: str
+    count: Callable[[Report], None]
 
 
 @dataclass
@@ -114,7 +115,8 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
     """
     began = time.monotonic()
     outcome = Outcome(kept=list(plan.kept))
-    confirmed = (_record(local, remote.etag, terms.owner) for local, remote in plan.confirmed)
+    # Found equal, not transferred: such a pair belongs to no mirror.
+    confirmed = (_record(local, remote.etag, "") for local, remote in plan.confirmed)
     index.write(confirmed, plan.forgotten)
     if not plan.is_empty:
         (_download if plan.direction == "download" else _upload)(plan, pair, index, terms, outcome)
@@ -137,6 +139,7 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
         kept=tuple(outcome.kept),
         failures=tuple(str(failure) for failure in outcome.failures),
     )
+    terms.count(outcome.report)
     return outcome
 
 
@@ -220,9 +223,12 @@ def _fetch(action: Action, pair: Pair, directories: _Directories, on_bytes: OnBy
             os.utime(temporary, ns=(delivered.modified_ns, delivered.modified_ns))
         status = os.stat(temporary)
         _put_in_place(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            # A failed write names no file by itself.
+            raise type(error)(error.errno, error.strerror, target) from error
         raise
     return Record(action.path, status.st_size, status.st_mtime_ns, status.st_ino, delivered.etag, owner)
 
@@ -295,12 +301,12 @@ def _check_only_deletes(path: str, original: str, plan: Plan) -> None:
         return
     planned = {action.path for action in plan.deletes}
     for directory, _, names in os.walk(original):
-        relative = os.path.relpath(directory, original)
-        prefix = f"{path}/" if relative == "." else f"{path}/{relative}/"
+        inner = os.path.relpath(directory, original)
         for name in names:
-            if f"{prefix}{name}" not in planned:
+            found = "/".join(part for part in (path, "" if inner == "." else inner, name) if part)
+            if found not in planned and not is_temporary(name):
                 raise IsADirectoryError(
-                    f"{original} is a directory where a file belongs, and {prefix}{name} in it takes no part in the "
+                    f"{original} is a directory where a file belongs, and {found!r} in it takes no part in the "
                     "transfer, so the directory was not replaced. Move it away, or exclude it"
                 )
 
@@ -309,6 +315,10 @@ def _delete_local(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> Non
     deleted: list[str] = []
     for action in reversed(plan.deletes):
         target = pair.local_path(action.path)
+        if _went_aside(action.path, plan):
+            outcome.deleted_files += not action.path.endswith("/")
+            deleted.append(action.path)
+            continue
         try:
             if action.path.endswith("/"):
                 os.rmdir(target)
@@ -325,6 +335,10 @@ def _delete_local(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> Non
         deleted.append(action.path)
         _prune(os.path.dirname(target), pair.local)
     index.write((), deleted)
+
+
+def _went_aside(path: str, plan: Plan) -> bool:
+    return any(not obstacle or f"{path}/".startswith(f"{obstacle}/") for obstacle in plan.obstacles)
 
 
 def _prune(directory: str, root: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from pos3.errors import InvalidURLError
@@ -20,14 +20,15 @@ class Location:
     """Where a prefix or object lies.
 
     ``key`` has no leading and no trailing slash; ``is_prefix`` is true when the URL ended in a slash, which
-    means "the directory, even if an object has this name". ``profile`` is the name before "@", or "".
+    means "the directory, even if an object has this name". ``profile`` is the name before "@", or "". Neither of
+    the two makes another place, so they do not count in comparisons.
     """
 
     scheme: str
     bucket: str
     key: str
-    is_prefix: bool = False
-    profile: str = ""
+    is_prefix: bool = field(default=False, compare=False)
+    profile: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.key}" if self.key else f"{self.scheme}://{self.bucket}"

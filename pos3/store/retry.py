@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pos3.errors import IntegrityError, ObjectChangedError
-from pos3.store.s3_errors import TransientError
+from pos3.store.s3_errors import BusyError, UnreachableError
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ _FIRST_PAUSE_SECONDS = 0.2
 
 
 def is_transient(error: BaseException) -> bool:
-    return isinstance(error, (TransientError, IntegrityError, ObjectChangedError))
+    return isinstance(error, (BusyError, UnreachableError, IntegrityError, ObjectChangedError))
 
 
 def retrying(call: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:

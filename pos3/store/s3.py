@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from pos3.entry import Entry
-from pos3.errors import AccessDeniedError, IntegrityError, RemoteNotFoundError, StoreError
+from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, RemoteNotFoundError, StoreError
 from pos3.etag import is_plain, matches_content, part_size
 from pos3.profiles import Profile
 from pos3.store import files
@@ -19,7 +20,7 @@ from pos3.store.base import OnBytes, Survey, UnsortedListingError
 from pos3.store.retry import retrying
 from pos3.store.s3_bodies import MIB, Bodies, Delivered, Uploaded
 from pos3.store.s3_client import connect
-from pos3.store.s3_errors import error_for, translating
+from pos3.store.s3_errors import BusyError, error_for, translating
 from pos3.store.s3_listing import Listing, Page, in_order, take_pages_unparsed
 from pos3.store.s3_odd import OddBodies, is_odd
 
@@ -203,9 +204,7 @@ class S3Store:
                 else:
                     delivered = self._bodies.download(key, current, target, on_bytes)
                 self._verify(key, delivered, target)
-            except IntegrityError:
-                raise
-            except StoreError:
+            except ObjectChangedError:
                 current = self._listed_now(key, current)
                 raise
             return delivered.entry
@@ -288,12 +287,13 @@ class S3Store:
             batch = keys[start : start + _BATCH]
             if self._batch_deletes:
                 try:
-                    failed += self._delete_batch(batch)
+                    failed += retrying(functools.partial(self._delete_batch, batch))
                     continue
-                except StoreError as error:
-                    if isinstance(error, (ConnectionError, PermissionError, RemoteNotFoundError)):
-                        failed += [(key, error) for key in batch]
-                        continue
+                except (BusyError, ConnectionError, PermissionError, RemoteNotFoundError) as error:
+                    failed += [(key, error) for key in batch]
+                    continue
+                except StoreError:
+                    # Not every server knows how to delete many at once.
                     self._batch_deletes = False
             failed += self._delete_singly(batch)
         return failed
@@ -315,13 +315,16 @@ class S3Store:
         failed: list[tuple[str, Exception]] = []
         for key in keys:
             try:
-                with translating(self._where(key)):
-                    self._client.delete_object(Bucket=self._bucket, Key=key, **self._request_options)
+                retrying(functools.partial(self._delete_one, key))
             except RemoteNotFoundError:
                 continue
             except StoreError as error:
                 failed.append((key, error))
         return failed
+
+    def _delete_one(self, key: str) -> None:
+        with translating(self._where(key)):
+            self._client.delete_object(Bucket=self._bucket, Key=key, **self._request_options)
 
     def put_marker(self, key: str) -> bool:
         if self._holds_markers is False:

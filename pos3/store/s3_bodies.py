@@ -25,7 +25,7 @@ from pos3.store import files
 from pos3.store.base import OnBytes
 from pos3.store.retry import retrying
 from pos3.store.s3_client import READ_TIMEOUT_SECONDS, Connection, credential_provider, obstore_config
-from pos3.store.s3_errors import TransientError, translating
+from pos3.store.s3_errors import UnreachableError, translating
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
@@ -135,7 +135,7 @@ class Bodies:
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Delivered:
         """See :meth:`pos3.store.base.Store.download`; the checksum is the caller's to verify."""
         where = f"s3://{self._bucket}/{key}"
-        if expected.size_bytes >= LARGE_BYTES and self._ranges_work:
+        if expected.size_bytes >= LARGE_BYTES and expected.etag and self._ranges_work:
             with self._large:
                 fetched = self._download_ranges(key, expected, target, on_bytes, where)
             if fetched is not None:
@@ -233,7 +233,7 @@ class Bodies:
                     received += len(block)
                     on_bytes(len(block))
                 if received != end - start:
-                    raise TransientError(f"{where}: {received} of {end - start} bytes of a range arrived")
+                    raise UnreachableError(f"{where}: {received} of {end - start} bytes of a range arrived")
             except BaseException:
                 on_bytes(-received)
                 raise

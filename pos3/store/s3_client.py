@@ -69,7 +69,7 @@ def connect(profile: Profile | None, max_connections: int) -> Connection:
 
 def _client(session: boto3.session.Session, profile: Profile, max_connections: int, style: str) -> Any:
     config = Config(
-        retries={"mode": "standard", "max_attempts": 6},
+        retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         max_pool_connections=max_connections,

@@ -41,14 +41,18 @@ _CODE = re.compile(r"<Code>([^<]+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
 
 
-class TransientError(EndpointError):
-    """The store was busy or failed for the moment; the same request may succeed later."""
+class BusyError(StoreError):
+    """The store answered that it cannot do it now; the same request may succeed later."""
+
+
+class UnreachableError(EndpointError):
+    """No answer came, or it broke off; the same request may succeed later."""
 
 
 def error_for(code: str, status: int, message: str, where: str) -> StoreError:
     """The error that an S3 error code, or a bare HTTP status, stands for."""
-    if code in _TRANSIENT_CODES or status >= 500 or status == 429:
-        return TransientError(f"{where}: the store answered {code or status} ({message or 'no message'})")
+    if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
+        return BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
     if code == "NoSuchBucket":
         return BucketNotFoundError(
             f"{where}: the bucket does not exist at this endpoint; check the name and the profile"
@@ -84,7 +88,7 @@ def translated(error: Exception, where: str) -> Exception:
     if isinstance(error, (botocore_errors.CredentialRetrievalError, botocore_errors.TokenRetrievalError)):
         return CredentialsError(f"{where}: the credentials could not be refreshed: {error}")
     if isinstance(error, botocore_errors.HTTPClientError):
-        return TransientError(f"{where}: cannot reach the endpoint: {_short(error)}")
+        return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
     if isinstance(error, obstore_errors.BaseError) or (type(error) is FileNotFoundError and "Object at" in str(error)):
@@ -105,7 +109,7 @@ def _from_obstore(error: Exception, where: str) -> StoreError:
         number = 403
     if code or number:
         return error_for(code[1] if code else "", number, message[1] if message else "", where)
-    return TransientError(f"{where}: cannot reach the endpoint: {_short(error)}")
+    return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
 
 
 def _short(error: Exception) -> str:

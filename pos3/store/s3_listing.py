@@ -17,8 +17,8 @@ from urllib.parse import unquote_plus
 from pos3.entry import Entry
 from pos3.errors import StoreError
 from pos3.store.base import UnsortedListingError
-from pos3.store.retry import retrying
-from pos3.store.s3_errors import TransientError, translating
+from pos3.store.retry import ATTEMPTS, retrying
+from pos3.store.s3_errors import UnreachableError, translating
 
 _EMPTY_PAGE = b"<ListBucketResult/>"
 _SECOND_NS = 1_000_000_000
@@ -56,6 +56,7 @@ class Listing:
         self._client = client
         self._bucket = bucket
         self._request_options = request_options
+        self._has_answered = False
 
     def page(self, prefix: str, *, token: str = "", delimiter: str = "", page_size: int = 1000) -> Page:
         """One page; retried while the store is busy, the connection fails or the page arrives broken."""
@@ -69,9 +70,12 @@ class Listing:
         def fetch() -> Page:
             with translating(where):
                 response = self._client.list_objects_v2(**arguments, **self._request_options)
-            return _parse(response, prefix, where)
+            page = _parse(response, prefix, where)
+            self._has_answered = True
+            return page
 
-        return retrying(fetch)
+        # An endpoint that has never answered is more likely wrong than down, so the caller hears of it soon.
+        return retrying(fetch, attempts=ATTEMPTS if self._has_answered else 2)
 
     def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page]:
         """All pages in turn."""
@@ -114,7 +118,7 @@ def _parse(response: dict[str, Any], prefix: str, where: str) -> Page:
     try:
         root = ElementTree.fromstring(response["Pos3Page"])
     except ElementTree.ParseError as error:
-        raise TransientError(f"{where}: the page is not valid XML ({error})") from error
+        raise UnreachableError(f"{where}: the page is not valid XML ({error})") from error
     namespace = root.tag.removesuffix("ListBucketResult")
     if root.tag == namespace:
         raise StoreError(f"{where}: the endpoint did not answer with an S3 listing; check the endpoint's URL")
@@ -122,7 +126,7 @@ def _parse(response: dict[str, Any], prefix: str, where: str) -> Page:
     token = root.findtext(f"{namespace}NextContinuationToken", "")
     # A page that does not say whether it is the last must never pass for a whole listing.
     if truncated not in ("true", "false") or (truncated == "true" and not token):
-        raise TransientError(f"{where}: the page does not say how the listing goes on")
+        raise UnreachableError(f"{where}: the page does not say how the listing goes on")
     quoted = root.findtext(f"{namespace}EncodingType", "") == "url"
     entries = [_entry(element, namespace, quoted) for element in root.iterfind(f"{namespace}Contents")]
     directories = [

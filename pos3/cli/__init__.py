@@ -1,0 +1,62 @@
+"""The command line: ``pos3 ls | download | upload | sync | cache``.
+
+Stdout carries results and nothing else; progress, summaries and errors go to stderr. No error ends in a traceback
+unless ``-v`` asks for it. The exit statuses are those of :mod:`pos3.cli.statuses`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from argparse import Namespace
+
+from pos3.api import Terminated
+from pos3.cli.arguments import build_parser, parse
+from pos3.cli.output import StdoutClosedError, discard_stdout, errors_as_lines, flush_stdout, log_to_stderr, note
+from pos3.cli.statuses import FAILED, INTERRUPTED, STDOUT_CLOSED
+from pos3.errors import Pos3Error
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit status.
+
+    Raises:
+        SystemExit: for ``--help``, ``--version`` and wrong usage, and with 143 when SIGTERM ended the command.
+    """
+    parser = build_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from pos3.cli.completion import complete
+
+        complete(parser)
+    arguments = parse(parser, argv)
+    log_to_stderr(arguments.name, quiet=arguments.quiet, verbose=arguments.verbose)
+    try:
+        status: int = arguments.run(arguments)
+        flush_stdout()
+    except StdoutClosedError:
+        discard_stdout()
+        return STDOUT_CLOSED
+    except Terminated as signal:
+        _fail(arguments, ["terminated"], signal)
+        raise
+    except KeyboardInterrupt as interrupt:
+        _fail(arguments, ["interrupted"], interrupt)
+        return INTERRUPTED
+    except (Pos3Error, OSError) as error:
+        _fail(arguments, errors_as_lines(error), error)
+        return FAILED
+    except Exception as error:  # noqa: BLE001 - a traceback is of no use to whoever runs a command
+        lines = errors_as_lines(error)
+        lines[0] = f"unexpected {type(error).__name__}: {lines[0]}"
+        _fail(arguments, [*lines, "(-v shows the traceback)"], error)
+        return FAILED
+    return status
+
+
+def _fail(arguments: Namespace, lines: list[str], error: BaseException) -> None:
+    if arguments.verbose:
+        traceback.print_exception(error, file=sys.stderr)
+    note(arguments.name, *lines)

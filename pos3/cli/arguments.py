@@ -1,0 +1,309 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, get_args
+
+from pos3.cli import caches, transfers
+from pos3.cli.completion import print_shell_code, profile_names
+from pos3.cli.output import put_line
+from pos3.cli.statuses import STATUS_HELP
+from pos3.errors import InvalidArgumentError
+from pos3.mirror import DEFAULT_CACHE_ROOT
+from pos3.plan import Compare, parse_max_delete
+from pos3.report import parse_bytes
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for, which takes longer than all the rest of the start."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any):
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            found = version("pos3")
+        except PackageNotFoundError:
+            found = "(not installed)"
+        put_line(f"pos3 {found}")
+        parser.exit()
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, with ``name`` ("pos3 download") and ``run``, the function of the command.
+
+    Raises:
+        SystemExit: with status 2; the usage that is shown is that of the command, with the options that it has.
+    """
+    arguments, unknown = parser.parse_known_args(argv)
+    chosen: argparse.ArgumentParser = arguments.parser
+    if unknown:
+        chosen.error(f"unrecognized arguments: {' '.join(unknown)}")
+    arguments.name = chosen.prog
+    return arguments
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pos3",
+        description="S3 as simple as local files. Stdout carries only results.",
+        epilog=STATUS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(parser=parser)
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_ls(commands)
+    _add_download(commands)
+    _add_upload(commands)
+    _add_sync(commands)
+    _add_cache(commands)
+    completion = _command(
+        commands, "completion", print_shell_code, "print what makes a shell complete 'pos3'", epilog=_COMPLETION_HELP
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    return parser
+
+
+_COMPLETION_HELP = """\
+bash, zsh: eval "$(pos3 completion bash)" in ~/.bashrc, or with zsh in ~/.zshrc
+fish:      pos3 completion fish > ~/.config/fish/completions/pos3.fish
+"""
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    *,
+    description: str = "",
+    epilog: str = STATUS_HELP,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=description or f"{summary[0].upper()}{summary[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run, parser=command)
+    command.add_argument("-v", "--verbose", action="store_true", help="show debug messages, and tracebacks of failures")
+    command.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors on stderr")
+    return command
+
+
+def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(commands, "ls", transfers.run_ls, "list what is below a prefix, one URL a line")
+    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
+    command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
+    _add_profile(command)
+    command.add_argument("--json", action="store_true", help='one object a line: {"url": ...}')
+
+
+def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "download",
+        transfers.run_download,
+        "make a local copy of a prefix or an object, and print its path",
+        description="Makes a local path match a prefix or an object, and prints that path.",
+    )
+    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_transfer(command, "where to; a place below the cache root if not given")
+    _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
+    command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
+    command.add_argument(
+        "--adopt", action="store_true", help="allow --delete in a non-empty directory that pos3 has never filled"
+    )
+
+
+def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(commands, "upload", transfers.run_upload, "upload a local path, once")
+    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
+    _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
+    _add_upload_last(command)
+
+
+def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "sync",
+        transfers.run_sync,
+        "bring both sides up to date, once or with --interval until stopped",
+        description="""\
+Uploads what is new or changed locally, downloads what is new or changed in the store, and prints the local path.
+What changed on both sides since the last transfer is listed, and then nothing is changed.
+With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a last push.""",
+    )
+    command.add_argument("url", metavar="URL", help="s3://bucket/key; it need not exist yet")
+    _add_transfer(command, "the local side; a place below the cache root if not given")
+    _add_delete(
+        command,
+        "--delete-local",
+        "delete local files that were synced and are gone from the store (off by default)",
+    )
+    _add_delete(command, "--delete-remote", "delete objects that were synced and are gone locally (off by default)")
+    _add_upload_last(command)
+    command.add_argument(
+        "--interval", metavar="SECONDS", type=_interval, help="go on uploading changes, with this pause in between"
+    )
+
+
+def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
+    command.add_argument("--local", metavar="PATH", help=local_help)
+    command.add_argument(
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        help="glob of what is left alone; may be repeated",
+    )
+    command.add_argument(
+        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
+    )
+    command.add_argument(
+        "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
+    )
+    command.add_argument(
+        "--compare",
+        choices=get_args(Compare),
+        default="auto",
+        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
+    )
+    command.add_argument(
+        "--max-delete",
+        metavar="N|N%",
+        type=_max_delete,
+        help="refuse to delete more files than this, or than this share",
+    )
+    command.add_argument(
+        "--max-workers", metavar="N", type=_max_workers, default=10, help="requests at the same time (default: 10)"
+    )
+    _add_profile(command)
+    _add_cache_root(command)
+    command.add_argument("--json", action="store_true", help="print one JSON object: the report, or with -n the plan")
+
+
+def _add_delete(command: argparse.ArgumentParser, option: str, text: str) -> None:
+    command.add_argument(option, action="store_true", help=text)
+
+
+def _add_upload_last(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--upload-last",
+        metavar="PATTERN",
+        action="append",
+        help="glob of files that go after all others, such as _SUCCESS; may be repeated",
+    )
+
+
+def _add_profile(command: argparse.ArgumentParser) -> None:
+    option = command.add_argument(
+        "--profile", metavar="NAME", help="profile from profiles.toml; one in the URL, s3://NAME@bucket/key, wins"
+    )
+    option.completer = profile_names  # type: ignore[attr-defined]
+
+
+def _add_cache_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--cache-root", metavar="PATH", default=DEFAULT_CACHE_ROOT, help="the cache (default: %(default)s)"
+    )
+
+
+def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "show, bound and check the cache"
+    cache = commands.add_parser("cache", help=summary, description=f"{summary.capitalize()}.")
+    cache.set_defaults(parser=cache)
+    subcommands = cache.add_subparsers(metavar="COMMAND", required=True)
+
+    command = _command(
+        subcommands,
+        "ls",
+        caches.run_ls,
+        "list what is cached, least recently used first",
+        description="""\
+Lists what is cached, least recently used first. State is "in use" by an open mirror, "dirty" if something in it is not
+known to be in the store, or "clean".""",
+    )
+    _add_cache_root(command)
+    command.add_argument("--json", action="store_true", help="one object a line")
+
+    command = _command(
+        subcommands,
+        "prune",
+        caches.run_prune,
+        "remove what was not used for long",
+        description="""\
+Removes what is cached, least recently used first. Never what is in use, what is changed or not uploaded, and what lies
+outside the cache root. Prints what was removed.""",
+    )
+    command.add_argument(
+        "--limit", metavar="SIZE", type=_size, help="until the cache holds at most this: 50GB, 512MiB, 0"
+    )
+    command.add_argument(
+        "--older-than", metavar="AGE", type=_age, help="only what was not used for this long: 30d, 12h, 45m, 2w"
+    )
+    command.add_argument("-n", "--dry-run", action="store_true", help="print what would be removed, and change nothing")
+    _add_cache_root(command)
+    command.add_argument("--json", action="store_true", help="one object a line")
+
+    command = _command(
+        subcommands,
+        "verify",
+        caches.run_verify,
+        "check that cached files are as they were synced",
+        description="Checks that cached files are as they were synced, and prints those that are not (exit status 1).",
+    )
+    command.add_argument("--checksum", action="store_true", help="read the files and compare their checksums")
+    _add_cache_root(command)
+    command.add_argument("--json", action="store_true", help="one object a line")
+
+
+def _max_delete(text: str) -> str:
+    try:
+        parse_max_delete(text, 0)
+    except InvalidArgumentError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a count such as 100 nor a share such as 50%") from None
+    return text
+
+
+def _max_workers(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _size(text: str) -> int:
+    try:
+        size_bytes = parse_bytes(text)
+    except (ValueError, OverflowError):
+        size_bytes = -1
+    if size_bytes < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50GB or 512MiB")
+    return size_bytes
+
+
+def _age(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age such as 30d, 12h, 45m or 2w")
+    return float(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,150 @@
+"""Which side of a file is the newer one, by what was last synced.
+
+A file that differs is one of three: changed here only (it will be pushed), changed there only (it will be fetched), or
+both, or it was never synced, so that nobody knows: a conflict.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from pos3.entry import Entry, Record
+from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundError
+from pos3.index import Index
+from pos3.mirror import Mirror, Patterns
+from pos3.plan import Action, Compare, Plan
+from pos3.profiles import Profile
+from pos3.registration import Registration
+
+
+@dataclass(frozen=True)
+class BothWays:
+    """The plan of a sync. ``fetch`` holds what the store has newer, ``push`` what the local side has newer.
+
+    ``removed_here`` are paths of files that were synced, are gone locally, and are unchanged in the store.
+    """
+
+    wanted: Registration
+    fetch: Plan
+    push: Plan
+    conflicts: tuple[str, ...] = ()
+    removed_here: tuple[str, ...] = ()
+
+    def refuse_conflicts(self) -> None:
+        """
+        Raises:
+            PlanRefusedError: there are conflicts; it lists some of them.
+        """
+        if self.conflicts:
+            shown = "\n".join(path or self.wanted.local for path in self.conflicts[:10])
+            more = f"\nand {len(self.conflicts) - 10} more" if len(self.conflicts) > 10 else ""
+            raise PlanRefusedError(
+                f"{self.wanted}: {len(self.conflicts)} file(s) differ and were changed on both sides, or never synced; "
+                f"nothing was changed:\n{shown}{more}\n"
+                "Take the store's side with 'pos3 download', or the local one with 'pos3 upload', then sync again."
+            )
+
+    def left_deleted(self) -> list[str]:
+        """Patterns for exactly ``removed_here``, a whole directory as one of them where nothing in it is fetched."""
+        fetched = {parent for action in self.fetch.copies for parent in _parents(action.path)}
+        patterns = set()
+        for path in self.removed_here:
+            gone = [
+                parent
+                for parent in _parents(path)
+                if parent not in fetched and not os.path.lexists(os.path.join(self.wanted.local, parent))
+            ]
+            patterns.add(_literal(gone[-1] if gone else path))
+        return sorted(patterns)
+
+
+def plan_both_ways(
+    mirror: Mirror,
+    url: str,
+    local: str | None,
+    exclude: Patterns,
+    profile: str | Profile | None,
+    *,
+    include: Patterns,
+    compare: Compare,
+    delete_local: bool,
+    delete_remote: bool,
+) -> BothWays:
+    """What a sync would do now. Nothing is transferred, deleted or created.
+
+    Raises:
+        as for :func:`pos3.plan_download`, but a URL with nothing below it is normal.
+    """
+    wanted, up = mirror.plan_upload(
+        url, local, exclude, profile, include=include, compare=compare, delete=delete_remote
+    )
+    try:
+        _, down = mirror.plan_download(
+            url, local, exclude, profile, include=include, compare=compare, delete=delete_local
+        )
+    except BucketNotFoundError:
+        raise
+    except RemoteNotFoundError:
+        # The first sync of a prefix.
+        down = Plan("download")
+    records = {record.path: record for record in Index(mirror.cache_root, wanted.local).records(str(wanted.location))}
+    fetched: list[Action] = []
+    conflicts: list[Action] = []
+    removed_here: list[str] = []
+    for action in down.copies:
+        record = records.get(action.path)
+        path = os.path.join(wanted.local, action.path) if action.path else wanted.local
+        unchanged_there = record is not None and record.etag == action.source.etag
+        if not os.path.lexists(path):
+            if unchanged_there and delete_remote:
+                removed_here.append(action.path)
+            else:
+                fetched.append(action)
+        elif not unchanged_there:
+            (fetched if _is_as_synced(path, record) else conflicts).append(action)
+    deleted = [action for action in down.deletes if _was_synced(action, records)]
+    return BothWays(
+        wanted,
+        replace(down, copies=tuple(fetched), deletes=tuple(deleted)),
+        _pushed(up, {action.path for action in (*fetched, *conflicts, *deleted)}, set(removed_here)),
+        tuple(action.path for action in conflicts),
+        tuple(removed_here),
+    )
+
+
+def _pushed(up: Plan, settled: set[str], removed_here: set[str]) -> Plan:
+    return replace(
+        up,
+        copies=tuple(action for action in up.copies if action.path not in settled),
+        deletes=tuple(action for action in up.deletes if action.path in removed_here),
+    )
+
+
+def _is_as_synced(path: str, record: Record | None) -> bool:
+    if record is None:
+        return False
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return record.matches_local(Entry(record.path, status.st_size, status.st_mtime_ns, inode=status.st_ino))
+
+
+def _was_synced(action: Action, records: dict[str, Record]) -> bool:
+    record = records.get(action.path)
+    return record is not None and record.matches_local(action.source)
+
+
+def _parents(path: str) -> list[str]:
+    """Every directory above a path, the nearest first."""
+    found = []
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        found.append(path)
+    return found
+
+
+def _literal(path: str) -> str:
+    """A glob that matches this path below the root, and what lies in it."""
+    return "/" + "".join(f"[{character}]" if character in "*?[" else character for character in path)

@@ -1,0 +1,76 @@
+"""``pos3 cache``: what lies in the cache, bounding it, checking it."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from dataclasses import asdict
+
+from pos3.cache import Cached, bound_cache, list_cache, verify_cache
+from pos3.cli.output import note, put_json, put_line
+from pos3.cli.statuses import FAILED, OK
+from pos3.report import format_bytes
+
+_COLUMNS = "{:>10}  {:>7}  {:<16}  {:<6}  {}  {}"
+
+
+def run_ls(arguments: Namespace) -> int:
+    """Prints a table with a header, or one JSON object a line; nothing for an empty cache."""
+    found = list_cache(arguments.cache_root)
+    if arguments.json:
+        for cached in found:
+            put_json({**asdict(cached), "state": _state(cached)})
+        return OK
+    width = max((len(cached.url) for cached in found), default=0)
+    if found:
+        put_line(_COLUMNS.format("SIZE", "FILES", "USED", "STATE", "URL".ljust(width), "PATH"))
+    for cached in found:
+        size, used, url = format_bytes(cached.size_bytes), _when(cached.used_at), cached.url.ljust(width)
+        put_line(_COLUMNS.format(size, cached.files, used, _state(cached), url, cached.local))
+    if not arguments.quiet:
+        note(arguments.name, f"{len(found)} cached, {format_bytes(sum(cached.size_bytes for cached in found))}")
+    return OK
+
+
+def run_prune(arguments: Namespace) -> int:
+    """Removes, and prints what was removed as ``delete: PATH  (size, last use, URL)``."""
+    if arguments.limit is None and arguments.older_than is None:
+        arguments.parser.error("give --limit, --older-than, or both; '--limit 0' removes all that can be removed")
+    removed = bound_cache(
+        arguments.cache_root,
+        arguments.limit or 0,
+        unused_since=None if arguments.older_than is None else time.time() - arguments.older_than,
+        dry_run=arguments.dry_run,
+    )
+    for cached in removed:
+        if arguments.json:
+            put_json({**asdict(cached), "state": _state(cached)})
+        else:
+            size, used = format_bytes(cached.size_bytes), _when(cached.used_at)
+            put_line(f"delete: {cached.local}  ({size}, last used {used}, {cached.url})")
+    if not arguments.quiet:
+        freed = format_bytes(sum(cached.size_bytes for cached in removed))
+        note(arguments.name, f"{'would free' if arguments.dry_run else 'freed'} {freed}")
+    return OK
+
+
+def run_verify(arguments: Namespace) -> int:
+    """Prints each file that is not as it was synced, as ``PATH  (problem)``; status 1 if there is one."""
+    differences = verify_cache(arguments.cache_root, read_content=arguments.checksum)
+    for difference in differences:
+        if arguments.json:
+            put_json({"path": difference.local, "problem": difference.problem})
+        else:
+            put_line(f"{difference.local}  ({difference.problem})")
+    if not arguments.quiet:
+        count = f"{len(differences)} file{'' if len(differences) == 1 else 's'}" if differences else "no file"
+        note(arguments.name, f"{count} not as synced")
+    return FAILED if differences else OK
+
+
+def _state(cached: Cached) -> str:
+    return "in use" if cached.is_in_use else "dirty" if cached.is_dirty else "clean"
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,0 +1,19 @@
+"""The exit statuses. Scripts rely on them: they do not change."""
+
+OK = 0
+FAILED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+STDOUT_CLOSED = 141
+TERMINATED = 143
+
+STATUS_HELP = f"""\
+exit status:
+  {OK:<3}  done
+  {FAILED:<3}  failed, or 'cache verify' found differences; the reason is on stderr
+  {WRONG_USAGE:<3}  wrong usage
+  {INTERRUPTED:<3}  interrupted (SIGINT)
+  {STDOUT_CLOSED:<3}  whoever read stdout went away (as in 'pos3 ls ... | head')
+  {TERMINATED:<3}  terminated (SIGTERM)
+'sync --interval' ends with {OK} on SIGINT and on SIGTERM, after a last push that went well.
+"""

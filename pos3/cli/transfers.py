@@ -1,0 +1,281 @@
+"""``pos3 ls``, ``download``, ``upload`` and ``sync``, each in a mirror of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from argparse import Namespace
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pos3.api import as_transfer_plan, mirror
+from pos3.cli.both_ways import BothWays, plan_both_ways
+from pos3.cli.output import flush_stdout, note, note_kept, put_json, put_line
+from pos3.cli.statuses import OK
+from pos3.cli.stopping import StopSignals
+from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError
+from pos3.filters import Filter
+from pos3.mirror import Mirror
+from pos3.plan import Plan, check_max_delete
+from pos3.profiles import resolve_profile
+from pos3.registration import Registration, local_root
+from pos3.report import Report
+from pos3.url import is_url, parse
+
+logger = logging.getLogger("pos3")
+
+
+def run_ls(arguments: Namespace) -> int:
+    """Prints one URL a line, or one local path; nothing if there is nothing."""
+    with mirror(show_progress=False) as opened:
+        found = opened.ls(arguments.prefix, arguments.recursive, arguments.profile)
+    kind = "url" if is_url(arguments.prefix) else "path"
+    for item in found:
+        if arguments.json:
+            put_json({kind: item})
+        else:
+            put_line(item)
+    return OK
+
+
+def run_download(arguments: Namespace) -> int:
+    """Prints the local path, or with ``--json`` path and report."""
+    _check_url(arguments.url)
+    with _mirror(arguments) as opened:
+        if arguments.dry_run:
+            _print_plan(arguments, *_download_plan(arguments, opened))
+            return OK
+        path = opened.download(
+            arguments.url,
+            arguments.local,
+            arguments.delete,
+            arguments.exclude,
+            arguments.profile,
+            include=arguments.include,
+            compare=arguments.compare,
+            max_delete=arguments.max_delete,
+            missing_ok=arguments.missing_ok,
+            adopt=arguments.adopt,
+        )
+    _conclude(arguments, path, opened.report())
+    _announce(arguments, path)
+    return OK
+
+
+def _download_plan(arguments: Namespace, opened: Mirror) -> tuple[Registration, Plan]:
+    try:
+        return opened.plan_download(
+            arguments.url,
+            arguments.local,
+            arguments.exclude,
+            arguments.profile,
+            include=arguments.include,
+            compare=arguments.compare,
+            delete=arguments.delete,
+        )
+    except BucketNotFoundError:
+        raise
+    except RemoteNotFoundError:
+        if not arguments.missing_ok:
+            raise
+        location, local = parse(arguments.url), _local(arguments)
+        return Registration("download", location, None, local, Filter(), arguments.compare, None), Plan("download")
+
+
+def run_upload(arguments: Namespace) -> int:
+    """Prints nothing, or with ``--json`` path and report."""
+    _check_url(arguments.url)
+    source = _local(arguments)
+    if not os.path.exists(source):
+        raise FileNotFoundError(f"source path does not exist: {source}")
+    with _mirror(arguments) as opened:
+        if arguments.dry_run:
+            wanted, plan = opened.plan_upload(
+                arguments.url,
+                source,
+                arguments.exclude,
+                arguments.profile,
+                include=arguments.include,
+                compare=arguments.compare,
+                delete=arguments.delete,
+            )
+            _print_plan(arguments, wanted, plan)
+            return OK
+        _register_upload(arguments, opened, source, arguments.delete)
+    _conclude(arguments, Path(source), opened.report())
+    return OK
+
+
+def run_sync(arguments: Namespace) -> int:
+    """Prints the local path, as soon as both sides are up to date; with ``--json`` path and report, at the end.
+
+    What is newer here is pushed first, so the download finds nothing here that it could lose. Deletes in the store come
+    last, by the mirror that was opened first: what others have put there since then is kept.
+    """
+    _check_url(arguments.url)
+    with _mirror(arguments) as pushing:
+        found = plan_both_ways(
+            pushing,
+            arguments.url,
+            arguments.local,
+            arguments.exclude,
+            arguments.profile,
+            include=arguments.include,
+            compare=arguments.compare,
+            delete_local=arguments.delete_local,
+            delete_remote=arguments.delete_remote,
+        )
+        if arguments.dry_run:
+            _print_plan(arguments, found.wanted, found.fetch, found.push)
+            found.refuse_conflicts()
+            return OK
+        found.refuse_conflicts()
+        check_max_delete(found.fetch, arguments.max_delete)
+        check_max_delete(found.push, arguments.max_delete)
+        path = _register_upload(arguments, pushing, found.wanted.local, arguments.delete_remote)
+        pushed = pushing.flush()
+        fetched = _fetch(arguments, found)
+        if arguments.interval is not None:
+            _push_until_stopped(arguments, pushing, path)
+    report = replace(pushing.report() + fetched, unchanged=max(0, fetched.unchanged - pushed.uploaded_files))
+    _conclude(arguments, path, report)
+    if arguments.interval is None:
+        _announce(arguments, path)
+    return OK
+
+
+def _fetch(arguments: Namespace, found: BothWays) -> Report:
+    if "" in found.removed_here:
+        return Report()
+    with _mirror(arguments) as fetching:
+        fetching.download(
+            arguments.url,
+            arguments.local,
+            arguments.delete_local,
+            [*(arguments.exclude or ()), *found.left_deleted()],
+            arguments.profile,
+            include=arguments.include,
+            compare=arguments.compare,
+            max_delete=arguments.max_delete,
+            missing_ok=True,
+        )
+    return fetching.report()
+
+
+def _push_until_stopped(arguments: Namespace, pushing: Mirror, path: Path) -> None:
+    with StopSignals() as signals:
+        _announce(arguments, path)
+        while not signals.wait(arguments.interval):
+            try:
+                pushing.flush()
+            except (Pos3Error, OSError) as error:
+                logger.warning("a push failed, the next one is in %g s: %s", arguments.interval, error)
+    if not arguments.quiet:
+        note(arguments.name, "stopping; one last push")
+
+
+def _register_upload(arguments: Namespace, opened: Mirror, source: str, delete: bool) -> Path:
+    return opened.upload(
+        arguments.url,
+        source,
+        None,
+        delete,
+        False,
+        arguments.exclude,
+        arguments.profile,
+        include=arguments.include,
+        compare=arguments.compare,
+        max_delete=arguments.max_delete,
+        upload_last=arguments.upload_last,
+    )
+
+
+def _mirror(arguments: Namespace) -> mirror:
+    show = not (arguments.quiet or arguments.dry_run)
+    return mirror(arguments.cache_root, show_progress=show, max_workers=arguments.max_workers)
+
+
+def _check_url(url: str) -> None:
+    if not is_url(url):
+        raise InvalidURLError(f"url must be an s3:// URL, got: {url}")
+
+
+def _local(arguments: Namespace) -> str:
+    location = parse(arguments.url)
+    profile = resolve_profile(arguments.profile, url_profile=location.profile)
+    return local_root(location, arguments.local, arguments.cache_root, profile)
+
+
+# Results
+
+
+def _announce(arguments: Namespace, path: Path) -> None:
+    if not arguments.json:
+        put_line(str(path))
+        flush_stdout()
+
+
+def _conclude(arguments: Namespace, path: Path, report: Report) -> None:
+    note_kept(arguments.name, report.kept)
+    if arguments.json:
+        put_json({"url": str(parse(arguments.url)), "path": str(path), "report": report.as_dict()})
+    if not arguments.quiet:
+        note(arguments.name, str(report))
+
+
+@dataclass(frozen=True)
+class _Actions:
+    """The actions of one plan as URLs and paths."""
+
+    copies: list[tuple[str, str, str]]
+    deletes: list[tuple[str, str]]
+    directories: list[str]
+
+
+def _actions(wanted: Registration, plan: Plan) -> _Actions:
+    named = as_transfer_plan(wanted, plan)
+
+    def target(path: str) -> str:
+        return wanted.location.child(path) if plan.direction == "upload" else os.path.join(wanted.local, path)
+
+    return _Actions(
+        [(source, destination, named.reasons[destination]) for source, destination in named.to_copy],
+        [(target(path), "makes way") for path in plan.obstacles]
+        + [(target_name, named.reasons[target_name]) for target_name in named.to_delete],
+        [target(action.path) for action in plan.directories],
+    )
+
+
+def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> None:
+    """Prints what would be done, in that order, then raises if ``--max-delete`` forbids it."""
+    every = [(plan, _actions(wanted, plan)) for plan in plans]
+    kept = tuple({item.path: item for plan in plans for item in plan.kept}.values())
+    note_kept(arguments.name, kept)
+    if arguments.json:
+        put_json(
+            {
+                "url": str(parse(arguments.url)),
+                "path": wanted.local,
+                "copy": [
+                    {"source": source, "destination": destination, "reason": reason}
+                    for _, actions in every
+                    for source, destination, reason in actions.copies
+                ],
+                "delete": [
+                    {"target": target, "reason": reason} for _, actions in every for target, reason in actions.deletes
+                ],
+                "create": [target for _, actions in every for target in actions.directories],
+                "kept": [{"path": item.path, "reason": item.reason} for item in kept],
+            }
+        )
+    else:
+        for plan, actions in every:
+            for source, destination, reason in actions.copies:
+                put_line(f"{plan.direction}: {source} to {destination}  ({reason})")
+        for _, actions in every:
+            for target, reason in actions.deletes:
+                put_line(f"delete: {target}  ({reason})")
+            for target in actions.directories:
+                put_line(f"create: {target}  (empty directory)")
+    for plan in plans:
+        check_max_delete(plan, arguments.max_delete)

@@ -1,0 +1,13 @@
+"""pos3 in Prefect: flows with a mirror of their own, and tasks for single transfers.
+
+>>> from pos3.orchestration import pos3_flow
+>>> @pos3_flow(retries=2, retry_delay_seconds=60)                          # doctest: +SKIP
+... def pipeline(dataset: str) -> Path:
+...     data = pos3.download(dataset)
+...     return train(data, pos3.upload("s3://bucket/run", interval=30))    # train: any Prefect task
+"""
+
+from pos3.orchestration.flow import pos3_flow
+from pos3.orchestration.tasks import download_task, flush_task, ls_task, sync_task, upload_task
+
+__all__ = ["download_task", "flush_task", "ls_task", "pos3_flow", "sync_task", "upload_task"]

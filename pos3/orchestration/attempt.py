@@ -1,0 +1,159 @@
+"""One attempt of a flow run, as the engine sees it: a task runner that it enters, and leaves when the state is set.
+
+The engine enters ``flow.task_runner.duplicate()`` once per attempt, and leaves it after the attempt's state is set and
+the retry delay is over. That is the only place that always learns whether another attempt follows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture, resolve_futures_to_states
+from prefect.states import is_state_iterable
+from prefect.task_runners import TaskRunner
+
+from pos3.orchestration.options import MirrorOptions
+from pos3.orchestration.run import IncompleteRunError, RunMirror
+
+Runner = TaskRunner[Any]
+_ATTEMPT = "_pos3_attempt"
+
+
+class Attempt(AbstractContextManager[Runner]):
+    """Enters the real task runner, and closes the flow run's mirror when the last attempt is over.
+
+    An attempt of a subflow joins its parent's mirror and closes nothing.
+    """
+
+    def __init__(self, runner: Runner):
+        self._runner = runner
+        self._pending: set[PrefectFuture[Any]] = set()
+        self._run: RunMirror | None = None
+        self._has_begun = False
+        self._owns_mirror = False
+
+    def __enter__(self) -> Runner:
+        entered = self._runner.__enter__()
+        self._watch(entered)
+        setattr(entered, _ATTEMPT, self)
+        return entered
+
+    def _watch(self, runner: Runner) -> None:
+        submit = runner.submit
+
+        def submit_and_remember(*args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+            future: PrefectFuture[Any] = submit(*args, **kwargs)
+            self._pending.add(future)
+            future.add_done_callback(self._pending.discard)
+            return future
+
+        runner.submit = submit_and_remember  # type: ignore[method-assign]
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._runner.__exit__(kind, error, traceback)
+        finally:
+            if self._run is not None and self._owns_mirror and (error is not None or not self._run.goes_on):
+                self._run.close(error)
+
+    @staticmethod
+    def of_this_call() -> Attempt | None:
+        """The attempt that the engine has just entered, if it is the engine that calls; each is given out once."""
+        context = FlowRunContext.get()
+        attempt: Attempt | None = getattr(context.task_runner, _ATTEMPT, None) if context is not None else None
+        if attempt is None or attempt._has_begun:
+            return None
+        attempt._has_begun = True
+        return attempt
+
+    def begin(self, options: MirrorOptions) -> None:
+        """Opens the flow run's mirror, or joins the one that is open for it or for its parent."""
+        self._run = RunMirror.of_this_context()
+        if self._run is not None:
+            return
+        context = FlowRunContext.get()
+        if context is None or context.flow_run is None:
+            raise RuntimeError("an attempt begins inside its flow run")
+        self._run = RunMirror.of(context.flow_run, options)
+        self._owns_mirror = True
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Makes the mirror that of the context."""
+        if self._run is None or not self._owns_mirror:
+            # A subflow's context has its parent's already, or one that the user opened around the call.
+            yield
+            return
+        with self._run.active():
+            yield
+
+    @contextlib.contextmanager
+    def noting_errors(self) -> Iterator[None]:
+        """Remembers how the body ended, for the end of the run."""
+        try:
+            yield
+        except BaseException as error:
+            if self._run is not None and self._owns_mirror:
+                self._run.error = error
+            raise
+
+    @property
+    def has_pending(self) -> bool:
+        return bool(self._pending)
+
+    def wait(self) -> None:
+        """Returns when no submitted task runs any more; Prefect would cancel those that nobody waits for."""
+        while pending := list(self._pending):
+            for future in pending:
+                # Whether it failed is for the flow's result to say.
+                with contextlib.suppress(Exception):
+                    future.wait()
+                self._pending.discard(future)
+
+    def finish(self, result: object) -> None:
+        """Pushes everything, unless ``result`` makes the run anything but completed.
+
+        Raises:
+            TransferError: some of it failed, and so the attempt did.
+        """
+        if self._run is None or not self._owns_mirror:
+            return
+        if is_completed(result):
+            self._run.finish()
+        else:
+            self._run.error = IncompleteRunError("the flow returned a state that is not completed")
+
+
+def is_completed(result: object) -> bool:
+    """Whether a flow that returns ``result`` is completed, by Prefect's rule: all returned states must be."""
+    outcome: Any = resolve_futures_to_states(result)
+    states = outcome if is_state_iterable(outcome) else [outcome]
+    return all(state.is_completed() for state in states if isinstance(state, State))
+
+
+class _Duplicate:
+    """Stands for a task runner's ``duplicate``: gives an attempt instead of a bare copy. Can be pickled."""
+
+    def __init__(self, runner: Runner):
+        self._runner = runner
+
+    def __call__(self) -> Attempt:
+        return Attempt(self._runner.duplicate())
+
+
+def scoped(runner: Runner) -> Runner:
+    """A task runner of the same type and configuration whose duplicates are attempts; ``runner`` is not changed."""
+    if isinstance(vars(runner).get("duplicate"), _Duplicate):
+        return runner
+    made = copy.copy(runner)
+    made.duplicate = _Duplicate(runner)  # type: ignore[method-assign, assignment]
+    return made

@@ -1,0 +1,193 @@
+"""The function of a mirrored flow: what the engine calls in place of the user's."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
+from types import FunctionType
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from prefect.utilities.visualization import get_task_viz_tracker
+
+from pos3.orchestration.attempt import Attempt
+from pos3.orchestration.options import MirrorOptions
+from pos3.orchestration.run import RunMirror
+
+Function = Callable[..., Any]
+_BODY = "_pos3_body"
+
+
+class Body:
+    """Runs the user's function in its flow run's mirror, once per attempt.
+
+    After a function that ended well, submitted tasks are waited for and everything is pushed, still inside the attempt:
+    a failed push fails it, and the flow's own retries apply. Called by anything but the engine, the function gets a
+    mirror of its own for the call, none while ``flow.visualize()`` runs it.
+    """
+
+    def __init__(self, function: Function, options: MirrorOptions):
+        self.function = function
+        self._options = options
+
+    def _begin(self) -> Attempt | None:
+        attempt = Attempt.of_this_call()
+        if attempt is not None:
+            attempt.begin(self._options)
+        return attempt
+
+    def _outside(self) -> Function:
+        if get_task_viz_tracker() is not None or RunMirror.of_this_context() is not None:
+            return self.function
+        return self._options.around(self.function)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        attempt = self._begin()
+        if attempt is None:
+            return self._outside()(*args, **kwargs)
+        with attempt.noting_errors():
+            with attempt.active():
+                result = self.function(*args, **kwargs)
+            attempt.wait()
+            attempt.finish(result)
+        return result
+
+    async def await_(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        attempt = self._begin()
+        if attempt is None:
+            return await self._outside()(*args, **kwargs)
+        with attempt.noting_errors():
+            with attempt.active():
+                result = await self.function(*args, **kwargs)
+            await _finish_off_the_loop(attempt, result)
+        return result
+
+    def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
+        attempt = self._begin()
+        if attempt is None:
+            return (yield from self._outside()(*args, **kwargs))
+        with attempt.noting_errors():
+            result = yield from _in_steps(attempt, self.function(*args, **kwargs))
+            attempt.wait()
+            attempt.finish(result)
+        return result
+
+    async def agenerate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        attempt = self._begin()
+        if attempt is None:
+            async for item in self._outside()(*args, **kwargs):
+                yield item
+            return
+        with attempt.noting_errors():
+            async with _closing(attempt, self.function(*args, **kwargs)) as items:
+                while True:
+                    with attempt.active():
+                        try:
+                            item = await anext(items)
+                        except StopAsyncIteration:
+                            break
+                    yield item
+            await _finish_off_the_loop(attempt, None)
+
+
+async def _finish_off_the_loop(attempt: Attempt, result: object) -> None:
+    if attempt.has_pending:
+        await to_thread.run_sync(attempt.wait, abandon_on_cancel=True)
+    # A push is not abandoned half-way: a timeout or cancellation takes effect right after it.
+    with anyio.CancelScope(shield=True):
+        await to_thread.run_sync(attempt.finish, result)
+
+
+def _in_steps(attempt: Attempt, items: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Like ``yield from items``, but the consumer's code between the steps does not see the mirror."""
+    step: Callable[[], Any] = functools.partial(next, items)
+    while True:
+        try:
+            with attempt.active():
+                item = step()
+        except StopIteration as stop:
+            return stop.value
+        try:
+            sent = yield item
+        except GeneratorExit:
+            with attempt.active():
+                items.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - thrown into the user's generator
+            step = functools.partial(items.throw, error)
+        else:
+            step = functools.partial(items.send, sent)
+
+
+@asynccontextmanager
+async def _closing(attempt: Attempt, items: AsyncGenerator[Any, None]) -> AsyncIterator[AsyncGenerator[Any, None]]:
+    try:
+        yield items
+    finally:
+        with attempt.active():
+            await items.aclose()
+
+
+def wrapped(function: Function, options: MirrorOptions) -> Function:
+    """``function`` as a :class:`Body`, of the same kind, signature, globals and code location.
+
+    Prefect resolves string annotations by ``__globals__``, and finds a flow's file by its code.
+    """
+    body = Body(unwrapped(function), options)
+    made = _like(_trampoline(body), body.function)
+    functools.update_wrapper(made, body.function)
+    setattr(made, _BODY, body)
+    return made
+
+
+def unwrapped(function: Function) -> Function:
+    """The user's function."""
+    body = getattr(function, _BODY, None)
+    return body.function if isinstance(body, Body) else function
+
+
+def _trampoline(body: Body) -> FunctionType:
+    """A function of the same kind as the user's. Must not use globals: it is given the user's."""
+    call: Any
+    if inspect.iscoroutinefunction(body.function):
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await body.await_(args, kwargs)
+
+    elif inspect.isasyncgenfunction(body.function):
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            items = body.agenerate(args, kwargs)
+            try:
+                async for item in items:
+                    yield item
+            finally:
+                await items.aclose()
+
+    elif inspect.isgeneratorfunction(body.function):
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return (yield from body.generate(args, kwargs))
+
+    else:
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return body.call(args, kwargs)
+
+    return call  # type: ignore[no-any-return]
+
+
+def _like(trampoline: FunctionType, function: Function) -> FunctionType:
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return trampoline
+    moved = trampoline.__code__.replace(
+        co_filename=code.co_filename,
+        co_firstlineno=code.co_firstlineno,
+        co_name=code.co_name,
+        co_qualname=code.co_qualname,
+    )
+    return FunctionType(moved, function.__globals__, function.__name__, None, trampoline.__closure__)

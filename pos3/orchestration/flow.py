@@ -1,0 +1,132 @@
+"""``pos3_flow``: a Prefect flow with one mirror per flow run."""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from prefect.flows import Flow
+
+from pos3 import Profile
+from pos3.orchestration.attempt import scoped
+from pos3.orchestration.body import wrapped
+from pos3.orchestration.options import DEFAULT_CACHE_ROOT, FlowOptions, MirrorOptions, StrPath
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class MirroredFlow(Flow[P, R]):
+    """A flow that keeps its mirror through ``with_options``, also where that brings another task runner."""
+
+    def with_options(self, **options: Any) -> Flow[P, R]:
+        return _as_mirrored(super().with_options(**options))
+
+
+def _mirrored_class(cls: type[Flow[Any, Any]]) -> type[Flow[Any, Any]]:
+    if issubclass(cls, MirroredFlow):
+        return cls
+    if cls is Flow:
+        return MirroredFlow
+    return types.new_class(cls.__name__, (MirroredFlow, cls))
+
+
+def _as_mirrored(flow: Flow[P, R]) -> Flow[P, R]:
+    made = copy.copy(flow)
+    made.__class__ = _mirrored_class(type(flow))
+    made.task_runner = scoped(flow.task_runner)
+    return made
+
+
+def _mirrored(flow: Flow[P, R], options: MirrorOptions) -> Flow[P, R]:
+    made = _as_mirrored(flow)
+    made.fn = wrapped(flow.fn, options)
+    return made
+
+
+class FlowDecorator(Protocol):
+    """Makes a flow of a function, or a mirrored flow of a flow. Either keeps its signature."""
+
+    @overload
+    def __call__(self, function: Flow[P, R], /) -> Flow[P, R]: ...
+
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]: ...
+
+
+@overload
+def pos3_flow(function: Flow[P, R], /) -> Flow[P, R]: ...
+
+
+@overload
+def pos3_flow(function: Callable[P, R], /) -> Flow[P, R]: ...
+
+
+@overload
+def pos3_flow(
+    function: None = None,
+    /,
+    *,
+    cache_root: StrPath = DEFAULT_CACHE_ROOT,
+    show_progress: bool = False,
+    max_workers: int = 10,
+    default_profile: str | Profile | None = None,
+    max_upload_bytes_per_second: float | None = None,
+    cache_limit: int | str | None = None,
+    shutdown_timeout: float = 25.0,
+    **flow_options: Unpack[FlowOptions],
+) -> FlowDecorator: ...
+
+
+def pos3_flow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    cache_root: StrPath = DEFAULT_CACHE_ROOT,
+    show_progress: bool = False,
+    max_workers: int = 10,
+    default_profile: str | Profile | None = None,
+    max_upload_bytes_per_second: float | None = None,
+    cache_limit: int | str | None = None,
+    shutdown_timeout: float = 25.0,
+    **flow_options: Unpack[FlowOptions],
+) -> Any:
+    """Makes a Prefect flow whose runs each have one mirror, for ``pos3.download`` and the others in flow and tasks.
+
+    The mirror opens with the run's first attempt and stays open through retries and their delays, pushing in the
+    background. When the function has ended well, submitted tasks are waited for and everything is pushed: only then
+    does the run count as completed, and a push that fails makes the attempt fail, which the flow's retries repeat.
+    A run that ends in any other way (an exception, a returned failed state, a timeout, cancellation, a signal) pushes
+    only what was registered with ``sync_on_error``, and deletes nothing. A suspended run pushes without deleting.
+    A subflow uses its parent's mirror. Called as ``flow.fn()``, the function has a mirror for the call.
+
+    Works bare, with options, and on an existing flow, which is not changed; for sync and async functions, generators of
+    both kinds, and methods.
+
+    Args:
+        function: a function or a flow.
+        show_progress: log lines in the run's log about transfers that take long.
+        cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
+            :func:`pos3.mirror`. They are checked when a run opens its mirror.
+        flow_options: those of ``prefect.flow``.
+    """
+    options = MirrorOptions(
+        cache_root,
+        show_progress,
+        max_workers,
+        default_profile,
+        max_upload_bytes_per_second,
+        cache_limit,
+        shutdown_timeout,
+    )
+
+    def decorate(given: Callable[..., Any]) -> Flow[..., Any]:
+        if isinstance(given, Flow):
+            flow = cast(Flow[..., Any], given)
+            return _mirrored(flow.with_options(**cast(dict[str, Any], flow_options)), options)
+        # Flow derives name, version and entrypoint from the function, so it must see the user's.
+        return _mirrored(Flow(given, **cast(dict[str, Any], flow_options)), options)
+
+    return decorate if function is None else decorate(function)

@@ -1,0 +1,128 @@
+"""The mirror of one flow run, from its first attempt to its end."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from uuid import UUID
+
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Pause
+from prefect.logging.loggers import flow_run_logger
+
+import pos3
+from pos3.orchestration.options import MirrorOptions
+from pos3.orchestration.progress import RunLogProgress, say
+
+_open: dict[UUID, RunMirror] = {}
+_current: ContextVar[RunMirror | None] = ContextVar("pos3_flow_run_mirror", default=None)
+
+
+class IncompleteRunError(RuntimeError):
+    """A flow run ended without an exception, but not as completed."""
+
+
+class RunMirror:
+    """Opened by a flow run's first attempt, used by all of its attempts, and closed exactly once.
+
+    An attempt whose body ended well pushes with :meth:`finish`, so that a failed push fails the attempt. Nothing is
+    deleted when the run ended in any other way.
+    """
+
+    def __init__(self, flow_run: FlowRun, options: MirrorOptions):
+        self.flow_run = flow_run
+        self.error: BaseException | None = None
+        self._is_pushed = False
+        # Not get_run_logger(): that fails in the mirror's threads.
+        self._log = flow_run_logger(flow_run)
+        self.mirror = options.new_mirror(functools.partial(RunLogProgress, self._log))
+        self.mirror.open()
+
+    @classmethod
+    def of(cls, flow_run: FlowRun, options: MirrorOptions) -> RunMirror:
+        """The mirror that an earlier attempt of this run left open, or a new one."""
+        run = _open.get(flow_run.id)
+        if run is None:
+            run = _open[flow_run.id] = cls(flow_run, options)
+        # The engine reads the flow run anew for each attempt, and sets the state of that object.
+        run.flow_run = flow_run
+        run.error = None
+        run._is_pushed = False
+        return run
+
+    @staticmethod
+    def of_this_context() -> RunMirror | None:
+        """The mirror that a subflow called here joins."""
+        run = _current.get()
+        return run if run is not None and run.mirror.is_open else None
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Makes this the mirror of the context, and so of the tasks that are started in it."""
+        token = _current.set(self)
+        try:
+            with pos3.activate(self.mirror):
+                yield
+        finally:
+            _current.reset(token)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another attempt follows."""
+        state = self.flow_run.state
+        return state is not None and state.is_running()
+
+    def finish(self) -> None:
+        """Pushes everything and deletes stale objects; the mirror stays open for a retry.
+
+        Raises:
+            TransferError: some of it failed.
+        """
+        report = self.mirror.finish()
+        self._is_pushed = True
+        if not report.is_empty:
+            say(self._log, logging.INFO, "pos3 final push: %s", report)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Ends the mirror. Never raises an ``Exception``: the run's state is final by now.
+
+        Unless :meth:`finish` succeeded, nothing is deleted, and only registrations with ``sync_on_error`` are pushed;
+        of a suspended run all are, because it may be resumed on another machine.
+        """
+        _open.pop(self.flow_run.id, None)
+        if not self.mirror.is_open:
+            return
+        cause = error or self.error or IncompleteRunError(f"the flow run ended as {self.flow_run.state!r}")
+        try:
+            if self._is_pushed:
+                self.mirror.close(push=False)
+                return
+            if isinstance(cause, Pause):
+                self._push_for_resumption()
+            self.mirror.close(cause)
+            for note in getattr(cause, "__notes__", ()):
+                say(self._log, logging.ERROR, "%s", note)
+        except Exception as failure:  # noqa: BLE001 - see above
+            say(self._log, logging.ERROR, "pos3: the mirror did not end well: %s", failure)
+        finally:
+            # Its traceback holds the frames of the flow.
+            self.error = None
+
+    def _push_for_resumption(self) -> None:
+        try:
+            self.mirror.flush()
+        except Exception as failure:  # noqa: BLE001 - the run is suspended all the same
+            say(self._log, logging.ERROR, "pos3: the push at suspension failed: %s", failure)
+
+
+def _close_all() -> None:
+    """The net for runs whose engine never came to an end, such as generators that nobody exhausted."""
+    for run in list(_open.values()):
+        run.close(IncompleteRunError("the interpreter exits"))
+
+
+atexit.register(_close_all)

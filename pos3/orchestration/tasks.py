@@ -1,0 +1,50 @@
+"""Single transfers as Prefect tasks, for flows that show them in their graph.
+
+They belong to the mirror of the flow run that they run in, and take the arguments of the functions that they are made
+of. Their results are never cached: a cached upload would push nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+
+import pos3
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _task(function: Callable[P, R], run_name: str | Callable[[], str]) -> Task[P, R]:
+    return Task(
+        function,
+        name=f"pos3-{function.__name__}",
+        task_run_name=run_name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+
+
+def _flush_name() -> str:
+    parameters: dict[str, Any] = task_run.parameters
+    return f"flush {parameters.get('path_or_url') or 'everything'}"
+
+
+download_task = _task(pos3.download, "download {remote}")
+"""``pos3.download`` as a task: returns a local path that matches ``remote``."""
+
+upload_task = _task(pos3.upload, "upload {remote}")
+"""``pos3.upload`` as a task: returns the local path that is pushed from now on."""
+
+sync_task = _task(pos3.sync, "sync {remote}")
+"""``pos3.sync`` as a task: downloads, and returns the local path that is pushed from now on."""
+
+ls_task = _task(pos3.ls, "ls {prefix}")
+"""``pos3.ls`` as a task: returns full URLs."""
+
+flush_task = _task(pos3.flush, _flush_name)
+"""``pos3.flush`` as a task: returns the report of what was pushed."""

@@ -1,0 +1,240 @@
+"""How a run can end otherwise than well: then nothing is deleted, and only what asks for it is pushed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pos3
+import pytest
+from prefect import task
+from prefect.exceptions import Pause
+from prefect.states import Completed, Failed, Suspended
+
+from pos3.orchestration import pos3_flow
+from tests.orchestration.conftest import Mirrors
+from tests.support import S3Site
+
+
+@pytest.fixture
+def stale(rclone_site: S3Site) -> S3Site:
+    """A site where a clean end of ``write`` deletes ``out/stale`` and ``log/stale``."""
+    rclone_site.put_all({"out/stale": b"old", "log/stale": b"old"})
+    return rclone_site
+
+
+def write(site: S3Site) -> None:
+    (pos3.upload(site.url("out")) / "new").write_text("new")
+    (pos3.upload(site.url("log"), sync_on_error=True) / "new").write_text("new")
+
+
+UNTOUCHED = {"out/stale", "log/stale", "log/new"}
+"""What is there after an end that was not clean."""
+
+
+def test_a_clean_end_pushes_and_deletes(stale: S3Site, cache: Path) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        write(stale)
+
+    learn()
+    assert set(stale.keys()) == {"out/new", "log/new"}
+
+
+def test_an_exception_pushes_only_sync_on_error_and_stays_visible(
+    stale: S3Site, cache: Path, mirrors: Mirrors
+) -> None:
+    @pos3_flow(cache_root=cache, retries=1)
+    def learn() -> None:
+        write(stale)
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        learn()
+    assert set(stale.keys()) == UNTOUCHED
+    assert not mirrors.still_open
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_returned_failed_state_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors, retries: int) -> None:
+    @pos3_flow(cache_root=cache, retries=retries)
+    def learn() -> object:
+        write(stale)
+        return Failed(message="judged bad")
+
+    assert not learn(return_state=True).is_completed()
+    assert set(stale.keys()) == UNTOUCHED
+    assert not mirrors.still_open
+
+
+def test_a_returned_completed_state_is_a_clean_end(stale: S3Site, cache: Path) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn() -> object:
+        write(stale)
+        return Completed(message="judged good")
+
+    assert learn(return_state=True).is_completed()
+    assert set(stale.keys()) == {"out/new", "log/new"}
+
+
+def test_a_returned_future_that_failed_deletes_nothing(stale: S3Site, cache: Path) -> None:
+    @task
+    def fail() -> None:
+        time.sleep(0.2)
+        raise ValueError("in a task")
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> object:
+        write(stale)
+        return [fail.submit()]
+
+    assert learn(return_state=True).is_failed()
+    assert set(stale.keys()) == UNTOUCHED
+
+
+def test_a_timeout_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    @pos3_flow(cache_root=cache, timeout_seconds=1.5)
+    def learn() -> None:
+        write(stale)
+        for _ in range(200):
+            time.sleep(0.05)
+
+    assert learn(return_state=True).name == "TimedOut"
+    assert set(stale.keys()) == UNTOUCHED
+    assert not mirrors.still_open
+
+
+async def test_a_timeout_of_an_async_flow_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    @pos3_flow(cache_root=cache, timeout_seconds=1.5)
+    async def learn() -> None:
+        write(stale)
+        await asyncio.sleep(30)
+
+    assert (await learn(return_state=True)).name == "TimedOut"
+    assert set(stale.keys()) == UNTOUCHED
+    assert not mirrors.still_open
+
+
+def test_a_retry_after_a_timeout_has_the_same_mirror(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    attempts = []
+
+    @pos3_flow(cache_root=cache, timeout_seconds=1.5, retries=1)
+    def learn() -> None:
+        attempts.append(1)
+        write(stale)
+        while len(attempts) == 1:
+            time.sleep(0.05)
+
+    assert learn(return_state=True).is_completed()
+    assert len(mirrors.opened) == 1
+    assert set(stale.keys()) == {"out/new", "log/new"}
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_deletes_nothing(
+    stale: S3Site, cache: Path, mirrors: Mirrors, kind: type[BaseException]
+) -> None:
+    @pos3_flow(cache_root=cache, retries=3)
+    def learn() -> None:
+        write(stale)
+        raise kind
+
+    with pytest.raises(kind):
+        learn()
+    assert set(stale.keys()) == UNTOUCHED
+    assert not mirrors.still_open
+
+
+async def test_a_cancelled_async_flow_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    has_written = asyncio.Event()
+
+    @pos3_flow(cache_root=cache)
+    async def learn() -> None:
+        write(stale)
+        has_written.set()
+        await asyncio.sleep(30)
+
+    running = asyncio.create_task(learn())
+    await has_written.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert set(stale.keys()) == UNTOUCHED
+    assert not mirrors.still_open
+
+
+def test_a_suspended_run_pushes_everything_and_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        write(stale)
+        raise Pause(state=Suspended())
+
+    with pytest.raises(Pause):
+        learn()
+    assert set(stale.keys()) == {"out/stale", "out/new", "log/stale", "log/new"}
+    assert not mirrors.still_open
+
+
+def test_a_generator_that_is_exhausted_ends_cleanly(stale: S3Site, cache: Path) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn():
+        write(stale)
+        yield 1
+        yield 2
+
+    assert list(learn()) == [1, 2]
+    assert set(stale.keys()) == {"out/new", "log/new"}
+
+
+async def test_an_async_generator_that_is_exhausted_ends_cleanly(stale: S3Site, cache: Path) -> None:
+    @pos3_flow(cache_root=cache)
+    async def learn():
+        write(stale)
+        yield 1
+        yield 2
+
+    assert [item async for item in learn()] == [1, 2]
+    assert set(stale.keys()) == {"out/new", "log/new"}
+
+
+def test_a_generator_that_is_left_early_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn():
+        write(stale)
+        yield 1
+        yield 2
+
+    items = learn()
+    assert next(items) == 1
+    items.close()
+    assert set(stale.keys()) == UNTOUCHED
+    assert not mirrors.still_open
+
+
+def test_the_consumer_of_a_generator_does_not_see_its_mirror(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn():
+        yield pos3.current_mirror()
+        yield pos3.current_mirror()
+
+    with pos3.mirror(cache_root=cache) as outer:
+        for inner in learn():
+            assert pos3.current_mirror() is outer
+            assert inner is mirrors.opened[1]
+
+
+def test_a_failing_generator_is_retried_with_the_same_mirror(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    attempts = []
+
+    @pos3_flow(cache_root=cache, retries=1)
+    def learn():
+        attempts.append(1)
+        write(stale)
+        yield len(attempts)
+        if len(attempts) == 1:
+            raise RuntimeError("not yet")
+
+    assert list(learn()) == [1, 2]
+    assert len(mirrors.opened) == 1
+    assert set(stale.keys()) == {"out/new", "log/new"}

@@ -1,0 +1,231 @@
+"""When two files count as equal: auto, size and checksum, with plain and multipart ETags."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from boto3.s3.transfer import TransferConfig
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pos3
+from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
+from tests.support import Proxy, S3Site, contents, write_tree
+from tests.support.trees import pseudo_random
+
+PutBefore = Callable[..., Proxy]
+MIB = 1024 * 1024
+
+
+def opened(tmp_path: Path) -> pos3.mirror:
+    return pos3.mirror(tmp_path / "cache", show_progress=False)
+
+
+def reference_etag(data: bytes, part_bytes: int) -> str:
+    digests = [hashlib.md5(data[at : at + part_bytes]).digest() for at in range(0, len(data), part_bytes)]
+    return f"{hashlib.md5(b''.join(digests)).hexdigest()}-{len(digests)}"
+
+
+def in_blocks(data: bytes, block_bytes: int) -> list[bytes]:
+    return [data[at : at + block_bytes] for at in range(0, len(data), block_bytes)]
+
+
+@given(data=st.binary(min_size=1, max_size=64), block=st.sampled_from([1, 2, 4]), factor=st.integers(1, 5))
+def test_a_multipart_etag_is_computed_as_s3_does(data: bytes, block: int, factor: int) -> None:
+    part = block * factor
+    etag = reference_etag(data, part)
+    assert matches_content(etag, len(data), in_blocks(data, block), [part])
+    changed = bytes([data[0] ^ 1]) + data[1:]
+    assert not matches_content(etag, len(data), in_blocks(changed, block), [part])
+
+
+@pytest.mark.parametrize("part_mib", [5, 8, 16], ids=lambda size: f"{size}MiB")
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_part_sizes_of_common_tools_are_recognised(part_mib: int, extra: int) -> None:
+    data = pseudo_random(2 * part_mib * MIB + extra)
+    assert matches_content(reference_etag(data, part_mib * MIB), len(data), in_blocks(data, MIB))
+
+
+@given(data=st.binary(max_size=40))
+def test_a_plain_etag_is_the_md5_of_the_content(data: bytes) -> None:
+    etag = hashlib.md5(data).hexdigest()
+    assert is_plain(etag)
+    assert matches_content(etag, len(data), in_blocks(data, 4))
+    assert not matches_content(etag, len(data) + 1, in_blocks(data + b"x", 4))
+
+
+@pytest.mark.parametrize(
+    "etag", ["", "d41d8cd98f00b204e9800998ecf8427e-1", "0x8DC", "W/abc", "D41D8CD98F00B204E9800998ECF8427E-x"]
+)
+def test_an_etag_of_another_kind_proves_nothing_and_is_no_plain_one(etag: str) -> None:
+    assert not is_plain(etag)
+    assert not matches_content(etag, 3, [b"abc"])
+
+
+@given(size=st.integers(0, 5 * 1024**4))
+@settings(max_examples=200)
+def test_our_part_size_keeps_every_upload_within_the_limits_of_s3(size: int) -> None:
+    part = part_size(size)
+    assert -(-size // part) <= 10_000
+    assert part >= 8 * MIB
+    assert part % MIB == 0
+
+
+@given(size=st.integers(1, 10**12), part=st.sampled_from([5, 8, 16, 64]))
+def test_candidates_include_the_part_size_that_was_used(size: int, part: int) -> None:
+    parts = -(-size // (part * MIB))
+    assert part * MIB in part_size_candidates(f"{'0' * 32}-{parts}", size)
+
+
+def put_multipart(site: S3Site, key: str, data: bytes, part_bytes: int = 5 * MIB) -> str:
+    config = TransferConfig(multipart_chunksize=part_bytes, multipart_threshold=part_bytes)
+    site.server.s3.upload_fileobj(BytesIO(data), site.bucket, key, Config=config)
+    return site.keys()[key].etag
+
+
+@pytest.mark.parametrize("part_mib", [5, 6, 8], ids=lambda size: f"{size}MiB")
+def test_a_multipart_object_is_fetched_once_and_then_known(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, part_mib: int
+) -> None:
+    data = pseudo_random(13 * MIB)
+    assert "-" in put_multipart(moto_site, "data/big", data, part_mib * MIB)
+    proxy = proxied(moto_site)
+    for gets in (1, 0):
+        proxy.clear()
+        with opened(tmp_path):
+            path = pos3.download(moto_site.url("data"))
+        assert (path / "big").read_bytes() == data
+        assert proxy.count("GET") == gets
+
+
+def test_a_multipart_object_of_the_same_size_and_other_content_is_fetched(
+    moto_site: S3Site, tmp_path: Path
+) -> None:
+    first, second = pseudo_random(13 * MIB, 1), pseudo_random(13 * MIB, 2)
+    put_multipart(moto_site, "data/big", first)
+    with opened(tmp_path):
+        path = pos3.download(moto_site.url("data"))
+    put_multipart(moto_site, "data/big", second)
+    with opened(tmp_path):
+        pos3.download(moto_site.url("data"))
+    assert (path / "big").read_bytes() == second
+
+
+def test_a_local_file_equal_to_a_multipart_object_is_recognised_without_an_index(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    data = pseudo_random(13 * MIB)
+    put_multipart(moto_site, "data/big", data)
+    here = write_tree(tmp_path / "here", {"big": data})
+    proxy = proxied(moto_site)
+    with opened(tmp_path):
+        pos3.download(moto_site.url("data"), here)
+    assert proxy.count("GET") == 0
+
+
+def test_a_multipart_etag_that_cannot_be_computed_lets_the_times_decide(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    data, other = pseudo_random(13 * MIB, 1), pseudo_random(13 * MIB, 2)
+    put_multipart(moto_site, "data/big", data, 6 * MIB + 123)
+    modified = moto_site.keys()["data/big"].modified
+    here = write_tree(tmp_path / "here", {"big": other})
+    proxy = proxied(moto_site)
+
+    os.utime(here / "big", (modified - 100, modified - 100))
+    with pos3.mirror(tmp_path / "cache-1", show_progress=False):
+        pos3.upload(moto_site.url("data"), here)
+    assert moto_site.get("data/big") == data
+    assert proxy.count("PUT") == 0
+
+    with pos3.mirror(tmp_path / "cache-2", show_progress=False):
+        pos3.download(moto_site.url("data"), here, adopt=True)
+    assert (here / "big").read_bytes() == data
+
+    (here / "big").write_bytes(other)
+    os.utime(here / "big", (modified + 100, modified + 100))
+    with pos3.mirror(tmp_path / "cache-3", show_progress=False):
+        pos3.upload(moto_site.url("data"), here)
+    assert moto_site.get("data/big") == other
+
+
+@pytest.mark.parametrize(
+    ("compare", "moved"),
+    [pytest.param("auto", True, id="auto"), pytest.param("size", False, id="size"), pytest.param("checksum", True, id="checksum")],
+)
+def test_same_size_edits_are_seen_unless_only_sizes_are_compared(
+    s3: S3Site, tmp_path: Path, compare: str, moved: bool
+) -> None:
+    s3.put_all({"data/a": b"1111", "data/size": b"1"})
+    with opened(tmp_path):
+        path = pos3.download(s3.url("data"), compare=compare)  # type: ignore[arg-type]
+    s3.put_all({"data/a": b"2222", "data/size": b"22"})
+    with opened(tmp_path):
+        pos3.download(s3.url("data"), compare=compare)  # type: ignore[arg-type]
+    assert contents(path) == {"a": b"2222" if moved else b"1111", "size": b"22"}
+    (path / "a").write_bytes(b"3333")
+    (path / "size").write_bytes(b"333")
+    with opened(tmp_path):
+        pos3.upload(s3.url("data"), compare=compare)  # type: ignore[arg-type]
+    assert s3.objects("data/") == {"a": b"3333" if moved else b"2222", "size": b"333"}
+
+
+def test_checksum_sees_an_edit_that_hides_behind_the_old_time(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("data/a", b"1111")
+    with opened(tmp_path):
+        path = pos3.download(s3.url("data"))
+    before = (path / "a").stat()
+    (path / "a").write_bytes(b"2222")
+    os.utime(path / "a", ns=(before.st_atime_ns, before.st_mtime_ns))
+    with opened(tmp_path):
+        pos3.download(s3.url("data"), compare="checksum")
+    assert contents(path) == {"a": b"1111"}
+
+
+def test_checksum_moves_nothing_when_all_is_equal(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    s3.put_all({"data/a": b"1111", "data/b": b""})
+    proxy = proxied(s3)
+    for bodies in (2, 0):
+        proxy.clear()
+        with opened(tmp_path):
+            pos3.download(s3.url("data"), compare="checksum")
+        assert proxy.count("GET") == bodies
+
+
+def test_a_touched_file_with_the_same_content_is_the_only_thing_looked_at_again(
+    s3: S3Site, tmp_path: Path
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": b"1", "b": b"2"})
+    with opened(tmp_path):
+        pos3.upload(s3.url("data"), tree)
+    time.sleep(0.05)
+    os.utime(tree / "a")
+    with opened(tmp_path) as mirror:
+        pos3.upload(s3.url("data"), tree)
+    assert s3.objects("data/") == {"a": b"1", "b": b"2"}
+    assert mirror.report().uploaded_files <= 1
+
+
+def test_a_plan_gives_the_reason_for_each_file(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({f"data/{name}": b"1111" for name in ("same", "size", "here", "there", "gone")})
+    with opened(tmp_path):
+        path = pos3.download(s3.url("data"))
+    (path / "size").write_bytes(b"1")
+    (path / "here").write_bytes(b"2222")
+    s3.put_all({"data/there": b"2222", "data/new": b"1"})
+    s3.delete("data/gone")
+    with opened(tmp_path):
+        reasons = pos3.plan_download(s3.url("data")).reasons
+    assert {Path(name).name: reason for name, reason in reasons.items()} == {
+        "size": "different size",
+        "here": "changed locally",
+        "there": "changed remotely",
+        "new": "new",
+        "gone": "not in the source",
+    }

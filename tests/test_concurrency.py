@@ -1,0 +1,210 @@
+"""Several processes on one cache: every body once, and nobody sees half a file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pos3
+from tests.support import Latency, Proxy, S3Site, contents, on, write_tree
+from tests.support.trees import pseudo_random
+
+PutBefore = Callable[..., Proxy]
+
+PROCESSES = 4
+
+
+def at_once(script: str, *arguments: object, count: int = PROCESSES) -> list[str]:
+    """Runs the script in so many processes that all begin together; what each printed."""
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(count)
+    ]
+    try:
+        for child in children:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n", child.communicate(timeout=20)[1]
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("\n")
+            child.stdin.flush()
+        done = [child.communicate(timeout=90) for child in children]
+        assert [child.returncode for child in children] == [0] * count, [errors for _, errors in done]
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+    return [output.strip() for output, _ in done]
+
+
+BEGIN = """
+import hashlib, os, pos3, pos3.store.s3, sys
+cache, url, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_processes_that_share_a_cache_download_every_object_once(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    s3.put_all({f"data/{number:02}": pseudo_random(1000, number) for number in range(30)})
+    proxy = proxied(s3, Latency(seconds=0.05, match=on("GET")))
+    script = BEGIN + (
+        "with pos3.mirror(cache, show_progress=False) as m:\n"
+        "    path = pos3.download(url)\n"
+        "    print(len(os.listdir(path)), m.report().downloaded_files)\n"
+    )
+    outputs = [line.split() for line in at_once(script, tmp_path / "cache", s3.url("data"))]
+    assert proxy.count("GET") == 30
+    assert [seen for seen, _ in outputs] == ["30"] * PROCESSES
+    assert sorted(int(moved) for _, moved in outputs) == [0, 0, 0, 30]
+
+
+def test_processes_that_download_different_parts_do_not_wait_for_each_other(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    s3.put_all({f"data-{number}/a": b"1" for number in range(PROCESSES)})
+    proxy = proxied(s3, Latency(seconds=1, match=on("GET")))
+    script = BEGIN + (
+        "with pos3.mirror(cache, show_progress=False):\n"
+        "    assert os.listdir(pos3.download(f'{url}-{number}')) == ['a']\n"
+    )
+    at_once(script, tmp_path / "cache", s3.url("data"))
+    assert proxy.count("GET") == PROCESSES
+    assert proxy.peak >= 2
+
+
+def test_processes_that_download_the_whole_and_a_part_of_it_end_with_the_same_files(
+    s3: S3Site, tmp_path: Path
+) -> None:
+    files = {f"{part}/{number}": pseudo_random(2000, number) for part in "abc" for number in range(10)}
+    s3.put_all({f"data/{name}": data for name, data in files.items()})
+    script = BEGIN + (
+        "with pos3.mirror(cache, show_progress=False):\n"
+        "    pos3.download([url, url + '/a', url + '/b', url + '/a/1'][number])\n"
+    )
+    at_once(script, tmp_path / "cache", s3.url("data"))
+    path = tmp_path / "cache" / "_" / s3.bucket / "data"
+    assert contents(path) == files
+    with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+        pos3.download(s3.url("data"))
+    assert contents(path) == files
+    assert mirror.report().downloaded_files == 0
+
+
+def test_a_reader_never_sees_half_a_file_while_others_update_the_cache(s3: S3Site, tmp_path: Path) -> None:
+    versions = [bytes([number]) * 300_000 for number in range(1, 6)]
+    s3.put("data/a", versions[0])
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        path = pos3.download(s3.url("data")) / "a"
+    script = (
+        "import sys\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "import time\n"
+        "seen, end = set(), time.monotonic() + 2\n"
+        "while time.monotonic() < end:\n"
+        "    data = open(sys.argv[1], 'rb').read()\n"
+        "    assert len(data) == 300000 and len(set(data)) == 1, (len(data), len(set(data)))\n"
+        "    seen.add(data[0])\n"
+        "print(len(seen))\n"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert reader.stdout is not None
+        assert reader.stdin is not None
+        assert reader.stdout.readline() == "ready\n"
+        reader.stdin.write("\n")
+        reader.stdin.flush()
+        for version in versions[1:]:
+            s3.put("data/a", version)
+            with pos3.mirror(tmp_path / "cache", show_progress=False):
+                pos3.download(s3.url("data"))
+            time.sleep(0.1)
+        output, _ = reader.communicate(timeout=30)
+    finally:
+        reader.kill()
+        reader.wait()
+    assert reader.returncode == 0
+    assert int(output) >= 2
+
+
+def test_processes_that_upload_from_one_directory_lose_nothing(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    tree = write_tree(tmp_path / "tree", {f"shared-{number}": b"1" for number in range(10)})
+    proxy = proxied(s3)
+    script = BEGIN + (
+        "with pos3.mirror(cache, show_progress=False):\n"
+        f"    path = pos3.upload(url, {str(tree)!r}, interval=0.1)\n"
+        "    (path / f'from-{number}').write_bytes(b'2')\n"
+        "    import time; time.sleep(0.5)\n"
+    )
+    at_once(script, tmp_path / "cache", s3.url("data"))
+    assert s3.objects("data/") == contents(tree)
+    assert len(contents(tree)) == 10 + PROCESSES
+    assert proxy.count("PUT") == 10 + PROCESSES
+
+
+def test_processes_that_sync_one_prefix_keep_what_the_others_added(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("data/base", b"0")
+    script = BEGIN + (
+        "with pos3.mirror(f'{cache}-{number}', show_progress=False):\n"
+        "    path = pos3.sync(url, interval=0.1)\n"
+        "    import time; time.sleep(0.2)\n"
+        "    (path / f'from-{number}').write_bytes(b'2')\n"
+        "    time.sleep(0.5)\n"
+    )
+    at_once(script, tmp_path / "cache", s3.url("data"))
+    assert set(s3.objects("data/")) == {"base", *(f"from-{number}" for number in range(PROCESSES))}
+
+
+def test_a_lock_of_a_killed_process_holds_nobody_up(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    s3.put("data/a", b"1")
+    proxy = proxied(s3, Latency(seconds=30, match=on("GET"), times=1))
+    script = BEGIN + "with pos3.mirror(cache, show_progress=False): pos3.download(url)\n"
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path / "cache"), s3.url("data"), "0"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+    deadline = time.monotonic() + 20
+    while not proxy.count("GET"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    child.kill()
+    child.communicate()
+    began = time.monotonic()
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        assert contents(pos3.download(s3.url("data"))) == {"a": b"1"}
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("count", [6])
+def test_an_index_that_many_processes_make_at_once_is_whole(s3: S3Site, tmp_path: Path, count: int) -> None:
+    s3.put_all({f"data/{number}": b"1" for number in range(3)})
+    script = BEGIN + (
+        "for turn in range(5):\n"
+        "    with pos3.mirror(cache, show_progress=False):\n"
+        "        pos3.download(url)\n"
+    )
+    at_once(script, tmp_path / "cache", s3.url("data"), count=count)
+    assert not list((tmp_path / "cache" / ".pos3").glob("*broken*"))

@@ -1,0 +1,139 @@
+"""Addresses: what is a URL, what it names, and that nothing of a key is lost."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pos3
+from pos3.url import Location, is_url, local_path, parse
+
+buckets = st.from_regex(r"[a-z0-9][a-z0-9.-]{2,20}", fullmatch=True)
+keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(lambda text: text.strip("/"))
+profiles = st.from_regex(r"[A-Za-z0-9_-]{0,8}", fullmatch=True)
+
+
+@given(bucket=buckets, key=keys, slash=st.booleans(), profile=profiles)
+def test_a_url_gives_back_bucket_key_and_profile_as_they_stand(
+    bucket: str, key: str, slash: bool, profile: str
+) -> None:
+    found = parse(f"s3://{profile}{'@' if profile else ''}{bucket}/{key}{'/' if slash else ''}")
+    assert (found.bucket, found.key, found.profile) == (bucket, key, profile)
+    assert found.is_prefix == (slash or not key)
+
+
+@given(bucket=buckets, key=keys)
+def test_a_location_written_as_text_names_the_same_place(bucket: str, key: str) -> None:
+    location = parse(f"s3://{bucket}/{key}")
+    assert parse(str(location)) == location
+
+
+@given(bucket=buckets, key=keys, path=keys.filter(bool))
+def test_a_child_lies_below_its_location_and_has_the_joined_key(bucket: str, key: str, path: str) -> None:
+    location = parse(f"s3://{bucket}/{key}")
+    child = parse(location.child(path))
+    assert child.key == (f"{key}/{path}" if key else path)
+    assert location.overlaps(child)
+    assert child.overlaps(location)
+
+
+@given(first=keys, second=keys)
+def test_two_keys_overlap_exactly_when_one_is_above_the_other_by_whole_segments(first: str, second: str) -> None:
+    one, other = Location("s3", "bucket", first), Location("s3", "bucket", second)
+    above = first in ("", second) or second.startswith(f"{first}/")
+    below = second in ("", first) or first.startswith(f"{second}/")
+    assert one.overlaps(other) == (above or below)
+    assert not one.overlaps(Location("s3", "other", second))
+
+
+@pytest.mark.parametrize(
+    "key", ["a?b=c", "a#b", "a%20b", "a b", "a+b", "a:b@c", "é", "日本/語"], ids=lambda key: str(key)
+)
+def test_no_character_of_a_key_is_special(key: str) -> None:
+    assert parse(f"s3://bucket/{key}").key == key
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        pytest.param("", "empty", id="empty"),
+        pytest.param("   ", "empty", id="blank"),
+        pytest.param("s3://", "bucket", id="nothing-after-scheme"),
+        pytest.param("s3:///key", "bucket", id="no-bucket"),
+        pytest.param("s3:/bucket/key", "s3://", id="one-slash"),
+        pytest.param("s3:bucket/key", "s3://", id="no-slashes"),
+        pytest.param("S3://bucket/key", "lower case", id="upper-case-scheme"),
+        pytest.param("s3://@bucket/key", "profile", id="empty-profile"),
+        pytest.param("s3://who@/key", "bucket", id="profile-but-no-bucket"),
+        pytest.param("s3://b/key", "b", id="one-letter-bucket"),
+        pytest.param("s3://ab/key", "ab", id="two-letter-bucket"),
+        pytest.param("s3://bad bucket/key", "bad bucket", id="space-in-bucket"),
+        pytest.param("s3://bucket:9000/key", "bucket:9000", id="port"),
+    ],
+)
+def test_an_address_that_names_no_place_is_refused_with_a_hint(address: str, hint: str, tmp_path: Path) -> None:
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in (pos3.download, pos3.upload, pos3.sync, pos3.ls, pos3.plan_download, pos3.plan_upload):
+            with pytest.raises(pos3.InvalidURLError, match=re.escape(hint)):
+                call(address)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", [None, 7, b"s3://bucket/key", ["s3://bucket/key"]], ids=repr)
+def test_an_address_of_another_type_is_a_type_error(address: object, tmp_path: Path) -> None:
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in (pos3.download, pos3.upload, pos3.sync, pos3.ls):
+            with pytest.raises(TypeError, match=type(address).__name__):
+                call(address)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("address", "remote"),
+    [
+        pytest.param("s3://bucket/key", True, id="s3"),
+        pytest.param("gs://bucket/key", True, id="other-scheme"),
+        pytest.param("file:///tmp/x", False, id="file"),
+        pytest.param("/tmp/x", False, id="absolute"),
+        pytest.param("data/x", False, id="relative"),
+        pytest.param("~/x", False, id="home"),
+        pytest.param("C:\\data", False, id="drive"),
+        pytest.param(Path("data"), False, id="path-object"),
+    ],
+)
+def test_local_paths_and_urls_are_told_apart(address: str | Path, remote: bool) -> None:
+    assert is_url(address) is remote
+
+
+def test_a_path_object_made_from_a_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in (pos3.upload, pos3.download, pos3.sync):
+            with pytest.raises(pos3.InvalidURLError, match="s3://"):
+                call(Path("s3://bucket/key"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        pytest.param("file:///data/a%20b", "/data/a b", id="file-url"),
+        pytest.param("~/x", "{home}/x", id="home"),
+        pytest.param("rel/x", "{cwd}/rel/x", id="relative"),
+    ],
+)
+def test_local_addresses_become_absolute_paths(address: str, expected: str, isolated_home: Path) -> None:
+    assert local_path(address) == expected.format(home=isolated_home, cwd=Path.cwd())
+
+
+def test_a_secret_in_a_url_never_shows(tmp_path: Path) -> None:
+    for address in ("s3://who:hunter2@bucket/key", "s3://who:hunter2@bad bucket/key", "s3://who:hunter2@/key"):
+        with (
+            pos3.mirror(tmp_path / "cache", show_progress=False),
+            pytest.raises(pos3.InvalidArgumentError) as failure,
+        ):
+            pos3.download(address)
+        assert "hunter2" not in f"{failure.value!r}{failure.value}"
