@@ -130,11 +130,13 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             shutdown_timeout=shutdown_timeout,
         )
 
+        self._entered: dict[Mirror, tuple[Token[Mirror | None], Callable[[], None]]] = {}
+
     def __enter__(self) -> Mirror:
-        self._mirror = self._make().open()
-        self._handles_sigterm = _handle_sigterm()
-        self._token = _active.set(self._mirror)
-        return self._mirror
+        opened = self._make().open()
+        release_sigterm = _handle_sigterm()
+        self._entered[opened] = (_active.set(opened), release_sigterm)
+        return opened
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorates a function, as :func:`with_mirror` does."""
@@ -148,28 +150,37 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        opened = self._innermost()
         try:
-            self._mirror.close(error)
+            opened.close(error)
         finally:
-            _reset(self._token)
-            if self._handles_sigterm:
-                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            token, release_sigterm = self._entered.pop(opened)
+            _reset(token)
+            release_sigterm()
+
+    def _innermost(self) -> Mirror:
+        """What this object opened last; in this context, if it was entered in several."""
+        here = _active.get()
+        return here if here in self._entered else list(self._entered)[-1]
 
 
-def _handle_sigterm() -> bool:
-    """Turns SIGTERM into an exception if nobody handles it yet; whether it did."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return False
+def _handle_sigterm() -> Callable[[], None]:
+    """Turns SIGTERM into an exception if nobody handles it yet; returns what undoes that."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return lambda: None
 
     def unwind(number: int, frame: FrameType | None) -> None:
         # A second signal ends the process at once.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise Terminated(128 + number)
 
+    def release() -> None:
+        if signal.getsignal(signal.SIGTERM) is unwind:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     signal.signal(signal.SIGTERM, unwind)
-    return True
+    return release
 
 
 def with_mirror(
@@ -238,14 +249,15 @@ class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N8
         self._inner = inner
 
     async def __aenter__(self) -> Mirror:
-        return self._inner.__enter__()
+        self._opened = self._inner.__enter__()
+        return self._opened
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         import asyncio
 
-        closing = asyncio.ensure_future(asyncio.to_thread(self._inner._mirror.close, error))
+        closing = asyncio.ensure_future(asyncio.to_thread(self._opened.close, error))
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from pos3.errors import TransferCancelledError
 from pos3.link import Link
 from pos3.progress import OpenProgress, silent
 from pos3.report import Report
@@ -14,7 +15,7 @@ from pos3.schedule import Schedule
 from pos3.transfer import Rate, Terms
 
 logger = logging.getLogger("pos3")
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 3.0
 
 Job = Callable[[Link, Terms], object]
 
@@ -110,6 +111,9 @@ class Engine:
             # A bar of a background push would tear up whatever the terminal shows meanwhile.
             self.run(link, Link.push, silent)
             link.failed_pushes.clear()
+        except TransferCancelledError:
+            # Stopped by ourselves, at the mirror's end.
+            pass
         except Exception as error:  # noqa: BLE001 - kept for the mirror's end
             link.failed_pushes.append(error)
             logger.warning("background push of %s failed (%d in a row): %s", link, len(link.failed_pushes), error)

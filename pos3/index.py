@@ -29,7 +29,7 @@ from typing import TypeVar
 from filelock import FileLock, SoftFileLock, Timeout
 
 from pos3.entry import Record
-from pos3.errors import StoreError
+from pos3.errors import Pos3Error, StoreError
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
@@ -204,20 +204,22 @@ class Index:
 
     @contextmanager
     def locked(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Held by one thread of one process at a time; ``on_wait`` is called if another holds it already."""
+        """Held by one thread of one process at a time.
+
+        While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
+        """
         os.makedirs(self.directory, exist_ok=True)
         lock: FileLock | SoftFileLock = FileLock(f"{self._base}.lock")
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            on_wait()
-            lock.acquire(timeout=-1)
+            _acquire(lock, on_wait)
         except (NotImplementedError, OSError) as error:
+            if isinstance(error, Pos3Error):
+                raise
             logger.warning(
                 "no file locks in %s (%s); using a lock file that may outlive a crash", self.directory, error
             )
             lock = SoftFileLock(f"{self._base}.soft.lock")
-            lock.acquire(timeout=-1)
+            _acquire(lock, on_wait)
         try:
             yield
         finally:
@@ -227,6 +229,15 @@ class Index:
         """Marks the root as in use until the mark is released or its process ends."""
         os.makedirs(self.directory, exist_ok=True)
         return UseMark(f"{self._base}.use")
+
+
+def _acquire(lock: FileLock | SoftFileLock, on_wait: Callable[[], None]) -> None:
+    while True:
+        try:
+            lock.acquire(timeout=0.5)
+            return
+        except Timeout:
+            on_wait()
 
 
 class UseMark:

@@ -33,19 +33,19 @@ class ByteRate:
         self._lock = threading.Lock()
         self._free_at = -math.inf
 
-    def take(self, size_bytes: int) -> None:
-        """Returns when ``size_bytes`` more may be sent."""
+    def take(self, size_bytes: int, sleep: Callable[[float], object] | None = None) -> None:
+        """Returns when ``size_bytes`` more may be sent; ``sleep`` may cut the waiting short."""
         if size_bytes <= 0:
             return
         with self._lock:
             now = self._clock()
             self._free_at = max(now, self._free_at) + size_bytes / self._bytes_per_second
             pause = self._free_at - now
-        self._sleep(pause)
+        (sleep or self._sleep)(pause)
 
 
 class Unlimited:
     """Lets everything through at once."""
 
-    def take(self, size_bytes: int) -> None:
+    def take(self, size_bytes: int, sleep: Callable[[float], object] | None = None) -> None:
         pass

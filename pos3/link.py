@@ -12,7 +12,13 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pos3.entry import Entry, Record
-from pos3.errors import InvalidArgumentError, PlanRefusedError, RemoteNotFoundError, TransferError
+from pos3.errors import (
+    InvalidArgumentError,
+    PlanRefusedError,
+    RemoteNotFoundError,
+    TransferCancelledError,
+    TransferError,
+)
 from pos3.etag import matches_content, part_size
 from pos3.filters import matcher
 from pos3.index import Index, UseMark
@@ -150,6 +156,9 @@ class Link:
         is_directory = os.path.isdir(local)
         if not is_directory and self.registration.location.is_prefix:
             raise InvalidArgumentError(f"{local} is a file, but {self._url}/ means a directory; name the object's key")
+        survey = self.take_stock()
+        if not is_directory and survey.is_prefix and not survey.is_object:
+            raise ConflictError(f"{local} is a file, but objects lie below {self._url}/; name another key")
         policy = self._policy(delete=delete)
         links = self.registration.follow_symlinks
 
@@ -165,7 +174,11 @@ class Link:
             return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
         local = self._local(follow_symlinks=self.registration.follow_symlinks)
         delete = self.registration.upload_delete
-        return self._without_replaced(plan_push(local, self._records(), terms.owner, self._policy(delete=delete)))
+        plan = self._without_replaced(plan_push(local, self._records(), terms.owner, self._policy(delete=delete)))
+        if plan.copy_files and self.registration.compare != "auto":
+            # Records alone cannot tell what another way of comparing says of a new file.
+            return replace(self.plan_upload(delete=False), deletes=plan.deletes)
+        return plan
 
     def _without_replaced(self, plan: Plan) -> Plan:
         """The plan without deletes of objects that somebody else has replaced since; asks only if there are deletes."""
@@ -193,12 +206,25 @@ class Link:
             use.release()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        def waiting() -> None:
-            logger.info("%s: waiting for another process that works on it", self.registration)
+    def _alone(self, terms: Terms) -> Iterator[None]:
+        """Waits for whoever works on the root, unless the transfer is cancelled meanwhile."""
+        told = False
 
-        with self._lock, self.index.locked(waiting):
-            yield
+        def waiting() -> None:
+            nonlocal told
+            if terms.cancelled.is_set():
+                raise TransferCancelledError(f"{self}: stopped while waiting for another transfer of it")
+            if not told:
+                logger.info("%s: waiting for another transfer of it", self)
+                told = True
+
+        while not self._lock.acquire(timeout=0.5):
+            waiting()
+        try:
+            with self.index.locked(waiting):
+                yield
+        finally:
+            self._lock.release()
 
     def download(self, terms: Terms, *, adopt: bool) -> None:
         """Makes the local side match the remote one.
@@ -207,7 +233,7 @@ class Link:
             PlanRefusedError, UnsafeKeysError, RemoteNotFoundError: nothing was changed.
             TransferError: some files failed; the others are there.
         """
-        with self._alone():
+        with self._alone(terms):
             leftovers: list[os.DirEntry[str]] = []
             plan = self.plan_download(delete=self.registration.download_delete, leftovers=leftovers)
             self._check_adoption(plan, adopt)
@@ -250,7 +276,7 @@ class Link:
         Raises:
             TransferError: some files failed.
         """
-        with self._alone():
+        with self._alone(terms):
             if not os.path.exists(self.registration.local):
                 return
             plan = self._plan_push(terms)
@@ -267,7 +293,7 @@ class Link:
             PlanRefusedError: more deletes than allowed; the copies were made, nothing was deleted.
             TransferError: some files failed.
         """
-        with self._alone():
+        with self._alone(terms):
             if not os.path.exists(self.registration.local):
                 return
             plan = self.plan_upload(delete=delete and self.registration.upload_delete)

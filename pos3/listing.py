@@ -131,7 +131,7 @@ def _is_directory(child: os.DirEntry[str], follow_symlinks: bool) -> bool:
 def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
     try:
         if child.is_symlink() and not follow_symlinks:
-            return Entry(path, unusable=SYMLINK)
+            return _link(path, child)
         status = child.stat()
     except FileNotFoundError:
         return Entry(path, unusable="a broken symbolic link" if child.is_symlink() else "gone while it was listed")
@@ -140,6 +140,15 @@ def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
     if not stat.S_ISREG(status.st_mode):
         return Entry(path, unusable=_kind(status.st_mode))
     return Entry(path, status.st_size, status.st_mtime_ns, inode=status.st_ino)
+
+
+def _link(path: str, child: os.DirEntry[str]) -> Entry:
+    """A link, with the state of the file it leads to: an upload may have followed it and left a record."""
+    try:
+        status = child.stat()
+    except OSError:
+        return Entry(path, unusable=SYMLINK)
+    return Entry(path, status.st_size, status.st_mtime_ns, inode=status.st_ino, unusable=SYMLINK)
 
 
 def _kind(mode: int) -> str:

@@ -10,7 +10,8 @@ Whether a file that exists on both sides is copied, ``compare="auto"``:
 record  local file   object        download            upload
 ======  ===========  ============  ==================  ==========================================
 yes     as recorded  as recorded   unchanged           unchanged
-yes     differs      as recorded   copy                copy
+yes     differs      as recorded   copy, unless        copy, unless proven equal (it was touched)
+                                   proven equal
 yes     as recorded  differs       copy                copy; kept if another writer changed it
                                                        while this mirror was open
 yes     differs      differs       copy                copy
@@ -56,8 +57,8 @@ class Plan:
 
     ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create).
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
-    ``confirmed`` are pairs (local, remote) without a record that were proven equal; ``forgotten`` are paths of
-    records that have nothing left on either side.
+    ``confirmed`` are new records of pairs that were found equal without a transfer; ``forgotten`` are paths of records
+    that have nothing left on either side.
     """
 
     direction: Direction
@@ -66,7 +67,7 @@ class Plan:
     deletes: tuple[Action, ...] = ()
     directories: tuple[Action, ...] = ()
     obstacles: tuple[str, ...] = ()
-    confirmed: tuple[tuple[Entry, Entry], ...] = ()
+    confirmed: tuple[Record, ...] = ()
     forgotten: tuple[str, ...] = ()
     kept: tuple[Kept, ...] = ()
     unchanged: int = 0
@@ -167,9 +168,9 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
     if policy.compare == "checksum":
         return "" if policy.proven_equal(local, remote) else "content not proven equal"
     if record is not None and record.etag:
-        if not record.matches_local(local):
-            return "changed locally"
-        return "" if record.etag == remote.etag else "changed remotely"
+        if record.etag != remote.etag:
+            return "changed remotely"
+        return "" if record.matches_local(local) or policy.proven_equal(local, remote) else "changed locally"
     if policy.proven_equal(local, remote):
         return ""
     if "-" not in remote.etag:
@@ -179,12 +180,6 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
     return "newer than the object" if local.modified_ns // _NS > remote.modified_ns // _NS else ""
 
 
-def _is_news(local: Entry, remote: Entry, record: Record | None, policy: Policy) -> bool:
-    """Whether the two were found equal without a record that says so; equal sizes alone are no such finding."""
-    known = record is not None and record.matches_local(local) and record.etag == remote.etag
-    return not known and policy.compare != "size"
-
-
 @dataclass
 class _Draft:
     copies: list[Action] = field(default_factory=list)
@@ -192,12 +187,21 @@ class _Draft:
     deletes: list[Action] = field(default_factory=list)
     directories: list[Action] = field(default_factory=list)
     obstacles: list[str] = field(default_factory=list)
-    confirmed: list[tuple[Entry, Entry]] = field(default_factory=list)
+    confirmed: list[Record] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     unchanged: int = 0
     source_files: int = 0
     destination_files: int = 0
+
+    def confirm(self, local: Entry, etag: str, record: Record | None, policy: Policy) -> None:
+        """Notes a pair that was found equal, unless that is on record; equal sizes alone are no such finding."""
+        known = record is not None and record.matches_local(local) and record.etag == etag
+        if known or policy.compare == "size":
+            return
+        # Found equal, not transferred: unless it was before, such a pair belongs to no mirror.
+        owner = record.owner if record is not None and record.etag == etag else ""
+        self.confirmed.append(Record(local.path, local.size_bytes, local.modified_ns, local.inode, etag, owner))
 
     def plan(self, direction: Direction, problems: list[str], where: str) -> Plan:
         if problems:
@@ -291,8 +295,8 @@ class _DownloadPlanner:
             self.draft.copies.append(Action(path, reason, there))
             return
         self.draft.unchanged += 1
-        if usable is not None and _is_news(usable, there, record, self.policy):
-            self.draft.confirmed.append((usable, there))
+        if usable is not None:
+            self.draft.confirm(usable, there.etag, record, self.policy)
 
     def visit_local_only(self, here: Entry) -> None:
         self._note_local(here)
@@ -325,7 +329,8 @@ class _DownloadPlanner:
 
     def _make_way(self, obstacle: str) -> None:
         if not self.policy.delete:
-            self.checker.add(f"{obstacle!r}: a file on one side and a directory on the other, and delete is off")
+            name = repr(obstacle) if obstacle else "the target itself"
+            self.checker.add(f"{name}: a file on one side and a directory on the other, and delete is off")
         elif obstacle not in self.draft.obstacles[-1:]:
             self.draft.obstacles.append(obstacle)
 
@@ -333,8 +338,11 @@ class _DownloadPlanner:
 def _download_reason(
     usable: Entry | None, here: Entry | None, there: Entry, record: Record | None, policy: Policy
 ) -> str:
+    if usable is None and here is not None:
+        as_pushed = record is not None and record.matches_local(here) and record.etag == there.etag
+        return "" if as_pushed else f"replaces {here.unusable}"
     if usable is None:
-        return f"replaces {here.unusable}" if here is not None else NEW
+        return NEW
     if policy.overwrite(there.path):
         return "always overwritten"
     return differs(usable, there, record, policy)
@@ -412,8 +420,8 @@ def _plan_file(draft: _Draft, here: Entry, there: Entry | None, record: Record |
         (draft.last_copies if policy.last(here.path) else draft.copies).append(Action(here.path, reason, here))
     else:
         draft.unchanged += 1
-        if there is not None and _is_news(here, there, record, policy):
-            draft.confirmed.append((here, there))
+        if there is not None:
+            draft.confirm(here, there.etag, record, policy)
 
 
 def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, policy: Policy) -> Plan:
@@ -433,7 +441,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
             draft.kept.append(Kept(path, here.unusable))
         elif here is not None and not here.is_directory:
             draft.source_files += 1
-            changed = record is None or not record.matches_local(here)
+            changed = record is None or not _is_as_recorded(here, record, policy)
             if problem := _key_problem(path, policy.key_prefix):
                 problems.append(f"{path!r}: {problem}")
             elif changed or policy.overwrite(path):
@@ -441,12 +449,22 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
                 (draft.last_copies if policy.last(path) else draft.copies).append(Action(path, reason, here))
             else:
                 draft.unchanged += 1
+                if record is not None:
+                    draft.confirm(here, record.etag, record, policy)
         elif here is None and record is not None and record.owner == owner and policy.delete:
             if unusable_here.find(path) is not None:
                 continue
             gone = Entry(path, record.size_bytes, etag=record.etag)
             draft.deletes.append(Action(path, "deleted locally", gone))
     return draft.plan("upload", problems, policy.where)
+
+
+def _is_as_recorded(local: Entry, record: Record, policy: Policy) -> bool:
+    """Whether the file is the recorded one, or at least proven to have its content."""
+    if record.matches_local(local):
+        return True
+    recorded = Entry(record.path, record.size_bytes, etag=record.etag)
+    return local.size_bytes == record.size_bytes and policy.proven_equal(local, recorded)
 
 
 def _with_next(

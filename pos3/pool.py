@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from pos3.errors import BucketNotFoundError, CredentialsError, EndpointError, TransferCancelledError
@@ -15,7 +16,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MOST_FAILURES = 100
-_JOIN_SECONDS = 8.0
+_GRACE_SECONDS = 2.0
+_GLANCE_SECONDS = 0.2
 _HOPELESS_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 _FIRST_WORKERS = 2
 _SAMPLE_ITEMS = 4
@@ -43,6 +45,7 @@ class _Run(Generic[T, R]):
         self._workers = workers
         self.threads: list[threading.Thread] = []
         self.stopped = False
+        self._ended = 0
         # Batches of (item, result, error); None for a thread that has ended.
         self.done: queue.SimpleQueue[list[tuple[T, R | None, Exception | None]] | None] = queue.SimpleQueue()
 
@@ -62,6 +65,27 @@ class _Run(Generic[T, R]):
     def _next(self) -> T | None:
         with self._lock:
             return None if self.stopped else next(self._items, None)
+
+    def batches(self, cancelled: threading.Event) -> Iterator[list[tuple[T, R | None, Exception | None]]]:
+        """What has been done, as it comes in, until all threads have ended.
+
+        Once ``cancelled`` is set, the threads get a short grace; one that still waits for a server is left behind.
+        """
+        give_up_at = math.inf
+        while self._ended < len(self.threads):
+            if cancelled.is_set():
+                self.stopped = True
+                give_up_at = min(give_up_at, time.monotonic() + _GRACE_SECONDS)
+            try:
+                batch = self.done.get(timeout=_GLANCE_SECONDS)
+            except queue.Empty:
+                if time.monotonic() >= give_up_at:
+                    return
+                continue
+            if batch is None:
+                self._ended += 1
+            else:
+                yield batch
 
     def _loop(self) -> None:
         batch: list[tuple[T, R | None, Exception | None]] = []
@@ -100,36 +124,30 @@ def run_all(
     """Calls ``work`` on every item, in up to ``workers`` threads, and ``on_done`` here for each success.
 
     The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set. An
-    interrupt of the calling thread sets ``cancelled``, waits for the workers a few seconds, and goes on.
+    interrupt of the calling thread sets ``cancelled``. Then workers that do not end within two seconds are left behind.
 
     Returns:
         the items that failed, each with its error.
     """
     run = _Run(items, work, workers)
     failed: list[tuple[T, Exception]] = []
-    ended = 0
+
+    def take(batch: list[tuple[T, R | None, Exception | None]]) -> None:
+        for item, result, error in batch:
+            if error is None:
+                on_done(item, result)  # type: ignore[arg-type]
+                continue
+            failed.append((item, error))
+            if is_hopeless(error) or len(failed) >= MOST_FAILURES:
+                run.stopped = True
+
     try:
         run.start()
-        while ended < len(run.threads):
-            batch = run.done.get()
-            if batch is None:
-                ended += 1
-                continue
-            for item, result, error in batch:
-                if error is None:
-                    on_done(item, result)  # type: ignore[arg-type]
-                    continue
-                failed.append((item, error))
-                if is_hopeless(error) or len(failed) >= MOST_FAILURES:
-                    run.stopped = True
-            if cancelled.is_set():
-                run.stopped = True
+        for batch in run.batches(cancelled):
+            take(batch)
     except BaseException:
-        run.stopped = True
         cancelled.set()
-        deadline = time.monotonic() + _JOIN_SECONDS
-        for thread in run.threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
+        for batch in run.batches(cancelled):
+            take(batch)
         raise
     return failed

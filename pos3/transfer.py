@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pos3.entry import Entry, Record
+from pos3.entry import Record
 from pos3.errors import TransferCancelledError, TransferError
 from pos3.index import Index
 from pos3.listing import is_temporary, temporary_name
@@ -35,7 +35,7 @@ _MTIME_TICK_NS = 20_000_000
 
 
 class Rate(Protocol):
-    def take(self, size_bytes: int) -> None: ...
+    def take(self, size_bytes: int, sleep: Callable[[float], object] | None = None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,7 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
     """
     began = time.monotonic()
     outcome = Outcome(kept=list(plan.kept))
-    # Found equal, not transferred: such a pair belongs to no mirror.
-    confirmed = (_record(local, remote.etag, "") for local, remote in plan.confirmed)
-    index.write(confirmed, plan.forgotten)
+    index.write(plan.confirmed, plan.forgotten)
     if not plan.is_empty:
         (_download if plan.direction == "download" else _upload)(plan, pair, index, terms, outcome)
     moved = (
@@ -141,10 +139,6 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
     )
     terms.count(outcome.report)
     return outcome
-
-
-def _record(local: Entry, etag: str, owner: str) -> Record:
-    return Record(local.path, local.size_bytes, local.modified_ns, local.inode, etag, owner)
 
 
 @contextmanager
@@ -188,7 +182,7 @@ def _copy_all(
 
 def _download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
     directories = _Directories(pair.local)
-    with _aside(plan, pair) as made_way, _shown(plan, pair, terms) as progress:
+    with _aside(plan, pair) as made_way, _shown(plan, pair, terms) as progress, _unfinished() as unfinished:
 
         def on_bytes(size_bytes: int) -> None:
             if size_bytes > 0 and terms.cancelled.is_set():
@@ -196,7 +190,7 @@ def _download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outco
             progress.moved(size_bytes)
 
         def fetch(action: Action) -> Record:
-            record = _fetch(action, pair, directories, on_bytes, terms.owner)
+            record = _fetch(action, pair, directories, unfinished, on_bytes, terms.owner)
             progress.finished_file()
             return record
 
@@ -209,7 +203,21 @@ def _download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outco
             directories.make(pair.local_path(action.path))
 
 
-def _fetch(action: Action, pair: Pair, directories: _Directories, on_bytes: OnBytes, owner: str) -> Record:
+@contextmanager
+def _unfinished() -> Iterator[set[str]]:
+    """A set of temporary files; what is still in it at the end belongs to a worker that was left behind, and goes."""
+    paths: set[str] = set()
+    try:
+        yield paths
+    finally:
+        for path in list(paths):
+            with suppress(OSError):
+                os.unlink(path)
+
+
+def _fetch(
+    action: Action, pair: Pair, directories: _Directories, unfinished: set[str], on_bytes: OnBytes, owner: str
+) -> Record:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
     if action.path:
@@ -217,6 +225,7 @@ def _fetch(action: Action, pair: Pair, directories: _Directories, on_bytes: OnBy
     else:
         os.makedirs(parent, exist_ok=True)
     temporary = os.path.join(parent, temporary_name())
+    unfinished.add(temporary)
     try:
         delivered = pair.store.download(pair.location.object_key(action.path), action.source, temporary, on_bytes)
         if delivered.modified_ns:
@@ -230,6 +239,8 @@ def _fetch(action: Action, pair: Pair, directories: _Directories, on_bytes: OnBy
             # A failed write names no file by itself.
             raise type(error)(error.errno, error.strerror, target) from error
         raise
+    finally:
+        unfinished.discard(temporary)
     return Record(action.path, status.st_size, status.st_mtime_ns, status.st_ino, delivered.etag, owner)
 
 
@@ -359,9 +370,9 @@ def _upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome
 
         def on_bytes(size_bytes: int) -> None:
             if size_bytes > 0:
+                terms.upload_rate.take(size_bytes, terms.cancelled.wait)
                 if terms.cancelled.is_set():
                     raise TransferCancelledError("the upload was stopped")
-                terms.upload_rate.take(size_bytes)
             progress.moved(size_bytes)
 
         def push(action: Action) -> Record | None:

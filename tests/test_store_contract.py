@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -28,15 +30,28 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
-from pos3.store import Store, Survey, UnsortedListingError, open_store
+from pos3.store import Store, UnsortedListingError, open_store
 from pos3.url import Location
-from tests.support import Fault, Proxy, RcloneServer, ResetBefore, S3Site, Server, Status, Stored, Traits, Truncate, on
+from tests.support import (
+    Fault,
+    MotoServer,
+    Proxy,
+    RcloneServer,
+    ResetBefore,
+    S3Site,
+    Server,
+    Status,
+    Stored,
+    Traits,
+    Truncate,
+    on,
+)
 from tests.support.trees import ODD_NAMES, longest_name, pseudo_random
 
 PutBefore = Callable[..., Proxy]
 MIB = 1 << 20
-SIBLINGS = 1050
-BELOW = 3050
+SIBLINGS = 1010
+BELOW = 2050
 
 
 def s3_store(bucket: str, profile: pos3.Profile | None = None) -> Store:
@@ -105,7 +120,7 @@ def moto_place(moto_site: S3Site) -> Place:
 
 
 def crowd_keys() -> list[str]:
-    """More than a page of siblings that sort before the directory, and more than three pages in the directory."""
+    """More than a page of siblings that sort before the directory, and more than two pages in the directory."""
     siblings = [f"data-{number:04}" for number in range(SIBLINGS)]
     return [*siblings, *(f"data/{number:04}" for number in range(BELOW)), "data0", "z"]
 
@@ -134,16 +149,28 @@ def fill_crowd(kind: str, place: Place, request: pytest.FixtureRequest) -> str:
         of_memory(bucket).put_all(dict.fromkeys(crowd_keys(), b""))
         return bucket
     server: Server = request.getfixturevalue(kind)
+    server.create_bucket(bucket)
     if isinstance(server, RcloneServer):
         for key in crowd_keys():
             path = server.data / bucket / key
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        return bucket
-    server.create_bucket(bucket)
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda key: server.put(bucket, key), crowd_keys()))
+    elif isinstance(server, MotoServer):
+        put_unsigned(server, bucket, crowd_keys())
+    else:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: server.put(bucket, key), crowd_keys()))
     return bucket
+
+
+def put_unsigned(server: Server, bucket: str, keys: list[str]) -> None:
+    """Stores empty objects at a third of boto3's cost, on a server that checks no signature."""
+    scope = f"Credential={server.access_key}/20260101/{server.region}/s3/aws4_request"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=none"}
+    with closing(http.client.HTTPConnection(urlsplit(server.endpoint_url).netloc)) as connection:
+        for key in keys:
+            connection.request("PUT", f"/{bucket}/{key}", b"", headers)
+            assert connection.getresponse().read() == b""
 
 
 def paths(store: Store, key: str, *, is_prefix: bool) -> list[str]:
@@ -204,7 +231,8 @@ def test_a_survey_finds_a_prefix_behind_more_than_a_page_of_siblings(crowd: Plac
     found = crowd.store.survey("data")
     assert (found.is_object, found.is_prefix) == (False, True)
     assert crowd.store.survey("data-0001").is_object
-    assert crowd.store.survey("dat") == replace(crowd.store.survey("dat"), is_object=False, is_prefix=False)
+    found = crowd.store.survey("dat")
+    assert (found.is_object, found.is_prefix) == (False, False)
 
 
 def test_a_survey_tells_the_time_of_the_store(place: Place) -> None:
@@ -458,18 +486,21 @@ def test_a_body_that_stopped_short_is_counted_once(
     assert sum(moved) == len(data)
 
 
-@pytest.mark.parametrize("key", ["../up", "a//b", "/abs", "a/", "./x", "new\nline", *ODD_NAMES], ids=repr)
-def test_objects_with_odd_keys_go_both_ways(place: Place, tmp_path: Path, key: str) -> None:
-    if key in ("../up", "a//b", "/abs", "a/", "./x"):
-        needs(place.traits.any_key)
-    (tmp_path / "source").write_bytes(b"content")
-    etag = place.store.upload(key, str(tmp_path / "source"), 7, lambda size: None)
-    assert place.get(key) == b"content"
-    entry = next(entry for entry in place.store.entries("", is_prefix=True) if entry.path == key)
-    assert etag == entry.etag
-    delivered = place.store.download(key, entry, str(tmp_path / "target"), lambda size: None)
-    assert (tmp_path / "target").read_bytes() == b"content"
-    assert delivered.etag == etag
+def test_objects_with_odd_keys_go_both_ways(place: Place, tmp_path: Path) -> None:
+    keys = [*ODD_NAMES, *(["../up", "a//b", "/abs", "a/", "./x"] if place.traits.any_key else [])]
+    source, target = tmp_path / "source", tmp_path / "target"
+    etags = {}
+    for key in keys:
+        source.write_bytes(key.encode())
+        etags[key] = place.store.upload(key, str(source), len(key.encode()), lambda size: None)
+        assert place.get(key) == key.encode()
+    listed = {entry.path: entry for entry in place.store.entries("", is_prefix=True)}
+    assert {path: entry.etag for path, entry in listed.items()} == etags
+    for key, entry in listed.items():
+        delivered = place.store.download(key, entry, str(target), lambda size: None)
+        assert target.read_bytes() == key.encode()
+        assert delivered.etag == entry.etag
+        target.unlink()
 
 
 # upload
@@ -645,7 +676,6 @@ def test_more_than_a_thousand_objects_are_deleted_in_batches(s3: S3Site, proxied
         (400, "MalformedXML"),
         (400, "MissingContentMD5"),
         (405, "MethodNotAllowed"),
-        (403, "AccessDenied"),
     ],
 )
 def test_objects_are_deleted_one_by_one_where_batches_are_refused(
@@ -658,6 +688,14 @@ def test_objects_are_deleted_one_by_one_where_batches_are_refused(
     assert list(s3.keys()) == ["stays"]
     assert store.delete(["stays"]) == []
     assert proxy.kinds["DELETE"] == 4
+
+
+def test_a_delete_that_is_denied_is_returned_for_each_key(s3: S3Site, proxied: PutBefore) -> None:
+    s3.put_all(dict.fromkeys(["a", "b"], b""))
+    proxied(s3, Status(code=403, error_code="AccessDenied"))
+    failed = s3_store(s3.bucket).delete(["a", "b"])
+    assert [key for key, _ in failed] == ["a", "b"]
+    assert all(isinstance(error, AccessDeniedError) for _, error in failed)
 
 
 def test_what_cannot_be_deleted_is_returned_with_its_cause(s3: S3Site, proxied: PutBefore) -> None:
@@ -718,31 +756,27 @@ def requests_of(store: Store, tmp_path: Path) -> dict[str, Callable[[], object]]
     }
 
 
-CALLS = ["survey", "entries", "children", "download", "upload", "put_marker"]
-
-
-@pytest.mark.parametrize("call", CALLS)
 def test_a_wrong_secret_is_a_credentials_error_that_does_not_show_it(
-    s3: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    s3: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(s3.server.traits.checks_credentials)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-and-private")
     began = time.monotonic()
-    with pytest.raises(CredentialsError) as caught:
-        requests_of(s3_store(s3.bucket), tmp_path)[call]()
-    assert "wrong-and-private" not in str(caught.value)
-    assert s3.bucket in str(caught.value)
-    assert time.monotonic() - began < 5
+    for call in requests_of(s3_store(s3.bucket), tmp_path).values():
+        with pytest.raises(CredentialsError, match=s3.bucket) as caught:
+            call()
+        assert "wrong-and-private" not in str(caught.value)
+    assert time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("call", CALLS)
 def test_no_credentials_at_all_is_a_credentials_error(
-    moto_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+    moto_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(CredentialsError, match="no credentials"):
-        requests_of(s3_store(moto_site.bucket), tmp_path)[call]()
+    for call in requests_of(s3_store(moto_site.bucket), tmp_path).values():
+        with pytest.raises(CredentialsError, match="no credentials"):
+            call()
 
 
 @pytest.mark.parametrize("call", ["survey", "download", "upload"])
@@ -756,26 +790,25 @@ def test_an_endpoint_where_nobody_listens_is_an_endpoint_error_within_half_a_min
     assert time.monotonic() - began < 30
 
 
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize(
-    ("status", "code", "kind", "text"),
-    [
-        (403, "AccessDenied", AccessDeniedError, "access denied"),
-        (403, "InvalidAccessKeyId", CredentialsError, "access key"),
-        (403, "RequestTimeTooSkewed", CredentialsError, "clock"),
-        (400, "ExpiredToken", CredentialsError, "expired"),
-        (400, "InvalidRequest", StoreError, "InvalidRequest"),
-    ],
-    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
-)
-def test_refusals_name_the_cause_and_the_key(
-    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, call: str, status: int, code: str, kind: type, text: str
+REFUSALS = [
+    pytest.param(403, "AccessDenied", AccessDeniedError, "access denied", id="denied"),
+    pytest.param(403, "InvalidAccessKeyId", CredentialsError, "access key", id="unknown-key"),
+    pytest.param(403, "RequestTimeTooSkewed", CredentialsError, "clock", id="clock-skew"),
+    pytest.param(400, "ExpiredToken", CredentialsError, "expired", id="expired"),
+    pytest.param(400, "InvalidRequest", StoreError, "InvalidRequest", id="any-other"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind", "text"), REFUSALS)
+def test_a_refusal_names_the_cause_and_the_key_whatever_was_asked(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, status: int, code: str, kind: type[Exception], text: str
 ) -> None:
     moto_site.put("data", b"1")
     proxied(moto_site, Status(code=status, error_code=code))
-    with pytest.raises(kind, match=text) as caught:
-        requests_of(s3_store(moto_site.bucket), tmp_path)[call]()
-    assert f"s3://{moto_site.bucket}/data" in str(caught.value)
+    for call in requests_of(s3_store(moto_site.bucket), tmp_path).values():
+        with pytest.raises(kind, match=text) as caught:
+            call()
+        assert f"s3://{moto_site.bucket}/data" in str(caught.value)
 
 
 @pytest.fixture
@@ -942,7 +975,7 @@ def test_a_store_that_does_not_list_in_order_is_found_out_and_still_listed_whole
 def test_an_exact_object_is_found_in_whatever_order_a_store_lists(
     listing: Callable[..., Store], page_size: int
 ) -> None:
-    store = listing(["data-1", "data-2", "data-3", "data"], page_size)
+    store = listing(["data-3", "data-2", "data-1", "data"], page_size)
     assert paths(store, "data", is_prefix=False) == [""]
     assert store.survey("data").is_object
 
@@ -952,7 +985,7 @@ def test_an_exact_object_is_found_in_whatever_order_a_store_lists(
     [
         pytest.param("<IsTruncated>true</IsTruncated>", "", "goes on", id="no-is-truncated"),
         pytest.param("<NextContinuationToken>7</NextContinuationToken>", "", "goes on", id="no-token"),
-        pytest.param("</ListBucketResult>", "", "XML", id="cut-off"),
+        pytest.param("</ListBucketResult>", "", "XML|500", id="cut-off"),
     ],
 )
 def test_a_page_that_is_not_whole_never_passes_for_a_listing(
@@ -999,7 +1032,3 @@ def test_a_page_that_fails_for_the_moment_is_asked_again(s3: S3Site, proxied: Pu
     fault.struck = 0
     proxied(s3, fault)
     assert paths(s3_store(s3.bucket), "data", is_prefix=True) == ["x"]
-
-
-def test_a_survey_is_a_value() -> None:
-    assert Survey(True, False, 1.0) == Survey(True, False, 1.0, frozenset())

@@ -78,7 +78,7 @@ def note_kept(name: str, kept: Sequence[Kept]) -> None:
 
 
 def errors_as_lines(error: BaseException) -> list[str]:
-    """The message of an error, in terms of options; many failures of a transfer are cut to a bounded number of lines."""
+    """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines."""
     if isinstance(error, TransferError) and len(error.failures) > 1:
         failures = sorted(" ".join(str(failure).split("\n")) for failure in error.failures)
         return [f"{error.operation.lower()} failed for {len(error.failures)} files:", *bounded(failures)]

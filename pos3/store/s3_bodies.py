@@ -10,7 +10,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +20,7 @@ from obstore.store import S3Store as ObstoreS3
 from pos3.entry import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
 from pos3.etag import part_size
+from pos3.pool import run_all
 from pos3.store import files
 from pos3.store.base import OnBytes
 from pos3.store.retry import retrying
@@ -172,45 +172,46 @@ class Bodies:
         self, key: str, expected: Entry, target: str, on_bytes: OnBytes, where: str
     ) -> Delivered | None:
         """The object in parallel ranges of one version; None if the server does not do ranges."""
-        starts = range(0, expected.size_bytes, RANGE_BYTES)
-        descriptor = files.create(target)
-        moved = [0]
-        stop = threading.Event()
+        os.close(files.create(target))
+        moved = 0
+        lock = threading.Lock()
+        stopped = threading.Event()
 
         def counted(size_bytes: int) -> None:
-            if stop.is_set():
+            nonlocal moved
+            if stopped.is_set():
                 raise TransferCancelledError(f"{where}: stopped, since another range failed")
-            moved[0] += size_bytes
+            with lock:
+                moved += size_bytes
             on_bytes(size_bytes)
 
-        def fetch(start: int) -> None:
+        def fetch(start: int) -> dict[str, Any]:
             try:
-                retrying(lambda: self._download_range(key, expected, descriptor, start, counted, where))
+                return retrying(lambda: self._download_range(key, expected, target, start, counted, where))
             except BaseException:
-                stop.set()
+                stopped.set()
                 raise
 
         try:
             # The first range alone tells whether the server does ranges at all.
-            meta = self._download_range(key, expected, descriptor, 0, counted, where)
-            with ThreadPoolExecutor(_RANGES_AT_ONCE, thread_name_prefix="pos3-range") as pool:
-                for future in as_completed([pool.submit(fetch, start) for start in starts[1:]]):
-                    if error := future.exception():
-                        pool.shutdown(wait=True, cancel_futures=True)
-                        raise error
+            meta = self._download_range(key, expected, target, 0, counted, where)
+            rest = range(RANGE_BYTES, expected.size_bytes, RANGE_BYTES)
+            failed = run_all(rest, fetch, lambda *_: None, workers=_RANGES_AT_ONCE, cancelled=stopped)
+            for _, error in failed:
+                if not isinstance(error, TransferCancelledError) or error is failed[-1][1]:
+                    raise error
         except _NoRangesError:
             self._ranges_work = False
             os.unlink(target)
             return None
         except BaseException:
-            on_bytes(-moved[0])
+            stopped.set()
+            on_bytes(-moved)
             raise
-        finally:
-            os.close(descriptor)
         return Delivered(_entry(meta), "")
 
     def _download_range(
-        self, key: str, expected: Entry, descriptor: int, start: int, on_bytes: OnBytes, where: str
+        self, key: str, expected: Entry, target: str, start: int, on_bytes: OnBytes, where: str
     ) -> dict[str, Any]:
         end = min(start + RANGE_BYTES, expected.size_bytes)
         received = 0
@@ -227,6 +228,8 @@ class Bodies:
             # Not every server honours If-Match, so the version is compared here as well.
             if _etag(meta) != expected.etag or meta["size"] != expected.size_bytes:
                 raise ObjectChangedError(f"{where}: the object was replaced while it was being read")
+            # A descriptor of its own: a range that is left behind must never write into a file that reuses the number.
+            descriptor = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 for block in result.stream(min_chunk_size=files.BLOCK_BYTES):
                     files.write_all_at(descriptor, block, start + received)
@@ -237,6 +240,8 @@ class Bodies:
             except BaseException:
                 on_bytes(-received)
                 raise
+            finally:
+                os.close(descriptor)
         return meta
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Uploaded:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 
-import pos3
 import pytest
 from prefect import task
 
+import pos3
 from pos3.orchestration import pos3_flow
 from tests.orchestration.conftest import Mirrors
 from tests.support import Latency, S3Site, Status, on

@@ -6,12 +6,12 @@ import asyncio
 import time
 from pathlib import Path
 
-import pos3
 import pytest
 from prefect import task
 from prefect.exceptions import Pause
 from prefect.states import Completed, Failed, Suspended
 
+import pos3
 from pos3.orchestration import pos3_flow
 from tests.orchestration.conftest import Mirrors
 from tests.support import S3Site
@@ -42,9 +42,7 @@ def test_a_clean_end_pushes_and_deletes(stale: S3Site, cache: Path) -> None:
     assert set(stale.keys()) == {"out/new", "log/new"}
 
 
-def test_an_exception_pushes_only_sync_on_error_and_stays_visible(
-    stale: S3Site, cache: Path, mirrors: Mirrors
-) -> None:
+def test_an_exception_pushes_only_sync_on_error_and_stays_visible(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
     @pos3_flow(cache_root=cache, retries=1)
     def learn() -> None:
         write(stale)
@@ -132,9 +130,7 @@ def test_a_retry_after_a_timeout_has_the_same_mirror(stale: S3Site, cache: Path,
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
-def test_an_interrupt_deletes_nothing(
-    stale: S3Site, cache: Path, mirrors: Mirrors, kind: type[BaseException]
-) -> None:
+def test_an_interrupt_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors, kind: type[BaseException]) -> None:
     @pos3_flow(cache_root=cache, retries=3)
     def learn() -> None:
         write(stale)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pos3
 import pytest
 from prefect import task, unmapped
 from prefect.futures import PrefectFuture
 
+import pos3
 from pos3.orchestration import download_task, flush_task, ls_task, pos3_flow, sync_task, upload_task
 from tests.orchestration.conftest import Mirrors
 from tests.support import S3Site

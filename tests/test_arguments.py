@@ -1,0 +1,307 @@
+"""Bad input: one clear error that names what and where, before anything is changed."""
+
+from __future__ import annotations
+
+import http.server
+import inspect
+import math
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pos3
+from tests.support import Proxy, S3Site, contents, write_tree
+
+PutBefore = Callable[..., Proxy]
+URL = "s3://pos3-test-nobody/data"
+REGISTERING = [pos3.download, pos3.upload, pos3.sync]
+PUSHING = [pos3.upload, pos3.sync]
+
+
+def opened(tmp_path: Path, **options: Any) -> pos3.mirror:
+    return pos3.mirror(tmp_path / "cache", show_progress=False, **options)
+
+
+def by_name(value: Any) -> str:
+    return getattr(value, "__name__", None) or repr(value)
+
+
+@pytest.mark.parametrize("call", PUSHING, ids=by_name)
+@pytest.mark.parametrize(
+    "interval", [0, -1, 0.0, "60", True, False, math.nan, math.inf, -math.inf, [60], b"60"], ids=repr
+)
+def test_an_interval_that_is_no_time_is_refused(tmp_path: Path, call: Callable[..., Path], interval: object) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidArgumentError, match="interval=") as failure:
+        call(URL, interval=interval)
+    assert repr(interval) in str(failure.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("calls", "name", "value"),
+    [
+        pytest.param(REGISTERING, "max_delete", -1, id="max_delete-negative"),
+        pytest.param(REGISTERING, "max_delete", True, id="max_delete-bool"),
+        pytest.param(REGISTERING, "max_delete", 1.5, id="max_delete-float"),
+        pytest.param(REGISTERING, "max_delete", "half", id="max_delete-word"),
+        pytest.param(REGISTERING, "max_delete", "%", id="max_delete-no-number"),
+        pytest.param(REGISTERING, "max_delete", "101%", id="max_delete-above-all"),
+        pytest.param(REGISTERING, "max_delete", "-5%", id="max_delete-negative-share"),
+        pytest.param(REGISTERING, "max_delete", "²", id="max_delete-superscript"),
+        pytest.param(REGISTERING, "max_delete", "²%", id="max_delete-superscript-share"),
+        pytest.param(REGISTERING, "compare", "md5", id="compare-unknown"),
+        pytest.param(REGISTERING, "compare", None, id="compare-none"),
+        pytest.param(REGISTERING, "compare", ["size"], id="compare-list"),
+        pytest.param(REGISTERING, "exclude", "", id="exclude-empty"),
+        pytest.param(REGISTERING, "exclude", ["*.tmp", ""], id="exclude-with-an-empty-one"),
+        pytest.param(REGISTERING, "exclude", "/", id="exclude-slash"),
+        pytest.param(REGISTERING, "exclude", [1], id="exclude-number-in-list"),
+        pytest.param(REGISTERING, "exclude", 1, id="exclude-number"),
+        pytest.param(REGISTERING, "exclude", b"*.tmp", id="exclude-bytes"),
+        pytest.param(REGISTERING, "include", "", id="include-empty"),
+        pytest.param(REGISTERING, "include", [None], id="include-none-in-list"),
+        pytest.param(PUSHING, "upload_last", "", id="upload_last-empty"),
+        pytest.param(PUSHING, "overwrite", [""], id="overwrite-empty"),
+        pytest.param(PUSHING, "sync_on_error", "yes", id="sync_on_error-text"),
+        pytest.param(PUSHING, "follow_symlinks", 1, id="follow_symlinks-number"),
+        pytest.param(REGISTERING[:2], "delete", "no", id="delete-text"),
+        pytest.param(REGISTERING[:2], "delete", None, id="delete-none"),
+        pytest.param([pos3.sync], "delete_local", "no", id="delete_local-text"),
+        pytest.param([pos3.sync], "delete_remote", 0, id="delete_remote-number"),
+        pytest.param(REGISTERING, "local", "", id="local-empty"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named_before_anything_is_changed(
+    tmp_path: Path, calls: list[Callable[..., Path]], name: str, value: object
+) -> None:
+    with opened(tmp_path):
+        for call in calls:
+            with pytest.raises(pos3.InvalidArgumentError, match=name):
+                call(URL, **{name: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("max_workers", 0, id="no-workers"),
+        pytest.param("max_workers", -3, id="negative-workers"),
+        pytest.param("max_workers", 2.5, id="half-workers"),
+        pytest.param("max_workers", True, id="bool-workers"),
+        pytest.param("max_workers", "4", id="text-workers"),
+        pytest.param("max_upload_bytes_per_second", 0, id="no-rate"),
+        pytest.param("max_upload_bytes_per_second", -1, id="negative-rate"),
+        pytest.param("max_upload_bytes_per_second", "1M", id="text-rate"),
+        pytest.param("max_upload_bytes_per_second", True, id="bool-rate"),
+        pytest.param("max_upload_bytes_per_second", math.nan, id="nan-rate"),
+        pytest.param("cache_limit", -1, id="negative-limit"),
+        pytest.param("cache_limit", "much", id="word-limit"),
+        pytest.param("cache_limit", "", id="empty-limit"),
+        pytest.param("cache_limit", True, id="bool-limit"),
+        pytest.param("cache_limit", "nan", id="nan-limit"),
+        pytest.param("cache_limit", "inf", id="infinite-limit"),
+        pytest.param("shutdown_timeout", 0, id="no-shutdown"),
+        pytest.param("shutdown_timeout", -1, id="negative-shutdown"),
+        pytest.param("shutdown_timeout", "25", id="text-shutdown"),
+        pytest.param("shutdown_timeout", math.nan, id="nan-shutdown"),
+        pytest.param("cache_root", "", id="empty-root"),
+    ],
+)
+def test_a_mirror_with_a_value_that_cannot_work_does_not_open(tmp_path: Path, name: str, value: object) -> None:
+    options: dict[str, Any] = {"cache_root": tmp_path / "cache", name: value}
+    with pytest.raises(pos3.InvalidArgumentError, match=name), pos3.mirror(**options):
+        pytest.fail("the body ran")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("call", [*REGISTERING, pos3.ls, pos3.plan_download, pos3.plan_upload], ids=by_name)
+def test_a_missing_bucket_is_named_before_anything_is_changed(
+    s3: S3Site, tmp_path: Path, call: Callable[..., object]
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": b"1"})
+    options: dict[str, Any] = {} if call is pos3.ls else {"local": tree}
+    with opened(tmp_path), pytest.raises(FileNotFoundError, match=f"{s3.bucket}-x") as failure:
+        call(f"s3://{s3.bucket}-x/data", **options)
+    assert isinstance(failure.value, pos3.BucketNotFoundError)
+    assert contents(tree) == {"a": b"1"}
+    assert not (tmp_path / "cache" / "_").exists()
+
+
+@pytest.mark.parametrize("call", [*REGISTERING, pos3.ls, pos3.plan_download], ids=by_name)
+def test_an_endpoint_that_nobody_listens_at_is_named_within_half_a_minute(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., object]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with opened(tmp_path), pytest.raises(ConnectionError, match=r"127\.0\.0\.1:9") as failure:
+        call(rclone_site.url("data"))
+    assert time.monotonic() - began < 30
+    assert isinstance(failure.value, pos3.EndpointError)
+    assert rclone_site.bucket in str(failure.value)
+    assert not (tmp_path / "cache" / "_").exists()
+
+
+def test_an_endpoint_that_speaks_another_language_is_named(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html><body>hello</body></html>")
+
+        def log_message(self, *args: object) -> None:
+            return None
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        try:
+            with opened(tmp_path), pytest.raises(pos3.StoreError, match="endpoint"):
+                pos3.download(rclone_site.url("data"))
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize("call", REGISTERING, ids=by_name)
+def test_a_local_path_that_cannot_be_made_is_named(
+    rclone_site: S3Site, tmp_path: Path, call: Callable[..., Path]
+) -> None:
+    rclone_site.put("data/a", b"1")
+    (tmp_path / "file").write_bytes(b"in the way")
+    with opened(tmp_path), pytest.raises((OSError, pos3.Pos3Error), match="file"):
+        call(rclone_site.url("data"), tmp_path / "file" / "below")
+    assert (tmp_path / "file").read_bytes() == b"in the way"
+
+
+def test_a_cache_root_that_cannot_be_made_is_named(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
+    (tmp_path / "cache").write_bytes(b"in the way")
+    with opened(tmp_path), pytest.raises((OSError, pos3.Pos3Error), match="cache"):
+        pos3.download(rclone_site.url("data"))
+
+
+@pytest.mark.parametrize("target", ["file", "directory"])
+def test_what_lies_in_the_way_of_a_download_is_named_and_stays(
+    rclone_site: S3Site, tmp_path: Path, target: str
+) -> None:
+    rclone_site.put_all({"data/a": b"1", "model": b"2"})
+    here = tmp_path / "here"
+    if target == "file":
+        here.write_bytes(b"precious")
+    else:
+        write_tree(here, {"precious": b"1"})
+    with opened(tmp_path), pytest.raises(pos3.Pos3Error, match="here"):
+        pos3.download(rclone_site.url("data" if target == "file" else "model"), here)
+    assert here.read_bytes() == b"precious" if target == "file" else contents(here) == {"precious": b"1"}
+
+
+def test_every_error_is_one_of_pos3_and_of_python() -> None:
+    expected: dict[type[pos3.Pos3Error], type[Exception]] = {
+        pos3.NoMirrorError: RuntimeError,
+        pos3.InvalidArgumentError: ValueError,
+        pos3.InvalidURLError: ValueError,
+        pos3.ProfileError: ValueError,
+        pos3.ConflictError: ValueError,
+        pos3.UnsafeKeysError: ValueError,
+        pos3.PlanRefusedError: ValueError,
+        pos3.RemoteNotFoundError: FileNotFoundError,
+        pos3.BucketNotFoundError: FileNotFoundError,
+        pos3.AccessDeniedError: PermissionError,
+        pos3.CredentialsError: PermissionError,
+        pos3.EndpointError: ConnectionError,
+        pos3.StoreError: OSError,
+        pos3.PushTimeoutError: TimeoutError,
+    }
+    for error, builtin in expected.items():
+        assert issubclass(error, builtin)
+        assert issubclass(error, pos3.Pos3Error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pos3.TransferError("Upload", [ValueError("x")]),
+        pos3.UnsafeKeysError("s3://bucket/x", ["'a': bad"]),
+        pos3.RemoteNotFoundError("nothing there"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+
+
+# -- the interface of 0.4.0
+
+
+@pytest.mark.parametrize(
+    ("call", "signature"),
+    [
+        (
+            pos3.mirror,
+            "cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
+            "max_upload_bytes_per_second=None",
+        ),
+        (
+            pos3.with_mirror,
+            "cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
+            "max_upload_bytes_per_second=None",
+        ),
+        (pos3.download, "remote, local=None, delete=True, exclude=None, profile=None"),
+        (
+            pos3.upload,
+            "remote, local=None, interval=300, delete=True, sync_on_error=False, exclude=None, profile=None",
+        ),
+        (
+            pos3.sync,
+            "remote, local=None, interval=300, delete_local=True, delete_remote=True, sync_on_error=False, "
+            "exclude=None, profile=None",
+        ),
+        (pos3.ls, "prefix, recursive=False, profile=None"),
+        (pos3.plan_download, "remote, local=None, exclude=None, profile=None"),
+        (pos3.plan_upload, "remote, local=None, exclude=None, profile=None"),
+        (pos3.register_profile, "name, endpoint, public=False, region=None, local_name=None"),
+        (
+            pos3.Profile,
+            "local_name, endpoint, public=False, region=None, access_key=None, secret_key=None, session_token=None",
+        ),
+    ],
+    ids=by_name,
+)
+def test_positional_parameters_are_those_of_0_4_0(call: Callable[..., object], signature: str) -> None:
+    positional = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in inspect.signature(call).parameters.values()
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    assert ", ".join(str(parameter) for parameter in positional) == signature
+
+
+def test_a_program_written_for_0_4_0_runs_as_it_stands(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"in/a.txt": b"1", "in/b.log": b"2", "both/c": b"3"})
+    with pos3.mirror(str(tmp_path / "cache"), False, 4, None, 10_000_000):
+        source = pos3.download(s3.url("in/"), str(tmp_path / "in"), True, ["*.log"], None)
+        out = pos3.upload(s3.url("out/"), str(tmp_path / "out"), 60, True, False, ["*.tmp"], None)
+        both = pos3.sync(s3.url("both"), str(tmp_path / "both"), None, True, True, True, None, None)
+        assert pos3.ls(s3.url("in"), True, None) == [s3.url("in/a.txt"), s3.url("in/b.log")]
+        (out / "x").write_bytes((source / "a.txt").read_bytes())
+        (both / "d").write_bytes(b"4")
+        plan = pos3.plan_upload(s3.url("out"), str(tmp_path / "out"), ["*.tmp"], None)
+        assert plan == pos3.TransferPlan(to_copy=[(str(out / "x"), s3.url("out/x"))], to_delete=[])
+    assert s3.objects("out/") == {"x": b"1"}
+    assert s3.objects("both/") == {"c": b"3", "d": b"4"}
+    error = pos3.TransferError("Upload", [ValueError("why")])
+    assert (error.operation, [str(failure) for failure in error.failures]) == ("Upload", ["why"])
+
+
+def test_everything_public_has_a_docstring_and_is_listed() -> None:
+    for name in pos3.__all__:
+        assert inspect.getdoc(getattr(pos3, name)), name
+    assert list(pos3.__all__) == sorted(pos3.__all__)

@@ -1,0 +1,188 @@
+"""What README and docs show works: every Python snippet and every ``pos3`` command is run against an S3 server."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import pos3
+from tests.support import MotoServer, RcloneServer, S3Site, Server
+from tests.support.program import ROOT
+
+PAGES = ("README.md", "docs/guide.md", "docs/safety.md", "docs/switching.md", "docs/architecture.md")
+BUCKET = "bucket"
+CONTENT = {
+    "data/a.txt": b"one",
+    "data/sub/b.txt": b"two",
+    "data/c.tmp": b"scratch",
+    "data/raw/big.txt": b"raw",
+    "model.pt": b"weights",
+    "config/train.json": b"{}",
+}
+PUBLIC_BUCKET = "open-data"
+PRELUDE = "import pos3; train = evaluate = lambda *paths: None\n"
+# Lets the block's commands reach the program of this checkout.
+SHELL_PRELUDE = 'set -euo pipefail; pos3() { "$PYTHON" -m pos3.cli "$@"; }\n'
+
+
+@dataclass(frozen=True)
+class Snippet:
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def fenced(page: str) -> list[Snippet]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [
+        Snippet(page, text.count("\n", 0, found.start()) + 2, found[1], found[2])
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+SNIPPETS = [snippet for page in PAGES for snippet in fenced(page)]
+PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python"]
+COMMANDS = [snippet for snippet in SNIPPETS if snippet.language == "bash" and "pos3 " in snippet.text]
+
+
+def _drop(server: Server, bucket: str) -> Callable[[], None]:
+    return lambda: server.drop_bucket(bucket)
+
+
+@pytest.fixture
+def shown(
+    rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S3Site], request: pytest.FixtureRequest
+) -> Iterator[dict[str, str]]:
+    """The buckets that the docs name, and what stands for the addresses in them."""
+    new_site(rclone)
+    for server, bucket, objects in ((rclone, BUCKET, CONTENT), (moto, PUBLIC_BUCKET, {"set/a.txt": b"open"})):
+        server.create_bucket(bucket)
+        request.addfinalizer(_drop(server, bucket))
+        server.put_all(bucket, objects)
+    yield {
+        "https://storage.example.com": rclone.endpoint_url,
+        "https://open.example.com": moto.endpoint_url,
+        'access_key="key"': f'access_key="{rclone.access_key}"',
+        'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
+    }
+
+
+def replaced(text: str, replacements: dict[str, str]) -> str:
+    for old, new in replacements.items():
+        text = text.replace(old, new)
+    return text
+
+
+def run(arguments: list[str], folder: Path, timeout: float = 60) -> str:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PYTHON": sys.executable,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "100",
+    }
+    environment.pop("PREFECT_API_URL", None)
+    ran = subprocess.run(
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+    )
+    assert ran.returncode == 0, f"status {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
+@pytest.mark.parametrize("snippet", PYTHON, ids=str)
+def test_a_python_snippet_runs(snippet: Snippet, shown: dict[str, str], tmp_path: Path) -> None:
+    if "prefect" in snippet.text and importlib.util.find_spec("prefect") is None:
+        pytest.skip("Prefect is not installed")
+    script = tmp_path / "snippet.py"
+    script.write_text(PRELUDE + replaced(snippet.text, shown), encoding="utf-8")
+    run([sys.executable, str(script)], tmp_path, timeout=110)
+
+
+@pytest.mark.parametrize("snippet", COMMANDS, ids=str)
+def test_the_commands_of_a_block_run(snippet: Snippet, shown: dict[str, str], tmp_path: Path) -> None:
+    run(["bash", "-c", SHELL_PRELUDE + replaced(snippet.text, shown)], tmp_path)
+
+
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.language == "toml"], ids=str)
+def test_a_profiles_file_that_is_shown_can_be_used(
+    snippet: Snippet, shown: dict[str, str], isolated_home: Path, tmp_path: Path
+) -> None:
+    (isolated_home / "profiles.toml").write_text(replaced(snippet.text, shown), encoding="utf-8")
+    keys = f"aws_access_key_id = {os.environ['AWS_ACCESS_KEY_ID']}\n"
+    keys += f"aws_secret_access_key = {os.environ['AWS_SECRET_ACCESS_KEY']}\n"
+    (isolated_home / "lab.creds").write_text(f"[lab]\n{keys}", encoding="utf-8")
+    script = "with pos3.mirror(): assert pos3.ls('s3://lab@bucket/data', profile='research')"
+    run([sys.executable, "-c", f"import pos3\n{script}"], tmp_path)
+
+
+def test_the_quick_start_runs(isolated_home: Path, tmp_path: Path) -> None:
+    out = run([sys.executable, str(ROOT / "examples" / "quickstart.py")], tmp_path)
+    assert "s3://" in out
+
+
+# What the pages say
+
+
+def test_the_table_of_errors_is_complete_and_right() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    listed = {name: base for name, base in rows if name.endswith("Error") and hasattr(pos3, name)}
+    public = {name for name in pos3.__all__ if inspect.isclass(getattr(pos3, name)) and name.endswith("Error")}
+    assert set(listed) == public - {"Pos3Error"}
+    for name, base in listed.items():
+        bases = {cls.__name__ for cls in getattr(pos3, name).__mro__}
+        assert base in bases, f"{name} is no {base}"
+
+
+@pytest.mark.parametrize("name", ["mirror", "download", "upload", "sync", "ls", "flush", "plan_download", "plan_upload"])
+def test_every_argument_is_explained_in_the_readme(name: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    positional = {"remote", "prefix", "path_or_url", "recursive", "timeout"}
+    parameters = set(inspect.signature(getattr(pos3, name)).parameters) - positional
+    assert {parameter for parameter in parameters if f"`{parameter}`" not in readme} == set()
+
+
+def test_every_public_name_is_mentioned() -> None:
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    assert [name for name in pos3.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_module_map_is_complete() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "pos3"
+    modules = {path.relative_to(package).as_posix() for path in package.rglob("*.py") if path.name != "__init__.py"}
+    mentioned = set(re.findall(r"`((?:[a-z_0-9]+/)?[a-z_0-9]+\.py)`", page))
+    top = {module for module in modules if "/" not in module or module.startswith("store/")}
+    assert top - mentioned == set()
+    assert {name for name in mentioned if not (package / name).exists()} == set()
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    dead = []
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (ROOT / page).parent / path if path else ROOT / page
+        if not linked.exists() or (anchor and anchor not in anchors(linked)):
+            dead.append(target)
+    assert dead == []

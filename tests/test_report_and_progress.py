@@ -1,0 +1,340 @@
+"""What a mirror says: figures that add up, a bar on a terminal, lines in a log, or nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import pty
+import subprocess
+import sys
+import termios
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pos3
+from pos3.limits import ByteRate
+from pos3.progress import LogProgress
+from pos3.report import format_bytes, parse_bytes
+from pos3.schedule import Schedule
+from tests.support import Proxy, S3Site, Status, on, write_tree
+
+PutBefore = Callable[..., Proxy]
+
+figures = st.integers(0, 10**12)
+kept = st.lists(st.builds(pos3.Kept, st.text("ab", max_size=2), st.just("why")), max_size=3).map(
+    lambda items: tuple({item.path: item for item in items}.values())
+)
+reports = st.builds(
+    pos3.Report,
+    figures, figures, figures, figures, figures, figures, figures,
+    st.integers(0, 1000).map(float),
+    kept,
+    st.lists(st.text("xy", max_size=2), max_size=3).map(tuple),
+)  # fmt: skip
+
+
+# -- reports
+
+
+@given(first=reports, second=reports, third=reports)
+def test_reports_add_up_in_any_grouping_and_an_empty_one_changes_nothing(
+    first: pos3.Report, second: pos3.Report, third: pos3.Report
+) -> None:
+    assert (first + second) + third == first + (second + third)
+    assert first + pos3.Report() == first == pos3.Report() + first
+
+
+@given(report=reports)
+def test_a_report_can_be_written_as_json(report: pos3.Report) -> None:
+    again = json.loads(json.dumps(report.as_dict()))
+    assert set(again) == {field.name for field in dataclasses.fields(pos3.Report)}
+    assert again["uploaded_bytes"] == report.uploaded_bytes
+
+
+def test_a_report_counts_what_was_moved_deleted_kept_and_left(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"in/a": b"333", "in/b": b"55555", "both/same": b"1", "both/old": b"2"})
+    cache = tmp_path / "cache"
+    with pos3.mirror(cache, show_progress=False) as mirror:
+        path = pos3.download(s3.url("in"))
+        assert mirror.report() == pos3.report()
+        report = pos3.report()
+        assert (report.downloaded_files, report.downloaded_bytes) == (2, 8)
+        assert not report.is_empty
+    (path / "extra").write_bytes(b"1")
+    with pos3.mirror(cache, show_progress=False) as mirror:
+        pos3.download(s3.url("in"))
+        both = pos3.sync(s3.url("both"))
+        (both / "old").unlink()
+        (both / "new").write_bytes(b"7777777")
+        (both / "broken").symlink_to("nowhere")
+    report = mirror.report()
+    assert (report.downloaded_files, report.downloaded_bytes) == (2, 2)
+    assert (report.uploaded_files, report.uploaded_bytes) == (1, 7)
+    assert (report.deleted_local, report.deleted_remote) == (1, 1)
+    assert report.unchanged >= 3
+    assert [item.path for item in report.kept] == ["broken"]
+    assert report.failures == ()
+    assert report.duration_seconds > 0
+
+
+def test_a_report_names_what_failed(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    s3.put_all({"data/bad": b"1", "data/good": b"2"})
+    proxied(s3, Status(403, "AccessDenied", match=on("GET", key="bad$")))
+    with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+        with pytest.raises(pos3.TransferError):
+            pos3.download(s3.url("data"))
+        report = mirror.report()
+    assert report.downloaded_files == 1
+    assert len(report.failures) == 1
+    assert "data/bad" in report.failures[0]
+
+
+def test_a_report_reads_like_a_sentence() -> None:
+    report = pos3.Report(downloaded_files=3, downloaded_bytes=1536, deleted_remote=1, duration_seconds=2)
+    assert str(report) == "3 downloaded (1.5 KiB), 1 deleted remotely in 2.0 s"
+    assert str(pos3.Report()).startswith("nothing to do")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("17", 17),
+        ("500M", 500_000_000),
+        ("10GB", 10_000_000_000),
+        ("1.5 GiB", 1_610_612_736),
+        (" 2kb ", 2000),
+        ("3KiB", 3072),
+        ("1TB", 10**12),
+        (12, 12),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text: str | int, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "ten", "1XB", "1 2", "nan", "inf", "1e999"])
+def test_what_is_no_size_is_a_value_error_that_quotes_it(text: str) -> None:
+    with pytest.raises(ValueError, match="size"):
+        parse_bytes(text)
+
+
+@given(size=st.integers(0, 10**16))
+def test_a_size_for_people_is_within_a_twentieth_of_the_truth(size: int) -> None:
+    shown = parse_bytes(format_bytes(size))
+    assert abs(shown - size) <= max(size / 19, 1)
+
+
+# -- progress
+
+
+def test_without_a_terminal_nothing_but_log_lines_appears(
+    s3: S3Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    s3.put("data/a", b"1")
+    with pos3.mirror(tmp_path / "cache"):
+        pos3.download(s3.url("data"))
+        write_tree(pos3.upload(s3.url("up")), {"b": b"2"})
+    assert capfd.readouterr() == ("", "")
+
+
+BOTH = """
+import pos3, sys
+with pos3.mirror(sys.argv[1], show_progress=sys.argv[3] == "yes"):
+    pos3.download(sys.argv[2] + "/data")
+    (pos3.upload(sys.argv[2] + "/up") / "b").write_bytes(b"2" * 100)
+"""
+
+
+@pytest.mark.parametrize("show", ["yes", "no"])
+def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(s3: S3Site, tmp_path: Path, show: str) -> None:
+    s3.put("data/a", b"1" * 1000)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, (50, 200))
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-c", BOTH, str(tmp_path / "cache"), s3.url(), show],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                block = os.read(ours, 65536)
+            except OSError:
+                break
+            if not block:
+                break
+            shown += block
+        out, _ = child.communicate(timeout=60)
+    finally:
+        os.close(ours)
+    assert child.returncode == 0, shown
+    assert out == b""
+    if show == "yes":
+        assert f"Downloading {s3.url('data')}".encode() in shown
+        assert f"Uploading {s3.url('up')}".encode() in shown
+    else:
+        assert shown == b""
+
+
+class Clock:
+    """A time that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += max(0.0, seconds)
+
+
+def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pos3")
+    clock = Clock()
+    progress = LogProgress("Downloading s3://bucket/x", 10, 10_000, clock)
+    for _ in range(30):
+        clock.now += 1
+        progress.moved(100)
+    progress.finished_file()
+    assert len(caplog.records) == 3
+    progress.close()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 4
+    assert lines[-1] == "Downloading s3://bucket/x: 1/10 files, 2.9 KiB of 9.8 KiB, 100 B/s"
+
+
+def test_a_short_transfer_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pos3")
+    clock = Clock()
+    progress = LogProgress("Downloading", 1, 1, clock)
+    clock.now += 0.5
+    progress.moved(1)
+    progress.finished_file()
+    progress.close()
+    assert caplog.records == []
+
+
+# -- rate
+
+
+@given(rate=st.integers(1, 10**6), sizes=st.lists(st.integers(0, 10**6), min_size=1, max_size=20))
+def test_no_more_bytes_pass_than_the_rate_allows(rate: int, sizes: list[int]) -> None:
+    clock = Clock()
+    limit = ByteRate(rate, clock, clock.sleep)
+    passed = 0
+    for size in sizes:
+        limit.take(size)
+        passed += size
+        assert passed <= clock.now * rate * (1 + 1e-9) + 1e-6
+    assert clock.now * rate <= passed * (1 + 1e-9) + 1e-6
+
+
+@given(rate=st.integers(1, 1000), idle=st.integers(1, 10_000))
+def test_an_idle_rate_saves_nothing_up(rate: int, idle: int) -> None:
+    clock = Clock()
+    limit = ByteRate(rate, clock, clock.sleep)
+    limit.take(rate)
+    clock.now += idle
+    before = clock.now
+    limit.take(10 * rate)
+    assert clock.now - before == pytest.approx(10)
+
+
+# -- schedule
+
+
+class Pushes:
+    """Counts calls, and lets a test wait for the next one."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self._called = threading.Condition()
+
+    def note(self, now: float) -> None:
+        with self._called:
+            self.times.append(now)
+            self._called.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self._called:
+            assert self._called.wait_for(lambda: len(self.times) >= count, 5), self.times
+
+
+def test_calls_come_one_interval_after_registration_and_after_each_end() -> None:
+    clock, pushes = Clock(), Pushes()
+    schedule = Schedule(clock)
+
+    def push() -> None:
+        pushes.note(clock.now)
+        clock.now += 3
+
+    def wake() -> None:
+        schedule.every(10**6, lambda: None)
+
+    schedule.every(10, push)
+    try:
+        clock.now = 9.9
+        wake()
+        clock.now = 10
+        wake()
+        pushes.wait_for(1)
+        for moment in (22.9, 23):
+            clock.now = moment
+            wake()
+        pushes.wait_for(2)
+        clock.now = 36
+        wake()
+        pushes.wait_for(3)
+    finally:
+        assert schedule.stop(5)
+    assert pushes.times == [10, 23, 36]
+
+
+def test_registrations_keep_their_own_intervals() -> None:
+    fast, slow = Pushes(), Pushes()
+    schedule = Schedule()
+    schedule.every(0.05, lambda: fast.note(0))
+    schedule.every(0.2, lambda: slow.note(0))
+    slow.wait_for(2)
+    schedule.stop(5)
+    assert len(fast.times) > len(slow.times)
+
+
+def test_no_call_begins_after_a_stop() -> None:
+    pushes = Pushes()
+    schedule = Schedule()
+    schedule.every(0.02, lambda: pushes.note(0))
+    pushes.wait_for(1)
+    assert schedule.stop(5)
+    count = len(pushes.times)
+    schedule.every(0.01, lambda: pushes.note(0))
+    threading.Event().wait(0.1)
+    assert len(pushes.times) == count
+
+
+def test_a_stop_waits_for_the_call_that_runs_but_no_longer_than_it_may() -> None:
+    begun, release = threading.Event(), threading.Event()
+    schedule = Schedule()
+
+    def push() -> None:
+        begun.set()
+        release.wait(5)
+
+    schedule.every(0.01, push)
+    assert begun.wait(5)
+    assert not schedule.stop(0.05)
+    release.set()
+    assert schedule.stop(5)
