@@ -83,6 +83,8 @@ def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Differe
     differences = []
     for index in indexes(os.path.realpath(os.path.expanduser(cache_root))):
         state = index.state()
+        if not os.path.exists(state.local):
+            continue
         present = {entry.path: entry for entry in local_entries(state.local, _everything())}
         for record in index.records(state.url):
             path = os.path.join(state.local, record.path) if record.path else state.local
@@ -120,6 +122,8 @@ def bound_cache(
         what was removed, or would be.
     """
     root = os.path.realpath(os.path.expanduser(cache_root))
+    if not dry_run:
+        _forget_what_is_gone(root)
     entries = [cached for cached in list_cache(root) if cached.local.startswith(f"{root}{os.sep}")]
     total = _size_on_disk(root)
     removed: list[Cached] = []
@@ -137,6 +141,18 @@ def bound_cache(
     if total > limit_bytes and not dry_run:
         logger.info("the cache %s holds %s; the rest is in use or not pushed", root, format_bytes(total))
     return removed
+
+
+def _forget_what_is_gone(root: str) -> None:
+    """Drops the memory of roots that somebody has deleted."""
+    for index in indexes(root):
+        if index.local and not os.path.exists(index.local):
+            mark = index.use()
+            try:
+                if mark.is_alone():
+                    index.forget()
+            finally:
+                mark.release()
 
 
 def _size_on_disk(root: str) -> int:

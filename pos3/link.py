@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pos3.entry import Entry, Record
 from pos3.errors import (
+    ConflictError,
     InvalidArgumentError,
     PlanRefusedError,
     RemoteNotFoundError,
@@ -125,8 +126,9 @@ class Link:
             UnsafeKeysError and the store's errors.
         """
         is_prefix = self.registration.location.is_prefix
-        directory = _existing_parent(self.registration.local)
-        policy = replace(self._policy(delete=delete), direction="download", fold_names=ignores_case(directory))
+        # A dry run leaves no trace, so it does not try out the disk.
+        fold_names = leftovers is not None and ignores_case(_existing_parent(self.registration.local))
+        policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
 
         def plan() -> Plan:
             local = self._local(follow_symlinks=False, leftovers=leftovers)
@@ -236,7 +238,8 @@ class Link:
         with self._alone(terms):
             leftovers: list[os.DirEntry[str]] = []
             plan = self.plan_download(delete=self.registration.download_delete, leftovers=leftovers)
-            self._check_adoption(plan, adopt)
+            if not adopt and self.registration.download_delete:
+                self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)
             self.index.mark_used(self._url)
             _remove_abandoned(leftovers)
@@ -246,10 +249,14 @@ class Link:
             outcome = execute(plan, self.pair, self.index, terms)
         outcome.raise_failures("Download")
 
-    def _check_adoption(self, plan: Plan, adopt: bool) -> None:
-        """A directory that pos3 has never filled may be a home directory or a typo."""
+    def check_adoption(self, plan: Plan) -> None:
+        """A directory that pos3 has never filled may be a home directory or a typo.
+
+        Raises:
+            PlanRefusedError: it is such a directory, and the plan deletes or replaces something in it.
+        """
         local = self.registration.local
-        if adopt or not self.registration.download_delete or self._in_cache:
+        if self._in_cache:
             return
         if self.index.noted(_FILLED) or (self.index.exists and self.index.state().url == self._url):
             return
@@ -266,8 +273,8 @@ class Link:
         if os.path.exists(local):
             return
         is_file = names_a_file(self.registration.location)
-        if not is_file and self.survey is not None and not self.registration.location.is_prefix:
-            is_file = self.survey.is_object
+        if self.survey is not None and not self.registration.location.is_prefix:
+            is_file = self.survey.is_object or (is_file and not self.survey.is_prefix)
         os.makedirs(os.path.dirname(local) if is_file else local, exist_ok=True)
 
     def push(self, terms: Terms) -> None:

@@ -10,6 +10,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,8 @@ class Mirror:
                 raise ConflictError(
                     f"{location} is an object, but {wanted.local} is a directory; '{location}/' means the prefix"
                 )
+            if survey.is_prefix and not survey.is_object and os.path.isfile(wanted.local):
+                raise ConflictError(f"{wanted.local} is a file, but objects lie below {location}/; name another key")
             link.begin_use()
             link.prepare_local()
             self._push_every(interval_seconds, link)
@@ -418,10 +421,19 @@ class Mirror:
         include: Patterns = None,
         compare: Compare = "auto",
         delete: bool = True,
+        adopt: bool = True,
     ) -> tuple[Registration, Plan]:
-        """The plan of a download, with its registration; nothing is changed."""
+        """The plan of a download, with its registration; nothing is changed.
+
+        Raises:
+            PlanRefusedError: without ``adopt``, as the download itself would.
+        """
         wanted = self._dry("download", remote, local, build_filter(include, exclude), profile, compare)
-        return wanted, self._link(wanted).plan_download(delete=delete)
+        link = self._link(wanted)
+        plan = link.plan_download(delete=delete)
+        if delete and not adopt:
+            link.check_adoption(plan)
+        return wanted, plan
 
     def plan_upload(
         self,
@@ -433,9 +445,15 @@ class Mirror:
         include: Patterns = None,
         compare: Compare = "auto",
         delete: bool = True,
+        upload_last: Patterns = None,
+        overwrite: Patterns = None,
     ) -> tuple[Registration, Plan]:
         """The plan of an upload, with its registration; nothing is changed."""
-        wanted = self._dry("upload", remote, local, build_filter(include, exclude), profile, compare)
+        wanted = replace(
+            self._dry("upload", remote, local, build_filter(include, exclude), profile, compare),
+            upload_last=as_patterns(upload_last, "upload_last"),
+            overwrite=as_patterns(overwrite, "overwrite"),
+        )
         return wanted, self._link(wanted).plan_upload(delete=delete)
 
     def _dry(
