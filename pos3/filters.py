@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pos3.errors import InvalidArgumentError
 
@@ -52,7 +53,7 @@ def _segment(segment: str) -> str:
 
 def _compile(patterns: Sequence[str], name: str) -> re.Pattern[str]:
     for pattern in patterns:
-        if not str(pattern).strip("/"):
+        if not isinstance(pattern, str) or not pattern.strip("/"):
             raise InvalidArgumentError(f"{name}: {pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'")
     try:
         return re.compile("|".join(_expression(pattern) for pattern in patterns), re.DOTALL)
@@ -60,11 +61,15 @@ def _compile(patterns: Sequence[str], name: str) -> re.Pattern[str]:
         raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}") from None
 
 
-def as_patterns(patterns: str | Iterable[str] | None, name: str) -> tuple[str, ...]:
+def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
     """The patterns as a tuple: None is none, and a lone string is one pattern, not its letters."""
     if patterns is None:
         return ()
-    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
+    if isinstance(patterns, str):
+        return (patterns,)
+    if not isinstance(patterns, (list, tuple, set, frozenset)):
+        raise InvalidArgumentError(f"{name}={patterns!r}: expected glob patterns as a list of strings")
+    return tuple(patterns)
 
 
 def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], bool]:

@@ -23,12 +23,13 @@ from pos3.errors import (
 from pos3.etag import matches_content, part_size
 from pos3.filters import matcher
 from pos3.index import Index, UseMark
-from pos3.listing import Scan, ignores_case, is_abandoned, local_entries
+from pos3.listing import Scan, ignores_case, local_entries
 from pos3.plan import Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.registration import Registration, names_a_file
 from pos3.report import Kept, Report
 from pos3.store import Store, Survey, UnsortedListingError
 from pos3.store.files import blocks
+from pos3.temporary import is_abandoned
 from pos3.transfer import Outcome, Pair, Terms, execute
 
 logger = logging.getLogger("pos3")
@@ -260,9 +261,9 @@ class Link:
             return
         if self.index.noted(_FILLED) or (self.index.exists and self.index.state().url == self._url):
             return
-        if os.path.isdir(local) and (plan.deletes or plan.overwrites):
+        if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
             raise PlanRefusedError(
-                f"{local} is not empty and pos3 has never filled it: the download of {self._url} would delete "
+                f"{local} is in use and pos3 has never filled it: the download of {self._url} would delete "
                 f"{len(plan.deletes)} and replace or add {plan.copy_files} files; nothing was changed. "
                 "Pass delete=False to keep what is there, or adopt=True if the directory is meant to become a mirror"
             )

@@ -2,55 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import re
-import socket
 import stat
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pos3.entry import Entry
 from pos3.plan import SYMLINK
-
-_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
-_RANDOM = os.urandom(3).hex()
-_numbers = itertools.count()
-_TEMPORARY = re.compile(r"^\.pos3-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{12}\.tmp$")
-_ABANDONED_SECONDS = 600
-
-
-def temporary_name() -> str:
-    """A name for an unfinished file, beside its target: ``.pos3-<host>-<pid>-<random>.tmp``.
-
-    Files of this form are never content: they are not listed, not uploaded, and removed when their writer is gone.
-    """
-    return f".pos3-{_HOST}-{os.getpid()}-{_RANDOM}{next(_numbers) % 0x1000000:06x}.tmp"
-
-
-def is_temporary(name: str) -> bool:
-    """Whether it is the name of an unfinished file."""
-    return _TEMPORARY.match(name) is not None
-
-
-def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool:
-    """Whether the temporary file's writer, a process of this host, is gone, or the file has not grown for long."""
-    match = _TEMPORARY.match(name)
-    if match is None:
-        return False
-    if match[1] != _HOST:
-        return now_seconds - modified_seconds > _ABANDONED_SECONDS
-    pid = int(match[2])
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return now_seconds - modified_seconds > _ABANDONED_SECONDS
+from pos3.temporary import is_temporary, temporary_name
 
 
 @dataclass(frozen=True)
@@ -92,7 +51,7 @@ def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterat
     try:
         with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
             for child in found:
-                if child.name.startswith(".pos3-") and is_temporary(child.name):
+                if is_temporary(child.name):
                     scan.on_temporary(child)
                     continue
                 is_empty = False

@@ -78,7 +78,9 @@ class Mirror:
             raise InvalidArgumentError("cache_root='' is empty; expected a directory")
         if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
             raise InvalidArgumentError(f"max_workers={max_workers!r}: expected a whole number of at least 1")
-        if isinstance(shutdown_timeout, bool) or not 0 < shutdown_timeout < math.inf:
+        if isinstance(shutdown_timeout, bool) or not isinstance(shutdown_timeout, (int, float)):
+            raise InvalidArgumentError(f"shutdown_timeout={shutdown_timeout!r}: expected seconds as a number")
+        if not 0 < shutdown_timeout < math.inf:
             raise InvalidArgumentError(f"shutdown_timeout={shutdown_timeout!r}: expected seconds above 0")
         self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(cache_root)))
         self._max_workers = max_workers
@@ -286,9 +288,7 @@ class Mirror:
         self._check_open()
         interval_seconds = check_interval(interval)
         if not is_url(remote):
-            path = Path(os.path.realpath(local_path(remote)))
-            path.mkdir(parents=True, exist_ok=True)
-            return path
+            return _local_directory(remote)
         location, resolved = self._resolve(str(remote), profile)
         wanted = Registration(
             "upload",
@@ -343,7 +343,7 @@ class Mirror:
         self._check_open()
         interval_seconds = check_interval(interval)
         if not is_url(remote):
-            return _passed_through(remote, missing_ok=False)
+            return _local_directory(remote)
         location, resolved = self._resolve(str(remote), profile)
         wanted = Registration(
             "sync",
@@ -478,6 +478,13 @@ def _raise_any(failures: list[Exception]) -> None:
         raise combined(failures) from failures[0]
 
 
+def _local_directory(address: StrPath) -> Path:
+    path = Path(os.path.realpath(local_path(address)))
+    if not path.exists():
+        path.mkdir(parents=True)
+    return path
+
+
 def _passed_through(address: StrPath, missing_ok: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
     if not missing_ok and not path.exists():
@@ -490,7 +497,7 @@ def _cache_limit(limit: int | str | None) -> int | None:
         return None
     try:
         size_bytes = parse_bytes(limit)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidArgumentError(f"cache_limit={limit!r}: {error}") from None
     if isinstance(limit, bool) or size_bytes < 0:
         raise InvalidArgumentError(f"cache_limit={limit!r}: expected bytes, or a size such as '50GB'")

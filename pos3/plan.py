@@ -521,8 +521,9 @@ def parse_max_delete(max_delete: int | str | None, destination_files: int) -> in
         return max_delete
     if isinstance(max_delete, str):
         text = max_delete.strip()
-        if text.isdigit():
+        if text.isascii() and text.isdigit():
             return int(text)
-        if text.endswith("%") and text[:-1].replace(".", "", 1).isdigit() and float(text[:-1]) <= 100:
+        share = text[:-1].replace(".", "", 1)
+        if text.endswith("%") and share.isascii() and share.isdigit() and float(text[:-1]) <= 100:
             return int(destination_files * float(text[:-1]) / 100)
     raise InvalidArgumentError(f"max_delete={max_delete!r}: expected a count such as 100 or a share such as '50%'")

@@ -34,7 +34,7 @@ class Profile:
     Args:
         local_name: the directory below the cache root that keeps this endpoint's files apart; not "_".
         endpoint: URL such as "https://storage.example.com"; None for AWS itself.
-        public: anonymous access, requests are not signed.
+        public: anonymous access, requests are not signed, whatever credentials are given.
         region: AWS region name; None takes it from the environment or the AWS profile.
         access_key, secret_key, session_token: explicit credentials; then the environment's are never used.
         aws_profile: name of a profile in the AWS configuration files, whose credentials are refreshed.
@@ -73,8 +73,8 @@ class Profile:
             raise ProfileError(f"{where}: endpoint {self.endpoint!r} must start with https:// or http://")
         if bool(self.access_key) != bool(self.secret_key):
             raise ProfileError(f"{where}: access_key and secret_key must be set together, or neither")
-        if sum(map(bool, (self.public, self.access_key, self.aws_profile))) > 1:
-            raise ProfileError(f"{where}: choose one of public=True, access_key/secret_key and aws_profile")
+        if self.access_key and self.aws_profile:
+            raise ProfileError(f"{where}: choose one of access_key/secret_key and aws_profile")
         if self.addressing_style not in ("auto", "path", "virtual"):
             raise ProfileError(f"{where}: addressing_style {self.addressing_style!r} is not auto, path or virtual")
         if isinstance(self.verify, str) and not Path(self.verify).expanduser().is_file():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import mimetypes
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
@@ -105,10 +106,34 @@ def local_root(
     )
 
 
+# Without the system's own tables, so that a URL means the same on every machine.
+_KNOWN_TYPES = mimetypes.MimeTypes(filenames=())
+_MORE_EXTENSIONS = frozenset(
+    (
+        *("arrow", "avro", "bag", "ckpt", "db", "dill", "feather", "gguf", "h5", "hdf5", "joblib", "jsonl", "keras"),
+        *("lmdb", "log", "mcap", "ndjson", "npy", "npz", "onnx", "orc", "parquet", "pb", "pickle", "pkl", "pt", "pth"),
+        *("safetensors", "sqlite", "tfrecord", "tflite", "toml", "yaml", "yml", "zst"),
+    )
+)
+
+
 def names_a_file(location: Location) -> bool:
-    """Whether the URL looks like one file: ``s3://b/model.pt`` does, ``s3://b/run-1.5`` and ``s3://b/x/`` do not."""
-    extension = os.path.splitext(location.key)[1][1:]
-    return not location.is_prefix and 0 < len(extension) <= 11 and extension.isalnum() and not extension.isdigit()
+    """Whether the URL looks like one file: ``s3://b/model.pt`` does, ``s3://b/run.v1`` and ``s3://b/x/`` do not."""
+    if location.is_prefix:
+        return False
+    name = location.key.rpartition("/")[2]
+    extension = name.rpartition(".")[2].lower() if "." in name[1:] else ""
+    return extension in _MORE_EXTENSIONS or _KNOWN_TYPES.guess_type(name, strict=False) != (None, None)
+
+
+def difference(first: Registration, second: Registration) -> str:
+    """Which parameters of two registrations differ, and how."""
+    names = (item.name for item in fields(Registration))
+    return ", ".join(
+        f"{name} is {getattr(first, name)!r} there and {getattr(second, name)!r} here"
+        for name in names
+        if getattr(first, name) != getattr(second, name)
+    )
 
 
 def check_conflicts(new: Registration, existing: list[Registration]) -> None:

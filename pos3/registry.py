@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pos3.errors import ConflictError, InvalidArgumentError
 from pos3.link import Link
 from pos3.profiles import Profile
-from pos3.registration import Registration, check_conflicts
+from pos3.registration import Registration, check_conflicts, difference
 from pos3.url import Location, is_url, local_path, parse
 
 
@@ -48,7 +48,10 @@ class Registry:
                 if existing is not None and existing.registration == wanted:
                     return
                 if existing is not None and existing.registration.kind == wanted.kind:
-                    raise ConflictError(f"{wanted.location} is registered already, with different parameters")
+                    raise ConflictError(
+                        f"{wanted.location} is registered already, with different parameters: "
+                        f"{difference(existing.registration, wanted)}"
+                    )
                 check_conflicts(wanted, [link.registration for link in self._links.values()])
                 link = make(wanted)
                 # Taken at once, while the work goes on without the lock.

@@ -19,12 +19,12 @@ from typing import Protocol
 from pos3.entry import Record
 from pos3.errors import TransferCancelledError, TransferError
 from pos3.index import Index
-from pos3.listing import is_temporary, temporary_name
 from pos3.plan import Action, Plan
 from pos3.pool import run_all
 from pos3.progress import OpenProgress, Progress
 from pos3.report import Kept, Report
 from pos3.store import OnBytes, Store
+from pos3.temporary import is_temporary, temporary_name
 from pos3.url import Location
 
 _HOLDS_MARKERS = "holds_markers"

@@ -198,9 +198,7 @@ def test_checksum_moves_nothing_when_all_is_equal(s3: S3Site, tmp_path: Path, pr
         assert proxy.count("GET") == bodies
 
 
-def test_a_touched_file_with_the_same_content_is_the_only_thing_looked_at_again(
-    s3: S3Site, tmp_path: Path
-) -> None:
+def test_a_touched_file_with_the_same_content_is_not_sent_again(s3: S3Site, tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", {"a": b"1", "b": b"2"})
     with opened(tmp_path):
         pos3.upload(s3.url("data"), tree)
@@ -209,7 +207,7 @@ def test_a_touched_file_with_the_same_content_is_the_only_thing_looked_at_again(
     with opened(tmp_path) as mirror:
         pos3.upload(s3.url("data"), tree)
     assert s3.objects("data/") == {"a": b"1", "b": b"2"}
-    assert mirror.report().uploaded_files <= 1
+    assert mirror.report().uploaded_files == 0
 
 
 def test_a_plan_gives_the_reason_for_each_file(s3: S3Site, tmp_path: Path) -> None:

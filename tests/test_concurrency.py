@@ -90,9 +90,10 @@ def test_processes_that_download_the_whole_and_a_part_of_it_end_with_the_same_fi
     at_once(script, tmp_path / "cache", s3.url("data"))
     path = tmp_path / "cache" / "_" / s3.bucket / "data"
     assert contents(path) == files
-    with pos3.mirror(tmp_path / "cache", show_progress=False):
+    with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
         pos3.download(s3.url("data"))
     assert contents(path) == files
+    assert mirror.report().downloaded_files == 0
 
 
 def test_a_reader_never_sees_half_a_file_while_others_update_the_cache(s3: S3Site, tmp_path: Path) -> None:

@@ -68,10 +68,12 @@ def shown(
 ) -> Iterator[dict[str, str]]:
     """The buckets that the docs name, and what stands for the addresses in them."""
     new_site(rclone)
-    for server, bucket, objects in ((rclone, BUCKET, CONTENT), (moto, PUBLIC_BUCKET, {"set/a.txt": b"open"})):
+    for server, bucket in ((rclone, BUCKET), (moto, PUBLIC_BUCKET)):
         server.create_bucket(bucket)
         request.addfinalizer(_drop(server, bucket))
-        server.put_all(bucket, objects)
+    rclone.put_all(BUCKET, CONTENT)
+    moto.s3.put_bucket_acl(Bucket=PUBLIC_BUCKET, ACL="public-read")
+    moto.s3.put_object(Bucket=PUBLIC_BUCKET, Key="set/a.txt", Body=b"open", ACL="public-read")
     yield {
         "https://storage.example.com": rclone.endpoint_url,
         "https://open.example.com": moto.endpoint_url,
@@ -123,9 +125,12 @@ def test_a_profiles_file_that_is_shown_can_be_used(
     (isolated_home / "profiles.toml").write_text(replaced(snippet.text, shown), encoding="utf-8")
     keys = f"aws_access_key_id = {os.environ['AWS_ACCESS_KEY_ID']}\n"
     keys += f"aws_secret_access_key = {os.environ['AWS_SECRET_ACCESS_KEY']}\n"
-    (isolated_home / "lab.creds").write_text(f"[lab]\n{keys}", encoding="utf-8")
-    script = "with pos3.mirror(): assert pos3.ls('s3://lab@bucket/data', profile='research')"
-    run([sys.executable, "-c", f"import pos3\n{script}"], tmp_path)
+    for path in re.findall(r'^credentials_file = "(.+?)"', snippet.text, re.MULTILINE):
+        target = isolated_home / path.removeprefix("~/")
+        target.write_text(f"[default]\n{keys}", encoding="utf-8")
+    for name in re.findall(r"^\[profiles\.(\w+)\]", snippet.text, re.MULTILINE):
+        script = f"import pos3\nwith pos3.mirror(): assert pos3.ls('s3://{name}@bucket/data')"
+        run([sys.executable, "-c", script], tmp_path)
 
 
 def test_the_quick_start_runs(isolated_home: Path, tmp_path: Path) -> None:

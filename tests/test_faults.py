@@ -575,7 +575,7 @@ def test_ctrl_c_ends_a_transfer_within_10_seconds_and_leaves_nothing_unfinished(
     fault.struck = 0
     proxy = proxied(moto_site, fault)
     program = run_python(TRANSFER, action, tmp_path / "cache", moto_site.url("data"), tree)
-    eventually(lambda: proxy.count(begun) >= 2 or begun == "LIST" and proxy.count("LIST"), 40)
+    eventually(lambda: proxy.count(begun) >= 2 or (begun == "LIST" and proxy.count("LIST")), 40)
     time.sleep(0.7)
     began = time.monotonic()
     program.send_signal(signal.SIGINT)

@@ -100,7 +100,7 @@ def of_memory(bucket: str) -> Place:
         lambda key, data: files.pipe_file(f"/{bucket}/{key}", data),
         lambda key: bytes(files.cat_file(f"/{bucket}/{key}")),
         keys,
-        lambda: [],
+        list,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from pos3.errors import (
 from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import OnBytes, Survey
+from pos3.temporary import is_temporary, temporary_name
 
 
 class FsspecStore:
@@ -68,7 +70,7 @@ class FsspecStore:
         is_object = len(found) == 1 and not found[0].path
         below = found if not is_object else list(self.entries(key, is_prefix=True))
         recent = frozenset((entry.path, entry.etag) for entry in found)
-        return Survey(is_object, bool(below), now, recent)
+        return Survey(is_object, bool(below) or self._fs.isdir(self._path(key)), now, recent)
 
     def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
         where = self._where(key)
@@ -88,7 +90,7 @@ class FsspecStore:
             if details.get("type") == "directory":
                 if path:
                     directories.add(path)
-            elif path or not is_prefix:
+            elif (path or not is_prefix) and not is_temporary(path.rpartition("/")[2]):
                 entries.append(_entry(path, details))
         filled = {parent for entry in entries for parent in _parents(entry.path)}
         filled |= {parent for directory in directories for parent in _parents(directory)}
@@ -108,8 +110,6 @@ class FsspecStore:
 
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
         where = self._where(key)
-        if os.path.lexists(target):
-            os.unlink(target)
         details = self._call(where, lambda: self._fs.info(self._path(key)))
         delivered = _entry("", details)
         received = 0
@@ -118,12 +118,13 @@ class FsspecStore:
             with self._call(where, lambda: self._fs.open(self._path(key), "rb")) as source:
                 while block := self._call(where, lambda: source.read(files.BLOCK_BYTES)):
                     files.write_all(descriptor, block)
-                    received += len(block)
                     on_bytes(len(block))
+                    received += len(block)
             if received != delivered.size_bytes:
                 raise IntegrityError(f"{where}: {received} of {delivered.size_bytes} bytes arrived")
         except BaseException:
             on_bytes(-received)
+            os.unlink(target)
             raise
         finally:
             os.close(descriptor)
@@ -132,28 +133,26 @@ class FsspecStore:
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
         where = self._where(key)
         moved = 0
+        os.stat(source)
+        target = self._call(where, lambda: self._open_for_writing(key))
         try:
-            target = self._call(where, lambda: self._open_for_writing(key))
-            try:
-                for block in files.blocks(source, size_bytes):
-                    on_bytes(len(block))
-                    moved += len(block)
-                    self._call(where, lambda block=block: target.write(block))  # type: ignore[misc]
-            except BaseException:
-                target.discard()
-                raise
+            for block in files.blocks(source, size_bytes):
+                on_bytes(len(block))
+                moved += len(block)
+                self._call(where, functools.partial(target.write, block))
             self._call(where, target.commit)
         except BaseException:
+            target.discard()
             on_bytes(-moved)
             raise
         return _entry("", self._call(where, lambda: self._fs.info(self._path(key)))).etag
 
     def _open_for_writing(self, key: str) -> _Pending:
-        parent = self._path(key).rpartition("/")[0]
-        if parent:
+        directory = self._path(key).rpartition("/")[0]
+        if directory:
             with suppress(FileExistsError, NotImplementedError):
-                self._fs.makedirs(parent, exist_ok=True)
-        return _Pending(self._fs.open(self._path(key), "wb", autocommit=False))
+                self._fs.makedirs(directory, exist_ok=True)
+        return _Pending(self._fs, directory, self._path(key))
 
     def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
         failed: list[tuple[str, Exception]] = []
@@ -176,21 +175,43 @@ class FsspecStore:
 
 
 class _Pending:
-    """A file that appears whole when it is committed, or not at all."""
+    """A file that appears whole when it is committed, or not at all.
 
-    def __init__(self, file: Any):
-        self._file = file
+    Object stores of fsspec hold a file back until then; others write at once, so it gets another name until then.
+    """
+
+    def __init__(self, fs: Any, directory: str, path: str):
+        from fsspec.spec import AbstractBufferedFile
+
+        self._fs = fs
+        self._path = path
+        self._written = path
+        self._file: Any = fs.open(path, "wb", autocommit=False) if _holds_back(fs) else None
+        if not isinstance(self._file, AbstractBufferedFile):
+            self._written = f"{directory}/{temporary_name()}" if directory else temporary_name()
+            self._file = fs.open(self._written, "wb")
 
     def write(self, block: bytes) -> None:
         self._file.write(block)
 
     def commit(self) -> None:
         self._file.close()
-        self._file.commit()
+        if self._written == self._path:
+            self._file.commit()
+        else:
+            self._fs.mv(self._written, self._path)
 
     def discard(self) -> None:
         with suppress(Exception):
-            self._file.discard()
+            if self._written == self._path:
+                self._file.discard()
+            else:
+                self._file.close()
+                self._fs.rm_file(self._written)
+
+
+def _holds_back(fs: Any) -> bool:
+    return fs.protocol not in ("memory", "file") and "memory" not in fs.protocol
 
 
 def _parents(path: str) -> Iterator[str]:
@@ -214,7 +235,8 @@ def _entry(path: str, details: dict[str, Any]) -> Entry:
     if isinstance(modified, datetime):
         modified_ns = int(modified.timestamp()) * 1_000_000_000 + modified.microsecond * 1000
     else:
-        modified_ns = int(float(modified) * 1_000_000_000)
+        # Whole microseconds: the same time comes as a float from one call and as a datetime from another.
+        modified_ns = round(float(modified) * 1_000_000) * 1000
     size = int(details.get("size") or 0)
     etag = next((str(details[name]) for name in ("ETag", "etag", "md5", "sha256") if details.get(name)), "")
     return Entry(path, size, modified_ns, etag.strip('"') or f"{modified_ns}-{size}")

@@ -6,7 +6,8 @@ import functools
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -139,24 +140,18 @@ class S3Store:
                 yield Entry("", entry.size_bytes, entry.modified_ns, entry.etag)
                 return
         below = f"{key}/"
-        if first.next_token and (not first.entries or first.entries[-1].path < below):
-            # A page full of siblings such as "key-1": start again where the directory is.
+        where = self._where(below)
+        if not first.next_token:
+            inside = [entry for entry in first.entries if entry.path.startswith(below)]
+            yield from in_order(iter([replace(first, entries=inside)]), below, where)
+            return
+        # Only in an ordered listing does the first page show that no object has exactly this key.
+        if any(one.path >= other.path for one, other in pairwise(first.entries)):
+            raise UnsortedListingError(f"{where}: keys are not listed in order")
+        if first.entries[0].path < below or not first.entries[-1].path.startswith(below):
             yield from self._listing.below(key)
             return
-        yield from in_order(self._pages_from(first, below), below, self._where(below))
-
-    def _pages_from(self, first: Page, below: str) -> Iterator[Page]:
-        """The pages that hold keys that start with ``below``, siblings left out, up to the last one that can."""
-        page = first
-        while True:
-            entries = [entry for entry in page.entries if entry.path.startswith(below)]
-            yield Page(page.prefix, entries, [], page.next_token, page.server_time)
-            past = bool(page.entries) and page.entries[-1].path > below and not page.entries[-1].path.startswith(below)
-            if past and [entry.path for entry in page.entries] != sorted(entry.path for entry in page.entries):
-                raise UnsortedListingError(f"{self._where(below)}: keys are not listed in order")
-            if not page.next_token or past:
-                return
-            page = self._listing.page(page.prefix, token=page.next_token)
+        yield from in_order(self._listing.pages_after(first), below, where)
 
     def _entries_sorted_here(self, key: str, is_prefix: bool) -> Iterator[Entry]:
         below = f"{key}/" if key else ""
@@ -190,20 +185,20 @@ class S3Store:
 
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
         current = expected
-        attempts = 0
 
         def attempt() -> Entry:
-            nonlocal attempts, current
-            attempts += 1
-            if attempts > 1:
-                with suppress(FileNotFoundError):
-                    os.unlink(target)
+            nonlocal current
             try:
                 if is_odd(key) or not self._bodies.is_usable():
                     delivered = self._odd.download(key, target, on_bytes)
                 else:
                     delivered = self._bodies.download(key, current, target, on_bytes)
-                self._verify(key, delivered, target)
+                try:
+                    self._verify(key, delivered, target)
+                except BaseException:
+                    on_bytes(-delivered.entry.size_bytes)
+                    os.unlink(target)
+                    raise
             except ObjectChangedError:
                 current = self._listed_now(key, current)
                 raise

@@ -157,12 +157,15 @@ class Bodies:
                     for block in blocks:
                         files.write_all(descriptor, block)
                         digest.update(block)
-                        received += len(block)
                         on_bytes(len(block))
+                        received += len(block)
+                    if received != meta["size"]:
+                        raise IntegrityError(f"{where}: {received} of {meta['size']} bytes arrived")
+                except BaseException:
+                    os.unlink(target)
+                    raise
                 finally:
                     os.close(descriptor)
-            if received != meta["size"]:
-                raise IntegrityError(f"{where}: {received} of {meta['size']} bytes arrived")
         except BaseException:
             on_bytes(-received)
             raise
@@ -181,9 +184,9 @@ class Bodies:
             nonlocal moved
             if stopped.is_set():
                 raise TransferCancelledError(f"{where}: stopped, since another range failed")
+            on_bytes(size_bytes)
             with lock:
                 moved += size_bytes
-            on_bytes(size_bytes)
 
         def fetch(start: int) -> dict[str, Any]:
             try:
@@ -207,6 +210,7 @@ class Bodies:
         except BaseException:
             stopped.set()
             on_bytes(-moved)
+            os.unlink(target)
             raise
         return Delivered(_entry(meta), "")
 
@@ -233,8 +237,8 @@ class Bodies:
             try:
                 for block in result.stream(min_chunk_size=files.BLOCK_BYTES):
                     files.write_all_at(descriptor, block, start + received)
-                    received += len(block)
                     on_bytes(len(block))
+                    received += len(block)
                 if received != end - start:
                     raise UnreachableError(f"{where}: {received} of {end - start} bytes of a range arrived")
             except BaseException:

@@ -87,7 +87,11 @@ def translated(error: Exception, where: str) -> Exception:
         return ProfileError(f"{where}: {error}")
     if isinstance(error, (botocore_errors.CredentialRetrievalError, botocore_errors.TokenRetrievalError)):
         return CredentialsError(f"{where}: the credentials could not be refreshed: {error}")
-    if isinstance(error, botocore_errors.HTTPClientError):
+    if isinstance(error, botocore_errors.SSLError):
+        return EndpointError(f"{where}: no trusted TLS connection to the endpoint: {_short(error)}")
+    if isinstance(
+        error, (botocore_errors.HTTPClientError, botocore_errors.ConnectionError, botocore_errors.IncompleteReadError)
+    ):
         return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")

@@ -79,15 +79,19 @@ class Listing:
 
     def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page]:
         """All pages in turn."""
-        token = ""
+        yield from self.pages_after(self.page(prefix, delimiter=delimiter), delimiter=delimiter)
+
+    def pages_after(self, first: Page, *, delimiter: str = "") -> Iterator[Page]:
+        """``first`` and all pages that follow it."""
+        page = first
         while True:
-            page = self.page(prefix, token=token, delimiter=delimiter)
             yield page
             if not page.next_token:
                 return
-            if page.next_token == token:
-                raise StoreError(f"listing s3://{self._bucket}/{prefix}: the store repeats the same page for ever")
             token = page.next_token
+            page = self.page(first.prefix, token=token, delimiter=delimiter)
+            if page.next_token == token:
+                raise StoreError(f"listing s3://{self._bucket}/{first.prefix}: the store repeats one page for ever")
 
     def below(self, key: str) -> Iterator[Entry]:
         """Every object below the directory ``key``, paths relative to it, in order.
