@@ -28,7 +28,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import socket
@@ -343,6 +342,8 @@ def main() -> None:
     options = parser.parse_args()
 
     home = Path(tempfile.mkdtemp(prefix="pos3-bench-"))
+    # nginx, when root starts it, reads the files as another user.
+    home.chmod(0o755)
     try:
         etag = create_objects(home / "data", options.objects, options.size)
         port = free_port()

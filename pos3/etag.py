@@ -53,7 +53,7 @@ def matches_content(etag: str, size_bytes: int, blocks: Iterable[bytes], first: 
     if not candidates and not is_plain(etag):
         return False
     whole = hashlib.md5(usedforsecurity=False)
-    sums = {size: _PartSums(size) for size in candidates}
+    sums = {size: PartSums(size) for size in candidates}
     for block in blocks:
         if candidates:
             for part_sum in sums.values():
@@ -65,7 +65,9 @@ def matches_content(etag: str, size_bytes: int, blocks: Iterable[bytes], first: 
     return any(part_sum.etag() == etag for part_sum in sums.values())
 
 
-class _PartSums:
+class PartSums:
+    """The multipart ETag of content that is given in blocks, none of which may cross a part's end."""
+
     def __init__(self, part_size_bytes: int):
         self._part_size_bytes = part_size_bytes
         self._digests: list[bytes] = []

@@ -246,13 +246,17 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
     [
         (
             pos3.mirror,
-            "cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
-            "max_upload_bytes_per_second=None",
+            (
+                "cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
+                "max_upload_bytes_per_second=None"
+            ),
         ),
         (
             pos3.with_mirror,
-            "cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
-            "max_upload_bytes_per_second=None",
+            (
+                "cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
+                "max_upload_bytes_per_second=None"
+            ),
         ),
         (pos3.download, "remote, local=None, delete=True, exclude=None, profile=None"),
         (
@@ -261,8 +265,10 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
         ),
         (
             pos3.sync,
-            "remote, local=None, interval=300, delete_local=True, delete_remote=True, sync_on_error=False, "
-            "exclude=None, profile=None",
+            (
+                "remote, local=None, interval=300, delete_local=True, delete_remote=True, sync_on_error=False, "
+                "exclude=None, profile=None"
+            ),
         ),
         (pos3.ls, "prefix, recursive=False, profile=None"),
         (pos3.plan_download, "remote, local=None, exclude=None, profile=None"),

@@ -42,27 +42,27 @@ def test_the_least_recently_used_goes_first(s3: S3Site, tmp_path: Path) -> None:
         assert present(paths) == {"a"}
 
 
-def test_a_new_download_pushes_old_ones_out(s3: S3Site, tmp_path: Path) -> None:
-    paths = filled(s3, tmp_path, "a", "b")
-    s3.put("c/a", b"c" * 1000)
+def test_a_new_download_pushes_old_ones_out(rclone_site: S3Site, tmp_path: Path) -> None:
+    paths = filled(rclone_site, tmp_path, "a", "b")
+    rclone_site.put("c/a", b"c" * 1000)
     with opened(tmp_path, cache_limit=2000):
-        paths["c"] = pos3.download(s3.url("c"))
+        paths["c"] = pos3.download(rclone_site.url("c"))
         assert present(paths) == {"b", "c"}
 
 
-def test_what_this_mirror_uses_stays_until_it_ends(s3: S3Site, tmp_path: Path) -> None:
-    paths = filled(s3, tmp_path, "a", "b")
+def test_what_this_mirror_uses_stays_until_it_ends(rclone_site: S3Site, tmp_path: Path) -> None:
+    paths = filled(rclone_site, tmp_path, "a", "b")
     with opened(tmp_path, cache_limit=0):
         assert present(paths) == set()
         for key in paths:
-            pos3.download(s3.url(key))
+            pos3.download(rclone_site.url(key))
         assert present(paths) == {"a", "b"}
     assert present(paths) == set()
-    assert s3.objects() == {"a/a": b"a" * 1000, "b/a": b"b" * 1000}
+    assert rclone_site.objects() == {"a/a": b"a" * 1000, "b/a": b"b" * 1000}
 
 
-def test_what_another_process_uses_stays(s3: S3Site, tmp_path: Path) -> None:
-    paths = filled(s3, tmp_path, "a", "b")
+def test_what_another_process_uses_stays(rclone_site: S3Site, tmp_path: Path) -> None:
+    paths = filled(rclone_site, tmp_path, "a", "b")
     script = (
         "import pos3, sys\n"
         "with pos3.mirror(sys.argv[1], show_progress=False):\n"
@@ -71,7 +71,7 @@ def test_what_another_process_uses_stays(s3: S3Site, tmp_path: Path) -> None:
         "    sys.stdin.readline()\n"
     )
     child = subprocess.Popen(
-        [sys.executable, "-c", script, str(tmp_path / "cache"), s3.url("a")],
+        [sys.executable, "-c", script, str(tmp_path / "cache"), rclone_site.url("a")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -94,14 +94,14 @@ def test_what_another_process_uses_stays(s3: S3Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["inside", "around"])
-def test_a_root_inside_or_around_one_in_use_stays(s3: S3Site, tmp_path: Path, part: str) -> None:
-    s3.put_all({"data/a": b"1", "data/sub/b": b"2"})
+def test_a_root_inside_or_around_one_in_use_stays(rclone_site: S3Site, tmp_path: Path, part: str) -> None:
+    rclone_site.put_all({"data/a": b"1", "data/sub/b": b"2"})
     with opened(tmp_path):
-        whole = pos3.download(s3.url("data"))
+        whole = pos3.download(rclone_site.url("data"))
     with opened(tmp_path):
-        pos3.download(s3.url("data/sub"))
+        pos3.download(rclone_site.url("data/sub"))
     with opened(tmp_path):
-        pos3.download(s3.url("data/sub" if part == "inside" else "data"))
+        pos3.download(rclone_site.url("data/sub" if part == "inside" else "data"))
         with opened(tmp_path, cache_limit=0):
             assert contents(whole)["sub/b"] == b"2"
 
@@ -113,8 +113,8 @@ def test_a_root_inside_or_around_one_in_use_stays(s3: S3Site, tmp_path: Path, pa
         pytest.param({"b": b"added"}, id="added-file"),
     ],
 )
-def test_what_was_changed_locally_stays(s3: S3Site, tmp_path: Path, change: dict[str, bytes]) -> None:
-    paths = filled(s3, tmp_path, "a", "b")
+def test_what_was_changed_locally_stays(rclone_site: S3Site, tmp_path: Path, change: dict[str, bytes]) -> None:
+    paths = filled(rclone_site, tmp_path, "a", "b")
     write_tree(paths["a"], change)
     with opened(tmp_path, cache_limit=0):
         assert present(paths) == {"a"}
@@ -125,7 +125,7 @@ def test_what_was_not_pushed_stays_and_what_was_goes(s3: S3Site, tmp_path: Path)
     with opened(tmp_path):
         pushed = pos3.upload(s3.url("pushed"))
         write_tree(pushed, {"a": b"1"})
-    with pytest.raises(KeyboardInterrupt), opened(tmp_path):
+    with pytest.raises(KeyboardInterrupt), opened(tmp_path):  # noqa: PT012
         unpushed = pos3.upload(s3.url("unpushed"))
         write_tree(unpushed, {"a": b"1"})
         raise KeyboardInterrupt
@@ -134,45 +134,45 @@ def test_what_was_not_pushed_stays_and_what_was_goes(s3: S3Site, tmp_path: Path)
         assert contents(unpushed) == {"a": b"1"}
 
 
-def test_nothing_outside_the_cache_root_goes(s3: S3Site, tmp_path: Path) -> None:
-    s3.put("data/a", b"1")
+def test_nothing_outside_the_cache_root_goes(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
     with opened(tmp_path):
-        pos3.download(s3.url("data"), tmp_path / "elsewhere")
+        pos3.download(rclone_site.url("data"), tmp_path / "elsewhere")
     with opened(tmp_path, cache_limit=0):
         pass
     assert contents(tmp_path / "elsewhere") == {"a": b"1"}
 
 
-def test_files_that_pos3_does_not_know_stay(s3: S3Site, tmp_path: Path) -> None:
-    paths = filled(s3, tmp_path, "a")
-    foreign = write_tree(tmp_path / "cache" / "_" / s3.bucket / "foreign", {"x": b"1"})
+def test_files_that_pos3_does_not_know_stay(rclone_site: S3Site, tmp_path: Path) -> None:
+    paths = filled(rclone_site, tmp_path, "a")
+    foreign = write_tree(tmp_path / "cache" / "_" / rclone_site.bucket / "foreign", {"x": b"1"})
     with opened(tmp_path, cache_limit=0):
         assert present(paths) == set()
     assert contents(foreign) == {"x": b"1"}
 
 
-def test_evicted_data_comes_back_whole(s3: S3Site, tmp_path: Path) -> None:
-    paths = filled(s3, tmp_path, "a")
+def test_evicted_data_comes_back_whole(rclone_site: S3Site, tmp_path: Path) -> None:
+    paths = filled(rclone_site, tmp_path, "a")
     with opened(tmp_path, cache_limit=0):
         pass
     assert not (tmp_path / "cache" / "_").exists()
     with opened(tmp_path) as mirror:
-        assert contents(pos3.download(s3.url("a"))) == {"a": b"a" * 1000}
+        assert contents(pos3.download(rclone_site.url("a"))) == {"a": b"a" * 1000}
     assert present(paths) == {"a"}
     assert mirror.report().downloaded_files == 1
 
 
-def test_a_dry_run_names_what_would_go(s3: S3Site, tmp_path: Path) -> None:
-    paths = filled(s3, tmp_path, "a", "b", "c")
+def test_a_dry_run_names_what_would_go(rclone_site: S3Site, tmp_path: Path) -> None:
+    paths = filled(rclone_site, tmp_path, "a", "b", "c")
     gone = bound_cache(str(tmp_path / "cache"), 1500, dry_run=True)
-    assert [cached.url for cached in gone] == [s3.url("a"), s3.url("b")]
+    assert [cached.url for cached in gone] == [rclone_site.url("a"), rclone_site.url("b")]
     assert present(paths) == {"a", "b", "c"}
 
 
-def test_what_was_used_lately_can_be_spared(s3: S3Site, tmp_path: Path) -> None:
-    paths = filled(s3, tmp_path, "a", "b")
+def test_what_was_used_lately_can_be_spared(rclone_site: S3Site, tmp_path: Path) -> None:
+    paths = filled(rclone_site, tmp_path, "a", "b")
     used_at = {cached.url: cached.used_at for cached in list_cache(str(tmp_path / "cache"))}
-    bound_cache(str(tmp_path / "cache"), 0, unused_since=used_at[s3.url("a")])
+    bound_cache(str(tmp_path / "cache"), 0, unused_since=used_at[rclone_site.url("a")])
     assert present(paths) == {"b"}
 
 
@@ -184,7 +184,9 @@ def test_listing_shows_what_each_root_mirrors(s3: S3Site, tmp_path: Path) -> Non
     write_tree(paths["b"], {"more": b"22"})
     listed = {cached.url: cached for cached in list_cache(str(tmp_path / "cache"))}
     assert list(listed) == [s3.url("a"), s3.url("b"), s3.url("model.pt")]
-    assert {url: (cached.local, cached.files, cached.size_bytes, cached.is_dirty) for url, cached in listed.items()} == {
+    assert {
+        url: (cached.local, cached.files, cached.size_bytes, cached.is_dirty) for url, cached in listed.items()
+    } == {
         s3.url("a"): (str(paths["a"]), 1, 1000, False),
         s3.url("b"): (str(paths["b"]), 2, 1002, True),
         s3.url("model.pt"): (str(model), 1, 3, False),
@@ -217,8 +219,8 @@ def test_an_absent_cache_is_empty(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_looking_at_the_cache_changes_nothing_in_it(s3: S3Site, tmp_path: Path) -> None:
-    filled(s3, tmp_path, "a")
+def test_looking_at_the_cache_changes_nothing_in_it(rclone_site: S3Site, tmp_path: Path) -> None:
+    filled(rclone_site, tmp_path, "a")
     before = contents(tmp_path / "cache" / "_")
     used = [cached.used_at for cached in list_cache(str(tmp_path / "cache"))]
     verify_cache(str(tmp_path / "cache"))
@@ -226,10 +228,10 @@ def test_looking_at_the_cache_changes_nothing_in_it(s3: S3Site, tmp_path: Path) 
     assert contents(tmp_path / "cache" / "_") == before
 
 
-def test_the_mirrored_tree_holds_nothing_of_pos3_itself(s3: S3Site, tmp_path: Path) -> None:
-    s3.put("data/a", b"1")
+def test_the_mirrored_tree_holds_nothing_of_pos3_itself(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
     with opened(tmp_path):
-        inside = pos3.sync(s3.url("data"), interval=0.1)
+        inside = pos3.sync(rclone_site.url("data"), interval=0.1)
         write_tree(inside, {"b": b"2"})
     assert sorted(child.name for child in inside.iterdir()) == ["a", "b"]
-    assert set(s3.keys()) == {"data/a", "data/b"}
+    assert set(rclone_site.keys()) == {"data/a", "data/b"}

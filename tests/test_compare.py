@@ -104,9 +104,7 @@ def test_a_multipart_object_is_fetched_once_and_then_known(
         assert proxy.count("GET") == gets
 
 
-def test_a_multipart_object_of_the_same_size_and_other_content_is_fetched(
-    moto_site: S3Site, tmp_path: Path
-) -> None:
+def test_a_multipart_object_of_the_same_size_and_other_content_is_fetched(moto_site: S3Site, tmp_path: Path) -> None:
     first, second = pseudo_random(13 * MIB, 1), pseudo_random(13 * MIB, 2)
     put_multipart(moto_site, "data/big", first)
     with opened(tmp_path):
@@ -157,7 +155,11 @@ def test_a_multipart_etag_that_cannot_be_computed_lets_the_times_decide(
 
 @pytest.mark.parametrize(
     ("compare", "moved"),
-    [pytest.param("auto", True, id="auto"), pytest.param("size", False, id="size"), pytest.param("checksum", True, id="checksum")],
+    [
+        pytest.param("auto", True, id="auto"),
+        pytest.param("size", False, id="size"),
+        pytest.param("checksum", True, id="checksum"),
+    ],
 )
 def test_same_size_edits_are_seen_unless_only_sizes_are_compared(
     s3: S3Site, tmp_path: Path, compare: str, moved: bool

@@ -65,42 +65,42 @@ def test_processes_that_share_a_cache_download_every_object_once(
 
 
 def test_processes_that_download_different_parts_do_not_wait_for_each_other(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    s3.put_all({f"data-{number}/a": b"1" for number in range(PROCESSES)})
-    proxy = proxied(s3, Latency(seconds=1, match=on("GET")))
+    rclone_site.put_all({f"data-{number}/a": b"1" for number in range(PROCESSES)})
+    proxy = proxied(rclone_site, Latency(seconds=1, match=on("GET")))
     script = (
         "with pos3.mirror(cache, show_progress=False):\n"
         "    assert os.listdir(pos3.download(f'{url}-{number}')) == ['a']\n"
     )
-    at_once(script, tmp_path / "cache", s3.url("data"))
+    at_once(script, tmp_path / "cache", rclone_site.url("data"))
     assert proxy.count("GET") == PROCESSES
     assert proxy.peak >= 2
 
 
 def test_processes_that_download_the_whole_and_a_part_of_it_end_with_the_same_files(
-    s3: S3Site, tmp_path: Path
+    rclone_site: S3Site, tmp_path: Path
 ) -> None:
     files = {f"{part}/{number}": pseudo_random(2000, number) for part in "abc" for number in range(10)}
-    s3.put_all({f"data/{name}": data for name, data in files.items()})
+    rclone_site.put_all({f"data/{name}": data for name, data in files.items()})
     script = (
         "with pos3.mirror(cache, show_progress=False):\n"
         "    pos3.download([url, url + '/a', url + '/b', url + '/a/1'][number])\n"
     )
-    at_once(script, tmp_path / "cache", s3.url("data"))
-    path = tmp_path / "cache" / "_" / s3.bucket / "data"
+    at_once(script, tmp_path / "cache", rclone_site.url("data"))
+    path = tmp_path / "cache" / "_" / rclone_site.bucket / "data"
     assert contents(path) == files
     with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
-        pos3.download(s3.url("data"))
+        pos3.download(rclone_site.url("data"))
     assert contents(path) == files
     assert mirror.report().downloaded_files == 0
 
 
-def test_a_reader_never_sees_half_a_file_while_others_update_the_cache(s3: S3Site, tmp_path: Path) -> None:
+def test_a_reader_never_sees_half_a_file_while_others_update_the_cache(rclone_site: S3Site, tmp_path: Path) -> None:
     versions = [bytes([number]) * 300_000 for number in range(1, 6)]
-    s3.put("data/a", versions[0])
+    rclone_site.put("data/a", versions[0])
     with pos3.mirror(tmp_path / "cache", show_progress=False):
-        path = pos3.download(s3.url("data")) / "a"
+        path = pos3.download(rclone_site.url("data")) / "a"
     script = (
         "import sys\n"
         "print('ready', flush=True)\n"
@@ -123,9 +123,9 @@ def test_a_reader_never_sees_half_a_file_while_others_update_the_cache(s3: S3Sit
         reader.stdin.write("\n")
         reader.stdin.flush()
         for version in versions[1:]:
-            s3.put("data/a", version)
+            rclone_site.put("data/a", version)
             with pos3.mirror(tmp_path / "cache", show_progress=False):
-                pos3.download(s3.url("data"))
+                pos3.download(rclone_site.url("data"))
             time.sleep(0.1)
         output, _ = reader.communicate(timeout=30)
     finally:
@@ -135,9 +135,7 @@ def test_a_reader_never_sees_half_a_file_while_others_update_the_cache(s3: S3Sit
     assert int(output) >= 2
 
 
-def test_processes_that_upload_from_one_directory_lose_nothing(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
+def test_processes_that_upload_from_one_directory_lose_nothing(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     tree = write_tree(tmp_path / "tree", {f"shared-{number}": b"1" for number in range(10)})
     proxy = proxied(s3)
     script = (
@@ -165,11 +163,11 @@ def test_processes_that_sync_one_prefix_keep_what_the_others_added(s3: S3Site, t
     assert set(s3.objects("data/")) == {"base", *(f"from-{number}" for number in range(PROCESSES))}
 
 
-def test_a_lock_of_a_killed_process_holds_nobody_up(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    s3.put("data/a", b"1")
-    proxy = proxied(s3, Latency(seconds=30, match=on("GET"), times=1))
+def test_a_lock_of_a_killed_process_holds_nobody_up(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    rclone_site.put("data/a", b"1")
+    proxy = proxied(rclone_site, Latency(seconds=30, match=on("GET"), times=1))
     script = "import pos3, sys\nwith pos3.mirror(sys.argv[1], show_progress=False): pos3.download(sys.argv[2])\n"
-    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "cache"), s3.url("data")])
+    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "cache"), rclone_site.url("data")])
     deadline = time.monotonic() + 20
     while not proxy.count("GET"):
         assert time.monotonic() < deadline
@@ -178,17 +176,12 @@ def test_a_lock_of_a_killed_process_holds_nobody_up(s3: S3Site, tmp_path: Path, 
     child.wait()
     began = time.monotonic()
     with pos3.mirror(tmp_path / "cache", show_progress=False):
-        assert contents(pos3.download(s3.url("data"))) == {"a": b"1"}
+        assert contents(pos3.download(rclone_site.url("data"))) == {"a": b"1"}
     assert time.monotonic() - began < 5
 
 
 def test_an_index_that_many_processes_make_at_once_is_whole(rclone_site: S3Site, tmp_path: Path) -> None:
-    s3 = rclone_site
-    s3.put_all({f"data/{number}": b"1" for number in range(3)})
-    script = (
-        "for turn in range(5):\n"
-        "    with pos3.mirror(cache, show_progress=False):\n"
-        "        pos3.download(url)\n"
-    )
-    at_once(script, tmp_path / "cache", s3.url("data"), count=8)
+    rclone_site.put_all({f"data/{number}": b"1" for number in range(3)})
+    script = "for turn in range(5):\n    with pos3.mirror(cache, show_progress=False):\n        pos3.download(url)\n"
+    at_once(script, tmp_path / "cache", rclone_site.url("data"), count=8)
     assert not list((tmp_path / "cache" / ".pos3").glob("*broken*"))

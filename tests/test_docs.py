@@ -8,7 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,28 +60,23 @@ PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python"]
 COMMANDS = [snippet for snippet in SNIPPETS if snippet.language == "bash" and "pos3 " in snippet.text]
 
 
-def _drop(server: Server, bucket: str) -> Callable[[], None]:
-    return lambda: server.drop_bucket(bucket)
-
-
 @pytest.fixture
-def shown(
-    rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S3Site], request: pytest.FixtureRequest
-) -> Iterator[dict[str, str]]:
+def shown(rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S3Site]) -> Iterator[dict[str, str]]:
     """The buckets that the docs name, and what stands for the addresses in them."""
     new_site(rclone)
-    for server, bucket in ((rclone, BUCKET), (moto, PUBLIC_BUCKET)):
-        server.create_bucket(bucket)
-        request.addfinalizer(_drop(server, bucket))
-    rclone.put_all(BUCKET, CONTENT)
-    moto.s3.put_bucket_acl(Bucket=PUBLIC_BUCKET, ACL="public-read")
-    moto.s3.put_object(Bucket=PUBLIC_BUCKET, Key="set/a.txt", Body=b"open", ACL="public-read")
-    yield {
-        "https://storage.example.com": rclone.endpoint_url,
-        "https://open.example.com": moto.endpoint_url,
-        'access_key="key"': f'access_key="{rclone.access_key}"',
-        'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
-    }
+    with ExitStack() as stack:
+        for server, bucket in ((rclone, BUCKET), (moto, PUBLIC_BUCKET)):
+            server.create_bucket(bucket)
+            stack.callback(server.drop_bucket, bucket)
+        rclone.put_all(BUCKET, CONTENT)
+        moto.s3.put_bucket_acl(Bucket=PUBLIC_BUCKET, ACL="public-read")
+        moto.s3.put_object(Bucket=PUBLIC_BUCKET, Key="set/a.txt", Body=b"open", ACL="public-read")
+        yield {
+            "https://storage.example.com": rclone.endpoint_url,
+            "https://open.example.com": moto.endpoint_url,
+            'access_key="key"': f'access_key="{rclone.access_key}"',
+            'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
+        }
 
 
 def replaced(text: str, replacements: dict[str, str]) -> str:
@@ -98,7 +95,13 @@ def run(arguments: list[str], folder: Path, timeout: float = 60) -> str:
     }
     environment.pop("PREFECT_API_URL", None)
     ran = subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
+        arguments,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
     )
     assert ran.returncode == 0, f"status {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
@@ -151,7 +154,9 @@ def test_the_table_of_errors_is_complete_and_right() -> None:
         assert base in bases, f"{name} is no {base}"
 
 
-@pytest.mark.parametrize("name", ["mirror", "download", "upload", "sync", "ls", "flush", "plan_download", "plan_upload"])
+@pytest.mark.parametrize(
+    "name", ["mirror", "download", "upload", "sync", "ls", "flush", "plan_download", "plan_upload"]
+)
 def test_every_argument_is_explained_in_the_readme(name: str) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     positional = {"remote", "prefix", "path_or_url", "recursive", "timeout"}
@@ -172,6 +177,15 @@ def test_the_module_map_is_complete() -> None:
     top = {module for module in modules if "/" not in module or module.startswith("store/")}
     assert top - mentioned == set()
     assert {name for name in mentioned if not (package / name).exists()} == set()
+
+
+def test_the_import_rules_are_those_that_are_checked() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    checked = next(contract["layers"] for contract in contracts if contract["id"] == "layers")
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown_layers = page.partition("## Import rules")[2].partition("```text\n")[2].partition("```")[0].splitlines()
+    assert [set(re.findall(r"\w+", line)) for line in shown_layers] == [set(re.findall(r"\w+", x)) for x in checked]
 
 
 def anchors(page: Path) -> set[str]:

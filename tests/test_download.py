@@ -90,9 +90,7 @@ def test_an_unchanged_rerun_moves_no_body(s3: S3Site, tmp_path: Path, proxied: P
     assert proxy.kinds == {"LIST": 1}
 
 
-def test_local_files_that_are_equal_already_are_not_fetched(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
+def test_local_files_that_are_equal_already_are_not_fetched(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     s3.put_all({"data/a": b"11", "data/b": b"22"})
     here = write_tree(tmp_path / "here", {"a": b"11", "b": b"33"})
     proxy = proxied(s3)
@@ -255,20 +253,20 @@ def test_a_listing_that_breaks_off_changes_nothing(moto_site: S3Site, tmp_path: 
     ],
 )
 def test_max_delete_refuses_before_anything_is_changed(
-    s3: S3Site, tmp_path: Path, max_delete: int | str | None, refused: bool
+    rclone_site: S3Site, tmp_path: Path, max_delete: int | str | None, refused: bool
 ) -> None:
-    s3.put_all({f"data/{name}": b"1" for name in "abcd"})
-    path = fetched(s3, tmp_path)
+    rclone_site.put_all({f"data/{name}": b"1" for name in "abcd"})
+    path = fetched(rclone_site, tmp_path)
     for name in "bcd":
-        s3.delete(f"data/{name}")
-    s3.put("data/new", b"2")
+        rclone_site.delete(f"data/{name}")
+    rclone_site.put("data/new", b"2")
     with opened(tmp_path):
         if refused:
             with pytest.raises(pos3.PlanRefusedError, match=r"3 of 4 files.*max_delete"):
-                pos3.download(s3.url("data"), max_delete=max_delete)
+                pos3.download(rclone_site.url("data"), max_delete=max_delete)
             assert set(contents(path)) == set("abcd")
         else:
-            pos3.download(s3.url("data"), max_delete=max_delete)
+            pos3.download(rclone_site.url("data"), max_delete=max_delete)
             assert set(contents(path)) == {"a", "new"}
 
 
@@ -313,13 +311,13 @@ def test_delete_false_needs_no_adoption(s3: S3Site, tmp_path: Path) -> None:
     assert contents(here) == {"a": b"1", "other": b"1"}
 
 
-def test_an_empty_or_missing_directory_needs_no_adoption(s3: S3Site, tmp_path: Path) -> None:
-    s3.put("data/a", b"1")
+def test_an_empty_or_missing_directory_needs_no_adoption(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
     (tmp_path / "empty").mkdir()
     with opened(tmp_path):
-        pos3.download(s3.url("data"), tmp_path / "empty")
+        pos3.download(rclone_site.url("data"), tmp_path / "empty")
     with opened(tmp_path):
-        pos3.download(s3.url("data"), tmp_path / "deep" / "missing")
+        pos3.download(rclone_site.url("data"), tmp_path / "deep" / "missing")
     assert contents(tmp_path / "empty") == contents(tmp_path / "deep" / "missing") == {"a": b"1"}
 
 
@@ -436,7 +434,9 @@ def test_an_object_and_a_prefix_of_the_same_name_are_told_apart_by_the_slash(
 
 @pytest.mark.parametrize("siblings", [0, 1200], ids=["alone", "behind-a-page-of-siblings"])
 def test_siblings_that_share_the_name_are_not_taken(moto_site: S3Site, tmp_path: Path, siblings: int) -> None:
-    moto_site.put_all({f"run-{number}": b"no" for number in range(siblings)} | {"run/a": b"1", "run.x": b"", "run0": b""})
+    moto_site.put_all(
+        {f"run-{number}": b"no" for number in range(siblings)} | {"run/a": b"1", "run.x": b"", "run0": b""}
+    )
     assert contents(fetched(moto_site, tmp_path, "run")) == {"a": b"1"}
 
 
@@ -452,9 +452,7 @@ def test_a_file_becomes_a_directory_when_the_remote_side_says_so(s3: S3Site, tmp
 
 
 @pytest.mark.parametrize("where", ["root", "inside"])
-def test_a_directory_becomes_a_file_when_the_remote_side_says_so(
-    moto_site: S3Site, tmp_path: Path, where: str
-) -> None:
+def test_a_directory_becomes_a_file_when_the_remote_side_says_so(moto_site: S3Site, tmp_path: Path, where: str) -> None:
     key = "data" if where == "root" else "data/x"
     moto_site.put_all({f"{key}/a": b"1", f"{key}/b/c": b"2", f"{key}/void/": b"", "data/other": b""})
     path = fetched(moto_site, tmp_path)
@@ -471,7 +469,7 @@ def test_a_directory_that_holds_excluded_files_does_not_make_way(s3: S3Site, tmp
     write_tree(path, {"x/precious.log": b"mine"})
     s3.delete("data/x/a")
     s3.put("data/x", b"file")
-    with opened(tmp_path), pytest.raises((pos3.TransferError, pos3.Pos3Error, OSError), match="precious.log"):
+    with opened(tmp_path), pytest.raises((pos3.TransferError, pos3.Pos3Error, OSError), match=r"precious\.log"):
         pos3.download(s3.url("data"), exclude="*.log")
     assert (path / "x" / "precious.log").read_bytes() == b"mine"
     assert (path / "x" / "a").read_bytes() == b"1"
@@ -545,21 +543,21 @@ def test_links_fifos_and_sockets_without_an_object_are_kept_and_reported(
     assert {child.name for child in path.iterdir()} == {"a", "link", "broken", "fifo", "sock"}
 
 
-def test_a_fifo_where_an_object_belongs_is_an_error_and_nothing_changes(s3: S3Site, tmp_path: Path) -> None:
-    s3.put_all({"data/a": b"1", "data/pipe": b"2"})
+def test_a_fifo_where_an_object_belongs_is_an_error_and_nothing_changes(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put_all({"data/a": b"1", "data/pipe": b"2"})
     here = write_tree(tmp_path / "here", {})
     os.mkfifo(here / "pipe")
     with opened(tmp_path), pytest.raises(pos3.UnsafeKeysError, match="pipe"):
-        pos3.download(s3.url("data"), here)
+        pos3.download(rclone_site.url("data"), here)
     assert [child.name for child in here.iterdir()] == ["pipe"]
 
 
-def test_a_link_as_the_local_directory_is_followed(s3: S3Site, tmp_path: Path) -> None:
-    s3.put("data/a", b"1")
+def test_a_link_as_the_local_directory_is_followed(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with opened(tmp_path):
-        assert pos3.download(s3.url("data"), tmp_path / "link") == tmp_path / "real"
+        assert pos3.download(rclone_site.url("data"), tmp_path / "link") == tmp_path / "real"
     assert contents(tmp_path / "real") == {"a": b"1"}
 
 
@@ -567,14 +565,14 @@ def test_a_link_as_the_local_directory_is_followed(s3: S3Site, tmp_path: Path) -
 
 
 def test_a_body_that_stops_short_never_reaches_the_final_name(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    s3.put("data/a", b"old!")
-    path = fetched(s3, tmp_path)
-    s3.put_all({"data/a": b"new content", "data/b": b"whole"})
-    proxied(s3, Truncate(match=on("GET", key="a$")))
+    rclone_site.put("data/a", b"old!")
+    path = fetched(rclone_site, tmp_path)
+    rclone_site.put_all({"data/a": b"new content", "data/b": b"whole"})
+    proxied(rclone_site, Truncate(match=on("GET", key="a$")))
     with opened(tmp_path), pytest.raises(pos3.TransferError, match="data/a"):
-        pos3.download(s3.url("data"))
+        pos3.download(rclone_site.url("data"))
     assert contents(path) == {"a": b"old!", "b": b"whole"}
     assert not [name for name in os.listdir(path) if name.startswith(".pos3-")]
 
@@ -615,12 +613,14 @@ def test_a_download_killed_half_way_leaves_nothing_at_the_final_name_and_is_clea
     moto_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
     moto_site.put_all({"data/a": b"1", "data/big": pseudo_random(40 << 20)})
-    proxy = proxied(moto_site, Hang(match=lambda request: "range" in request.headers and request.headers["range"] != "bytes=0-8388607", times=None))
-    script = (
-        "import pos3, sys\n"
-        "with pos3.mirror(sys.argv[1], show_progress=False):\n"
-        "    pos3.download(sys.argv[2])\n"
+    proxy = proxied(
+        moto_site,
+        Hang(
+            match=lambda request: "range" in request.headers and request.headers["range"] != "bytes=0-8388607",
+            times=None,
+        ),
     )
+    script = "import pos3, sys\nwith pos3.mirror(sys.argv[1], show_progress=False):\n    pos3.download(sys.argv[2])\n"
     child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "cache"), moto_site.url("data")])
     path = tmp_path / "cache" / "_" / moto_site.bucket / "data"
     deadline = time.monotonic() + 30
@@ -646,9 +646,7 @@ def test_a_download_killed_half_way_leaves_nothing_at_the_final_name_and_is_clea
 # -- once a mirror
 
 
-def test_a_further_download_of_the_same_url_returns_at_once(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
+def test_a_further_download_of_the_same_url_returns_at_once(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     s3.put("data/a", b"1")
     proxy = proxied(s3)
     with opened(tmp_path):

@@ -57,9 +57,7 @@ def test_what_is_below_a_hidden_directory_is_hidden(path: str, pattern: str) -> 
 
 
 @given(path=paths, exclude=st.lists(patterns, max_size=3), include=st.lists(patterns, max_size=2))
-def test_a_pruned_directory_holds_nothing_that_takes_part(
-    path: str, exclude: list[str], include: list[str]
-) -> None:
+def test_a_pruned_directory_holds_nothing_that_takes_part(path: str, exclude: list[str], include: list[str]) -> None:
     chosen = Filter(tuple(include), tuple(exclude))
     prunes, takes_part = chosen.prunes(), chosen.predicate()
     parts = path.split("/")

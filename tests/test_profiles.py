@@ -117,17 +117,17 @@ def test_results_name_no_profile_so_that_they_are_urls_of_the_bucket(no_environm
 
 
 @pytest.mark.parametrize(
-    "call", [pos3.download, pos3.upload, pos3.sync, pos3.ls, pos3.plan_download, pos3.plan_upload], ids=lambda f: f.__name__
+    "call",
+    [pos3.download, pos3.upload, pos3.sync, pos3.ls, pos3.plan_download, pos3.plan_upload],
+    ids=lambda f: f.__name__,
 )
 @pytest.mark.parametrize("way", ["url", "argument"])
 def test_an_unknown_profile_is_named_before_anything_is_changed(
     tmp_path: Path, call: Callable[..., object], way: str
 ) -> None:
+    address, options = ("s3://nobody@bucket/x", {}) if way == "url" else ("s3://bucket/x", {"profile": "nobody"})
     with opened(tmp_path), pytest.raises(ValueError, match="nobody") as failure:
-        if way == "url":
-            call("s3://nobody@bucket/x")
-        else:
-            call("s3://bucket/x", profile="nobody")
+        call(address, **options)
     assert isinstance(failure.value, pos3.ProfileError)
     assert "profiles.toml" in str(failure.value)
     assert list(tmp_path.iterdir()) == []
@@ -144,7 +144,7 @@ def test_an_unknown_default_profile_is_an_error_at_the_mirror(tmp_path: Path) ->
 def test_registering_a_profile_again_is_fine_and_differently_is_an_error() -> None:
     pos3.register_profile("acme", "https://s3.example.com", False, "eu-north-1", "acme-files")
     pos3.register_profile("acme", "https://s3.example.com", region="eu-north-1", local_name="acme-files")
-    with pytest.raises(ValueError, match="acme.*already"):
+    with pytest.raises(ValueError, match=r"acme.*already"):
         pos3.register_profile("acme", "https://other.example.com")
     assert resolve_profile("acme") == pos3.Profile("acme-files", "https://s3.example.com", False, "eu-north-1")
 
@@ -234,7 +234,9 @@ def test_the_profiles_file_lies_where_0_4_0_looked_for_it(
         base = tmp_path / "xdg"
         monkeypatch.setenv("XDG_CONFIG_HOME", str(base))
     (base / "pos3").mkdir(parents=True)
-    (base / "pos3" / "profiles.toml").write_text('[profiles.acme]\nendpoint = "https://s3.example.com"\npublic = true\n')
+    (base / "pos3" / "profiles.toml").write_text(
+        '[profiles.acme]\nendpoint = "https://s3.example.com"\npublic = true\n'
+    )
     assert resolve_profile("acme") == pos3.Profile("acme", "https://s3.example.com", True)
 
 
@@ -262,7 +264,9 @@ def test_a_changed_profiles_file_is_read_again() -> None:
         pytest.param("[profiles.acme\n", "profiles.toml", id="no-toml"),
         pytest.param("profiles = 3\n", "profiles", id="no-table"),
         pytest.param("[profiles]\nacme = 3\n", "acme", id="no-table-of-the-profile"),
-        pytest.param('[profiles.acme]\nregion_name = "x"\nendpoint = "https://x"\n', "region_name", id="unknown-setting"),
+        pytest.param(
+            '[profiles.acme]\nregion_name = "x"\nendpoint = "https://x"\n', "region_name", id="unknown-setting"
+        ),
         pytest.param("[profiles.acme]\npublic = true\n", "endpoint", id="no-endpoint"),
         pytest.param('[profiles.acme]\nendpoint = "x"\n', "https://", id="bad-endpoint"),
         pytest.param(

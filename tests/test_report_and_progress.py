@@ -136,12 +136,12 @@ def test_a_size_for_people_is_within_a_twentieth_of_the_truth(size: int) -> None
 
 
 def test_without_a_terminal_nothing_but_log_lines_appears(
-    s3: S3Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    rclone_site: S3Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    s3.put("data/a", b"1")
+    rclone_site.put("data/a", b"1")
     with pos3.mirror(tmp_path / "cache"):
-        pos3.download(s3.url("data"))
-        write_tree(pos3.upload(s3.url("up")), {"b": b"2"})
+        pos3.download(rclone_site.url("data"))
+        write_tree(pos3.upload(rclone_site.url("up")), {"b": b"2"})
     assert capfd.readouterr() == ("", "")
 
 
@@ -154,13 +154,15 @@ with pos3.mirror(sys.argv[1], show_progress=sys.argv[3] == "yes"):
 
 
 @pytest.mark.parametrize("show", ["yes", "no"])
-def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(s3: S3Site, tmp_path: Path, show: str) -> None:
-    s3.put("data/a", b"1" * 1000)
+def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(
+    rclone_site: S3Site, tmp_path: Path, show: str
+) -> None:
+    rclone_site.put("data/a", b"1" * 1000)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (50, 200))
     try:
         child = subprocess.Popen(
-            [sys.executable, "-c", BOTH, str(tmp_path / "cache"), s3.url(), show],
+            [sys.executable, "-c", BOTH, str(tmp_path / "cache"), rclone_site.url(), show],
             stdout=subprocess.PIPE,
             stderr=theirs,
         )
@@ -180,8 +182,8 @@ def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(s3: S3Site, tmp
     assert child.returncode == 0, shown
     assert out == b""
     if show == "yes":
-        assert f"Downloading {s3.url('data')}".encode() in shown
-        assert f"Uploading {s3.url('up')}".encode() in shown
+        assert f"Downloading {rclone_site.url('data')}".encode() in shown
+        assert f"Uploading {rclone_site.url('up')}".encode() in shown
     else:
         assert shown == b""
 

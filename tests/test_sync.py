@@ -76,9 +76,7 @@ def test_an_unchanged_sync_moves_no_body(s3: S3Site, tmp_path: Path, proxied: Pu
 
 
 @pytest.mark.parametrize("both", [False, True], ids=["none", "both"])
-def test_delete_local_and_delete_remote_are_independent_of_each_other(
-    s3: S3Site, tmp_path: Path, both: bool
-) -> None:
+def test_delete_local_and_delete_remote_are_independent_of_each_other(s3: S3Site, tmp_path: Path, both: bool) -> None:
     s3.put_all({"ckpt/a": b"1", "ckpt/gone-here": b"2"})
     with opened(tmp_path):
         path = pos3.sync(s3.url("ckpt"))
@@ -145,7 +143,7 @@ def test_max_delete_holds_for_both_directions(s3: S3Site, tmp_path: Path) -> Non
     s3.put_all({f"ckpt/{name}": b"1" for name in "abcd"})
     with opened(tmp_path):
         path = pos3.sync(s3.url("ckpt"))
-    with pytest.raises(pos3.PlanRefusedError, match="3 of 4"), opened(tmp_path):
+    with pytest.raises(pos3.PlanRefusedError, match="3 of 4"), opened(tmp_path):  # noqa: PT012
         pos3.sync(s3.url("ckpt"), max_delete="50%")
         for name in "abc":
             (path / name).unlink()
@@ -188,9 +186,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_registering_the_same_again_changes_nothing(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore, call: Call
-) -> None:
+def test_registering_the_same_again_changes_nothing(s3: S3Site, tmp_path: Path, proxied: PutBefore, call: Call) -> None:
     s3.put("data/a", b"1")
     proxy = proxied(s3)
     with opened(tmp_path):

@@ -35,8 +35,6 @@ def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-
-
 # -- at the end
 
 
@@ -150,7 +148,7 @@ def test_an_empty_source_keeps_the_bucket(s3: S3Site, tmp_path: Path, local: str
 
 def test_a_file_is_not_uploaded_to_a_key_that_objects_lie_below(s3: S3Site, tmp_path: Path) -> None:
     s3.put_all({"data/a": b"1", "data/d/b": b"2"})
-    with pytest.raises(pos3.ConflictError, match="tree"), opened(tmp_path):
+    with pytest.raises(pos3.ConflictError, match="tree"), opened(tmp_path):  # noqa: PT012
         tree = pos3.upload(s3.url("data"), tmp_path / "tree")
         tree.rmdir()
         tree.write_bytes(b"3")
@@ -194,16 +192,16 @@ def test_a_listing_that_breaks_off_deletes_nothing(moto_site: S3Site, tmp_path: 
     ],
 )
 def test_max_delete_keeps_the_objects_but_makes_the_copies(
-    s3: S3Site, tmp_path: Path, max_delete: int | str, refused: bool
+    rclone_site: S3Site, tmp_path: Path, max_delete: int | str, refused: bool
 ) -> None:
-    s3.put_all({f"data/{name}": name.encode() for name in "abcd"})
+    rclone_site.put_all({f"data/{name}": name.encode() for name in "abcd"})
     tree = write_tree(tmp_path / "tree", {"a": b"a", "b": b"b", "new": b"1"})
     with contextlib.ExitStack() as stack:
         if refused:
             failure = stack.enter_context(pytest.raises(pos3.PlanRefusedError, match="2 of 4"))
         with opened(tmp_path):
-            pos3.upload(s3.url("data"), tree, max_delete=max_delete)
-    assert set(s3.objects("data/")) == ({"a", "b", "c", "d", "new"} if refused else {"a", "b", "new"})
+            pos3.upload(rclone_site.url("data"), tree, max_delete=max_delete)
+    assert set(rclone_site.objects("data/")) == ({"a", "b", "c", "d", "new"} if refused else {"a", "b", "new"})
     if refused:
         assert "nothing was changed" not in str(failure.value)
 
@@ -358,35 +356,37 @@ def test_the_twins_of_unreadable_files_and_directories_are_kept(s3: S3Site, tmp_
     assert {"a": b"1", "secret": b"remote", "vault/x": b"remote"}.items() <= stored.items()
 
 
-def test_links_are_followed(s3: S3Site, tmp_path: Path) -> None:
+def test_links_are_followed(rclone_site: S3Site, tmp_path: Path) -> None:
     outside = write_tree(tmp_path / "outside", {"x": b"1", "d/y": b"2"})
     tree = write_tree(tmp_path / "tree", {"a": b"0"})
     (tree / "file").symlink_to(outside / "x")
     (tree / "dir").symlink_to(outside)
     with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree)
-    assert s3.objects("data/") == {"a": b"0", "file": b"1", "dir/x": b"1", "dir/d/y": b"2"}
+        pos3.upload(rclone_site.url("data"), tree)
+    assert rclone_site.objects("data/") == {"a": b"0", "file": b"1", "dir/x": b"1", "dir/d/y": b"2"}
 
 
-def test_links_are_left_out_and_their_twins_kept_when_they_are_not_followed(s3: S3Site, tmp_path: Path) -> None:
-    s3.put_all({"data/file": b"remote", "data/dir/x": b"remote", "data/old": b""})
+def test_links_are_left_out_and_their_twins_kept_when_they_are_not_followed(
+    rclone_site: S3Site, tmp_path: Path
+) -> None:
+    rclone_site.put_all({"data/file": b"remote", "data/dir/x": b"remote", "data/old": b""})
     outside = write_tree(tmp_path / "outside", {"x": b"1"})
     tree = write_tree(tmp_path / "tree", {"a": b"0"})
     (tree / "file").symlink_to(outside / "x")
     (tree / "dir").symlink_to(outside)
     with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree, follow_symlinks=False)
-    assert s3.objects("data/") == {"a": b"0", "file": b"remote", "dir/x": b"remote"}
+        pos3.upload(rclone_site.url("data"), tree, follow_symlinks=False)
+    assert rclone_site.objects("data/") == {"a": b"0", "file": b"remote", "dir/x": b"remote"}
 
 
-def test_loops_of_links_end(s3: S3Site, tmp_path: Path) -> None:
+def test_loops_of_links_end(rclone_site: S3Site, tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", {"a/x": b"1", "b/y": b"2"})
     (tree / "a" / "up").symlink_to(tree)
     (tree / "a" / "over").symlink_to(tree / "b")
     (tree / "b" / "back").symlink_to(tree / "a")
     with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree)
-    uploaded = s3.objects("data/")
+        pos3.upload(rclone_site.url("data"), tree)
+    uploaded = rclone_site.objects("data/")
     assert {"a/x": b"1", "b/y": b"2", "a/over/y": b"2", "b/back/x": b"1"}.items() <= uploaded.items()
     assert len(uploaded) < 20
 
@@ -542,14 +542,14 @@ def test_the_first_push_comes_after_one_interval_and_not_at_once(
         assert time.monotonic() - registered >= 0.75
 
 
-def test_an_interval_of_none_pushes_at_the_end_only(s3: S3Site, tmp_path: Path) -> None:
+def test_an_interval_of_none_pushes_at_the_end_only(rclone_site: S3Site, tmp_path: Path) -> None:
     threads = threading.active_count()
     with opened(tmp_path):
-        write_tree(pos3.upload(s3.url("data"), interval=None), {"a": b"1"})
+        write_tree(pos3.upload(rclone_site.url("data"), interval=None), {"a": b"1"})
         time.sleep(0.3)
-        assert s3.keys() == {}
+        assert rclone_site.keys() == {}
         assert threading.active_count() == threads
-    assert s3.objects("data/") == {"a": b"1"}
+    assert rclone_site.objects("data/") == {"a": b"1"}
 
 
 @pytest.mark.parametrize(
@@ -624,48 +624,50 @@ def test_background_pushes_delete_nothing_when_delete_is_off(s3: S3Site, tmp_pat
     assert set(s3.objects("data/")) == {"mine", "stays", "later"}
 
 
-def test_background_pushes_delete_nothing_when_all_local_files_are_gone(s3: S3Site, tmp_path: Path) -> None:
+def test_background_pushes_delete_nothing_when_all_local_files_are_gone(rclone_site: S3Site, tmp_path: Path) -> None:
     with opened(tmp_path):
-        path = pos3.upload(s3.url("data"), interval=0.1)
+        path = pos3.upload(rclone_site.url("data"), interval=0.1)
         write_tree(path, {"a": b"3", "b": b"4"})
-        eventually(lambda: len(s3.keys("data/")) == 2)
+        eventually(lambda: len(rclone_site.keys("data/")) == 2)
         (path / "a").unlink()
         (path / "b").unlink()
         time.sleep(0.5)
-    assert set(s3.objects("data/")) == {"a", "b"}
+    assert set(rclone_site.objects("data/")) == {"a", "b"}
 
 
 def test_a_background_push_that_fails_is_tried_again(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore, caplog: pytest.LogCaptureFixture
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore, caplog: pytest.LogCaptureFixture
 ) -> None:
     tree = write_tree(tmp_path / "tree", {"a": b"1"})
-    proxied(s3, Status(403, "AccessDenied", match=on("PUT"), times=2))
+    proxied(rclone_site, Status(403, "AccessDenied", match=on("PUT"), times=2))
     with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree, interval=0.1)
-        eventually(lambda: "data/a" in s3.keys())
+        pos3.upload(rclone_site.url("data"), tree, interval=0.1)
+        eventually(lambda: "data/a" in rclone_site.keys())
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 2
     assert all("data/a" in record.getMessage() for record in warnings)
 
 
-def test_repeated_background_failures_are_raised_at_the_end(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+def test_repeated_background_failures_are_raised_at_the_end(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
     tree = write_tree(tmp_path / "tree", {"a": b"1"})
-    proxied(s3, Status(403, "AccessDenied", match=on("PUT")))
-    with pytest.raises(pos3.TransferError, match="data/a"), opened(tmp_path):
-        pos3.upload(s3.url("data"), tree, interval=0.1)
+    proxied(rclone_site, Status(403, "AccessDenied", match=on("PUT")))
+    with pytest.raises(pos3.TransferError, match="data/a"), opened(tmp_path):  # noqa: PT012
+        pos3.upload(rclone_site.url("data"), tree, interval=0.1)
         time.sleep(0.5)
 
 
 def test_a_slow_background_push_and_the_final_one_do_not_collide(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
     tree = write_tree(tmp_path / "tree", {str(number): b"1" for number in range(5)})
-    proxy = proxied(s3, Latency(seconds=0.7, match=on("PUT")))
+    proxy = proxied(rclone_site, Latency(seconds=0.7, match=on("PUT")))
     with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree, interval=0.1)
+        pos3.upload(rclone_site.url("data"), tree, interval=0.1)
         eventually(lambda: proxy.count("PUT") > 0)
     assert proxy.count("PUT") == 5
-    assert s3.objects("data/") == contents(tree)
+    assert rclone_site.objects("data/") == contents(tree)
 
 
 # -- files that change
@@ -742,6 +744,26 @@ def test_a_file_that_vanishes_while_it_is_uploaded_is_no_failure(
     assert set(s3.objects("data/")) - {"59"} == {str(number) for number in range(59)}
 
 
+def test_a_file_that_vanishes_right_after_its_body_was_sent_is_deleted_again(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"stays": b"1", "vanishes": b"2"})
+    sent = threading.Event()
+
+    def vanish(request: object) -> bool:
+        if on("PUT", key="vanishes$")(request):  # type: ignore[arg-type]
+            (tree / "vanishes").unlink(missing_ok=True)
+            sent.set()
+        return False
+
+    proxied(s3, Status(match=vanish))
+    with opened(tmp_path):
+        pos3.upload(s3.url("data"), tree, interval=0.1)
+        assert sent.wait(10)
+        eventually(lambda: set(s3.keys("data/")) == {"data/stays"})
+    assert s3.objects("data/") == {"stays": b"1"}
+
+
 # -- order
 
 
@@ -758,21 +780,23 @@ def test_data_goes_first_then_markers_then_deletes(s3: S3Site, tmp_path: Path, p
     assert order[11:] == ["POST ?delete"]
 
 
-def test_markers_do_not_go_when_the_data_did_not(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+def test_markers_do_not_go_when_the_data_did_not(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     tree = write_tree(tmp_path / "tree", {"a": b"1", "b": b"2", "_SUCCESS": b""})
-    proxied(s3, Status(403, "AccessDenied", match=on("PUT", key="b$")))
+    proxied(rclone_site, Status(403, "AccessDenied", match=on("PUT", key="b$")))
     with pytest.raises(pos3.TransferError), opened(tmp_path):
-        pos3.upload(s3.url("data"), tree, upload_last="_SUCCESS")
-    assert set(s3.objects("data/")) == {"a"}
+        pos3.upload(rclone_site.url("data"), tree, upload_last="_SUCCESS")
+    assert set(rclone_site.objects("data/")) == {"a"}
 
 
-def test_overwrite_pushes_a_file_whether_it_changed_or_not(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+def test_overwrite_pushes_a_file_whether_it_changed_or_not(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
     tree = write_tree(tmp_path / "tree", {"a": b"1", "state.json": b"{}"})
     with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree)
-    proxy = proxied(s3)
+        pos3.upload(rclone_site.url("data"), tree)
+    proxy = proxied(rclone_site)
     with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree, overwrite="state.json")
+        pos3.upload(rclone_site.url("data"), tree, overwrite="state.json")
     assert [request.key for request in proxy.requests if request.kind == "PUT"] == ["data/state.json"]
 
 
@@ -794,24 +818,24 @@ def test_flush_returns_when_the_files_are_in_the_store(s3: S3Site, tmp_path: Pat
             pos3.flush(tmp_path)
 
 
-def test_flush_gives_up_waiting_after_its_timeout(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+def test_flush_gives_up_waiting_after_its_timeout(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     with opened(tmp_path):
-        write_tree(pos3.upload(s3.url("data")), {"a": b"1"})
-        proxied(s3, Latency(seconds=2, match=on("PUT")))
+        write_tree(pos3.upload(rclone_site.url("data")), {"a": b"1"})
+        proxied(rclone_site, Latency(seconds=2, match=on("PUT")))
         began = time.monotonic()
         with contextlib.suppress(pos3.PushTimeoutError):
             pos3.flush(timeout=0.2)
         assert time.monotonic() - began < 1.5
-    assert s3.objects("data/") == {"a": b"1"}
+    assert rclone_site.objects("data/") == {"a": b"1"}
 
 
-def test_the_upload_rate_is_kept_over_all_files_together(s3: S3Site, tmp_path: Path) -> None:
+def test_the_upload_rate_is_kept_over_all_files_together(rclone_site: S3Site, tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", {str(number): pseudo_random(50_000, number) for number in range(6)})
     began = time.monotonic()
     with pos3.mirror(tmp_path / "cache", False, 6, None, 200_000):
-        pos3.upload(s3.url("data"), tree)
+        pos3.upload(rclone_site.url("data"), tree)
     elapsed = time.monotonic() - began
-    assert s3.objects("data/") == contents(tree)
+    assert rclone_site.objects("data/") == contents(tree)
     assert 1.2 <= elapsed < 6
 
 
@@ -828,11 +852,11 @@ def test_a_planned_upload_names_every_copy_and_delete_and_changes_nothing(s3: S3
     assert s3.keys() == before
 
 
-def test_stored_files_can_be_read_by_whoever_owns_the_directory(s3: S3Site, tmp_path: Path) -> None:
+def test_stored_files_can_be_read_by_whoever_owns_the_directory(rclone_site: S3Site, tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         with opened(tmp_path):
-            path = pos3.upload(s3.url("a/b/c"))
+            path = pos3.upload(rclone_site.url("a/b/c"))
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o755

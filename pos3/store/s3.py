@@ -79,7 +79,9 @@ class S3Store:
 
     def survey(self, key: str) -> Survey:
         first = self._first_page(key)
-        is_object = any(entry.path == key for entry in first.entries) if key else False
+        is_object = bool(key) and any(entry.path == key for entry in first.entries)
+        if key and not is_object and first.next_token and not _is_ordered(first):
+            is_object = self._find(key) is not None
         below = f"{key}/" if key else ""
         is_prefix = any(entry.path.startswith(below) for entry in first.entries)
         recent: set[tuple[str, str]] = set()
@@ -119,6 +121,12 @@ class S3Store:
         modified_ns = int(head["LastModified"].timestamp()) * 1_000_000_000
         return Entry(key, head["ContentLength"], modified_ns, head["ETag"].strip('"'))
 
+    def _find(self, key: str) -> Entry | None:
+        try:
+            return self._head(key)
+        except RemoteNotFoundError:
+            return None
+
     def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
         if not self._sorted:
             yield from self._entries_sorted_here(key, is_prefix)
@@ -146,7 +154,7 @@ class S3Store:
             yield from in_order(iter([replace(first, entries=inside)]), below, where)
             return
         # Only in an ordered listing does the first page show that no object has exactly this key.
-        if any(one.path >= other.path for one, other in pairwise(first.entries)):
+        if not _is_ordered(first):
             raise UnsortedListingError(f"{where}: keys are not listed in order")
         if first.entries[0].path < below or not first.entries[-1].path.startswith(below):
             yield from self._listing.below(key)
@@ -156,10 +164,7 @@ class S3Store:
     def _entries_sorted_here(self, key: str, is_prefix: bool) -> Iterator[Entry]:
         below = f"{key}/" if key else ""
         if key and not is_prefix:
-            try:
-                head = self._head(key)
-            except StoreError:
-                head = None
+            head = self._find(key)
             if head is not None:
                 yield Entry("", head.size_bytes, head.modified_ns, head.etag)
                 return
@@ -262,18 +267,19 @@ class S3Store:
                 self._odd.upload(key, source, size_bytes, on_bytes)
                 return self._head(key).etag
             uploaded = self._bodies.upload(key, source, size_bytes, on_bytes)
-            if not uploaded.md5:
-                # Some servers answer a multipart upload with another ETag than they list afterwards.
-                return self._head(key).etag
-            self._verify_uploaded(key, uploaded, on_bytes)
-            return uploaded.etag or self._head(key).etag
+            # Some servers answer a multipart upload with another ETag than they list afterwards.
+            etag = self._head(key).etag if uploaded.is_multipart or not uploaded.etag else uploaded.etag
+            self._verify_uploaded(key, etag, uploaded)
+            return etag
 
         return retrying(attempt)
 
-    def _verify_uploaded(self, key: str, uploaded: Uploaded, on_bytes: OnBytes) -> None:
-        if not self._etags_are_md5 or not is_plain(uploaded.etag) or uploaded.etag == uploaded.md5:
+    def _verify_uploaded(self, key: str, etag: str, uploaded: Uploaded) -> None:
+        if not self._etags_are_md5 or not uploaded.proofs or etag in uploaded.proofs:
             return
-        if not self._is_encrypted(key):
+        # An ETag of another form, or of other parts, proves nothing either way.
+        forms = {proof[32:] for proof in uploaded.proofs}
+        if etag[32:] in forms and not self._is_encrypted(key):
             raise IntegrityError(f"{self._where(key)}: the store received other bytes than were sent")
 
     def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
@@ -336,3 +342,7 @@ class S3Store:
                 if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
                     self._delete_singly([name])
         return bool(self._holds_markers)
+
+
+def _is_ordered(page: Page) -> bool:
+    return all(one.path < other.path for one, other in pairwise(page.entries))

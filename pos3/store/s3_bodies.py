@@ -19,7 +19,7 @@ from obstore.store import S3Store as ObstoreS3
 
 from pos3.entry import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
-from pos3.etag import part_size
+from pos3.etag import PartSums, part_size
 from pos3.pool import run_all
 from pos3.store import files
 from pos3.store.base import OnBytes
@@ -73,10 +73,14 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The ETag that an upload was answered with, and the MD5 of what was sent ("" for a multipart upload)."""
+    """The ETag that an upload was answered with, and the ETags that would prove that the store has what was sent.
+
+    ``proofs`` is empty if nothing was computed, since TLS authenticates what is sent.
+    """
 
     etag: str
-    md5: str
+    proofs: tuple[str, ...]
+    is_multipart: bool = False
 
 
 _pid_of_runtime = 0
@@ -271,18 +275,23 @@ class Bodies:
                 raise
         finally:
             self._budget.give_back(taken)
-        return Uploaded(_etag(result), hashlib.md5(body, usedforsecurity=False).hexdigest())
+        return Uploaded(_etag(result), (hashlib.md5(body, usedforsecurity=False).hexdigest(),))
 
     def _upload_parts(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes, where: str) -> Uploaded:
         part_bytes = part_size(size_bytes)
         parts_at_once = max(1, min(_PARTS_AT_ONCE, _BUFFERED_BYTES // part_bytes))
         moved = 0
+        proves = self._connection.is_plain_http
+        whole, parts = hashlib.md5(usedforsecurity=False), PartSums(part_bytes)
 
         def blocks() -> Iterator[bytes]:
             nonlocal moved
             for block in files.blocks(source, size_bytes):
                 on_bytes(len(block))
                 moved += len(block)
+                if proves:
+                    whole.update(block)
+                    parts.update(block)
                 yield block
 
         silence = READ_TIMEOUT_SECONDS + part_bytes / _SLOWEST_RATE
@@ -300,7 +309,7 @@ class Bodies:
         except BaseException:
             on_bytes(-moved)
             raise
-        return Uploaded(_etag(result), "")
+        return Uploaded(_etag(result), (parts.etag(), whole.hexdigest()) if proves else (), is_multipart=True)
 
 
 class _NoRangesError(Exception):

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from prefect import task
+from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
-from prefect.states import Completed, Failed, Suspended
+from prefect.flow_engine import run_flow
+from prefect.flow_runs import suspend_flow_run
+from prefect.states import Completed, Failed
 
 import pos3
 from pos3.orchestration import pos3_flow
@@ -164,10 +167,15 @@ def test_a_suspended_run_pushes_everything_and_deletes_nothing(stale: S3Site, ca
     @pos3_flow(cache_root=cache)
     def learn() -> None:
         write(stale)
-        raise Pause(state=Suspended())
+        suspend_flow_run(timeout=60)
 
-    with pytest.raises(Pause):
-        learn()
+    with get_client(sync_client=True) as client:
+        # Only runs of deployments can be suspended.
+        deployment_id = client.create_deployment(flow_id=client.create_flow(learn), name="suspended")
+        run = client.create_flow_run_from_deployment(deployment_id)
+        with pytest.raises(Pause):
+            run_flow(learn, flow_run=run)
+        assert client.read_flow_run(run.id).state_name == "Suspended"
     assert set(stale.keys()) == {"out/stale", "out/new", "log/stale", "log/new"}
     assert not mirrors.still_open
 
