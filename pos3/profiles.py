@@ -87,7 +87,7 @@ class Profile:
 
 
 _PROFILES: dict[str, Profile] = {}
-_FILE_PROFILES: dict[Path, tuple[int, dict[str, Profile]]] = {}
+_FILE_TABLES: dict[Path, tuple[int, dict[str, Any]]] = {}
 _LOCK = threading.Lock()
 
 
@@ -131,9 +131,11 @@ def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> 
         raise ProfileError(f"profile {name!r}: expected a name or a pos3.Profile")
     if name in _PROFILES:
         return _PROFILES[name]
-    in_file = _profiles_in(profiles_file())
+    path = profiles_file()
+    in_file = _tables_in(path)
     if name in in_file:
-        return in_file[name]
+        # Built only when it is asked for: a broken entry is no trouble to the others.
+        return _from_table(name, in_file[name], path)
     known = ", ".join(sorted({*_PROFILES, *in_file})) or "none"
     raise ProfileError(
         f"unknown profile {name!r} (known: {known}). Register it with pos3.register_profile() "
@@ -149,28 +151,28 @@ def profiles_file() -> Path:
     return (Path(base).expanduser() if base else Path.home() / ".config") / "pos3" / "profiles.toml"
 
 
-def _profiles_in(path: Path) -> dict[str, Profile]:
-    """The profiles of the file, read again when it has changed."""
+def _tables_in(path: Path) -> dict[str, Any]:
+    """The profiles' tables in the file, read again when it has changed."""
     try:
         modified_ns = path.stat().st_mtime_ns
     except OSError:
         return {}
     with _LOCK:
-        cached = _FILE_PROFILES.get(path)
+        cached = _FILE_TABLES.get(path)
         if cached is None or cached[0] != modified_ns:
             cached = (modified_ns, _read(path))
-            _FILE_PROFILES[path] = cached
+            _FILE_TABLES[path] = cached
         return cached[1]
 
 
-def _read(path: Path) -> dict[str, Profile]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("profiles", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ProfileError(f"cannot read the profiles file {path}: {error}") from error
     if not isinstance(tables, dict):
         raise ProfileError(f"{path}: 'profiles' must be a table of tables, [profiles.<name>]")
-    return {name: _from_table(name, table, path) for name, table in tables.items()}
+    return tables
 
 
 def _from_table(name: str, table: Any, path: Path) -> Profile:
