@@ -126,5 +126,5 @@ def parse_bytes(text: str | int) -> int:
             number, factor = number[:-1], 1000**index
     try:
         return int(float(number) * factor)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is not a size such as '10GB' or '512MiB'") from None

@@ -393,15 +393,25 @@ def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Ou
     try:
         before = _settled_stat(source)
         etag = pair.store.upload(pair.location.object_key(action.path), source, before.st_size, on_bytes)
-        after = os.stat(source)
     except FileNotFoundError as error:
         if error.filename != source:
             raise
         outcome.kept.append(Kept(action.path, "gone before it was uploaded"))
         return None
-    if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
+    # From here on the object is there, so there must be a record of it, whatever has become of the file.
+    record = Record(action.path, before.st_size, before.st_mtime_ns, before.st_ino, etag, owner)
+    if not _is_still(source, record):
         outcome.unsettled.append(action.path)
-    return Record(action.path, before.st_size, before.st_mtime_ns, before.st_ino, etag, owner)
+    return record
+
+
+def _is_still(path: str, record: Record) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    now = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return now == (record.size_bytes, record.modified_ns, record.inode)
 
 
 def _settled_stat(path: str) -> os.stat_result:
