@@ -380,9 +380,13 @@ def _upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome
             progress.finished_file()
             return record
 
-        complete = _copy_all(plan.copies, push, index, terms, outcome)
-        if complete:
-            complete = _copy_all(plan.last_copies, push, index, terms, outcome)
+        try:
+            complete = _copy_all(plan.copies, push, index, terms, outcome)
+            if complete:
+                complete = _copy_all(plan.last_copies, push, index, terms, outcome)
+        finally:
+            if terms.cancelled.is_set():
+                pair.store.abort_unfinished()
     if complete:
         _put_markers(plan, pair, index, outcome)
         _delete_remote(plan, pair, index, outcome)

@@ -8,13 +8,13 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 import pos3
-from tests.support import Hang, Proxy, S3Site, Status, Truncate, contents, odd_tree, on, write_tree
+from tests.support import Hang, Proxy, RcloneServer, S3Site, Status, Truncate, contents, odd_tree, on, write_tree
 from tests.support.trees import assert_same, longest_name, pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -230,13 +230,13 @@ def test_a_failed_copy_means_that_nothing_is_deleted(s3: S3Site, tmp_path: Path,
     assert contents(path) == {"a": b"1", "old": b"2", "good": b"4"}
 
 
-def test_a_listing_that_breaks_off_changes_nothing(moto_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    moto_site.put("data/zz-old", b"2")
-    path = fetched(moto_site, tmp_path)
-    moto_site.put_all({f"data/{number:04}": b"" for number in range(1001)})
-    proxied(moto_site, Status(403, "AccessDenied", match=lambda request: "continuation-token" in request.query))
+def test_a_listing_that_breaks_off_changes_nothing(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    rclone_site.put("data/zz-old", b"2")
+    path = fetched(rclone_site, tmp_path)
+    put_empty(rclone, rclone_site, (f"data/{number:04}" for number in range(1001)))
+    proxied(rclone_site, Status(403, "AccessDenied", match=lambda request: "continuation-token" in request.query))
     with opened(tmp_path), pytest.raises(pos3.AccessDeniedError):
-        pos3.download(moto_site.url("data"))
+        pos3.download(rclone_site.url("data"))
     assert contents(path) == {"zz-old": b"2"}
 
 
@@ -433,11 +433,11 @@ def test_an_object_and_a_prefix_of_the_same_name_are_told_apart_by_the_slash(
 
 
 @pytest.mark.parametrize("siblings", [0, 1200], ids=["alone", "behind-a-page-of-siblings"])
-def test_siblings_that_share_the_name_are_not_taken(moto_site: S3Site, tmp_path: Path, siblings: int) -> None:
-    moto_site.put_all(
-        {f"run-{number}": b"no" for number in range(siblings)} | {"run/a": b"1", "run.x": b"", "run0": b""}
-    )
-    assert contents(fetched(moto_site, tmp_path, "run")) == {"a": b"1"}
+def test_siblings_that_share_the_name_are_not_taken(
+    rclone: RcloneServer, rclone_site: S3Site, tmp_path: Path, siblings: int
+) -> None:
+    put_empty(rclone, rclone_site, [*(f"run-{number}" for number in range(siblings)), "run/a", "run.x", "run0"])
+    assert contents(fetched(rclone_site, tmp_path, "run")) == {"a": b""}
 
 
 @pytest.mark.parametrize("where", ["root", "inside"])

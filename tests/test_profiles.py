@@ -159,7 +159,6 @@ def test_registering_a_profile_again_is_fine_and_differently_is_an_error() -> No
         pytest.param(("acme", "s3.example.com"), "https://", id="endpoint-without-scheme"),
         pytest.param(("acme", "https://x", False, None, "key", None), "together", id="key-without-secret"),
         pytest.param(("acme", "https://x", False, None, None, "secret"), "together", id="secret-without-key"),
-        pytest.param(("acme", "https://x", True, None, "key", "secret"), "one of", id="public-with-keys"),
     ],
 )
 def test_a_profile_that_cannot_work_is_refused_when_it_is_made(values: tuple[object, ...], hint: str) -> None:
@@ -280,6 +279,16 @@ def test_a_profiles_file_that_cannot_work_is_named_with_the_setting(tmp_path: Pa
         pos3.download("s3://acme@bucket/x")
 
 
+def test_another_broken_profile_in_the_file_does_not_spoil_a_good_one() -> None:
+    write_profiles(
+        '[profiles.broken]\nendpoint = "https://x"\ncredentials_file = "none"\n'
+        '[profiles.acme]\nendpoint = "https://s3.example.com"\n'
+    )
+    assert resolve_profile("acme") == pos3.Profile("acme", "https://s3.example.com")
+    with pytest.raises(pos3.ProfileError, match="none"):
+        resolve_profile("broken")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -362,11 +371,14 @@ def test_no_credentials_at_all_are_an_error_that_says_how_to_give_some(
         pos3.upload(rclone_site.url("data"))
 
 
-def test_a_public_profile_signs_no_request(moto_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+@pytest.mark.parametrize("keys", [(None, None), ("key", "secret")], ids=["without-keys", "with-keys"])
+def test_a_public_profile_signs_no_request(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, keys: tuple[str | None, str | None]
+) -> None:
     moto_site.server.s3.put_bucket_acl(Bucket=moto_site.bucket, ACL="public-read")
     moto_site.server.s3.put_object(Bucket=moto_site.bucket, Key="data/a", Body=b"1", ACL="public-read")
     proxy = proxied(moto_site)
-    public = pos3.Profile("open", proxy.endpoint_url, True)
+    public = pos3.Profile("open", proxy.endpoint_url, True, None, *keys)
     with opened(tmp_path):
         assert contents(pos3.download(moto_site.url("data"), profile=public)) == {"a": b"1"}
     assert proxy.requests

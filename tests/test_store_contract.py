@@ -1021,9 +1021,9 @@ def test_a_page_that_is_not_whole_never_passes_for_a_listing(
 
 
 def test_a_page_that_repeats_for_ever_is_an_error(listing: Callable[..., Store]) -> None:
-    same = re.compile("<NextContinuationToken>[0-9]+<")
-    store = listing(TREE, 7, lambda page: same.sub("<NextContinuationToken>7<", page))
-    with pytest.raises(StoreError, match=r"repeats|order"):
+    token = re.compile("<NextContinuationToken>[0-9]+<")
+    store = listing(TREE, 4, lambda page: token.sub("<NextContinuationToken>4<", page))
+    with pytest.raises(StoreError, match="repeats"):
         list(store.entries("data", is_prefix=True))
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import pos3
 from tests.support import Latency, Proxy, S3Site, contents, on, write_tree
@@ -305,3 +309,65 @@ def test_two_threads_that_ask_for_the_same_wait_for_one_download(
     assert seen == [{str(number): b"1" for number in range(5)}] * 6
     assert proxy.count("GET") == 5
     assert proxy.count("LIST") == 1
+
+
+# -- random histories
+
+
+names = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", "log.tmp"])
+bodies = st.sampled_from([b"1", b"2", b"33", b""])
+operations = st.one_of(
+    st.tuples(st.just("write"), names, bodies),
+    st.tuples(st.just("unlink"), names, st.none()),
+    st.tuples(st.just("put"), names, bodies),
+    st.tuples(st.just("remove"), names, st.none()),
+    st.tuples(st.sampled_from(["download", "upload", "interrupt", "forget"]), st.none(), st.none()),
+)
+
+
+def without_temporaries(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {name: data for name, data in files.items() if not name.endswith(".tmp")}
+
+
+@given(history=st.lists(operations, min_size=5, max_size=25))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_after_any_history_a_transfer_makes_both_sides_equal(
+    rclone_site: S3Site, tmp_path: Path, history: list[tuple[str, str, bytes]]
+) -> None:
+    key = uuid.uuid4().hex
+    here, cache, url = tmp_path / key, tmp_path / f"{key}-cache", rclone_site.url(key)
+    here.mkdir()
+    for operation, name, body in [*history, ("upload", "", b""), ("download", "", b"")]:
+        before, stored = contents(here), rclone_site.objects(f"{key}/")
+        wanted, there = without_temporaries(before), without_temporaries(stored)
+        match operation:
+            case "write":
+                write_tree(here, {name: body})
+            case "unlink":
+                (here / name).unlink(missing_ok=True)
+            case "put":
+                rclone_site.put(f"{key}/{name}", body)
+            case "remove":
+                rclone_site.delete(f"{key}/{name}")
+            case "forget":
+                for state in cache.rglob("*.sqlite*"):
+                    state.unlink()
+            case "download":
+                with pos3.mirror(cache, show_progress=False):
+                    pos3.download(url, here, exclude="*.tmp", missing_ok=True, adopt=True)
+                assert without_temporaries(contents(here)) == (there or wanted)
+                assert contents(here).get("log.tmp") == before.get("log.tmp")
+            case "upload":
+                with pos3.mirror(cache, show_progress=False):
+                    pos3.upload(url, here, exclude="*.tmp")
+                assert without_temporaries(rclone_site.objects(f"{key}/")) == (wanted or there)
+                assert rclone_site.objects(f"{key}/").get("log.tmp") == stored.get("log.tmp")
+            case "interrupt":
+                with contextlib.suppress(KeyboardInterrupt), pos3.mirror(cache, show_progress=False):
+                    pos3.upload(url, here, exclude="*.tmp", sync_on_error=True)
+                    raise KeyboardInterrupt
+                assert rclone_site.objects(f"{key}/") == stored | wanted
+        if operation not in ("write", "unlink", "download"):
+            assert contents(here) == before
+        if operation not in ("put", "remove", "upload", "interrupt"):
+            assert rclone_site.objects(f"{key}/") == stored

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from tests.support import Latency, Proxy, S3Site, Status, contents, odd_tree, on, write_tree
+from tests.support import Latency, Proxy, RcloneServer, S3Site, Status, contents, odd_tree, on, write_tree
 from tests.support.trees import assert_same, deep_tree, pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -173,13 +173,15 @@ def test_a_failed_copy_means_that_no_object_is_deleted(s3: S3Site, tmp_path: Pat
     assert set(s3.keys()) == {"data/old", "data/good"}
 
 
-def test_a_listing_that_breaks_off_deletes_nothing(moto_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    moto_site.put_all({f"data/{number:04}": b"" for number in range(1001)})
+def test_a_listing_that_breaks_off_deletes_nothing(
+    rclone: RcloneServer, rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    write_tree(rclone.data / rclone_site.bucket, {f"data/{number:04}": b"" for number in range(1001)})
     tree = write_tree(tmp_path / "tree", {"a": b"1"})
-    proxied(moto_site, Status(403, "AccessDenied", match=lambda request: "continuation-token" in request.query))
+    proxied(rclone_site, Status(403, "AccessDenied", match=lambda request: "continuation-token" in request.query))
     with pytest.raises(pos3.AccessDeniedError), opened(tmp_path):
-        pos3.upload(moto_site.url("data"), tree)
-    assert len(moto_site.keys()) == 1001
+        pos3.upload(rclone_site.url("data"), tree)
+    assert len(rclone_site.keys()) == 1001
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,7 @@ class Store(Protocol):
     def put_marker(self, key: str) -> bool:
         """Creates the empty object ``key``, ending in "/". If the store cannot hold one: False, and nothing stays."""
         ...
+
+    def abort_unfinished(self) -> None:
+        """Takes back what uploads have begun whose threads were left behind, as far as that is done within seconds."""
+        ...

@@ -168,6 +168,9 @@ class FsspecStore:
                 failed.append((key, error))
         return failed
 
+    def abort_unfinished(self) -> None:
+        """Nothing to do: a file that was not committed is not there, or has a name that no listing shows."""
+
     def put_marker(self, key: str) -> bool:
         path = self._path(key.rstrip("/"))
         self._call(self._where(key), lambda: self._fs.makedirs(path, exist_ok=True))

@@ -6,11 +6,12 @@ import functools
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from pos3.entry import Entry
 from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, RemoteNotFoundError, StoreError
@@ -29,6 +30,7 @@ _BATCH = 1000
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
 _SURVEY_PAGES = 20
+_ABORT_SECONDS = 3.0
 
 
 class S3Store:
@@ -326,6 +328,23 @@ class S3Store:
     def _delete_one(self, key: str) -> None:
         with translating(self._where(key)):
             self._client.delete_object(Bucket=self._bucket, Key=key, **self._request_options)
+
+    def abort_unfinished(self) -> None:
+        abandoned = dict(self._bodies.uploading)
+        if not abandoned:
+            return
+        # obstore cannot be interrupted, and the process may end before it gives a hanging request up by itself.
+        thread = threading.Thread(target=self._abort_uploads, args=(abandoned,), name="pos3-abort", daemon=True)
+        thread.start()
+        thread.join(_ABORT_SECONDS)
+
+    def _abort_uploads(self, abandoned: dict[str, float]) -> None:
+        for key, began_at in abandoned.items():
+            with suppress(BotoCoreError, ClientError):
+                answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key, **self._request_options)
+                for upload in answer.get("Uploads", ()):
+                    if upload["Key"] == key and upload["Initiated"].timestamp() >= began_at - _RECENT_SECONDS:
+                        self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload["UploadId"])
 
     def put_marker(self, key: str) -> bool:
         if self._holds_markers is False:

@@ -34,7 +34,7 @@ _CREDENTIAL_CODES = {
 _TRANSIENT_CODES = {
     "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException",
     "RequestLimitExceeded", "BandwidthLimitExceeded", "503", "500", "502", "504", "429", "IncompleteBody", "BadDigest",
-    "XAmzContentSHA256Mismatch",
+    "XAmzContentSHA256Mismatch", "NoSuchUpload", "InvalidPart", "InvalidPartOrder",
 }  # fmt: skip
 _STATUS = re.compile(r"status: (\d{3})|status code: (\d{3})|status code (\d{3})")
 _CODE = re.compile(r"<Code>([^<]+)</Code>")
@@ -63,8 +63,11 @@ def error_for(code: str, status: int, message: str, where: str) -> StoreError:
         return CredentialsError(f"{where}: {code}: {_CREDENTIAL_CODES[code]}")
     if code in ("PreconditionFailed", "412") or status == 412:
         return ObjectChangedError(f"{where}: the object was replaced while it was being read")
+    if code == "InvalidObjectState":
+        return StoreError(f"{where}: {code}: the object is archived; restore it first")
     if code in ("AccessDenied", "403", "AllAccessDisabled", "Forbidden") or status in (401, 403):
-        return AccessDeniedError(f"{where}: access denied ({message or code}); check the credentials and the policy")
+        told = ": ".join(part for part in (code or str(status), message) if part)
+        return AccessDeniedError(f"{where}: access denied ({told}); check the credentials and the policy")
     if code in ("301", "PermanentRedirect") or status == 301:
         return EndpointError(
             f"{where}: the bucket is in another region or at another endpoint; set region in the profile"
