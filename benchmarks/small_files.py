@@ -212,10 +212,14 @@ def rclone_command(home: Path, port: int) -> list[str]:
     ]
 
 
+def nginx_binary() -> str | None:
+    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
 def nginx_command(home: Path, port: int, etag: str) -> list[str]:
-    binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    binary = nginx_binary()
     if binary is None:
-        raise SystemExit("nginx is not installed")
+        raise SystemExit("nginx is not installed; use --server rclone")
     settings = home / "nginx.conf"
     settings.write_text(_NGINX.format(home=home, data=home / "data", port=port, bucket=BUCKET, etag=etag))
     return [binary, "-c", str(settings), "-e", str(home / "error.log")]
@@ -337,7 +341,12 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=5000)
     parser.add_argument("--size", type=int, default=4096, help="bytes of each object")
     parser.add_argument("--runs", type=int, default=5, help="pairs of runs that count")
-    parser.add_argument("--server", choices=["rclone", "nginx"], default="rclone")
+    parser.add_argument(
+        "--server",
+        choices=["nginx", "rclone"],
+        default="nginx" if nginx_binary() else "rclone",
+        help="nginx if it is installed, else rclone",
+    )
     parser.add_argument("--json", type=Path, help="write every single figure there")
     options = parser.parse_args()
 

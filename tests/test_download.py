@@ -230,7 +230,14 @@ def test_a_failed_copy_means_that_nothing_is_deleted(s3: S3Site, tmp_path: Path,
     assert contents(path) == {"a": b"1", "old": b"2", "good": b"4"}
 
 
-def test_a_listing_that_breaks_off_changes_nothing(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+def put_empty(server: RcloneServer, site: S3Site, keys: Iterable[str]) -> None:
+    """Many objects at once, past the protocol: as files where the server keeps its data."""
+    write_tree(server.data / site.bucket, dict.fromkeys(keys, b""))
+
+
+def test_a_listing_that_breaks_off_changes_nothing(
+    rclone: RcloneServer, rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
     rclone_site.put("data/zz-old", b"2")
     path = fetched(rclone_site, tmp_path)
     put_empty(rclone, rclone_site, (f"data/{number:04}" for number in range(1001)))

@@ -330,7 +330,7 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=key, **self._request_options)
 
     def abort_unfinished(self) -> None:
-        abandoned = dict(self._bodies.uploading)
+        abandoned = list(self._bodies.uploading)
         if not abandoned:
             return
         # obstore cannot be interrupted, and the process may end before it gives a hanging request up by itself.
@@ -338,12 +338,12 @@ class S3Store:
         thread.start()
         thread.join(_ABORT_SECONDS)
 
-    def _abort_uploads(self, abandoned: dict[str, float]) -> None:
-        for key, began_at in abandoned.items():
+    def _abort_uploads(self, keys: Sequence[str]) -> None:
+        for key in keys:
             with suppress(BotoCoreError, ClientError):
                 answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key, **self._request_options)
                 for upload in answer.get("Uploads", ()):
-                    if upload["Key"] == key and upload["Initiated"].timestamp() >= began_at - _RECENT_SECONDS:
+                    if upload["Key"] == key:
                         self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload["UploadId"])
 
     def put_marker(self, key: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -99,8 +98,8 @@ class Bodies:
         self._large = threading.BoundedSemaphore(_LARGE_FILES_AT_ONCE)
         self._budget = ByteBudget(_BUFFERED_BYTES)
         self._ranges_work = True
-        # Keys of multipart uploads under way, with the time they began.
-        self.uploading: dict[str, float] = {}
+        # Keys of multipart uploads under way.
+        self.uploading: set[str] = set()
 
     @staticmethod
     def is_usable() -> bool:
@@ -261,11 +260,11 @@ class Bodies:
         if size_bytes <= MULTIPART_BYTES:
             return self._upload_whole(key, source, size_bytes, on_bytes, where)
         with self._large:
-            self.uploading[key] = time.time()
+            self.uploading.add(key)
             try:
                 return self._upload_parts(key, source, size_bytes, on_bytes, where)
             finally:
-                self.uploading.pop(key, None)
+                self.uploading.discard(key)
 
     def _upload_whole(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes, where: str) -> Uploaded:
         taken = self._budget.take(size_bytes)
