@@ -72,6 +72,7 @@ def _download_plan(arguments: Namespace, opened: Mirror) -> tuple[Registration, 
             include=arguments.include,
             compare=arguments.compare,
             delete=arguments.delete,
+            adopt=arguments.adopt,
         )
     except BucketNotFoundError:
         raise
@@ -98,6 +99,7 @@ def run_upload(arguments: Namespace) -> int:
                 include=arguments.include,
                 compare=arguments.compare,
                 delete=arguments.delete,
+                upload_last=arguments.upload_last,
             )
             _print_plan(arguments, wanted, plan)
             return OK

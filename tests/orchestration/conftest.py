@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import pytest
 
 # Prefect reads its settings when it is first imported.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="pos3-prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 
 import prefect.settings
 from prefect.testing.utilities import prefect_test_harness
