@@ -287,7 +287,7 @@ class Bench:
         }
 
     def pos3(self, target: Path) -> Run:
-        command = [sys.executable, "-c", _POS3, f"{target}-cache", f"s3://{BUCKET}/data", target]
+        command: list[str | Path] = [sys.executable, "-c", _POS3, f"{target}-cache", f"s3://{BUCKET}/data", target]
         return self._run(command, target)
 
     def s5cmd(self, target: Path) -> Run:
@@ -297,7 +297,14 @@ class Bench:
         return self._s5cmd("sync", target)
 
     def _s5cmd(self, action: str, target: Path) -> Run:
-        command = [s5cmd_binary(), "--endpoint-url", self.url, action, f"s3://{BUCKET}/data/*", f"{target}/"]
+        command: list[str | Path] = [
+            s5cmd_binary(),
+            "--endpoint-url",
+            self.url,
+            action,
+            f"s3://{BUCKET}/data/*",
+            f"{target}/",
+        ]
         return self._run(command, target)
 
     def _run(self, command: list[str | Path], target: Path) -> Run:

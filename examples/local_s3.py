@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
+from boto3 import Session
 from botocore.config import Config
 
 _START_SECONDS = 30
@@ -90,7 +90,7 @@ def _fresh_bucket(endpoint_url: str) -> Iterator[Bucket]:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    client = boto3.session.Session().client("s3", endpoint_url=endpoint_url, config=config)
+    client = Session().client("s3", endpoint_url=endpoint_url, config=config)
     bucket = Bucket(f"pos3-example-{uuid.uuid4().hex[:12]}", endpoint_url, client)
     client.create_bucket(Bucket=bucket.name)
     try:

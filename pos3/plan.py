@@ -257,11 +257,11 @@ def plan_download(local: Iterable[Entry], remote: Iterable[Entry], records: Iter
         UnsafeKeysError: some remote keys cannot be files below the target, or something local is in their way.
     """
     planner = _DownloadPlanner(policy)
-    for path, here, there, record in march(local, remote, records):
+    for (path, here, there, record), following in _with_next(march(local, remote, records)):
         if there is not None:
             planner.visit_remote(here, there, record)
         elif here is not None:
-            planner.visit_local_only(here)
+            planner.visit_local_only(here, following)
         else:
             planner.draft.forgotten.append(path)
     return planner.draft.plan("download", planner.checker.problems, policy.where)
@@ -298,7 +298,7 @@ class _DownloadPlanner:
         if usable is not None:
             self.draft.confirm(usable, there.etag, record, self.policy)
 
-    def visit_local_only(self, here: Entry) -> None:
+    def visit_local_only(self, here: Entry, following: str) -> None:
         self._note_local(here)
         if here.unusable:
             self.draft.kept.append(Kept(here.path, here.unusable))
@@ -306,7 +306,8 @@ class _DownloadPlanner:
         above = self._files_there.find(here.path)
         if above is not None:
             self._make_way(above)
-        if self.policy.delete:
+        will_be_filled = here.is_directory and following.startswith(here.path)
+        if self.policy.delete and not will_be_filled:
             self.draft.deletes.append(Action(here.path, "not in the source", here))
 
     def _note_local(self, here: Entry) -> None:

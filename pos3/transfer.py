@@ -332,7 +332,7 @@ def _delete_local(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> Non
             continue
         try:
             if action.path.endswith("/"):
-                os.rmdir(target)
+                _prune(target, pair.local)
             else:
                 os.unlink(target)
                 outcome.deleted_files += 1

@@ -403,6 +403,21 @@ def test_markers_become_empty_directories(moto_site: S3Site, tmp_path: Path) -> 
     assert not any((path / "void").iterdir())
 
 
+@pytest.mark.parametrize("emptied", ["made-empty", "emptied-after-a-download"])
+def test_an_empty_local_directory_where_objects_belong_is_filled(s3: S3Site, tmp_path: Path, emptied: str) -> None:
+    s3.put_all({"data/d/e/a": b"1", "data/f/b": b"2", "data/keep": b"3"})
+    here = write_tree(tmp_path / "here", {"d/e/": b"", "f/": b"", "g/": b""})
+    with opened(tmp_path):
+        pos3.download(s3.url("data"), here, adopt=True)
+    if emptied == "emptied-after-a-download":
+        (here / "d" / "e" / "a").unlink()
+        (here / "f" / "b").unlink()
+        with opened(tmp_path):
+            pos3.download(s3.url("data"), here)
+    assert contents(here) == {"d/e/a": b"1", "f/b": b"2", "keep": b"3"}
+    assert not (here / "g").exists()
+
+
 # -- objects and prefixes
 
 

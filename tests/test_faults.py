@@ -86,7 +86,7 @@ STORMS = [
 
 @pytest.mark.parametrize("storm", STORMS)
 def test_a_download_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: PutBefore, storm: Fault) -> None:
-    files = small_files(60) | {"large": pseudo_random(17 * MIB)}
+    files = small_files(40) | {"large": pseudo_random(17 * MIB)}
     s3.put_all({f"data/{name}": data for name, data in files.items()})
     proxy = proxied(s3, storm, seed=7)
     assert contents(fetched(s3, tmp_path)) == files
@@ -95,7 +95,7 @@ def test_a_download_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: P
 
 @pytest.mark.parametrize("storm", STORMS[:-1])
 def test_an_upload_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: PutBefore, storm: Fault) -> None:
-    tree = write_tree(tmp_path / "tree", small_files(60) | {"large": pseudo_random(17 * MIB)})
+    tree = write_tree(tmp_path / "tree", small_files(40) | {"large": pseudo_random(17 * MIB)})
     s3.put("data/stale", b"")
     proxy = proxied(s3, storm, seed=7)
     with opened(tmp_path):
@@ -478,16 +478,16 @@ def test_one_file_that_is_forbidden_does_not_keep_the_others(
 
 
 def test_one_object_that_the_server_cannot_read_does_not_keep_the_others(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
     files = small_files(20, 10)
-    s3.put_all({f"data/{name}": data for name, data in files.items()})
-    proxied(s3, Status(500, "InternalError", match=on("GET", key="/0/000$")))
+    rclone_site.put_all({f"data/{name}": data for name, data in files.items()})
+    proxied(rclone_site, Status(500, "InternalError", match=on("GET", key="/0/000$")))
     with opened(tmp_path, max_workers=1), pytest.raises(pos3.TransferError, match="data/0/000") as caught:
-        pos3.download(s3.url("data"))
+        pos3.download(rclone_site.url("data"))
     assert len(caught.value.failures) == 1
     del files["0/000"]
-    assert contents(tmp_path / "cache" / "_" / s3.bucket / "data") == files
+    assert contents(tmp_path / "cache" / "_" / rclone_site.bucket / "data") == files
 
 
 def test_thousands_of_failures_are_a_short_message(three_pages: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
@@ -692,17 +692,17 @@ def spoil_a_page(index: Path) -> None:
 
 @pytest.mark.parametrize("harm", [spoil_with_garbage, cut_in_half, make_empty, make_newer, spoil_a_page])
 def test_a_spoiled_index_costs_a_comparison_and_no_file(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore, harm: Callable[[Path], None]
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore, harm: Callable[[Path], None]
 ) -> None:
-    files = small_files(200, 10)
-    s3.put_all({f"data/{name}": data for name, data in files.items()})
-    path = fetched(s3, tmp_path)
+    files = small_files(40, 10)
+    rclone_site.put_all({f"data/{name}": data for name, data in files.items()})
+    path = fetched(rclone_site, tmp_path)
     (path / "1/001").write_bytes(b"0123456789")
     [index] = (tmp_path / "cache" / ".pos3").glob("*.sqlite")
     harm(index)
-    proxy = proxied(s3)
-    assert contents(fetched(s3, tmp_path)) == files
+    proxy = proxied(rclone_site)
+    assert contents(fetched(rclone_site, tmp_path)) == files
     assert proxy.count("GET") == 1
     proxy.clear()
-    fetched(s3, tmp_path)
+    fetched(rclone_site, tmp_path)
     assert proxy.kinds == {"LIST": 1}

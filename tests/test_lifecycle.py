@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -738,7 +738,7 @@ async def test_a_cancelled_coroutine_uploads_nothing_unless_asked_to(rclone_site
 
 def test_a_decorated_generator_keeps_its_mirror_until_it_ends(rclone_site: S3Site, tmp_path: Path) -> None:
     @pos3.with_mirror(str(tmp_path / "cache"), False)
-    def numbers() -> Iterator[int]:
+    def numbers() -> Generator[int, None, None]:
         write_tree(pos3.upload(rclone_site.url("up")), {"a": b"1"})
         yield 1
         assert rclone_site.keys() == {}

@@ -320,6 +320,22 @@ def test_an_empty_remote_directory_is_planned_once() -> None:
     assert plan.directories == plan.deletes == ()
 
 
+@given(world=worlds, empty=st.sets(paths))
+def test_an_empty_directory_goes_only_when_nothing_belongs_below_it(world: World, empty: set[str]) -> None:
+    taken = {above for path in world.local for above in (path, *parents(path))}
+    hollow = {path for path in empty if path not in taken and not any(above in world.local for above in parents(path))}
+    hollow = {path for path in hollow if not any(path in parents(other) for other in hollow)}
+    local = sorted([*world.locals(), *(Entry(f"{path}/") for path in hollow)], key=lambda entry: entry.path)
+    policy = replace(world.policy(), direction="download")
+    plan = plan_download(local, world.remotes(), world.records(), policy)
+    for action in plan.deletes:
+        if action.path.endswith("/"):
+            assert not any(path.startswith(action.path) for path in world.remote)
+    assert {action.path for action in plan.deletes if not action.path.endswith("/")} == (
+        world.local.keys() - world.remote.keys() if world.remote else set()
+    )
+
+
 # -- limits
 
 

@@ -346,7 +346,7 @@ def test_wrong_credentials_are_named_before_the_body_does_work(
     rclone_site: S3Site, tmp_path: Path, call: Callable[..., object], keys: dict[str, object], cause: str
 ) -> None:
     with opened(tmp_path), pytest.raises(PermissionError, match=cause) as failure:
-        call(rclone_site.url("data"), profile=profile_of(rclone_site, **keys))
+        call(rclone_site.url("data"), profile=profile_of(rclone_site, "acme", **keys))
     assert isinstance(failure.value, (pos3.CredentialsError, pos3.AccessDeniedError))
     assert rclone_site.bucket in str(failure.value)
     assert not (tmp_path / "cache" / "acme").exists()

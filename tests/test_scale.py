@@ -20,7 +20,7 @@ from tests.support.trees import ODD_NAMES, empty_directories
 PutBefore = Callable[..., Proxy]
 MIB = 1 << 20
 # moto takes several milliseconds for each request, and is the one that holds empty directories.
-FILES = {"rclone": 3200, "moto": 1200, "env": 1200}
+FILES = {"rclone": 3200, "moto": 1050, "env": 1050}
 
 
 def large_tree(root: Path, count: int) -> dict[str, bytes]:

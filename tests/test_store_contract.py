@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import http.client
 import os
@@ -107,7 +108,10 @@ def of_memory(bucket: str) -> Place:
     )
 
 
-STORES = ["rclone", "moto", "memory"] + (["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else [])
+ENV = ["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else []
+STORES = ["rclone", "moto", "memory", *ENV]
+HOLD_MARKERS = ["moto", "memory", *ENV]
+HOLD_ANY_KEY = ["moto", *ENV]
 
 
 @pytest.fixture(params=STORES)
@@ -115,6 +119,18 @@ def place(request: pytest.FixtureRequest, new_site: Callable[[Server], S3Site]) 
     if request.param == "memory":
         return of_memory(f"pos3-test-{uuid.uuid4().hex[:16]}")
     return of_site(new_site(request.getfixturevalue(request.param)))
+
+
+where_markers_are_held = pytest.mark.parametrize("place", HOLD_MARKERS, indirect=True)
+where_any_key_is_held = pytest.mark.parametrize("place", HOLD_ANY_KEY, indirect=True)
+each_store_and_kind_of_key = pytest.mark.parametrize(
+    ("place", "key"),
+    [
+        *(pytest.param(store, "data/x", id=f"{store}-plain-key") for store in STORES),
+        *(pytest.param(store, "data/../x", id=f"{store}-odd-key") for store in HOLD_ANY_KEY),
+    ],
+    indirect=["place"],
+)
 
 
 @pytest.fixture
@@ -216,6 +232,7 @@ def test_a_survey_tells_objects_from_prefixes(place: Place, keys: list[str], is_
     assert (found.is_object, found.is_prefix) == (is_object, is_prefix)
 
 
+@where_any_key_is_held
 def test_a_survey_sees_an_object_and_a_prefix_of_one_name(place: Place) -> None:
     needs(place.traits.any_key)
     place.put_all({"data": b"1", "data/x": b"2"})
@@ -223,6 +240,7 @@ def test_a_survey_sees_an_object_and_a_prefix_of_one_name(place: Place) -> None:
     assert (found.is_object, found.is_prefix) == (True, True)
 
 
+@where_markers_are_held
 def test_a_survey_takes_a_marker_for_a_prefix(place: Place) -> None:
     needs(place.traits.markers)
     place.store.put_marker("data/")
@@ -306,6 +324,7 @@ def test_with_is_prefix_an_object_of_this_key_does_not_count(place: Place) -> No
     assert paths(place.store, "data", is_prefix=True) == []
 
 
+@where_any_key_is_held
 def test_an_object_and_a_prefix_of_one_name_are_told_apart(place: Place) -> None:
     needs(place.traits.any_key)
     place.put_all({"data": b"1", "data/x": b"2"})
@@ -324,6 +343,7 @@ def test_odd_names_are_listed_as_they_are(place: Place) -> None:
     assert paths(place.store, "data", is_prefix=True) == sorted(ODD_NAMES)
 
 
+@where_any_key_is_held
 def test_names_that_are_no_paths_are_listed_as_they_are(place: Place) -> None:
     needs(place.traits.any_key)
     names = ["../up", "./here", "//two", "/abs", "a", "a/", "a/b", "x/../y", longest_name("data/")]
@@ -331,6 +351,7 @@ def test_names_that_are_no_paths_are_listed_as_they_are(place: Place) -> None:
     assert paths(place.store, "data", is_prefix=True) == sorted(names)
 
 
+@where_markers_are_held
 def test_the_directorys_own_marker_is_left_out_and_others_are_listed(place: Place) -> None:
     needs(place.traits.markers)
     for key in ("data/", "data/void/"):
@@ -368,6 +389,7 @@ def test_children_of_the_root_are_the_first_segments(place: Place) -> None:
     assert [entry.path for entry in place.store.children("")] == ["a", "b/"]
 
 
+@where_any_key_is_held
 def test_an_object_and_a_directory_of_one_name_are_two_children(place: Place) -> None:
     needs(place.traits.any_key)
     place.put_all(dict.fromkeys(["data/x", "data/x/y"], b""))
@@ -539,13 +561,12 @@ def stopping(moved: list[int], after: int = 0) -> Callable[[int], None]:
     return on_bytes
 
 
-@pytest.mark.parametrize("key", ["data/x", "data/../x"], ids=["plain-key", "odd-key"])
+@each_store_and_kind_of_key
 @pytest.mark.parametrize(
     "size", [0, 1, 8 * MIB, 8 * MIB + 1, 24 * MIB], ids=["empty", "byte", "whole", "two-parts", "three-parts"]
 )
 def test_an_upload_is_whole_and_counted_and_tells_the_etag(place: Place, tmp_path: Path, size: int, key: str) -> None:
-    if key != "data/x":
-        needs(place.traits.any_key)
+    needs(place.traits.any_key or key == "data/x")
     data = pseudo_random(size)
     (tmp_path / "x").write_bytes(data)
     moved: list[int] = []
@@ -556,7 +577,7 @@ def test_an_upload_is_whole_and_counted_and_tells_the_etag(place: Place, tmp_pat
     assert place.uploads() == []
 
 
-@pytest.mark.parametrize("key", ["data/x", "data/../x"], ids=["plain-key", "odd-key"])
+@each_store_and_kind_of_key
 @pytest.mark.parametrize(
     ("size", "wanted"),
     [(10, 4), (10, 0), (20 * MIB, 9 * MIB + 5), (20 * MIB, 5)],
@@ -565,8 +586,7 @@ def test_an_upload_is_whole_and_counted_and_tells_the_etag(place: Place, tmp_pat
 def test_of_a_file_that_has_grown_only_the_first_bytes_are_stored(
     place: Place, tmp_path: Path, size: int, wanted: int, key: str
 ) -> None:
-    if key != "data/x":
-        needs(place.traits.any_key)
+    needs(place.traits.any_key or key == "data/x")
     data = pseudo_random(size)
     (tmp_path / "x").write_bytes(data)
     moved: list[int] = []
@@ -575,7 +595,7 @@ def test_of_a_file_that_has_grown_only_the_first_bytes_are_stored(
     assert sum(moved) == wanted
 
 
-@pytest.mark.parametrize("key", ["data/x", "data/../x"], ids=["plain-key", "odd-key"])
+@each_store_and_kind_of_key
 @pytest.mark.parametrize(
     ("size", "wanted"),
     [(4, 10), (0, 10), (9 * MIB + 5, 20 * MIB), (5, 20 * MIB), (0, 20 * MIB)],
@@ -584,8 +604,7 @@ def test_of_a_file_that_has_grown_only_the_first_bytes_are_stored(
 def test_of_a_file_that_has_shrunk_what_is_left_is_stored(
     place: Place, tmp_path: Path, size: int, wanted: int, key: str
 ) -> None:
-    if key != "data/x":
-        needs(place.traits.any_key)
+    needs(place.traits.any_key or key == "data/x")
     data = pseudo_random(size)
     (tmp_path / "x").write_bytes(data)
     moved: list[int] = []
@@ -602,15 +621,14 @@ def test_an_upload_replaces_the_object(place: Place, tmp_path: Path) -> None:
     assert place.get("data/x") == b"new"
 
 
-@pytest.mark.parametrize("key", ["data/x", "data/../x"], ids=["plain-key", "odd-key"])
+@each_store_and_kind_of_key
 @pytest.mark.parametrize(
     ("size", "after"), [(10, 0), (40 * MIB, 0), (40 * MIB, 30 * MIB)], ids=["whole", "first-part", "later-part"]
 )
 def test_an_upload_stops_when_on_bytes_raises_and_leaves_nothing(
     place: Place, tmp_path: Path, size: int, after: int, key: str
 ) -> None:
-    if key != "data/x":
-        needs(place.traits.any_key)
+    needs(place.traits.any_key or key == "data/x")
     (tmp_path / "x").write_bytes(pseudo_random(size))
     moved: list[int] = []
     with pytest.raises(StoppedHereError):
@@ -749,6 +767,7 @@ def test_a_marker_is_held_as_an_empty_directory_or_leaves_nothing(place: Place) 
     assert place.get("data/x") == b"1"
 
 
+@where_markers_are_held
 def test_a_marker_can_be_deleted_again(place: Place) -> None:
     needs(place.traits.markers)
     place.put("data/x", b"1")
@@ -775,13 +794,12 @@ def requests_of(store: Store, tmp_path: Path) -> dict[str, Callable[[], object]]
 
 
 def test_a_wrong_secret_is_a_credentials_error_that_does_not_show_it(
-    s3: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs(s3.server.traits.checks_credentials)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-and-private")
     began = time.monotonic()
-    for call in requests_of(s3_store(s3.bucket), tmp_path).values():
-        with pytest.raises(CredentialsError, match=s3.bucket) as caught:
+    for call in requests_of(s3_store(rclone_site.bucket), tmp_path).values():
+        with pytest.raises(CredentialsError, match=rclone_site.bucket) as caught:
             call()
         assert "wrong-and-private" not in str(caught.value)
     assert time.monotonic() - began < 10
@@ -974,7 +992,7 @@ def listing(monkeypatch: pytest.MonkeyPatch, isolated_home: Path) -> Iterator[Ca
 TREE = ["data-2/x", "data.txt", *(f"data/{number:02}" for number in range(12)), "data0", "data9"]
 
 
-@pytest.mark.parametrize("page_size", [1000, 7, 2])
+@pytest.mark.parametrize("page_size", [1000, 2])
 @pytest.mark.parametrize(
     "keys",
     [
@@ -995,7 +1013,7 @@ def test_a_store_that_does_not_list_in_order_is_found_out_and_still_listed_whole
     assert paths(store, "", is_prefix=True) == sorted(keys)
 
 
-@pytest.mark.parametrize("page_size", [1000, 7, 2])
+@pytest.mark.parametrize("page_size", [1000, 2])
 def test_an_exact_object_is_found_in_whatever_order_a_store_lists(
     listing: Callable[..., Store], page_size: int
 ) -> None:
@@ -1036,17 +1054,22 @@ def test_an_endpoint_that_answers_with_something_else_is_named_as_the_cause(
         store.survey("data")
 
 
-def test_listing_a_thousand_keys_costs_under_25_ms_of_cpu(
-    crowd: Place, below: int, request: pytest.FixtureRequest
-) -> None:
-    """Guards against a fall back to boto3's own parser, which takes 150 ms; this one takes about 12 ms."""
-    if request.node.callspec.params["place"] == "memory":
-        pytest.skip("fsspec parses nothing")
+@pytest.mark.parametrize("place", [store for store in STORES if store != "memory"], indirect=True)
+def test_listing_a_thousand_keys_costs_under_25_ms_of_cpu(crowd: Place, below: int) -> None:
+    """Guards against a fall back to boto3's own parser, which takes 150 ms; this one takes about 10 ms.
+
+    What the rest of the test run holds in memory is kept out of the garbage collector's work.
+    """
     costs = []
-    for _ in range(5):
-        began = time.process_time()
-        assert len(list(crowd.store.entries("data", is_prefix=True))) == below
-        costs.append((time.process_time() - began) / below * 1000)
+    gc.collect()
+    gc.freeze()
+    try:
+        for _ in range(5):
+            began = time.thread_time()
+            assert len(list(crowd.store.entries("data", is_prefix=True))) == below
+            costs.append((time.thread_time() - began) / below * 1000)
+    finally:
+        gc.unfreeze()
     assert min(costs) < 0.025
 
 

@@ -151,15 +151,16 @@ def unwrapped(function: Function) -> Function:
 
 def _trampoline(body: Body) -> FunctionType:
     """A function of the same kind as the user's. Must not use globals: it is given the user's."""
-    call: Any
+    kind: Any
     if inspect.iscoroutinefunction(body.function):
 
-        async def call(*args: Any, **kwargs: Any) -> Any:
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
             return await body.await_(args, kwargs)
 
+        kind = coroutine
     elif inspect.isasyncgenfunction(body.function):
 
-        async def call(*args: Any, **kwargs: Any) -> Any:
+        async def async_generator(*args: Any, **kwargs: Any) -> Any:
             items = body.agenerate(args, kwargs)
             try:
                 async for item in items:
@@ -167,17 +168,20 @@ def _trampoline(body: Body) -> FunctionType:
             finally:
                 await items.aclose()
 
+        kind = async_generator
     elif inspect.isgeneratorfunction(body.function):
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def generator(*args: Any, **kwargs: Any) -> Any:
             return (yield from body.generate(args, kwargs))
 
+        kind = generator
     else:
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def plain(*args: Any, **kwargs: Any) -> Any:
             return body.call(args, kwargs)
 
-    return call  # type: ignore[no-any-return]
+        kind = plain
+    return kind  # type: ignore[no-any-return]
 
 
 def _like(trampoline: FunctionType, function: Function) -> FunctionType:

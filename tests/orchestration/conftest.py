@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-# Prefect reads its settings when it is first imported.
-os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="pos3-prefect-")
-atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+# Prefect reads its settings when it is first imported. The directory goes with the interpreter.
+os.environ["PREFECT_HOME"] = (_home := tempfile.TemporaryDirectory("-pos3", ignore_cleanup_errors=True)).name
 
 import prefect.settings
 from prefect.testing.utilities import prefect_test_harness
