@@ -6,13 +6,13 @@ before boto3 parses them and spends about a tenth of that.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote_plus
+from xml.parsers import expat
 
 from pos3.entry import Entry
 from pos3.errors import StoreError
@@ -118,43 +118,74 @@ def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
 
 
 def _parse(response: dict[str, Any], prefix: str, where: str) -> Page:
-    headers = response["ResponseMetadata"]["HTTPHeaders"]
+    document = _Document()
     try:
-        root = ElementTree.fromstring(response["Pos3Page"])
-    except ElementTree.ParseError as error:
+        document.parse(response["Pos3Page"])
+    except expat.ExpatError as error:
         raise UnreachableError(f"{where}: the page is not valid XML ({error})") from error
-    namespace = root.tag.removesuffix("ListBucketResult")
-    if root.tag == namespace:
+    if document.root != "ListBucketResult":
         raise StoreError(f"{where}: the endpoint did not answer with an S3 listing; check the endpoint's URL")
-    truncated = root.findtext(f"{namespace}IsTruncated", "").strip().lower()
-    token = root.findtext(f"{namespace}NextContinuationToken", "")
+    truncated = document.fields.get("IsTruncated", "").strip().lower()
+    token = document.fields.get("NextContinuationToken", "")
     # A page that does not say whether it is the last must never pass for a whole listing.
     if truncated not in ("true", "false") or (truncated == "true" and not token):
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
-    quoted = root.findtext(f"{namespace}EncodingType", "") == "url"
-    entries = [_entry(element, namespace, quoted) for element in root.iterfind(f"{namespace}Contents")]
-    directories = [
-        _unquoted(element.findtext(f"{namespace}Prefix", ""), quoted)
-        for element in root.iterfind(f"{namespace}CommonPrefixes")
-    ]
-    next_token = token if truncated == "true" else ""
-    return Page(prefix, entries, directories, next_token, _server_time(headers.get("date", "")))
+    quoted = document.fields.get("EncodingType", "") == "url"
+    headers = response["ResponseMetadata"]["HTTPHeaders"]
+    return Page(
+        prefix,
+        [_entry(fields, quoted) for fields in document.contents],
+        [_unquoted(fields.get("Prefix", ""), quoted) for fields in document.directories],
+        token if truncated == "true" else "",
+        _server_time(headers.get("date", "")),
+    )
 
 
-def _entry(element: ElementTree.Element, namespace: str, quoted: bool) -> Entry:
-    cut = len(namespace)
-    key = size = modified = etag = ""
-    for child in element:
-        tag = child.tag[cut:]
-        if tag == "Key":
-            key = child.text or ""
-        elif tag == "Size":
-            size = child.text or ""
-        elif tag == "LastModified":
-            modified = child.text or ""
-        elif tag == "ETag":
-            etag = child.text or ""
-    return Entry(_unquoted(key, quoted), int(size or 0), timestamp_ns(modified), etag.strip('"'))
+class _Document:
+    """One page, read in a single pass: a tree of elements would keep the garbage collector busier than the parser."""
+
+    def __init__(self) -> None:
+        self.root = ""
+        self.fields: dict[str, str] = {}
+        self.contents: list[dict[str, str]] = []
+        self.directories: list[dict[str, str]] = []
+        self._item = self.fields
+        self._text: list[str] = []
+
+    def parse(self, page: bytes) -> None:
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text.append
+        parser.Parse(page, True)
+
+    def _start(self, name: str, _attributes: dict[str, str]) -> None:
+        if name == "Contents" or name == "CommonPrefixes":
+            self._item = {}
+        elif not self.root:
+            self.root = name
+        self._text.clear()
+
+    def _end(self, name: str) -> None:
+        if name == "Contents":
+            self.contents.append(self._item)
+            self._item = self.fields
+        elif name == "CommonPrefixes":
+            self.directories.append(self._item)
+            self._item = self.fields
+        else:
+            self._item[name] = "".join(self._text)
+        self._text.clear()
+
+
+def _entry(fields: dict[str, str], quoted: bool) -> Entry:
+    return Entry(
+        _unquoted(fields.get("Key", ""), quoted),
+        int(fields.get("Size") or 0),
+        timestamp_ns(fields.get("LastModified", "")),
+        fields.get("ETag", "").strip('"'),
+    )
 
 
 def _unquoted(text: str, quoted: bool) -> str:
