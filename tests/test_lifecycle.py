@@ -260,7 +260,8 @@ import pos3, sys, time
 with pos3.mirror(sys.argv[1], show_progress=False):
     pos3.upload(sys.argv[2], sys.argv[3], interval=0.1)
     print("ready", flush=True)
-    time.sleep(60)
+    while True:
+        time.sleep(0.05)
 """
     with running(script, tmp_path / "cache", rclone_site.url("data"), tree) as child:
         until_printed(child, "ready")
@@ -277,7 +278,8 @@ with pos3.mirror(sys.argv[1], show_progress=False, shutdown_timeout=float(sys.ar
     (path / "new").write_bytes(b"2")
     (other / "new").write_bytes(b"2")
     print("ready", flush=True)
-    time.sleep(60)
+    while True:
+        time.sleep(0.05)
 """
 
 

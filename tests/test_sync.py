@@ -394,7 +394,7 @@ def mirrored(source: dict[str, bytes], destination: dict[str, bytes]) -> dict[st
 
 
 @given(operations=st.lists(operations, min_size=5, max_size=25))
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_after_any_history_a_transfer_makes_both_sides_equal(
     rclone_site: S3Site, tmp_path: Path, operations: list[tuple[str, str, bytes]]
 ) -> None:

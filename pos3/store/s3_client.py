@@ -149,7 +149,7 @@ def credential_provider(connection: Connection, where: str) -> Callable[[], Any]
         expires_at = datetime.now(UTC) + _LONGEST_CACHED
         known_expiry = getattr(credentials, "_expiry_time", None)
         if known_expiry is not None:
-            expires_at = min(expires_at, known_expiry)
+            expires_at = min(expires_at, known_expiry.astimezone(UTC))
         return {
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,

@@ -114,6 +114,8 @@ def _from_obstore(error: Exception, where: str) -> StoreError:
         number = 412
     elif isinstance(error, obstore_errors.PermissionDeniedError):
         number = 403
+    if isinstance(error, obstore_errors.UnauthenticatedError) and not code:
+        return CredentialsError(f"{where}: no valid credentials: {_short(error)}")
     if code or number:
         return error_for(code[1] if code else "", number, message[1] if message else "", where)
     return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")

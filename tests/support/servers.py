@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -188,7 +189,7 @@ class LocalServer(Server):
             )
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline and self._child.poll() is None:
-            address = re.search(rb"http://127\.0\.0\.1:([1-9]\d*)", log.read_bytes())
+            address = re.search(rb"https?://127\.0\.0\.1:([1-9]\d*)", log.read_bytes())
             if address and _answers(address[0].decode()):
                 self._port = int(address[1])
                 self.endpoint_url = address[0].decode()
@@ -341,7 +342,11 @@ def rclone_binary() -> str:
 
 
 def _answers(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # Whether it can be trusted is for the test; here it only has to be up.
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting))
+    opener = urllib.request.build_opener(*handlers)
     try:
         opener.open(url, timeout=5).close()
     except urllib.error.HTTPError as refused:
