@@ -358,47 +358,69 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
     Raises:
         UnsafeKeysError: some local names cannot be keys.
     """
-    draft = _Draft()
-    problems: list[str] = []
-    unusable_here, files_here, objects_there = _Above(), _Above(), _Above()
-    steps = _with_next(march(local, remote, records))
-    for (path, here, there, record), following in steps:
-        draft.destination_files += there is not None
-        if here is not None and here.unusable:
-            unusable_here.push(path)
-            draft.kept.append(Kept(path, here.unusable))
-        elif here is not None:
-            blocking = None if policy.delete else objects_there.find(path)
-            if blocking is not None:
-                problems.append(f"{path!r}: {blocking!r} is an object there, and delete is off")
-            elif problem := _key_problem(path, policy.key_prefix):
-                problems.append(f"{path!r}: {problem}")
-            elif not here.is_directory:
-                files_here.push(path)
-                draft.source_files += 1
-                _plan_file(draft, here, there, record, policy)
-            elif there is None and not following.startswith(path):
-                draft.directories.append(Action(path, NEW, here))
+    planner = _UploadPlanner(policy)
+    for (path, here, there, record), following in _with_next(march(local, remote, records)):
+        if here is not None:
+            planner.visit_local(here, there, record, following)
         elif there is not None:
-            objects_there.push(path)
-            if not policy.delete and (blocking := files_here.find(path)) is not None:
-                problems.append(f"{blocking!r}: objects lie below that name there, and delete is off")
-            elif policy.delete and not (path.endswith("/") and following.startswith(path)):
-                _plan_remote_delete(draft, there, record, unusable_here.find(path) is not None, policy)
-        elif unusable_here.find(path) is None:
-            draft.forgotten.append(path)
-    return draft.plan("upload", problems, policy.where)
+            planner.visit_remote_only(there, record, following)
+        elif planner.unusable_here.find(path) is None:
+            planner.draft.forgotten.append(path)
+    return planner.draft.plan("upload", planner.problems, policy.where)
 
 
-def _plan_remote_delete(
-    draft: _Draft, there: Entry, record: Record | None, twin_is_unusable: bool, policy: Policy
-) -> None:
-    if twin_is_unusable:
-        draft.kept.append(Kept(there.path, "its local twin cannot be read"))
-    elif reason := policy.protects(there, record):
-        draft.kept.append(Kept(there.path, reason))
-    else:
-        draft.deletes.append(Action(there.path, "not in the source", there))
+class _UploadPlanner:
+    def __init__(self, policy: Policy):
+        self.policy = policy
+        self.draft = _Draft()
+        self.problems: list[str] = []
+        self.unusable_here = _Above()
+        self._files_here, self._objects_there = _Above(), _Above()
+        self._staying: set[str] = set()
+
+    def visit_local(self, here: Entry, there: Entry | None, record: Record | None, following: str) -> None:
+        path = here.path
+        self.draft.destination_files += there is not None
+        blocking = self._objects_there.find(path)
+        if here.unusable:
+            self.unusable_here.push(path)
+            self.draft.kept.append(Kept(path, here.unusable))
+        elif problem := _key_problem(path, self.policy.key_prefix):
+            self.problems.append(f"{path!r}: {problem}")
+        elif here.is_directory:
+            if blocking is not None:
+                self.draft.kept.append(Kept(path, f"{blocking!r} is an object there"))
+            elif there is None and not following.startswith(path):
+                self.draft.directories.append(Action(path, NEW, here))
+        elif blocking is not None and blocking in self._staying:
+            self.problems.append(f"{path!r}: {blocking!r} is an object there, and it stays")
+        else:
+            self._files_here.push(path)
+            self.draft.source_files += 1
+            _plan_file(self.draft, here, there, record, self.policy)
+
+    def visit_remote_only(self, there: Entry, record: Record | None, following: str) -> None:
+        path = there.path
+        self.draft.destination_files += 1
+        self._objects_there.push(path)
+        reason = self._reason_to_stay(there, record)
+        if reason:
+            self._staying.add(path)
+            if (blocked := self._files_here.find(path)) is not None:
+                self.problems.append(f"{blocked!r}: objects lie below that name there, and they stay")
+        if not self.policy.delete or (path.endswith("/") and following.startswith(path)):
+            return
+        if reason:
+            self.draft.kept.append(Kept(path, reason))
+        else:
+            self.draft.deletes.append(Action(path, "not in the source", there))
+
+    def _reason_to_stay(self, there: Entry, record: Record | None) -> str:
+        if not self.policy.delete:
+            return "delete is off"
+        if self.unusable_here.find(there.path) is not None:
+            return "its local twin cannot be read"
+        return self.policy.protects(there, record)
 
 
 def _plan_file(draft: _Draft, here: Entry, there: Entry | None, record: Record | None, policy: Policy) -> None:
