@@ -44,6 +44,7 @@ from pos3.errors import (
 )
 from pos3.plan import TransferPlan
 from pos3.profiles import Profile, register_profile
+from pos3.progress import LogProgress, OpenProgress, Progress
 from pos3.report import Kept, Report
 
 __all__ = [
@@ -56,13 +57,16 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidURLError",
     "Kept",
+    "LogProgress",
     "Mirror",
     "NoMirrorError",
     "ObjectChangedError",
+    "OpenProgress",
     "PlanRefusedError",
     "Pos3Error",
     "Profile",
     "ProfileError",
+    "Progress",
     "PushTimeoutError",
     "RemoteNotFoundError",
     "Report",

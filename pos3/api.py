@@ -10,16 +10,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from pos3.errors import NoMirrorError
 from pos3.mirror import DEFAULT_CACHE_ROOT, Mirror, Patterns, StrPath, open_mirrors
 from pos3.plan import Compare, Plan, TransferPlan
 from pos3.profiles import Profile
 from pos3.registration import Registration
-from pos3.report import Report
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -268,182 +266,29 @@ class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N8
             self._inner.__exit__(kind, error, traceback)
 
 
-def download(
-    remote: StrPath,
-    local: StrPath | None = None,
-    delete: bool = True,
-    exclude: Patterns = None,
-    profile: str | Profile | None = None,
-    *,
-    include: Patterns = None,
-    compare: Compare = "auto",
-    max_delete: int | str | None = None,
-    missing_ok: bool = False,
-    adopt: bool = False,
-) -> Path:
-    """Returns a local path whose content matches ``remote`` as of now. Readers of its files see old bytes or new ones.
+def _of_current_mirror(method: Callable[Concatenate[Mirror, P], R]) -> Callable[P, R]:
+    """A function that calls the method of :func:`current_mirror`, with its signature and docstring."""
 
-    A further call for the same URL in the same mirror returns at once.
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return method(current_mirror(), *args, **kwargs)
 
-    Args:
-        remote: ``s3://bucket/key`` of an object or a prefix; with a trailing slash always the prefix. A local path is
-            returned as it is, made absolute.
-        local: where to; a place below the cache root if None.
-        delete: remove local files that the remote side does not have.
-        exclude: globs of what is left alone on both sides (see :mod:`pos3.filters`).
-        profile: a profile or its name; one in the URL wins.
-        include: globs; if given, only what matches takes part.
-        compare: "auto", "size" or "checksum" (see :mod:`pos3.plan`).
-        max_delete: refuse to delete more files than this, or than this share ("50%").
-        missing_ok: if nothing is at the URL, return an empty directory instead of raising; nothing is deleted.
-        adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 never filled.
-
-    Raises:
-        NoMirrorError: outside a mirror.
-        RemoteNotFoundError: nothing is there (also a FileNotFoundError).
-        PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
-        AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
-        TransferError: some files failed; the others were downloaded, nothing was deleted.
-    """
-    return current_mirror().download(
-        remote,
-        local,
-        delete,
-        exclude,
-        profile,
-        include=include,
-        compare=compare,
-        max_delete=max_delete,
-        missing_ok=missing_ok,
-        adopt=adopt,
-    )
+    # Evaluated where they were written: pydantic and IDEs would look their names up in this module.
+    hints = get_type_hints(method)
+    signature = inspect.signature(method)
+    parameters = [item.replace(annotation=hints[name]) for name, item in signature.parameters.items() if name != "self"]
+    call.__name__ = call.__qualname__ = method.__name__
+    call.__doc__ = inspect.cleandoc(method.__doc__ or "").replace(":meth:", ":func:")
+    call.__annotations__ = hints
+    call.__signature__ = inspect.Signature(parameters, return_annotation=hints["return"])  # type: ignore[attr-defined]
+    return call
 
 
-def upload(
-    remote: StrPath,
-    local: StrPath | None = None,
-    interval: float | None = 300,
-    delete: bool = True,
-    sync_on_error: bool = False,
-    exclude: Patterns = None,
-    profile: str | Profile | None = None,
-    *,
-    include: Patterns = None,
-    compare: Compare = "auto",
-    max_delete: int | str | None = None,
-    upload_last: Patterns = None,
-    overwrite: Patterns = None,
-    follow_symlinks: bool = True,
-) -> Path:
-    """Registers a local path to be pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
-
-    The local directory is created; for a URL that looks like a file (``.../model.pt``) only the one around it. The
-    bucket and the access to it are checked now.
-
-    Args:
-        remote: ``s3://bucket/key``. A local path is created as a directory and returned, nothing is pushed.
-        local: where from; a place below the cache root if None.
-        interval: seconds between background pushes, the first one interval from now; None pushes at the end only.
-        delete: remove objects that have no local file, at a clean end. Background pushes delete only what this mirror
-            itself had transferred. Objects that another writer put there meanwhile are never deleted.
-        sync_on_error: push also when the body ends with an exception (without deletes).
-        exclude, profile, include, compare: as for :func:`download`.
-        max_delete: at the end, copy but do not delete, and raise, if more objects than this would go.
-        upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
-        overwrite: globs of files that are pushed at each push, changed or not.
-        follow_symlinks: push what links point to; otherwise links are left out.
-
-    Raises:
-        As for :func:`download`. What fails at the end is raised by the ``with`` statement.
-    """
-    return current_mirror().upload(
-        remote,
-        local,
-        interval,
-        delete,
-        sync_on_error,
-        exclude,
-        profile,
-        include=include,
-        compare=compare,
-        max_delete=max_delete,
-        upload_last=upload_last,
-        overwrite=overwrite,
-        follow_symlinks=follow_symlinks,
-    )
-
-
-def sync(
-    remote: StrPath,
-    local: StrPath | None = None,
-    interval: float | None = 300,
-    delete_local: bool = True,
-    delete_remote: bool = True,
-    sync_on_error: bool = False,
-    exclude: Patterns = None,
-    profile: str | Profile | None = None,
-    *,
-    include: Patterns = None,
-    compare: Compare = "auto",
-    max_delete: int | str | None = None,
-    upload_last: Patterns = None,
-    overwrite: Patterns = None,
-    follow_symlinks: bool = True,
-    adopt: bool = False,
-) -> Path:
-    """Downloads ``remote`` now and pushes it from then on: to resume from a checkpoint, say.
-
-    A prefix that does not exist yet is an empty directory. ``delete_local`` is the ``delete`` of the download,
-    ``delete_remote`` that of the upload; the other arguments are those of :func:`download` and :func:`upload`.
-    """
-    return current_mirror().sync(
-        remote,
-        local,
-        interval,
-        delete_local,
-        delete_remote,
-        sync_on_error,
-        exclude,
-        profile,
-        include=include,
-        compare=compare,
-        max_delete=max_delete,
-        upload_last=upload_last,
-        overwrite=overwrite,
-        follow_symlinks=follow_symlinks,
-        adopt=adopt,
-    )
-
-
-def ls(prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
-    """The full URLs of what lies directly below ``prefix``, sorted; with ``recursive``, of all that lies below it.
-
-    Directories are listed too, without a trailing slash. An object of exactly this name is listed alone, unless the URL
-    ends in a slash. A local path lists local paths. What does not exist gives an empty list.
-    """
-    return current_mirror().ls(prefix, recursive, profile)
-
-
-def flush(path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
-    """Pushes now what has changed, and returns when it is in the store.
-
-    Args:
-        path_or_url: a registered URL, or a path at or below a registered local one; None for all registrations.
-        timeout: seconds to wait; None for as long as it takes.
-
-    Returns:
-        what was moved.
-
-    Raises:
-        TransferError: some files failed; PushTimeoutError: the push goes on in the background.
-        InvalidArgumentError: nothing is registered there.
-    """
-    return current_mirror().flush(path_or_url, timeout)
-
-
-def report() -> Report:
-    """What this mirror has moved so far, all transfers added up."""
-    return current_mirror().report()
+download = _of_current_mirror(Mirror.download)
+upload = _of_current_mirror(Mirror.upload)
+sync = _of_current_mirror(Mirror.sync)
+ls = _of_current_mirror(Mirror.ls)
+flush = _of_current_mirror(Mirror.flush)
+report = _of_current_mirror(Mirror.report)
 
 
 def plan_download(

@@ -14,7 +14,6 @@ from typing import TypeVar
 from pos3.entry import Entry, Record
 from pos3.errors import (
     ConflictError,
-    InvalidArgumentError,
     PlanRefusedError,
     RemoteNotFoundError,
     TransferCancelledError,
@@ -157,11 +156,7 @@ class Link:
         if not os.path.exists(local):
             return Plan("upload")
         is_directory = os.path.isdir(local)
-        if not is_directory and self.registration.location.is_prefix:
-            raise InvalidArgumentError(f"{local} is a file, but {self._url}/ means a directory; name the object's key")
-        survey = self.take_stock()
-        if not is_directory and survey.is_prefix and not survey.is_object:
-            raise ConflictError(f"{local} is a file, but objects lie below {self._url}/; name another key")
+        self.check_kinds()
         policy = self._policy(delete=delete)
         links = self.registration.follow_symlinks
 
@@ -170,6 +165,21 @@ class Link:
             return plan_upload(self._local(follow_symlinks=links), remote, self._records(), policy)
 
         return _twice_if_unsorted(plan)
+
+    def check_kinds(self) -> None:
+        """
+        Raises:
+            ConflictError: a file is to be pushed to a directory, or a directory to an object.
+        """
+        local, location, survey = self.registration.local, self.registration.location, self.take_stock()
+        if os.path.isfile(local) and location.is_prefix:
+            raise ConflictError(f"{local} is a file, but {self._url}/ means a directory; name the object's key")
+        if os.path.isfile(local) and survey.is_prefix and not survey.is_object:
+            raise ConflictError(f"{local} is a file, but objects lie below {self._url}/; name another key")
+        if os.path.isdir(local) and survey.is_object and not location.is_prefix:
+            raise ConflictError(
+                f"{self._url} is an object, but {local} is a directory; '{self._url}/' means the prefix"
+            )
 
     def _plan_push(self, terms: Terms) -> Plan:
         if not self.index.has_records(self._url):

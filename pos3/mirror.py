@@ -10,21 +10,19 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pos3.cache import bound_cache
 from pos3.engine import Engine
 from pos3.errors import (
-    ConflictError,
     InvalidArgumentError,
     InvalidURLError,
     NoMirrorError,
     PushTimeoutError,
     RemoteNotFoundError,
 )
-from pos3.filters import Filter, as_patterns
+from pos3.filters import as_patterns
 from pos3.index import Index
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
@@ -213,9 +211,23 @@ class Mirror:
         index = Index(self.cache_root, registration.local)
         return Link(registration, store, index, self.cache_root, self._owner)
 
+    def _wanted(
+        self,
+        kind: Literal["download", "upload", "sync"],
+        remote: StrPath,
+        local: StrPath | None,
+        profile: str | Profile | None,
+        choice: tuple[Patterns, Patterns, Compare, int | str | None],
+        **details: Any,
+    ) -> Registration:
+        """The checked registration; ``choice`` is include, exclude, compare and max_delete."""
+        location, resolved = self._resolve(str(remote), profile)
+        include, exclude, compare, max_delete = choice
+        root = local_root(location, local, self.cache_root, resolved)
+        chosen = build_filter(include, exclude)
+        return checked(Registration(kind, location, resolved, root, chosen, compare, max_delete, **details))
+
     def _register(self, wanted: Registration, begin: Callable[[Link], None]) -> Path:
-        self._check_open()
-        checked(wanted)
         self._registry.register(wanted, self._link, begin)
         return Path(wanted.local)
 
@@ -233,19 +245,39 @@ class Mirror:
         missing_ok: bool = False,
         adopt: bool = False,
     ) -> Path:
-        """See :func:`pos3.download`."""
+        """Returns a local path whose content matches ``remote`` as of now. Its readers see old bytes or new ones.
+
+        A further call for the same URL in the same mirror returns at once.
+
+        Args:
+            remote: ``s3://bucket/key`` of an object or a prefix; with a trailing slash always the prefix. A local path
+                is returned as it is, made absolute.
+            local: where to; a place below the cache root if None.
+            delete: remove local files that the remote side does not have.
+            exclude: globs of what is left alone on both sides (see :mod:`pos3.filters`).
+            profile: a profile or its name; one in the URL wins.
+            include: globs; if given, only what matches takes part.
+            compare: "auto", "size" or "checksum" (see :mod:`pos3.plan`).
+            max_delete: refuse to delete more files than this, or than this share ("50%").
+            missing_ok: if nothing is at the URL, return an empty directory instead of raising; nothing is deleted.
+            adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 never filled.
+
+        Raises:
+            NoMirrorError: outside a mirror.
+            RemoteNotFoundError: nothing is there (also a FileNotFoundError).
+            PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
+            AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
+            TransferError: some files failed; the others were downloaded, nothing was deleted.
+        """
         self._check_open()
         if not is_url(remote):
             return _passed_through(remote, missing_ok)
-        location, resolved = self._resolve(str(remote), profile)
-        wanted = Registration(
+        wanted = self._wanted(
             "download",
-            location,
-            resolved,
-            local_root(location, local, self.cache_root, resolved),
-            build_filter(include, exclude),
-            compare,
-            max_delete,
+            remote,
+            local,
+            profile,
+            (include, exclude, compare, max_delete),
             download_delete=check_flag("delete", delete),
         )
 
@@ -284,20 +316,37 @@ class Mirror:
         overwrite: Patterns = None,
         follow_symlinks: bool = True,
     ) -> Path:
-        """See :func:`pos3.upload`."""
+        """Registers a local path to be pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
+
+        The local directory is created; for a URL that looks like a file (``.../model.pt``) only the one around it. The
+        bucket and the access to it are checked now.
+
+        Args:
+            remote: ``s3://bucket/key``. A local path is created as a directory and returned, nothing is pushed.
+            local: where from; a place below the cache root if None.
+            interval: seconds between background pushes, the first one interval from now; None pushes at the end only.
+            delete: remove objects that have no local file, at a clean end. Background pushes delete only what this
+                mirror itself had transferred. Objects that another writer put there meanwhile are never deleted.
+            sync_on_error: push also when the body ends with an exception (without deletes).
+            exclude, profile, include, compare: as for :meth:`download`.
+            max_delete: at the end, copy but do not delete, and raise, if more objects than this would go.
+            upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
+            overwrite: globs of files that are pushed at each push, changed or not.
+            follow_symlinks: push what links point to; otherwise links are left out.
+
+        Raises:
+            As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
+        """
         self._check_open()
         interval_seconds = check_interval(interval)
         if not is_url(remote):
             return _local_directory(remote)
-        location, resolved = self._resolve(str(remote), profile)
-        wanted = Registration(
+        wanted = self._wanted(
             "upload",
-            location,
-            resolved,
-            local_root(location, local, self.cache_root, resolved),
-            build_filter(include, exclude),
-            compare,
-            max_delete,
+            remote,
+            local,
+            profile,
+            (include, exclude, compare, max_delete),
             upload_delete=check_flag("delete", delete),
             interval_seconds=interval_seconds,
             sync_on_error=check_flag("sync_on_error", sync_on_error),
@@ -307,13 +356,8 @@ class Mirror:
         )
 
         def begin(link: Link) -> None:
-            survey = link.take_stock()
-            if survey.is_object and not location.is_prefix and os.path.isdir(wanted.local):
-                raise ConflictError(
-                    f"{location} is an object, but {wanted.local} is a directory; '{location}/' means the prefix"
-                )
-            if survey.is_prefix and not survey.is_object and os.path.isfile(wanted.local):
-                raise ConflictError(f"{wanted.local} is a file, but objects lie below {location}/; name another key")
+            link.take_stock()
+            link.check_kinds()
             link.begin_use()
             link.prepare_local()
             self._push_every(interval_seconds, link)
@@ -339,20 +383,21 @@ class Mirror:
         follow_symlinks: bool = True,
         adopt: bool = False,
     ) -> Path:
-        """See :func:`pos3.sync`."""
+        """Downloads ``remote`` now and pushes it from then on: to resume from a checkpoint, say.
+
+        A prefix that does not exist yet is an empty directory. ``delete_local`` is the ``delete`` of the download,
+        ``delete_remote`` that of the upload; the other arguments are those of :meth:`download` and :meth:`upload`.
+        """
         self._check_open()
         interval_seconds = check_interval(interval)
         if not is_url(remote):
             return _local_directory(remote)
-        location, resolved = self._resolve(str(remote), profile)
-        wanted = Registration(
+        wanted = self._wanted(
             "sync",
-            location,
-            resolved,
-            local_root(location, local, self.cache_root, resolved),
-            build_filter(include, exclude),
-            compare,
-            max_delete,
+            remote,
+            local,
+            profile,
+            (include, exclude, compare, max_delete),
             download_delete=check_flag("delete_local", delete_local),
             upload_delete=check_flag("delete_remote", delete_remote),
             interval_seconds=interval_seconds,
@@ -379,7 +424,11 @@ class Mirror:
             self._engine.push_every(interval_seconds, link, lambda: self._state == "open")
 
     def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
-        """See :func:`pos3.flush`."""
+        """What :meth:`download` would do now. Nothing is transferred, deleted or created.
+
+        Raises:
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
+        """
         self._check_open()
         if os.getpid() != self._pid:
             return Report()
@@ -400,11 +449,19 @@ class Mirror:
     # Questions
 
     def report(self) -> Report:
-        """See :func:`pos3.report`."""
+        """What :meth:`download` would do now. Nothing is transferred, deleted or created.
+
+        Raises:
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
+        """
         return self._engine.total
 
     def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
-        """See :func:`pos3.ls`."""
+        """What :meth:`download` would do now. Nothing is transferred, deleted or created.
+
+        Raises:
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
+        """
         self._check_open()
         if not is_url(prefix):
             return list_local(prefix, recursive)
@@ -428,7 +485,7 @@ class Mirror:
         Raises:
             PlanRefusedError: without ``adopt``, as the download itself would.
         """
-        wanted = self._dry("download", remote, local, build_filter(include, exclude), profile, compare)
+        wanted = self._dry("download", remote, local, profile, (include, exclude, compare, None))
         link = self._link(wanted)
         plan = link.plan_download(delete=delete)
         if delete and not adopt:
@@ -449,8 +506,12 @@ class Mirror:
         overwrite: Patterns = None,
     ) -> tuple[Registration, Plan]:
         """The plan of an upload, with its registration; nothing is changed."""
-        wanted = replace(
-            self._dry("upload", remote, local, build_filter(include, exclude), profile, compare),
+        wanted = self._dry(
+            "upload",
+            remote,
+            local,
+            profile,
+            (include, exclude, compare, None),
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
         )
@@ -458,19 +519,17 @@ class Mirror:
 
     def _dry(
         self,
-        kind: Any,
+        kind: Literal["download", "upload"],
         remote: str,
         local: StrPath | None,
-        chosen: Filter,
         profile: str | Profile | None,
-        compare: Compare,
+        choice: tuple[Patterns, Patterns, Compare, int | str | None],
+        **details: Any,
     ) -> Registration:
         self._check_open()
         if not is_url(remote):
             raise InvalidURLError(f"a plan needs a remote URL such as 's3://bucket/key', got {str(remote)!r}")
-        location, resolved = self._resolve(str(remote), profile)
-        root = local_root(location, local, self.cache_root, resolved)
-        return checked(Registration(kind, location, resolved, root, chosen, compare, None))
+        return self._wanted(kind, remote, local, profile, choice, **details)
 
 
 def _raise_any(failures: list[Exception]) -> None:

@@ -26,8 +26,10 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
-OpenProgress = Callable[[str, int, int], Progress]
-"""Opens the progress of a transfer: a title, the number of files, the number of bytes."""
+class OpenProgress(Protocol):
+    """Opens the progress of one transfer: its title, the number of files, the number of bytes."""
+
+    def __call__(self, title: str, files: int, size_bytes: int, /) -> Progress: ...
 
 
 class SilentProgress:
@@ -77,11 +79,19 @@ class BarProgress:
 class LogProgress:
     """One log line every ten seconds, and one at the end of a transfer that took a while."""
 
-    def __init__(self, title: str, files: int, size_bytes: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        title: str,
+        files: int,
+        size_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        log: Callable[..., object] = logger.info,
+    ):
         self._title = title
         self._files = files
         self._size_bytes = size_bytes
         self._clock = clock
+        self._write = log
         self._done_files = 0
         self._done_bytes = 0
         self._began = self._last = clock()
@@ -105,7 +115,7 @@ class LogProgress:
 
     def _log(self) -> None:
         elapsed = max(self._clock() - self._began, 1e-9)
-        logger.info(
+        self._write(
             "%s: %d/%d files, %s of %s, %s/s",
             self._title,
             self._done_files,

@@ -13,7 +13,6 @@ from prefect.results import ResultSerializer, ResultStorage
 from prefect.task_runners import TaskRunner
 
 import pos3
-from pos3.orchestration.progress import OpenProgress
 
 StrPath = str | os.PathLike[str]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
@@ -31,7 +30,7 @@ class MirrorOptions:
     cache_limit: int | str | None = None
     shutdown_timeout: float = 25.0
 
-    def new_mirror(self, progress: OpenProgress) -> pos3.Mirror:
+    def new_mirror(self, progress: pos3.OpenProgress) -> pos3.Mirror:
         """A mirror that is not open yet; ``progress`` is used if progress is to be shown at all.
 
         Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -16,7 +15,7 @@ from prefect.logging.loggers import flow_run_logger
 
 import pos3
 from pos3.orchestration.options import MirrorOptions
-from pos3.orchestration.progress import RunLogProgress, say
+from pos3.orchestration.progress import run_log_progress, say
 
 _open: dict[UUID, RunMirror] = {}
 _current: ContextVar[RunMirror | None] = ContextVar("pos3_flow_run_mirror", default=None)
@@ -39,7 +38,7 @@ class RunMirror:
         self._is_pushed = False
         # Not get_run_logger(): that fails in the mirror's threads.
         self._log = flow_run_logger(flow_run)
-        self.mirror = options.new_mirror(functools.partial(RunLogProgress, self._log))
+        self.mirror = options.new_mirror(run_log_progress(self._log))
         self.mirror.open()
 
     @classmethod
