@@ -19,13 +19,14 @@ MOST_FAILURES = 100
 _GRACE_SECONDS = 2.0
 _GLANCE_SECONDS = 0.2
 _HOPELESS_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
-_FIRST_WORKERS = 2
-_SAMPLE_ITEMS = 4
+_FIRST_WORKERS = 3
+_SAMPLE_ITEMS = 8
 _SAMPLE_SECONDS = 0.05
 _BATCH_ITEMS = 64
 _BATCH_SECONDS = 0.2
-# With a smaller share of waiting, another thread would only fight for the interpreter.
-_WAITING_SHARE = 0.7
+# Of n threads that only fight for the interpreter, each waits n times as long as it works. Where they wait clearly
+# longer than that, it is for a server, and another thread helps.
+_WAITING_FOR_A_SERVER = 6.0
 
 
 def is_hopeless(error: BaseException) -> bool:
@@ -91,7 +92,7 @@ class _Run(Generic[T, R]):
         batch: list[tuple[T, R | None, Exception | None]] = []
         sent_at = sampled_at = time.monotonic()
         busy_at = time.thread_time()
-        sampled = 0
+        sampled = -1
         try:
             while (item := self._next()) is not None:
                 try:
@@ -103,9 +104,13 @@ class _Run(Generic[T, R]):
                     self.done.put(batch)
                     batch, sent_at = [], now
                 sampled += 1
-                if sampled >= _SAMPLE_ITEMS or now - sampled_at > _SAMPLE_SECONDS:
+                if sampled == 0:
+                    # The first item may have had to connect, which says nothing of the next ones.
+                    sampled_at, busy_at = now, time.thread_time()
+                elif sampled >= _SAMPLE_ITEMS or now - sampled_at > _SAMPLE_SECONDS:
                     busy = time.thread_time()
-                    if busy - busy_at < (1 - _WAITING_SHARE) * (now - sampled_at):
+                    fair = (busy - busy_at) * len(self.threads)
+                    if now - sampled_at > _WAITING_FOR_A_SERVER * fair:
                         self._add_thread()
                     sampled, sampled_at, busy_at = 0, now, busy
         finally:

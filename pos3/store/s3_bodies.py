@@ -29,7 +29,6 @@ from pos3.store.s3_errors import UnreachableError, translating
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
-
 MIB = 1024 * 1024
 RANGE_BYTES = 8 * MIB
 LARGE_BYTES = 16 * MIB
@@ -108,11 +107,11 @@ class Bodies:
 
     def _store(self, silence_seconds: float = READ_TIMEOUT_SECONDS) -> ObstoreS3:
         """The obstore client that gives a request up after so many seconds without an answer."""
-        with self._lock:
-            store = self._stores.get(silence_seconds)
-            if store is None:
-                store = self._stores[silence_seconds] = self._connect(silence_seconds)
+        store = self._stores.get(silence_seconds)
+        if store is not None:
             return store
+        with self._lock:
+            return self._stores.setdefault(silence_seconds, self._connect(silence_seconds))
 
     def _connect(self, silence_seconds: float) -> ObstoreS3:
         global _pid_of_runtime

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,8 +39,7 @@ class Connection:
 
     @property
     def is_aws(self) -> bool:
-        host = urlsplit(self.endpoint).hostname or ""
-        return host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        return _is_aws(self.endpoint)
 
     @property
     def is_plain_http(self) -> bool:
@@ -58,13 +58,24 @@ def connect(profile: Profile | None, max_connections: int) -> Connection:
             profile_name=settings.aws_profile,
             botocore_session=botocore.session.Session(profile=settings.aws_profile),
         )
-        connection = Connection(
-            _client(session, settings, max_connections, settings.addressing_style), session, settings
-        )
-        if connection.is_aws or settings.addressing_style != "auto":
-            return connection
         # Servers behind one host name seldom answer to bucket.host, so path style is what works.
+        style = (
+            "path" if settings.addressing_style == "auto" and _names_a_server(settings) else settings.addressing_style
+        )
+        connection = Connection(_client(session, settings, max_connections, style), session, settings)
+        if connection.is_aws or style != "auto":
+            return connection
         return Connection(_client(session, settings, max_connections, "path"), session, settings)
+
+
+def _names_a_server(profile: Profile) -> bool:
+    """Whether it is plain, before a client is made, that the endpoint is not AWS itself."""
+    endpoint = profile.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return bool(endpoint) and not _is_aws(endpoint)
+
+
+def _is_aws(endpoint: str) -> bool:
+    return (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def _client(session: boto3.session.Session, profile: Profile, max_connections: int, style: str) -> Any:
