@@ -143,8 +143,9 @@ class Link:
         return made
 
     def _is_there(self) -> bool:
-        survey = self._store.survey(self.registration.location.key)
-        return survey.is_object or survey.is_prefix
+        location = self.registration.location
+        survey = self._store.survey(location.key)
+        return survey.is_prefix or (survey.is_object and not location.is_prefix)
 
     def plan_upload(self, *, delete: bool) -> Plan:
         """An empty plan if the local side does not exist.
@@ -249,6 +250,7 @@ class Link:
         with self._alone(terms):
             leftovers: list[os.DirEntry[str]] = []
             plan = self.plan_download(delete=self.registration.download_delete, leftovers=leftovers)
+            self._check_target(plan)
             if not adopt and self.registration.download_delete:
                 self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)
@@ -259,6 +261,16 @@ class Link:
             self.index.note(_FILLED, "yes")
             outcome = execute(plan, self.pair, self.index, terms)
         outcome.raise_failures("Download")
+
+    def _check_target(self, plan: Plan) -> None:
+        """One object goes to a file; whoever names a directory most likely means a file in it."""
+        local = self.registration.local
+        is_object = any(not action.path for action in plan.copies)
+        if is_object and os.path.isdir(local) and not self._in_cache and not self.index.noted(_FILLED):
+            name = self.registration.location.key.rpartition("/")[2]
+            raise ConflictError(
+                f"{self._url} is one object, but {local} is a directory; name the file, such as {local}/{name}"
+            )
 
     def check_adoption(self, plan: Plan) -> None:
         """A directory that pos3 has never filled may be a home directory or a typo.

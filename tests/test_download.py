@@ -754,3 +754,18 @@ def test_ls_lists_an_object_and_a_directory_of_the_same_name_once(moto_site: S3S
     moto_site.put_all({"data/x": b"1", "data/x/y": b"2", "data/m/": b""})
     with opened(tmp_path):
         assert pos3.ls(moto_site.url("data")) == [moto_site.url("data/m"), moto_site.url("data/x")]
+
+
+def test_a_directory_url_does_not_find_the_object_of_that_name(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("data/x", b"1")
+    with opened(tmp_path), pytest.raises(pos3.RemoteNotFoundError):
+        pos3.download(s3.url("data/x/"))
+
+
+@pytest.mark.parametrize("delete", [True, False], ids=["delete", "keep"])
+def test_one_object_does_not_replace_a_directory_that_the_user_names(s3: S3Site, tmp_path: Path, delete: bool) -> None:
+    s3.put("data/x", b"1")
+    (tmp_path / "here").mkdir()
+    with opened(tmp_path), pytest.raises(pos3.ConflictError, match="here/x"):
+        pos3.download(s3.url("data/x"), tmp_path / "here", delete)
+    assert (tmp_path / "here").is_dir()
