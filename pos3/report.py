@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -71,9 +71,6 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values."""
         return asdict(self)
-
-    def with_duration(self, seconds: float) -> Report:
-        return replace(self, duration_seconds=seconds)
 
     def __str__(self) -> str:
         parts = [

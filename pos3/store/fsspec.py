@@ -25,6 +25,10 @@ from pos3.store import files
 from pos3.store.base import OnBytes, Survey
 from pos3.temporary import is_temporary, temporary_name
 
+# File systems whose files appear only when they are committed. Of any other, opening a file for writing may already
+# empty what is there.
+_HOLDING_BACK = frozenset({"gs", "gcs", "az", "abfs", "abfss", "s3", "s3a"})
+
 
 class FsspecStore:
     """One bucket, container or root of an fsspec file system. Keeps the contract of :class:`pos3.store.base.Store`."""
@@ -184,15 +188,12 @@ class _Pending:
     """
 
     def __init__(self, fs: Any, directory: str, path: str):
-        from fsspec.spec import AbstractBufferedFile
-
         self._fs = fs
         self._path = path
-        self._written = path
-        self._file: Any = fs.open(path, "wb", autocommit=False) if _holds_back(fs) else None
-        if not isinstance(self._file, AbstractBufferedFile):
-            self._written = f"{directory}/{temporary_name()}" if directory else temporary_name()
-            self._file = fs.open(self._written, "wb")
+        holds_back = not _HOLDING_BACK.isdisjoint([fs.protocol] if isinstance(fs.protocol, str) else fs.protocol)
+        aside = f"{directory}/{temporary_name()}" if directory else temporary_name()
+        self._written = path if holds_back else aside
+        self._file: Any = fs.open(self._written, "wb", **({"autocommit": False} if holds_back else {}))
 
     def write(self, block: bytes) -> None:
         self._file.write(block)
@@ -211,10 +212,6 @@ class _Pending:
             else:
                 self._file.close()
                 self._fs.rm_file(self._written)
-
-
-def _holds_back(fs: Any) -> bool:
-    return fs.protocol not in ("memory", "file") and "memory" not in fs.protocol
 
 
 def _parents(path: str) -> Iterator[str]:

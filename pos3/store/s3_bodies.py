@@ -111,7 +111,10 @@ class Bodies:
         if store is not None:
             return store
         with self._lock:
-            return self._stores.setdefault(silence_seconds, self._connect(silence_seconds))
+            # Whoever waited for the lock finds what the first one has made.
+            if silence_seconds not in self._stores:
+                self._stores[silence_seconds] = self._connect(silence_seconds)
+            return self._stores[silence_seconds]
 
     def _connect(self, silence_seconds: float) -> ObstoreS3:
         global _pid_of_runtime
