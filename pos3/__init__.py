@@ -8,6 +8,7 @@
 
 from pos3.api import (
     Mirror,
+    MirrorLike,
     activate,
     current_mirror,
     download,
@@ -42,6 +43,7 @@ from pos3.errors import (
     TransferError,
     UnsafeKeysError,
 )
+from pos3.options import MirrorOptions
 from pos3.plan import TransferPlan
 from pos3.profiles import Profile, register_profile
 from pos3.progress import LogProgress, OpenProgress, Progress
@@ -59,6 +61,8 @@ __all__ = [
     "Kept",
     "LogProgress",
     "Mirror",
+    "MirrorLike",
+    "MirrorOptions",
     "NoMirrorError",
     "ObjectChangedError",
     "OpenProgress",

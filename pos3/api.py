@@ -8,13 +8,14 @@ import inspect
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar, Token
+from collections.abc import Callable
+from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
-from pos3.errors import NoMirrorError
-from pos3.mirror import DEFAULT_CACHE_ROOT, Mirror, Patterns, StrPath, open_mirrors
+from pos3.current import MirrorLike, activate, active_mirror, current_mirror, enter, leave
+from pos3.mirror import Mirror, Patterns
+from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
 from pos3.plan import Compare, Plan, TransferPlan
 from pos3.profiles import Profile
 from pos3.registration import Registration
@@ -24,6 +25,7 @@ R = TypeVar("R")
 
 __all__ = [
     "Mirror",
+    "MirrorLike",
     "activate",
     "current_mirror",
     "download",
@@ -37,46 +39,6 @@ __all__ = [
     "upload",
     "with_mirror",
 ]
-
-_active: ContextVar[Mirror | None] = ContextVar("pos3_active_mirror", default=None)
-
-
-def current_mirror() -> Mirror:
-    """The mirror of this context; in a bare thread, the only one that is open in this process.
-
-    Raises:
-        NoMirrorError: no mirror is open, or several are and this thread belongs to none of them.
-    """
-    mirror_here = _active.get()
-    if mirror_here is not None and mirror_here.is_open:
-        return mirror_here
-    candidates = open_mirrors()
-    if len(candidates) == 1:
-        return candidates[0]
-    if candidates:
-        raise NoMirrorError(
-            f"{len(candidates)} mirrors are open and this thread belongs to none of them; start the thread with "
-            "contextvars.copy_context().run, or use the object that 'with pos3.mirror() as m:' gives"
-        )
-    raise NoMirrorError("no mirror is open; call this inside 'with pos3.mirror():'")
-
-
-@contextlib.contextmanager
-def activate(opened: Mirror) -> Iterator[Mirror]:
-    """Makes an open mirror the one that this context's calls use, without opening or closing it."""
-    token = _active.set(opened)
-    try:
-        yield opened
-    finally:
-        _reset(token)
-
-
-def _reset(token: Token[Mirror | None]) -> None:
-    try:
-        _active.reset(token)
-    except ValueError:
-        # Entered in one context and left in another, as generators and async fixtures do.
-        _active.set(None)
 
 
 class Terminated(SystemExit):
@@ -117,23 +79,21 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         cache_limit: int | str | None = None,
         shutdown_timeout: float = 25.0,
     ):
-        self._make = functools.partial(
-            Mirror,
+        self._options = MirrorOptions(
             cache_root,
             show_progress,
             max_workers,
             default_profile,
             max_upload_bytes_per_second,
-            cache_limit=cache_limit,
-            shutdown_timeout=shutdown_timeout,
+            cache_limit,
+            shutdown_timeout,
         )
-
-        self._entered: dict[Mirror, tuple[Token[Mirror | None], Callable[[], None]]] = {}
+        self._entered: dict[Mirror, tuple[Token[MirrorLike | None], Callable[[], None]]] = {}
 
     def __enter__(self) -> Mirror:
-        opened = self._make().open()
+        opened = Mirror(self._options.or_environment()).open()
         release_sigterm = _handle_sigterm()
-        self._entered[opened] = (_active.set(opened), release_sigterm)
+        self._entered[opened] = (enter(opened), release_sigterm)
         return opened
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -142,7 +102,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     def _fresh(self) -> mirror:
         another = mirror()
-        another._make = self._make
+        another._options = self._options
         return another
 
     def __exit__(
@@ -153,13 +113,13 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             opened.close(error)
         finally:
             token, release_sigterm = self._entered.pop(opened)
-            _reset(token)
+            leave(token)
             release_sigterm()
 
     def _innermost(self) -> Mirror:
         """What this object opened last; in this context, if it was entered in several."""
-        here = _active.get()
-        return here if here in self._entered else list(self._entered)[-1]
+        here = active_mirror()
+        return here if isinstance(here, Mirror) and here in self._entered else list(self._entered)[-1]
 
 
 def _handle_sigterm() -> Callable[[], None]:
@@ -270,7 +230,8 @@ def _of_current_mirror(method: Callable[Concatenate[Mirror, P], R]) -> Callable[
     """A function that calls the method of :func:`current_mirror`, with its signature and docstring."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        return method(current_mirror(), *args, **kwargs)
+        made: R = getattr(current_mirror(), method.__name__)(*args, **kwargs)
+        return made
 
     # Evaluated where they were written: pydantic and IDEs would look their names up in this module.
     hints = get_type_hints(method)

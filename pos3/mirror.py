@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import threading
 import time
@@ -16,7 +15,6 @@ from typing import Any, Literal
 from pos3.cache import bound_cache
 from pos3.engine import Engine
 from pos3.errors import (
-    InvalidArgumentError,
     InvalidURLError,
     NoMirrorError,
     PushTimeoutError,
@@ -27,6 +25,7 @@ from pos3.index import Index
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
 from pos3.ls import list_local, list_remote
+from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Compare, Plan
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
@@ -39,15 +38,13 @@ from pos3.registration import (
     local_root,
 )
 from pos3.registry import Registry
-from pos3.report import Report, parse_bytes
+from pos3.report import Report
 from pos3.store import Store, open_store
 from pos3.transfer import Rate
 from pos3.url import Location, is_url, local_path, parse
 
 logger = logging.getLogger("pos3")
 
-DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
-StrPath = str | os.PathLike[str]
 Patterns = str | list[str] | tuple[str, ...] | None
 
 _mirrors: weakref.WeakSet[Mirror] = weakref.WeakSet()
@@ -57,37 +54,25 @@ class Mirror:
     """Keeps local paths and remote places equal, from :meth:`open` to :meth:`close`.
 
     All methods may be called from any thread. Only the process that opened a mirror pushes or deletes; a forked child
-    can still download. See :func:`pos3.mirror` for the arguments.
+    can still download.
+
+    Args:
+        options: the arguments of :func:`pos3.mirror`; the environment is not asked.
+        progress: how transfers show that they go on; None for the usual way.
+
+    Raises:
+        InvalidArgumentError, ProfileError: before anything is changed.
     """
 
-    def __init__(
-        self,
-        cache_root: StrPath = DEFAULT_CACHE_ROOT,
-        show_progress: bool = True,
-        max_workers: int = 10,
-        default_profile: str | Profile | None = None,
-        max_upload_bytes_per_second: float | None = None,
-        *,
-        cache_limit: int | str | None = None,
-        shutdown_timeout: float = 25.0,
-        progress: OpenProgress | None = None,
-    ):
-        if not os.fspath(cache_root):
-            raise InvalidArgumentError("cache_root='' is empty; expected a directory")
-        if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
-            raise InvalidArgumentError(f"max_workers={max_workers!r}: expected a whole number of at least 1")
-        if isinstance(shutdown_timeout, bool) or not isinstance(shutdown_timeout, (int, float)):
-            raise InvalidArgumentError(f"shutdown_timeout={shutdown_timeout!r}: expected seconds as a number")
-        if not 0 < shutdown_timeout < math.inf:
-            raise InvalidArgumentError(f"shutdown_timeout={shutdown_timeout!r}: expected seconds above 0")
-        self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(cache_root)))
-        self._max_workers = max_workers
-        self._default_profile = resolve_profile(default_profile)
-        self._cache_limit_bytes = _cache_limit(cache_limit)
-        self._shutdown_timeout_seconds = shutdown_timeout
-        rate: Rate = Unlimited() if max_upload_bytes_per_second is None else ByteRate(max_upload_bytes_per_second)
+    def __init__(self, options: MirrorOptions | None = None, *, progress: OpenProgress | None = None):
+        self.options = chosen = (options or MirrorOptions()).checked()
+        self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(chosen.cache_root)))
+        self._default_profile = resolve_profile(chosen.default_profile)
         self._owner = uuid.uuid4().hex
-        self._engine = Engine(max_workers, rate, progress or choose_progress(show_progress), self._owner)
+        limit = chosen.max_upload_bytes_per_second
+        rate: Rate = Unlimited() if limit is None else ByteRate(limit)
+        shown = progress or choose_progress(chosen.show_progress)
+        self._engine = Engine(chosen.max_workers, rate, shown, self._owner)
         self._pid = os.getpid()
         self._state = "new"
         self._registry = Registry()
@@ -159,7 +144,7 @@ class Mirror:
         if push:
             to_push = [link for link in self._registry.pushing() if link.registration.sync_on_error]
             # When the process is being stopped from outside, there is only so much time.
-            seconds = None if isinstance(error, Exception) else self._shutdown_timeout_seconds
+            seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
             with self._engine.deadline(seconds):
                 failures += self._engine.run_each(to_push, lambda link, terms: link.push_finally(terms, delete=False))
         for failure in failures:
@@ -184,8 +169,9 @@ class Mirror:
         return self.report() - before
 
     def _bound_cache(self) -> None:
-        if self._cache_limit_bytes is not None:
-            bound_cache(self.cache_root, self._cache_limit_bytes)
+        limit_bytes = self.options.cache_limit_bytes
+        if limit_bytes is not None:
+            bound_cache(self.cache_root, limit_bytes)
 
     # Registration
 
@@ -203,7 +189,7 @@ class Mirror:
         with self._lock:
             store = self._stores.get(key)
             if store is None:
-                store = self._stores[key] = open_store(location, profile, self._max_workers)
+                store = self._stores[key] = open_store(location, profile, self.options.max_workers)
             return store
 
     def _link(self, registration: Registration) -> Link:
@@ -424,10 +410,19 @@ class Mirror:
             self._engine.push_every(interval_seconds, link, lambda: self._state == "open")
 
     def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
-        """What :meth:`download` would do now. Nothing is transferred, deleted or created.
+        """Pushes what has changed, now, and returns when it is in the store: what was pushed meanwhile.
+
+        As a background push does: unchanged files cost no request, and only what this mirror itself had transferred is
+        deleted.
+
+        Args:
+            path_or_url: what to push: a registered URL or local path, or one inside it; None for all.
+            timeout: seconds to wait; None waits for the end.
 
         Raises:
-            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
+            InvalidArgumentError: nothing that is registered for upload holds ``path_or_url``.
+            PushTimeoutError: it has not ended in time, and goes on.
+            TransferError: some files failed; the others were pushed.
         """
         self._check_open()
         if os.getpid() != self._pid:
@@ -449,18 +444,20 @@ class Mirror:
     # Questions
 
     def report(self) -> Report:
-        """What :meth:`download` would do now. Nothing is transferred, deleted or created.
-
-        Raises:
-            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
-        """
+        """What this mirror has moved, deleted, kept and failed so far, all registrations together."""
         return self._engine.total
 
     def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
-        """What :meth:`download` would do now. Nothing is transferred, deleted or created.
+        """Returns what lies directly below ``prefix``, or with ``recursive`` at any depth, sorted.
+
+        Remote entries are full URLs, those of prefixes end with "/"; entries of a local path are paths.
+
+        Args:
+            prefix: ``s3://bucket/key``, or a local path.
+            profile: a profile or its name; one in the URL wins.
 
         Raises:
-            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
+            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
         if not is_url(prefix):
@@ -549,18 +546,6 @@ def _passed_through(address: StrPath, missing_ok: bool) -> Path:
     if not missing_ok and not path.exists():
         raise RemoteNotFoundError(f"{os.fspath(address)!r} is taken as a local path, and nothing is there")
     return path
-
-
-def _cache_limit(limit: int | str | None) -> int | None:
-    if limit is None:
-        return None
-    try:
-        size_bytes = parse_bytes(limit)
-    except (ValueError, OverflowError) as error:
-        raise InvalidArgumentError(f"cache_limit={limit!r}: {error}") from None
-    if isinstance(limit, bool) or size_bytes < 0:
-        raise InvalidArgumentError(f"cache_limit={limit!r}: expected bytes, or a size such as '50GB'")
-    return size_bytes
 
 
 def _within(timeout_seconds: float, call: Callable[[], object], what: str) -> None:

@@ -13,7 +13,7 @@ from pos3.cli.completion import print_shell_code, profile_names
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP
 from pos3.errors import InvalidArgumentError
-from pos3.mirror import DEFAULT_CACHE_ROOT
+from pos3.options import default_cache_root
 from pos3.plan import Compare, parse_max_delete
 from pos3.report import parse_bytes
 
@@ -215,7 +215,7 @@ def _add_profile(command: argparse.ArgumentParser) -> None:
 
 def _add_cache_root(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--cache-root", metavar="PATH", default=DEFAULT_CACHE_ROOT, help="the cache (default: %(default)s)"
+        "--cache-root", metavar="PATH", default=default_cache_root(), help="the cache (default: %(default)s)"
     )
 
 

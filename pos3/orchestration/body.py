@@ -13,8 +13,8 @@ import anyio
 from anyio import to_thread
 from prefect.utilities.visualization import get_task_viz_tracker
 
+import pos3
 from pos3.orchestration.attempt import Attempt
-from pos3.orchestration.options import MirrorOptions
 from pos3.orchestration.run import RunMirror
 
 Function = Callable[..., Any]
@@ -29,7 +29,7 @@ class Body:
     mirror of its own for the call, none while ``flow.visualize()`` runs it.
     """
 
-    def __init__(self, function: Function, options: MirrorOptions):
+    def __init__(self, function: Function, options: pos3.MirrorOptions):
         self.function = function
         self._options = options
 
@@ -42,7 +42,7 @@ class Body:
     def _outside(self) -> Function:
         if get_task_viz_tracker() is not None or RunMirror.of_this_context() is not None:
             return self.function
-        return self._options.around(self.function)
+        return pos3.with_mirror(**vars(self._options))(self.function)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = self._begin()
@@ -131,7 +131,7 @@ async def _closing(attempt: Attempt, items: AsyncGenerator[Any, None]) -> AsyncI
             await items.aclose()
 
 
-def wrapped(function: Function, options: MirrorOptions) -> Function:
+def wrapped(function: Function, options: pos3.MirrorOptions) -> Function:
     """``function`` as a :class:`Body`, of the same kind, signature, globals and code location.
 
     Prefect resolves string annotations by ``__globals__``, and finds a flow's file by its code.

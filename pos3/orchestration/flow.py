@@ -9,10 +9,10 @@ from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from prefect.flows import Flow
 
-from pos3 import Profile
+from pos3 import MirrorOptions, Profile
 from pos3.orchestration.attempt import scoped
 from pos3.orchestration.body import wrapped
-from pos3.orchestration.options import DEFAULT_CACHE_ROOT, FlowOptions, MirrorOptions, StrPath
+from pos3.orchestration.options import DEFAULT_CACHE_ROOT, FlowOptions, StrPath
 
 P = ParamSpec("P")
 R = TypeVar("R")

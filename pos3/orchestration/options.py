@@ -1,10 +1,9 @@
-"""What ``pos3_flow`` takes: options of the mirror, and options of the flow."""
+"""The options of a flow that ``pos3_flow`` passes on."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from prefect.flows import FlowStateHook
@@ -12,53 +11,8 @@ from prefect.futures import PrefectFuture
 from prefect.results import ResultSerializer, ResultStorage
 from prefect.task_runners import TaskRunner
 
-import pos3
-
 StrPath = str | os.PathLike[str]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
-
-
-@dataclass(frozen=True)
-class MirrorOptions:
-    """The arguments of a mirror, kept until a flow run needs one. Travels with a flow that is pickled."""
-
-    cache_root: StrPath = DEFAULT_CACHE_ROOT
-    show_progress: bool = False
-    max_workers: int = 10
-    default_profile: str | pos3.Profile | None = None
-    max_upload_bytes_per_second: float | None = None
-    cache_limit: int | str | None = None
-    shutdown_timeout: float = 25.0
-
-    def new_mirror(self, progress: pos3.OpenProgress) -> pos3.Mirror:
-        """A mirror that is not open yet; ``progress`` is used if progress is to be shown at all.
-
-        Raises:
-            InvalidArgumentError, ProfileError: before anything is changed.
-        """
-        return pos3.Mirror(
-            self.cache_root,
-            self.show_progress,
-            self.max_workers,
-            self.default_profile,
-            self.max_upload_bytes_per_second,
-            cache_limit=self.cache_limit,
-            shutdown_timeout=self.shutdown_timeout,
-            progress=progress if self.show_progress else None,
-        )
-
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """``function`` with a mirror of its own around each call, as outside Prefect."""
-        in_mirror = pos3.with_mirror(
-            self.cache_root,
-            self.show_progress,
-            self.max_workers,
-            self.default_profile,
-            self.max_upload_bytes_per_second,
-            cache_limit=self.cache_limit,
-            shutdown_timeout=self.shutdown_timeout,
-        )
-        return in_mirror(function)
 
 
 class FlowOptions(TypedDict, total=False):

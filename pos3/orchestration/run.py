@@ -14,7 +14,6 @@ from prefect.exceptions import Pause
 from prefect.logging.loggers import flow_run_logger
 
 import pos3
-from pos3.orchestration.options import MirrorOptions
 from pos3.orchestration.progress import run_log_progress, say
 
 _open: dict[UUID, RunMirror] = {}
@@ -32,17 +31,19 @@ class RunMirror:
     deleted when the run ended in any other way.
     """
 
-    def __init__(self, flow_run: FlowRun, options: MirrorOptions):
+    def __init__(self, flow_run: FlowRun, options: pos3.MirrorOptions):
         self.flow_run = flow_run
         self.error: BaseException | None = None
         self._is_pushed = False
         # Not get_run_logger(): that fails in the mirror's threads.
         self._log = flow_run_logger(flow_run)
-        self.mirror = options.new_mirror(run_log_progress(self._log))
+        chosen = options.or_environment()
+        progress = run_log_progress(self._log) if chosen.show_progress else None
+        self.mirror = pos3.Mirror(chosen, progress=progress)
         self.mirror.open()
 
     @classmethod
-    def of(cls, flow_run: FlowRun, options: MirrorOptions) -> RunMirror:
+    def of(cls, flow_run: FlowRun, options: pos3.MirrorOptions) -> RunMirror:
         """The mirror that an earlier attempt of this run left open, or a new one."""
         run = _open.get(flow_run.id)
         if run is None:
@@ -52,6 +53,12 @@ class RunMirror:
         run.error = None
         run._is_pushed = False
         return run
+
+    @staticmethod
+    def mirror_of(flow_run_id: UUID) -> pos3.Mirror | None:
+        """The mirror that is open in this process for a flow run."""
+        run = _open.get(flow_run_id)
+        return run.mirror if run is not None else None
 
     @staticmethod
     def of_this_context() -> RunMirror | None:

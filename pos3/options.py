@@ -1,0 +1,110 @@
+"""The options of a mirror, and where their values come from."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from pos3.errors import InvalidArgumentError
+from pos3.profiles import Profile
+from pos3.report import parse_bytes
+
+StrPath = str | os.PathLike[str]
+DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
+_PREFIX = "POS3_"
+
+
+@dataclass(frozen=True)
+class MirrorOptions:
+    """The arguments of :func:`pos3.mirror` as one value, which can be kept, compared and pickled."""
+
+    cache_root: StrPath = DEFAULT_CACHE_ROOT
+    show_progress: bool = True
+    max_workers: int = 10
+    default_profile: str | Profile | None = None
+    max_upload_bytes_per_second: float | None = None
+    cache_limit: int | str | None = None
+    shutdown_timeout: float = 25.0
+
+    def or_environment(self, environment: Mapping[str, str] = os.environ) -> MirrorOptions:
+        """These options; those that are at their default come from the environment, where it names them.
+
+        ``POS3_CACHE_ROOT`` stands for ``cache_root``, and so on. An empty variable counts as none.
+
+        Raises:
+            InvalidArgumentError: naming the variable whose value cannot work.
+        """
+        at_default = (item for item in fields(self) if getattr(self, item.name) == item.default)
+        found = {item.name: f"{_PREFIX}{item.name.upper()}" for item in at_default}
+        given = {name: variable for name, variable in found.items() if environment.get(variable)}
+        values: dict[str, Any] = {
+            name: _parsed(variable, environment[variable], _PARSERS[name]) for name, variable in given.items()
+        }
+        return replace(self, **values)
+
+    def checked(self) -> MirrorOptions:
+        """These options, if all of them can work.
+
+        Raises:
+            InvalidArgumentError: naming the option.
+        """
+        if not os.fspath(self.cache_root):
+            raise InvalidArgumentError("cache_root='' is empty; expected a directory")
+        if isinstance(self.max_workers, bool) or not isinstance(self.max_workers, int) or self.max_workers < 1:
+            raise InvalidArgumentError(f"max_workers={self.max_workers!r}: expected a whole number of at least 1")
+        timeout = self.shutdown_timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise InvalidArgumentError(f"shutdown_timeout={timeout!r}: expected seconds as a number")
+        if not 0 < timeout < math.inf:
+            raise InvalidArgumentError(f"shutdown_timeout={timeout!r}: expected seconds above 0")
+        if self.cache_limit is not None:
+            self._cache_limit_bytes(self.cache_limit)
+        return self
+
+    @property
+    def cache_limit_bytes(self) -> int | None:
+        return None if self.cache_limit is None else self._cache_limit_bytes(self.cache_limit)
+
+    @staticmethod
+    def _cache_limit_bytes(limit: int | str) -> int:
+        try:
+            size_bytes = parse_bytes(limit)
+        except (ValueError, OverflowError) as error:
+            raise InvalidArgumentError(f"cache_limit={limit!r}: {error}") from None
+        if isinstance(limit, bool) or size_bytes < 0:
+            raise InvalidArgumentError(f"cache_limit={limit!r}: expected bytes, or a size such as '50GB'")
+        return size_bytes
+
+
+def default_cache_root() -> str:
+    """The cache root of whoever names none."""
+    return os.environ.get(f"{_PREFIX}CACHE_ROOT") or DEFAULT_CACHE_ROOT
+
+
+def _switch(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    try:
+        return words[text.strip().lower()]
+    except KeyError:
+        raise ValueError("expected true or false") from None
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "cache_root": str,
+    "show_progress": _switch,
+    "max_workers": int,
+    "default_profile": str,
+    "max_upload_bytes_per_second": float,
+    "cache_limit": str,
+    "shutdown_timeout": float,
+}
+
+
+def _parsed(variable: str, text: str, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{variable}={text!r}: {error}") from None
