@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -37,13 +37,19 @@ class MirrorOptions:
         Raises:
             InvalidArgumentError: naming the variable whose value cannot work.
         """
-        at_default = (item for item in fields(self) if getattr(self, item.name) == item.default)
-        found = {item.name: f"{_PREFIX}{item.name.upper()}" for item in at_default}
-        given = {name: variable for name, variable in found.items() if environment.get(variable)}
-        values: dict[str, Any] = {
-            name: _parsed(variable, environment[variable], _PARSERS[name]) for name, variable in given.items()
-        }
-        return replace(self, **values)
+        at_default = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
+        return replace(self, **self.named_by_environment(at_default, environment))
+
+    @staticmethod
+    def named_by_environment(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+        """Those of the options called ``names`` that the environment names, with its values.
+
+        Raises:
+            InvalidArgumentError: naming the variable whose value cannot work.
+        """
+        variables = {name: f"{_PREFIX}{name.upper()}" for name in names}
+        given = {name: variable for name, variable in variables.items() if environment.get(variable)}
+        return {name: _parsed(variable, environment[variable], _PARSERS[name]) for name, variable in given.items()}
 
     def checked(self) -> MirrorOptions:
         """These options, if all of them can work.

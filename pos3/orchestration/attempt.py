@@ -19,7 +19,7 @@ from prefect.futures import PrefectFuture, resolve_futures_to_states
 from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
-import pos3
+from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.run import IncompleteRunError, RunMirror
 
 Runner = TaskRunner[Any]
@@ -75,7 +75,7 @@ class Attempt(AbstractContextManager[Runner]):
         attempt._has_begun = True
         return attempt
 
-    def begin(self, options: pos3.MirrorOptions) -> None:
+    def begin(self, options: OptionLayers) -> None:
         """Opens the flow run's mirror, or joins the one that is open for it or for its parent."""
         self._run = RunMirror.of_this_context()
         if self._run is not None:

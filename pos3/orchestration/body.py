@@ -15,6 +15,7 @@ from prefect.utilities.visualization import get_task_viz_tracker
 
 import pos3
 from pos3.orchestration.attempt import Attempt
+from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.run import RunMirror
 
 Function = Callable[..., Any]
@@ -29,20 +30,20 @@ class Body:
     mirror of its own for the call, none while ``flow.visualize()`` runs it.
     """
 
-    def __init__(self, function: Function, options: pos3.MirrorOptions):
+    def __init__(self, function: Function, options: OptionLayers):
         self.function = function
-        self._options = options
+        self.options = options
 
     def _begin(self) -> Attempt | None:
         attempt = Attempt.of_this_call()
         if attempt is not None:
-            attempt.begin(self._options)
+            attempt.begin(self.options)
         return attempt
 
     def _outside(self) -> Function:
         if get_task_viz_tracker() is not None or RunMirror.of_this_context() is not None:
             return self.function
-        return pos3.with_mirror(**vars(self._options))(self.function)
+        return pos3.with_mirror(**vars(self.options.resolve()))(self.function)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = self._begin()
@@ -131,7 +132,7 @@ async def _closing(attempt: Attempt, items: AsyncGenerator[Any, None]) -> AsyncI
             await items.aclose()
 
 
-def wrapped(function: Function, options: pos3.MirrorOptions) -> Function:
+def wrapped(function: Function, options: OptionLayers) -> Function:
     """``function`` as a :class:`Body`, of the same kind, signature, globals and code location.
 
     Prefect resolves string annotations by ``__globals__``, and finds a flow's file by its code.
@@ -145,8 +146,19 @@ def wrapped(function: Function, options: pos3.MirrorOptions) -> Function:
 
 def unwrapped(function: Function) -> Function:
     """The user's function."""
+    body = _body(function)
+    return body.function if body is not None else function
+
+
+def layers_of(function: Function) -> OptionLayers:
+    """The options that were given for a flow's function; none for one that has no mirror."""
+    body = _body(function)
+    return body.options if body is not None else OptionLayers()
+
+
+def _body(function: Function) -> Body | None:
     body = getattr(function, _BODY, None)
-    return body.function if isinstance(body, Body) else function
+    return body if isinstance(body, Body) else None
 
 
 def _trampoline(body: Body) -> FunctionType:

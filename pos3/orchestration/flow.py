@@ -11,7 +11,8 @@ from prefect.flows import Flow
 
 from pos3 import MirrorOptions, Profile
 from pos3.orchestration.attempt import scoped
-from pos3.orchestration.body import wrapped
+from pos3.orchestration.body import layers_of, wrapped
+from pos3.orchestration.layers import MirrorChoice, OptionLayers
 from pos3.orchestration.options import DEFAULT_CACHE_ROOT, FlowOptions, StrPath
 
 P = ParamSpec("P")
@@ -21,8 +22,18 @@ R = TypeVar("R")
 class MirroredFlow(Flow[P, R]):
     """A flow that keeps its mirror through ``with_options``, also where that brings another task runner."""
 
-    def with_options(self, **options: Any) -> Flow[P, R]:
-        return _as_mirrored(super().with_options(**options))
+    def with_options(  # type: ignore[override] # the options of Prefect's, in one type
+        self, *, mirror: MirrorChoice | None = None, **options: Unpack[FlowOptions]
+    ) -> MirroredFlow[P, R]:
+        """As for any flow; ``mirror`` changes options of the mirror as well.
+
+        Args:
+            mirror: as for :func:`pos3_flow`, and over what was given there.
+
+        Raises:
+            InvalidArgumentError: there is no such option.
+        """
+        return _mirrored(super().with_options(**cast(dict[str, Any], options)), layers_of(self.fn).under(mirror))
 
 
 def _mirrored_class(cls: type[Flow[Any, Any]]) -> type[Flow[Any, Any]]:
@@ -33,35 +44,39 @@ def _mirrored_class(cls: type[Flow[Any, Any]]) -> type[Flow[Any, Any]]:
     return types.new_class(cls.__name__, (MirroredFlow, cls))
 
 
-def _as_mirrored(flow: Flow[P, R]) -> Flow[P, R]:
+def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
     made = copy.copy(flow)
     made.__class__ = _mirrored_class(type(flow))
     made.task_runner = scoped(flow.task_runner)
-    return made
-
-
-def _mirrored(flow: Flow[P, R], options: MirrorOptions) -> Flow[P, R]:
-    made = _as_mirrored(flow)
     made.fn = wrapped(flow.fn, options)
-    return made
+    return cast(MirroredFlow[P, R], made)
+
+
+def mirror_options_of(flow: Flow[Any, Any]) -> MirrorOptions:
+    """The options that a run of ``flow`` has on this machine; for a flow without a mirror, those of the environment.
+
+    Raises:
+        InvalidArgumentError: a variable of the environment has a value that cannot work.
+    """
+    return layers_of(flow.fn).resolve()
 
 
 class FlowDecorator(Protocol):
     """Makes a flow of a function, or a mirrored flow of a flow. Either keeps its signature."""
 
     @overload
-    def __call__(self, function: Flow[P, R], /) -> Flow[P, R]: ...
+    def __call__(self, function: Flow[P, R], /) -> MirroredFlow[P, R]: ...
 
     @overload
-    def __call__(self, function: Callable[P, R], /) -> Flow[P, R]: ...
+    def __call__(self, function: Callable[P, R], /) -> MirroredFlow[P, R]: ...
 
 
 @overload
-def pos3_flow(function: Flow[P, R], /) -> Flow[P, R]: ...
+def pos3_flow(function: Flow[P, R], /) -> MirroredFlow[P, R]: ...
 
 
 @overload
-def pos3_flow(function: Callable[P, R], /) -> Flow[P, R]: ...
+def pos3_flow(function: Callable[P, R], /) -> MirroredFlow[P, R]: ...
 
 
 @overload
@@ -69,6 +84,7 @@ def pos3_flow(
     function: None = None,
     /,
     *,
+    mirror: MirrorChoice | None = None,
     cache_root: StrPath = DEFAULT_CACHE_ROOT,
     show_progress: bool = False,
     max_workers: int = 10,
@@ -84,6 +100,7 @@ def pos3_flow(
     function: Callable[..., Any] | None = None,
     /,
     *,
+    mirror: MirrorChoice | None = None,
     cache_root: StrPath = DEFAULT_CACHE_ROOT,
     show_progress: bool = False,
     max_workers: int = 10,
@@ -107,12 +124,18 @@ def pos3_flow(
 
     Args:
         function: a function or a flow.
+        mirror: options of the mirror as one value: a :class:`pos3.MirrorOptions`, or a dict of some of its options. The
+            arguments below go over it, and ``flow.with_options(mirror=...)`` over both. An argument that is left at its
+            default says nothing. What nobody has said comes from the environment (``POS3_CACHE_ROOT`` and so on).
         show_progress: log lines in the run's log about transfers that take long.
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.
         flow_options: those of ``prefect.flow``.
+
+    Raises:
+        InvalidArgumentError: ``mirror`` names an option that there is not.
     """
-    options = MirrorOptions(
+    arguments = MirrorOptions(
         cache_root,
         show_progress,
         max_workers,
@@ -121,11 +144,12 @@ def pos3_flow(
         cache_limit,
         shutdown_timeout,
     )
+    options = OptionLayers().under(mirror).under(arguments)
 
-    def decorate(given: Callable[..., Any]) -> Flow[..., Any]:
+    def decorate(given: Callable[..., Any]) -> MirroredFlow[..., Any]:
         if isinstance(given, Flow):
             flow = cast(Flow[..., Any], given)
-            return _mirrored(flow.with_options(**cast(dict[str, Any], flow_options)), options)
+            return _mirrored(flow.with_options(**cast(dict[str, Any], flow_options)), layers_of(flow.fn).under(options))
         # Flow derives name, version and entrypoint from the function, so it must see the user's.
         return _mirrored(Flow(given, **cast(dict[str, Any], flow_options)), options)
 

@@ -14,6 +14,7 @@ from prefect.exceptions import Pause
 from prefect.logging.loggers import flow_run_logger
 
 import pos3
+from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.progress import run_log_progress, say
 
 _open: dict[UUID, RunMirror] = {}
@@ -31,19 +32,19 @@ class RunMirror:
     deleted when the run ended in any other way.
     """
 
-    def __init__(self, flow_run: FlowRun, options: pos3.MirrorOptions):
+    def __init__(self, flow_run: FlowRun, options: OptionLayers):
         self.flow_run = flow_run
         self.error: BaseException | None = None
         self._is_pushed = False
         # Not get_run_logger(): that fails in the mirror's threads.
         self._log = flow_run_logger(flow_run)
-        chosen = options.or_environment()
+        chosen = options.resolve()
         progress = run_log_progress(self._log) if chosen.show_progress else None
         self.mirror = pos3.Mirror(chosen, progress=progress)
         self.mirror.open()
 
     @classmethod
-    def of(cls, flow_run: FlowRun, options: pos3.MirrorOptions) -> RunMirror:
+    def of(cls, flow_run: FlowRun, options: OptionLayers) -> RunMirror:
         """The mirror that an earlier attempt of this run left open, or a new one."""
         run = _open.get(flow_run.id)
         if run is None:

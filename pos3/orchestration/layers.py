@@ -1,0 +1,65 @@
+"""The options of a flow's mirror, from all who may say something about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pos3
+
+MirrorChoice = pos3.MirrorOptions | Mapping[str, Any]
+
+IN_FLOWS = pos3.MirrorOptions(show_progress=False)
+_NAMES = tuple(item.name for item in fields(pos3.MirrorOptions))
+
+
+@dataclass(frozen=True)
+class OptionLayers:
+    """What was said, in one place after the other; for each option the last word counts.
+
+    Below all of them are the environment's options, and below those the defaults.
+    """
+
+    layers: tuple[MirrorChoice, ...] = ()
+
+    def under(self, choice: MirrorChoice | OptionLayers | None) -> OptionLayers:
+        """These layers below ``choice``; None says nothing.
+
+        Raises:
+            InvalidArgumentError: it names an option that there is not, or is no choice of options at all.
+        """
+        if isinstance(choice, OptionLayers):
+            return OptionLayers((*self.layers, *choice.layers))
+        return self if choice is None else OptionLayers((*self.layers, _checked(choice)))
+
+    def resolve(self) -> pos3.MirrorOptions:
+        """The options that a run on this machine has.
+
+        Raises:
+            InvalidArgumentError: a variable of the environment has a value that cannot work.
+        """
+        given: dict[str, Any] = {}
+        for layer in self.layers:
+            given |= _values(layer)
+        named = pos3.MirrorOptions.named_by_environment(set(_NAMES) - set(given))
+        return pos3.MirrorOptions(**{**vars(IN_FLOWS), **named, **given})
+
+
+def _checked(choice: MirrorChoice) -> MirrorChoice:
+    if isinstance(choice, pos3.MirrorOptions):
+        return choice
+    if not isinstance(choice, Mapping):
+        raise pos3.InvalidArgumentError(f"mirror={choice!r}: expected pos3.MirrorOptions, or a dict of its options")
+    if unknown := [str(name) for name in choice if name not in _NAMES]:
+        raise pos3.InvalidArgumentError(
+            f"mirror: there is no option {', '.join(unknown)}; the options are {', '.join(_NAMES)}"
+        )
+    return dict(choice)
+
+
+def _values(layer: MirrorChoice) -> Mapping[str, Any]:
+    """What a layer says. Of a :class:`pos3.MirrorOptions`, a value that is the default of flows says nothing."""
+    if isinstance(layer, pos3.MirrorOptions):
+        return {name: value for name, value in vars(layer).items() if value != getattr(IN_FLOWS, name)}
+    return layer
