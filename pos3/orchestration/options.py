@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from prefect.flows import FlowStateHook
-from prefect.futures import PrefectFuture
 from prefect.results import ResultSerializer, ResultStorage
 from prefect.task_runners import TaskRunner
 
@@ -23,7 +22,7 @@ class FlowOptions(TypedDict, total=False):
     flow_run_name: Callable[[], str] | str | None
     retries: int | None
     retry_delay_seconds: int | float | None
-    task_runner: type[TaskRunner[PrefectFuture[Any]]] | TaskRunner[PrefectFuture[Any]] | None
+    task_runner: type[TaskRunner[Any]] | TaskRunner[Any] | None
     description: str | None
     timeout_seconds: int | float | None
     validate_parameters: bool

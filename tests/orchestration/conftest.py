@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 os.environ["PREFECT_HOME"] = (_home := tempfile.TemporaryDirectory("-pos3", ignore_cleanup_errors=True)).name
 
 import prefect.settings
+from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
 import pos3
@@ -26,6 +28,20 @@ def prefect_server() -> Iterator[None]:
     quick = {heartbeat: None} if heartbeat is not None else {}
     with prefect_test_harness(server_startup_timeout=120), prefect.settings.temporary_settings(quick):
         yield
+
+
+def eventually(holds: Callable[[], object], within_seconds: float = 60) -> None:
+    """Waits until ``holds()`` is true; fails if that takes too long."""
+    deadline = time.monotonic() + within_seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within_seconds:g} s"
+        time.sleep(0.1)
+
+
+def environment_of_children(**more: str) -> dict[str, str]:
+    """What a Python child needs in its environment to use this pos3, this Prefect server and this test's S3."""
+    here = {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "PYTHONPATH": str(Path(pos3.__file__).parents[1])}
+    return {**os.environ, **here, **more}
 
 
 @pytest.fixture

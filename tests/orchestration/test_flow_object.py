@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 import traceback
+import warnings
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import cloudpickle
 import pytest
@@ -17,17 +21,21 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 from prefect.flow_engine import run_flow
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.visualization import TaskVizTracker
-from pydantic import BaseModel
+from prefect.utilities.visualization import GraphvizExecutableNotFoundError, TaskVizTracker
+from pydantic import BaseModel, Field
 
 import pos3
 from pos3.orchestration import download_task, pos3_flow
+from pos3.orchestration.options import FlowOptions
 from tests.orchestration.conftest import Mirrors
 from tests.support import Latency, S3Site, on
 
 
 class Settings(BaseModel):
     rate: float
+
+
+SLOW = Settings(rate=0.1)
 
 
 @dataclass
@@ -64,6 +72,72 @@ def test_the_flow_has_the_name_signature_doc_and_place_of_its_function() -> None
     assert typed._entrypoint == plain._entrypoint == f"{__name__}:typed"
     assert inspect.getsourcefile(typed.fn) == __file__
     assert typed.fn.__globals__ is globals()
+
+
+def positional(first: int, /, second: Literal["a", "b"], *, third: list[Settings], **more: float) -> None: ...
+
+
+def described(url: str = "s3://bucket/data", steps: Annotated[int, Field(gt=0, description="how many")] = 1) -> None:
+    """Learns.
+
+    Args:
+        url: where from
+    """
+
+
+def of_a_day(when: datetime, point: Point | None = None, settings: Settings = SLOW) -> None: ...
+
+
+async def nothing() -> None: ...
+
+
+def several(*urls: str) -> Generator[str, None, None]:
+    yield from urls
+
+
+@pytest.mark.parametrize("function", [positional, described, of_a_day, nothing, several])
+def test_the_parameters_schema_is_that_of_a_plain_flow(function: Callable[..., Any]) -> None:
+    with warnings.catch_warnings():
+        # Prefect says of /-parameters that they cannot be passed by name.
+        warnings.simplefilter("ignore")
+        mirrored, plain = pos3_flow(function), flow(function)
+    assert mirrored.parameters == plain.parameters
+    assert (mirrored.isasync, mirrored.isgenerator) == (plain.isasync, plain.isgenerator)
+
+
+def test_every_option_of_a_flow_is_one_of_a_mirrored_flow() -> None:
+    hook = [lambda *_: None]
+    options: dict[str, Any] = {
+        "name": "all",
+        "version": "7",
+        "flow_run_name": "run-{count}",
+        "retries": 2,
+        "retry_delay_seconds": 3,
+        "task_runner": ThreadPoolTaskRunner(max_workers=5),
+        "description": "Everything.",
+        "timeout_seconds": 60,
+        "validate_parameters": False,
+        "persist_result": True,
+        "result_storage": None,
+        "result_serializer": "json",
+        "cache_result_in_memory": False,
+        "log_prints": True,
+        "on_completion": hook,
+        "on_failure": hook,
+        "on_cancellation": hook,
+        "on_crashed": hook,
+        "on_running": hook,
+    }
+    assert set(options) == set(FlowOptions.__annotations__)
+    assert set(options) == set(inspect.signature(Flow.__init__).parameters) - {"self", "fn"}
+
+    def learn(count: int) -> None: ...
+
+    mirrored, plain = pos3_flow(**options)(learn), flow(**options)(learn)
+    over, over_plain = pos3_flow(**options)(flow(learn)), flow(learn).with_options(**options)
+    for ours, theirs in [(mirrored, plain), (over, over_plain)]:
+        assert ours.task_runner == theirs.task_runner
+        assert {**vars(ours), "fn": 0, "task_runner": 0} == {**vars(theirs), "fn": 0, "task_runner": 0}
 
 
 def test_a_traceback_leads_to_the_function() -> None:
@@ -228,12 +302,20 @@ def learn():
 
 learn.fn()
 """
-    nowhere = {"PREFECT_API_URL": "http://127.0.0.1:1/api", "PYTHONPATH": str(Path(pos3.__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", script], env={**os.environ, **nowhere}, check=True, timeout=60)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")},
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PYTHONPATH": str(Path(pos3.__file__).parents[1]),
+    }
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=60)
     assert set(rclone_site.keys()) == {"out/file"}
+    assert not list((tmp_path / "prefect").glob("*.db"))
 
 
-def test_visualizing_a_flow_opens_no_mirror(mirrors: Mirrors) -> None:
+def test_visualizing_a_flow_opens_no_mirror(mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # The graph is built, and drawing it fails the same way on each machine.
+    monkeypatch.setenv("PATH", str(tmp_path))
+
     @task
     def train(data: Path) -> Path:
         raise AssertionError("runs the task")
@@ -242,6 +324,13 @@ def test_visualizing_a_flow_opens_no_mirror(mirrors: Mirrors) -> None:
     def learn(url: str) -> None:
         train(download_task(url))
 
+    @pos3_flow
+    async def alearn(url: str) -> None:
+        train(download_task(url))
+
+    for each in (learn, alearn):
+        with pytest.raises(GraphvizExecutableNotFoundError), pytest.warns(UserWarning, match="visualize"):
+            each.visualize("s3://nowhere/data")
     with TaskVizTracker() as tracker:
         learn.fn("s3://nowhere/data")
     assert [seen.name for seen in tracker.tasks] == ["pos3-download-0", "train-0"]

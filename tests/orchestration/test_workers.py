@@ -1,0 +1,118 @@
+"""Deployed flows have their mirror: in a process worker, in a runner, and in the new process of a later attempt."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.flow_runs import resume_flow_run
+from prefect.states import AwaitingRetry, Cancelling
+
+from tests.orchestration.conftest import environment_of_children, eventually
+from tests.support import S3Site
+
+FLOWS = Path(__file__).with_name("deployed_flows.py")
+QUICK = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+
+
+@pytest.fixture
+def client() -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as opened:
+        yield opened
+
+
+@contextmanager
+def running(cache: Path, *arguments: str) -> Iterator[None]:
+    """A Python that serves flows until the end of the block, then has ended well."""
+    log = cache.with_name("served.log")
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=environment_of_children(POS3_CACHE_ROOT=str(cache), **QUICK),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield
+            child.send_signal(signal.SIGTERM)
+            child.wait(timeout=60)
+        except BaseException as error:
+            error.add_note(log.read_text(errors="replace")[-5000:])
+            raise
+        finally:
+            child.kill()
+            child.wait()
+
+
+def test_a_worker_runs_mirrored_flows_to_every_end(rclone_site: S3Site, cache: Path, client: SyncPrefectClient) -> None:
+    endings = ["completes", "waits to be stopped", "suspends", "is killed once", "runs another"]
+    names = [ending.replace(" ", "-") for ending in endings]
+    stale = {f"{name}/{folder}/stale": b"old" for name in names for folder in ("out", "log")}
+    rclone_site.put_all(stale)
+    client.create_work_pool(WorkPoolCreate(name="processes", type="process"))
+    flow: Any = Flow.from_source(source=str(FLOWS.parent), entrypoint=f"{FLOWS.name}:learn")
+    deployment_id: UUID = flow.deploy(
+        name="worker", work_pool_name="processes", print_next_steps=False, ignore_warnings=True
+    )
+
+    def start(name: str, ending: str) -> FlowRun:
+        parameters = {"url": rclone_site.url(name), "ending": ending}
+        return client.create_flow_run_from_deployment(deployment_id, parameters=parameters)
+
+    runs = {name: start(name, ending) for name, ending in zip(names, endings, strict=True)}
+
+    def state_of(name: str) -> str | None:
+        return client.read_flow_run(runs[name].id).state_name
+
+    def keys_of(name: str) -> set[str]:
+        return {key.removeprefix(f"{name}/") for key in rclone_site.keys(f"{name}/")}
+
+    both_stale = {"out/stale", "log/stale"}
+    with running(cache, "-m", "prefect", "worker", "start", "--type", "process", "--pool", "processes"):
+        eventually(lambda: state_of("waits-to-be-stopped") == "Running")
+        root = cache / "_" / rclone_site.bucket
+        eventually((root / "waits-to-be-stopped" / "log" / "new").exists)
+        client.set_flow_run_state(runs["waits-to-be-stopped"].id, Cancelling())
+
+        eventually(lambda: state_of("is-killed-once") == "Crashed")
+        assert keys_of("is-killed-once") == both_stale
+        client.set_flow_run_state(runs["is-killed-once"].id, AwaitingRetry(), force=True)
+
+        eventually(lambda: "out/try-1" in keys_of("suspends"))
+        assert state_of("suspends") == "Suspended"
+        assert keys_of("suspends") == both_stale | {"out/try-1", "log/new"}
+        resume_flow_run(runs["suspends"].id)
+
+        eventually(lambda: state_of("waits-to-be-stopped") == "Cancelled")
+        assert keys_of("waits-to-be-stopped") == both_stale | {"log/new"}
+        for name in names[2:]:
+            eventually(lambda name=name: state_of(name) == "Completed")
+
+    assert state_of("completes") == "Completed"
+    assert keys_of("completes") == {"out/try-1", "log/new"}
+    assert keys_of("suspends") == {"out/try-1", "log/new"}
+    assert keys_of("is-killed-once") == {"out/try-1", "out/try-2", "log/new"}
+    another = {"child/out/try-1", "child/log/new"}
+    assert keys_of("runs-another") == another | {"out/try-1", "log/new"}
+
+
+def test_a_served_flow_has_its_mirror(rclone_site: S3Site, cache: Path, client: SyncPrefectClient) -> None:
+    rclone_site.put_all({"out/stale": b"old"})
+    serve = "import deployed_flows; deployed_flows.learn.serve(name='served', print_starting_message=False)"
+    with running(cache, "-c", f"import sys; sys.path.insert(0, {str(FLOWS.parent)!r}); {serve}"):
+        eventually(lambda: [found for found in client.read_deployments() if found.name == "served"])
+        deployment = client.read_deployment_by_name("learn/served")
+        run = client.create_flow_run_from_deployment(deployment.id, parameters={"url": rclone_site.url()})
+        eventually(lambda: client.read_flow_run(run.id).state_name == "Completed")
+    assert set(rclone_site.keys()) == {"out/try-1", "log/new"}
