@@ -9,28 +9,16 @@ PREFECT_LOGGING_LEVEL=INFO shows what Prefect logs.
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
 import random
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import local_prefect  # noqa: F401 - before Prefect
 from local_s3 import Bucket, local_s3
-
-# Prefect reads its settings when it is first imported.
-if "PREFECT_HOME" not in os.environ:
-    os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="pos3-example-prefect-")
-    atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-
 from prefect import task
 
 import pos3
