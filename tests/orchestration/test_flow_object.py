@@ -328,6 +328,8 @@ def test_visualizing_a_flow_opens_no_mirror(mirrors: Mirrors, monkeypatch: pytes
     async def alearn(url: str) -> None:
         train(download_task(url))
 
+    # It writes the graph's source to the working directory before it looks for Graphviz.
+    monkeypatch.chdir(tmp_path)
     for each in (learn, alearn):
         with pytest.raises(GraphvizExecutableNotFoundError), pytest.warns(UserWarning, match="visualize"):
             each.visualize("s3://nowhere/data")
