@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from pos3 import frameworks
 from pos3.errors import NoMirrorError
 from pos3.mirror import Mirror, open_mirrors
 from pos3.report import Report
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
-
-FINDERS_GROUP = "pos3.mirrors"
 
 
 class MirrorLike(Protocol):
@@ -70,8 +64,9 @@ def current_mirror() -> MirrorLike:
     here = active_mirror()
     if here is not None:
         return here
-    for point in _finders():
-        if point.name in sys.modules and (found := _loaded(point)()) is not None:
+    for find in frameworks.added(frameworks.MIRRORS):
+        found: MirrorLike | None = find()
+        if found is not None:
             return found
     candidates = open_mirrors()
     if len(candidates) == 1:
@@ -88,19 +83,6 @@ def active_mirror() -> MirrorLike | None:
     """The mirror of this context, if it is open."""
     here = _active.get()
     return here if here is not None and here.is_open else None
-
-
-@cache
-def _finders() -> tuple[EntryPoint, ...]:
-    from importlib.metadata import entry_points
-
-    return tuple(entry_points(group=FINDERS_GROUP))
-
-
-@cache
-def _loaded(point: EntryPoint) -> Finder:
-    finder: Finder = point.load()
-    return finder
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ The file (``POS3_PROFILES_FILE``, else ``$XDG_CONFIG_HOME/pos3/profiles.toml``, 
     region = "eu-north-1"
     credentials_file = "acme.creds"         # AWS style ini, section [acme] or [default]
 
-A profile registered in code wins over one of the same name in the file; a profile in the URL
-(``s3://acme@bucket/key``) wins over the argument, and the argument over the mirror's default.
+A profile registered in code wins over one of the same name in the file, and that over one that a framework knows; a
+profile in the URL (``s3://acme@bucket/key``) wins over the argument, and the argument over the mirror's default.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pos3 import frameworks
 from pos3.errors import ProfileError
 
 AddressingStyle = Literal["auto", "path", "virtual"]
@@ -122,7 +123,8 @@ def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> 
     """The profile that applies: the URL's, else the argument's, else None.
 
     Raises:
-        ProfileError: the name is neither registered nor in the profiles file, or its entry cannot work.
+        ProfileError: the name is neither registered nor in the profiles file nor known to a framework, or its entry
+            cannot work.
     """
     if not url_profile and (profile is None or isinstance(profile, Profile)):
         return profile
@@ -136,6 +138,10 @@ def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> 
     if name in in_file:
         # Built only when it is asked for: a broken entry is no trouble to the others.
         return _from_table(name, in_file[name], path)
+    for find in frameworks.added(frameworks.PROFILES):
+        found: Profile | None = find(name)
+        if found is not None:
+            return found
     known = ", ".join(sorted({*_PROFILES, *in_file})) or "none"
     raise ProfileError(
         f"unknown profile {name!r} (known: {known}). Register it with pos3.register_profile() "

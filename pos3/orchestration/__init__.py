@@ -7,7 +7,17 @@
 ...     return train(data, pos3.upload("s3://bucket/run", interval=30))    # train: any Prefect task
 """
 
+from pos3.orchestration.blocks import Pos3Mirror, Pos3Profile
 from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.tasks import download_task, flush_task, ls_task, sync_task, upload_task
 
-__all__ = ["download_task", "flush_task", "ls_task", "pos3_flow", "sync_task", "upload_task"]
+__all__ = [
+    "Pos3Mirror",
+    "Pos3Profile",
+    "download_task",
+    "flush_task",
+    "ls_task",
+    "pos3_flow",
+    "sync_task",
+    "upload_task",
+]

@@ -7,8 +7,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import pos3
+from pos3.orchestration.blocks import Pos3Mirror, load_block
 
-MirrorChoice = pos3.MirrorOptions | Mapping[str, Any]
+MirrorChoice = pos3.MirrorOptions | Mapping[str, Any] | Pos3Mirror | str
 
 IN_FLOWS = pos3.MirrorOptions(show_progress=False)
 _NAMES = tuple(item.name for item in fields(pos3.MirrorOptions))
@@ -16,7 +17,7 @@ _NAMES = tuple(item.name for item in fields(pos3.MirrorOptions))
 
 @dataclass(frozen=True)
 class OptionLayers:
-    """What was said, in one place after the other; for each option the last word counts.
+    """What was said, in one place after the other; for each option the last word counts. A string names a block.
 
     Below all of them are the environment's options, and below those the defaults.
     """
@@ -37,7 +38,8 @@ class OptionLayers:
         """The options that a run on this machine has.
 
         Raises:
-            InvalidArgumentError: a variable of the environment has a value that cannot work.
+            InvalidArgumentError: there is no such block, or a variable of the environment has a value that cannot work.
+            ProfileError: a block cannot be loaded or cannot work.
         """
         given: dict[str, Any] = {}
         for layer in self.layers:
@@ -47,10 +49,12 @@ class OptionLayers:
 
 
 def _checked(choice: MirrorChoice) -> MirrorChoice:
-    if isinstance(choice, pos3.MirrorOptions):
+    if isinstance(choice, (pos3.MirrorOptions, Pos3Mirror)) or (isinstance(choice, str) and choice):
         return choice
     if not isinstance(choice, Mapping):
-        raise pos3.InvalidArgumentError(f"mirror={choice!r}: expected pos3.MirrorOptions, or a dict of its options")
+        raise pos3.InvalidArgumentError(
+            f"mirror={choice!r}: expected pos3.MirrorOptions, a dict of its options, a Pos3Mirror block or its name"
+        )
     if unknown := [str(name) for name in choice if name not in _NAMES]:
         raise pos3.InvalidArgumentError(
             f"mirror: there is no option {', '.join(unknown)}; the options are {', '.join(_NAMES)}"
@@ -60,6 +64,19 @@ def _checked(choice: MirrorChoice) -> MirrorChoice:
 
 def _values(layer: MirrorChoice) -> Mapping[str, Any]:
     """What a layer says. Of a :class:`pos3.MirrorOptions`, a value that is the default of flows says nothing."""
+    if isinstance(layer, str):
+        return _block(layer).to_options()
+    if isinstance(layer, Pos3Mirror):
+        return layer.to_options()
     if isinstance(layer, pos3.MirrorOptions):
         return {name: value for name, value in vars(layer).items() if value != getattr(IN_FLOWS, name)}
     return layer
+
+
+def _block(name: str) -> Pos3Mirror:
+    try:
+        return load_block(Pos3Mirror, name)
+    except LookupError:
+        raise pos3.InvalidArgumentError(
+            f"mirror={name!r}: there is no Pos3Mirror block of that name; save one, or check PREFECT_API_URL"
+        ) from None

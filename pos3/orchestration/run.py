@@ -62,6 +62,11 @@ class RunMirror:
         return run.mirror if run is not None else None
 
     @staticmethod
+    def only_open_run() -> UUID | None:
+        """The flow run whose mirror is the only one that is open in this process."""
+        return next(iter(_open)) if len(_open) == 1 else None
+
+    @staticmethod
     def of_this_context() -> RunMirror | None:
         """The mirror that a subflow called here joins."""
         run = _current.get()
