@@ -8,6 +8,7 @@ to do about it. No message carries a secret.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class Pos3Error(Exception):
@@ -50,8 +51,8 @@ class UnsafeKeysError(Pos3Error, ValueError):
             "Rename them, or leave them out with exclude=[...]."
         )
 
-    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...]]]:
-        return type(self), (self.where, self.problems)
+    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...]], dict[str, Any]]:
+        return type(self), (self.where, self.problems), self.__dict__
 
 
 class PlanRefusedError(Pos3Error, ValueError):
@@ -103,8 +104,8 @@ class TransferError(Pos3Error):
         more = f"; and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
         super().__init__(f"{operation}: {len(self.failures)} failed: {'; '.join(lines)}{more}")
 
-    def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException]]]:
-        return type(self), (self.operation, self.failures)
+    def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException]], dict[str, Any]]:
+        return type(self), (self.operation, self.failures), self.__dict__
 
 
 class PushTimeoutError(Pos3Error, TimeoutError):

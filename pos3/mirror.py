@@ -151,19 +151,21 @@ class Mirror:
             logger.error("after %s: %s", type(error).__name__, failure)
             error.add_note(f"pos3: {failure}")
 
-    def finish(self) -> Report:
+    def finish(self, *, delete: bool = True) -> Report:
         """Pushes everything and deletes stale objects, as a clean end does, and leaves the mirror open.
+
+        With ``delete=False``, nothing is deleted.
 
         Raises:
             TransferError: some of it failed.
         """
         self._check_open()
-        return self._push_finally() if os.getpid() == self._pid else Report()
+        return self._push_finally(delete=delete) if os.getpid() == self._pid else Report()
 
-    def _push_finally(self) -> Report:
+    def _push_finally(self, *, delete: bool = True) -> Report:
         before = self.report()
         links = self._registry.pushing()
-        _raise_any(self._engine.run_each(links, lambda link, terms: link.push_finally(terms, delete=True)))
+        _raise_any(self._engine.run_each(links, lambda link, terms: link.push_finally(terms, delete=delete)))
         for link in links:
             link.failed_pushes.clear()
         return self.report() - before

@@ -10,6 +10,7 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -19,11 +20,21 @@ from prefect.futures import PrefectFuture, resolve_futures_to_states
 from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
+import pos3
+from pos3.orchestration.address import MirrorAddress
 from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.run import IncompleteRunError, RunMirror
 
 Runner = TaskRunner[Any]
 _ATTEMPT = "_pos3_attempt"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The mirror of the flow run that called this one from a task elsewhere, and where it is."""
+
+    mirror: pos3.MirrorLike
+    address: MirrorAddress
 
 
 class Attempt(AbstractContextManager[Runner]):
@@ -38,8 +49,14 @@ class Attempt(AbstractContextManager[Runner]):
         self._run: RunMirror | None = None
         self._has_begun = False
         self._owns_mirror = False
+        self._outer: Joined | None = None
 
     def __enter__(self) -> Runner:
+        # Imported late: it needs to know flows, and flows need this.
+        from pos3.orchestration.finding import mirror_to_join
+
+        # Called in the context of the flow or task that calls this flow.
+        self._outer = mirror_to_join()
         entered = self._runner.__enter__()
         self._watch(entered)
         setattr(entered, _ATTEMPT, self)
@@ -77,23 +94,29 @@ class Attempt(AbstractContextManager[Runner]):
 
     def begin(self, options: OptionLayers) -> None:
         """Opens the flow run's mirror, or joins the one that is open for it or for its parent."""
-        self._run = RunMirror.of_this_context()
-        if self._run is not None:
-            return
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
             raise RuntimeError("an attempt begins inside its flow run")
-        self._run = RunMirror.of(context.flow_run, options)
-        self._owns_mirror = True
+        self._run = RunMirror.of_this_context()
+        if self._run is None and self._outer is not None:
+            self._outer.address.write_to(context.flow_run)
+            return
+        if self._run is None:
+            self._run = RunMirror.of(context.flow_run, options)
+            self._owns_mirror = True
+        self._run.address.write_to(context.flow_run)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """Makes the mirror that of the context."""
-        if self._run is None or not self._owns_mirror:
+        if self._run is None and self._outer is not None:
+            with pos3.activate(self._outer.mirror):
+                yield
+        elif self._run is not None and self._owns_mirror:
+            with self._run.active():
+                yield
+        else:
             # A subflow's context has its parent's already, or one that the user opened around the call.
-            yield
-            return
-        with self._run.active():
             yield
 
     @contextlib.contextmanager

@@ -1,16 +1,94 @@
-"""The mirror of a task that runs where its flow's context is not: see ``pos3.current``."""
+"""The mirror of a place inside a flow or task run where the context has none: see ``pos3.current``."""
 
 from __future__ import annotations
 
-from prefect.context import FlowRunContext
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.flows import Flow
+from prefect.logging.loggers import task_run_logger
 
 import pos3
+from pos3.orchestration.address import MirrorAddress
+from pos3.orchestration.attempt import Joined
+from pos3.orchestration.brokered import BrokeredMirror, MirrorGoneError, MirrorProxy, NoMirror
+from pos3.orchestration.flow import MirroredFlow, mirror_options_of
+from pos3.orchestration.layers import OptionLayers
+from pos3.orchestration.progress import run_log_progress, say
 from pos3.orchestration.run import RunMirror
+from pos3.orchestration.task_mirror import TaskMirror, task_mirror
+
+ResolveOptions = Callable[[], pos3.MirrorOptions]
 
 
 def find_mirror() -> pos3.MirrorLike | None:
-    """The mirror of the flow run that this place belongs to, if it is open in this process."""
+    """The mirror of the flow run that this place belongs to, or of its task run; None outside of both.
+
+    In the flow's process, its mirror. In another, that same mirror through its broker, until it is gone; from then on,
+    and in a task without a flow, a mirror of the task run's own.
+
+    Raises:
+        NoMirrorError: the flow is no ``pos3_flow``, or it has ended and this is no task.
+    """
+    flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
+    task_run = task_context.task_run if task_context is not None else None
+    if flow_context is not None and flow_context.flow_run is not None:
+        return _of_flow_run(flow_context.flow_run, flow_context.flow, task_run)
+    return _of_task_run(task_run, NoMirror(), OptionLayers().resolve) if task_run is not None else None
+
+
+def mirror_to_join() -> Joined | None:
+    """The mirror that a flow called here joins: that of the flow run that this place belongs to, while it is open."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None
-    return RunMirror.mirror_of(context.flow_run.id)
+    address = MirrorAddress.read_from(context.flow_run)
+    if RunMirror.mirror_of(address.flow_run_id) is None:
+        try:
+            BrokeredMirror(address).confirm()
+        except MirrorGoneError:
+            return None
+    mirror = find_mirror()
+    return Joined(mirror, address) if mirror is not None else None
+
+
+def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskRun | None) -> pos3.MirrorLike:
+    address = MirrorAddress.read_from(flow_run)
+    here = RunMirror.mirror_of(address.flow_run_id)
+    if here is not None:
+        return here
+    if not isinstance(flow, MirroredFlow):
+        name = repr(flow.name) if flow is not None else "of this run"
+        raise pos3.NoMirrorError(
+            f"the flow {name} has no mirror here: make it with @pos3_flow, so that all its tasks find one; a mirror "
+            "that is opened with 'with pos3.mirror():' is not seen by tasks in other processes"
+        )
+    flow_mirror = BrokeredMirror(address)
+    mirror = _of_task_run(task_run, flow_mirror, lambda: mirror_options_of(flow)) if task_run is not None else None
+    return mirror or _still_there(flow_mirror)
+
+
+def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOptions) -> TaskMirror | None:
+    def make(callers: MirrorProxy | None) -> TaskMirror:
+        return TaskMirror(callers or flow_mirror, lambda: _open_own(task_run, options))
+
+    return task_mirror(task_run.id, make)
+
+
+def _open_own(task_run: TaskRun, options: ResolveOptions) -> pos3.Mirror:
+    # Not get_run_logger(): that fails in the mirror's threads.
+    log = task_run_logger(task_run)
+    chosen = options()
+    progress = run_log_progress(log) if chosen.show_progress else None
+    opened = pos3.Mirror(chosen, progress=progress).open()
+    say(log, logging.INFO, "pos3: the flow run's mirror cannot be reached from here; this task has a mirror of its own")
+    return opened
+
+
+def _still_there(flow_mirror: BrokeredMirror) -> BrokeredMirror:
+    """Also in functions that are no tasks, such as those of a process pool that a task has started."""
+    flow_mirror.confirm()
+    return flow_mirror

@@ -14,6 +14,8 @@ from prefect.exceptions import Pause
 from prefect.logging.loggers import flow_run_logger
 
 import pos3
+from pos3.orchestration.address import MirrorAddress
+from pos3.orchestration.broker import Broker, NoBroker
 from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.progress import run_log_progress, say
 
@@ -42,6 +44,14 @@ class RunMirror:
         progress = run_log_progress(self._log) if chosen.show_progress else None
         self.mirror = pos3.Mirror(chosen, progress=progress)
         self.mirror.open()
+        self._broker = self._served()
+
+    def _served(self) -> Broker | NoBroker:
+        try:
+            return Broker(self.mirror, self.flow_run.id)
+        except OSError as error:
+            say(self._log, logging.WARNING, "pos3: tasks in other processes get mirrors of their own: %s", error)
+            return NoBroker(self.flow_run.id)
 
     @classmethod
     def of(cls, flow_run: FlowRun, options: OptionLayers) -> RunMirror:
@@ -53,6 +63,7 @@ class RunMirror:
         run.flow_run = flow_run
         run.error = None
         run._is_pushed = False
+        run._broker.resume()
         return run
 
     @staticmethod
@@ -71,6 +82,11 @@ class RunMirror:
         """The mirror that a subflow called here joins."""
         run = _current.get()
         return run if run is not None and run.mirror.is_open else None
+
+    @property
+    def address(self) -> MirrorAddress:
+        """Where tasks in other processes find the mirror."""
+        return self._broker.address
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -94,6 +110,8 @@ class RunMirror:
         Raises:
             TransferError: some of it failed.
         """
+        # What is registered from now on, nobody would push.
+        self._broker.pause()
         report = self.mirror.finish()
         self._is_pushed = True
         if not report.is_empty:
@@ -106,6 +124,7 @@ class RunMirror:
         of a suspended run all are, because it may be resumed on another machine.
         """
         _open.pop(self.flow_run.id, None)
+        self._broker.close()
         if not self.mirror.is_open:
             return
         cause = error or self.error or IncompleteRunError(f"the flow run ended as {self.flow_run.state!r}")

@@ -1,0 +1,69 @@
+"""Plain tasks for other processes, which import this module and nothing of the test harness."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+import pos3
+from pos3.orchestration import pos3_flow
+
+
+@task
+def read(url: str) -> str:
+    return (pos3.download(url) / "file").read_text()
+
+
+@task
+def write(url: str, text: str, **options: Any) -> int:
+    (pos3.upload(url, **options) / text).write_text(text)
+    return os.getpid()
+
+
+@task
+async def awrite(url: str, text: str) -> int:
+    (pos3.upload(url, interval=None) / text).write_text(text)
+    return os.getpid()
+
+
+@task
+def write_within(url: str, text: str) -> int:
+    """With a task that this one calls, and one that it submits."""
+    return write.submit(url, text).result() and write(url, f"{text}-too")
+
+
+@pos3_flow(cache_root="never-used")
+def subflow(url: str, text: str) -> str:
+    write(url, text)
+    return repr(pos3.current_mirror())
+
+
+@task
+def look_around(url: str, name: str, work: Path) -> dict[str, Any]:
+    """What a task sees that downloads ``in``, uploads to ``out``, and makes mistakes."""
+    os.chdir(work)
+    seen: dict[str, Any] = {"pid": os.getpid(), "text": (pos3.download(f"{url}/in") / "file").read_text()}
+    seen["cached"] = str(pos3.download(f"{url}/in"))
+    write(f"{url}/out", name)
+    subflow(f"{url}/out", f"{name}-by-subflow")
+    seen["relative"] = str(pos3.download(f"{url}/in/file", "by-relative-path"))
+    try:
+        pos3.download(f"{url}/missing")
+    except FileNotFoundError as error:
+        seen["error"] = error
+    try:
+        pos3.download(f"{url}/in", include="*.txt", no_such=1)  # type: ignore[call-arg]
+    except TypeError as error:
+        seen["mistake"] = str(error)
+    seen["listed"] = pos3.ls(f"{url}/in")
+    seen["planned"] = pos3.plan_upload(f"{url}/other", "by-relative-path").to_copy
+    seen["downloads"] = pos3.report().downloaded_files
+    began = time.perf_counter()
+    for _ in range(20):
+        pos3.download(f"{url}/in")
+    seen["milliseconds"] = (time.perf_counter() - began) * 50
+    return seen
