@@ -12,14 +12,18 @@ from pos3.api import (
     activate,
     current_mirror,
     download,
+    fingerprint,
     flush,
     ls,
     mirror,
     plan_download,
     plan_upload,
+    reference,
     report,
+    restore,
     sync,
     upload,
+    url_of,
     with_mirror,
 )
 from pos3.errors import (
@@ -47,6 +51,7 @@ from pos3.options import MirrorOptions
 from pos3.plan import TransferPlan
 from pos3.profiles import Profile, register_profile
 from pos3.progress import LogProgress, OpenProgress, Progress
+from pos3.references import Reference
 from pos3.report import Kept, Report
 
 __all__ = [
@@ -72,6 +77,7 @@ __all__ = [
     "ProfileError",
     "Progress",
     "PushTimeoutError",
+    "Reference",
     "RemoteNotFoundError",
     "Report",
     "StoreError",
@@ -82,14 +88,18 @@ __all__ = [
     "activate",
     "current_mirror",
     "download",
+    "fingerprint",
     "flush",
     "ls",
     "mirror",
     "plan_download",
     "plan_upload",
+    "reference",
     "register_profile",
     "report",
+    "restore",
     "sync",
     "upload",
+    "url_of",
     "with_mirror",
 ]

@@ -29,14 +29,18 @@ __all__ = [
     "activate",
     "current_mirror",
     "download",
+    "fingerprint",
     "flush",
     "ls",
     "mirror",
     "plan_download",
     "plan_upload",
+    "reference",
     "report",
+    "restore",
     "sync",
     "upload",
+    "url_of",
     "with_mirror",
 ]
 
@@ -250,6 +254,10 @@ sync = _of_current_mirror(Mirror.sync)
 ls = _of_current_mirror(Mirror.ls)
 flush = _of_current_mirror(Mirror.flush)
 report = _of_current_mirror(Mirror.report)
+fingerprint = _of_current_mirror(Mirror.fingerprint)
+url_of = _of_current_mirror(Mirror.url_of)
+reference = _of_current_mirror(Mirror.reference)
+restore = _of_current_mirror(Mirror.restore)
 
 
 def plan_download(

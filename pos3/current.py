@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
 from pos3.mirror import Mirror, open_mirrors
+from pos3.references import Reference
 from pos3.report import Report
 
 
@@ -40,6 +41,18 @@ class MirrorLike(Protocol):
 
     @property
     def report(self) -> Callable[[], Report]: ...
+
+    @property
+    def fingerprint(self) -> Callable[..., str | None]: ...
+
+    @property
+    def url_of(self) -> Callable[..., str | None]: ...
+
+    @property
+    def reference(self) -> Callable[..., Reference | None]: ...
+
+    @property
+    def restore(self) -> Callable[..., Path]: ...
 
     @property
     def plan_download(self) -> Callable[..., Any]: ...

@@ -30,6 +30,7 @@ from pos3.store import Store, Survey, UnsortedListingError
 from pos3.store.files import blocks
 from pos3.temporary import is_abandoned
 from pos3.transfer import Outcome, Pair, Terms, execute
+from pos3.url import Location
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
@@ -56,6 +57,11 @@ class Link:
 
     def __str__(self) -> str:
         return str(self.registration)
+
+    def local_path(self, location: Location) -> str:
+        """Where a place at or below this registration's lies locally."""
+        below = location.key[len(self.registration.location.key) :].strip("/")
+        return self.pair.local_path(below)
 
     # What the plans are made of
 

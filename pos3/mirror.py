@@ -21,6 +21,7 @@ from pos3.errors import (
     RemoteNotFoundError,
 )
 from pos3.filters import as_patterns
+from pos3.fingerprint import fingerprint
 from pos3.index import Index
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
@@ -29,6 +30,7 @@ from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Compare, Plan
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
+from pos3.references import Reference, refer
 from pos3.registration import (
     Registration,
     build_filter,
@@ -269,6 +271,9 @@ class Mirror:
             download_delete=check_flag("delete", delete),
         )
 
+        return self._download(wanted, missing_ok=missing_ok, adopt=adopt)
+
+    def _download(self, wanted: Registration, *, missing_ok: bool = False, adopt: bool = False) -> Path:
         def begin(link: Link) -> None:
             link.begin_use()
             self._fetch(link, missing_ok=missing_ok, adopt=adopt)
@@ -466,6 +471,82 @@ class Mirror:
             return list_local(prefix, recursive)
         location, resolved = self._resolve(str(prefix), profile)
         return list_remote(self._store(location, resolved), location, recursive)
+
+    def fingerprint(
+        self, url: str, *, include: Patterns = None, exclude: Patterns = None, profile: str | Profile | None = None
+    ) -> str | None:
+        """Returns a text that changes exactly when the objects at ``url`` do: their keys, sizes and ETags.
+
+        Modification times do not count. Costs a listing; None if nothing is there.
+
+        Args:
+            url: ``s3://bucket/key`` of an object or a prefix.
+            include, exclude: globs of what counts, as for :meth:`download`.
+            profile: a profile or its name; one in the URL wins.
+
+        Raises:
+            InvalidURLError: ``url`` is a local path.
+            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+        """
+        self._check_open()
+        location, resolved = self._resolve(url, profile)
+        return fingerprint(self._store(location, resolved), location, build_filter(include, exclude))
+
+    def url_of(self, path: StrPath) -> str | None:
+        """Returns the URL that a local path mirrors, or None: ``s3://bucket/data/a.csv``, ``s3://lab@bucket/data/``.
+
+        Known are the paths of this mirror's registrations, and those in the cache. A directory's URL ends in "/".
+        """
+        found = self.reference(path)
+        return found.url if found is not None else None
+
+    def reference(self, path: StrPath) -> Reference | None:
+        """Returns what another mirror needs to :meth:`restore` a local path, on this machine or another, or None.
+
+        Known are the paths of this mirror's registrations, and those in the cache. A profile is referred to by its
+        name: what was reached with a :class:`Profile` that has none, and is not the mirror's default, is not known.
+        """
+        self._check_open()
+        registrations = [link.registration for link in self._registry.links()]
+        return refer(os.fspath(path), self.cache_root, registrations, self._default_profile)
+
+    def restore(self, reference: Reference) -> Path:
+        """Returns a local path with the content that ``reference`` stands for.
+
+        What this mirror has registered and is there costs no request. Else it is downloaded: to the same place, if this
+        machine's cache knows it, otherwise into the cache. Where that place holds changes that were never uploaded, it
+        is returned untouched. A later :meth:`upload` or :meth:`sync` of the same place is no conflict.
+
+        Raises:
+            RemoteNotFoundError: it is not there any more, or not yet.
+            As for :meth:`download`.
+        """
+        self._check_open()
+        location, resolved = self._resolve(reference.url, None)
+        link = self._registry.holding(location, resolved)
+        if link is not None:
+            path = link.local_path(location)
+            if os.path.exists(path):
+                return Path(path)
+            if link.registration.pushes:
+                raise RemoteNotFoundError(f"{reference.url}: {link} is registered, and it is not there; use sync()")
+        return self._restored(reference, resolved)
+
+    def _restored(self, reference: Reference, profile: Profile | None) -> Path:
+        is_known = reference.is_known_to(self.cache_root)
+        if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
+            logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
+            return Path(reference.local)
+        wanted = self._wanted(
+            "download",
+            reference.url,
+            reference.local if is_known else None,
+            profile,
+            (None, None, "auto", None),
+            download_delete=True,
+            gives_way=True,
+        )
+        return self._download(wanted)
 
     def plan_download(
         self,

@@ -15,10 +15,13 @@ profile in the URL (``s3://acme@bucket/key``) wins over the argument, and the ar
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import threading
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,6 +91,8 @@ class Profile:
 
 
 _PROFILES: dict[str, Profile] = {}
+_NAMES: dict[Profile, str] = {}
+"""How profiles were called that were asked for by name."""
 _FILE_TABLES: dict[Path, tuple[int, dict[str, Any]]] = {}
 _LOCK = threading.Lock()
 
@@ -131,6 +136,12 @@ def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> 
     name = url_profile or profile
     if not isinstance(name, str):
         raise ProfileError(f"profile {name!r}: expected a name or a pos3.Profile")
+    found = _called(name)
+    _NAMES[found] = name
+    return found
+
+
+def _called(name: str) -> Profile:
     if name in _PROFILES:
         return _PROFILES[name]
     path = profiles_file()
@@ -147,6 +158,28 @@ def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> 
         f"unknown profile {name!r} (known: {known}). Register it with pos3.register_profile() "
         f"or define [profiles.{name}] in {profiles_file()}"
     )
+
+
+def name_of_profile(profile: Profile) -> str | None:
+    """The name under which this profile is registered or was asked for; None if it has none."""
+    return next((name for name, known in _known() if known == profile), None)
+
+
+def name_of_directory(local_name: str) -> str | None:
+    """The name of a profile whose files are below ``local_name`` in the cache; None if there is none."""
+    return next((name for name, known in chain(_known(), _unused(local_name)) if known.local_name == local_name), None)
+
+
+def _known() -> list[tuple[str, Profile]]:
+    return [*_PROFILES.items(), *((name, profile) for profile, name in list(_NAMES.items()))]
+
+
+def _unused(local_name: str) -> Iterator[tuple[str, Profile]]:
+    """Profiles that nobody has asked for yet, the most likely one first."""
+    for name in dict.fromkeys((local_name, *_tables_in(profiles_file()))):
+        # A broken entry is no trouble to the others.
+        with contextlib.suppress(ProfileError):
+            yield name, _called(name)
 
 
 def profiles_file() -> Path:

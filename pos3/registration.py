@@ -20,7 +20,8 @@ from pos3.url import Location
 class Registration:
     """One call of ``download``, ``upload`` or ``sync``. Equal registrations are the same work.
 
-    ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks.
+    ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. One that
+    ``gives_way`` ends where a later one would conflict with it.
     """
 
     kind: Literal["download", "upload", "sync"]
@@ -37,6 +38,7 @@ class Registration:
     upload_last: tuple[str, ...] = ()
     overwrite: tuple[str, ...] = ()
     follow_symlinks: bool = True
+    gives_way: bool = False
 
     @property
     def pushes(self) -> bool:

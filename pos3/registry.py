@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Registry:
         with self._lock:
             gate = self._gates.setdefault(key, threading.Lock())
         with gate:
+            self._make_way(wanted, key)
             with self._lock:
                 existing = self._links.get(key)
                 if existing is not None and existing.registration == wanted:
@@ -64,6 +66,33 @@ class Registry:
                 link.end_use()
                 raise
 
+    def _make_way(self, wanted: Registration, key: tuple[Location, Profile | None]) -> None:
+        """Ends the links that give way and would conflict with ``wanted``, once their work is done."""
+        if wanted.gives_way:
+            return
+        with self._lock:
+            yielding = [(known, link) for known, link in self._links.items() if link.registration.gives_way]
+            in_the_way = [item for item in yielding if item[0] == key or _conflicts(wanted, item[1].registration)]
+        for known, link in in_the_way:
+            with contextlib.nullcontext() if known == key else self._gates[known], self._lock:
+                if self._links.get(known) is link:
+                    del self._links[known]
+                    link.end_use()
+
+    def holding(self, location: Location, profile: Profile | None) -> Link | None:
+        """The innermost link whose place ``location`` is or lies in, as soon as what was begun with it is done."""
+        with self._lock:
+            holding = [
+                (key, link)
+                for key, link in self._links.items()
+                if key[1] == profile and location.overlaps(key[0]) and len(key[0].key) <= len(location.key)
+            ]
+        for key, link in sorted(holding, key=lambda item: -len(item[0][0].key)):
+            with self._gates[key], self._lock:
+                if self._links.get(key) is link:
+                    return link
+        return None
+
     def chosen(self, path_or_url: str | os.PathLike[str] | None) -> list[Link]:
         """The uploading links that a URL or a local path belongs to; all of them for None.
 
@@ -83,3 +112,11 @@ class Registry:
             registered = ", ".join(str(link.registration) for link in pushing) or "nothing"
             raise InvalidArgumentError(f"{str(path_or_url)!r} is not registered for upload (registered: {registered})")
         return chosen
+
+
+def _conflicts(wanted: Registration, existing: Registration) -> bool:
+    try:
+        check_conflicts(wanted, [existing])
+    except ConflictError:
+        return True
+    return False

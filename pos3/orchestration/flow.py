@@ -14,6 +14,7 @@ from pos3.orchestration.attempt import scoped
 from pos3.orchestration.body import layers_of, wrapped
 from pos3.orchestration.layers import MirrorChoice, OptionLayers
 from pos3.orchestration.options import DEFAULT_CACHE_ROOT, FlowOptions, StrPath
+from pos3.orchestration.results import PathSerializer, default_serializer
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,6 +34,9 @@ class MirroredFlow(Flow[P, R]):
         Raises:
             InvalidArgumentError: there is no such option.
         """
+        if isinstance(self.result_serializer, PathSerializer):
+            # Prefect takes a serializer that is passed on for a wish to persist results.
+            options.setdefault("result_serializer", None)
         return _mirrored(super().with_options(**cast(dict[str, Any], options)), layers_of(self.fn).under(mirror))
 
 
@@ -49,6 +53,8 @@ def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
     made.__class__ = _mirrored_class(type(flow))
     made.task_runner = scoped(flow.task_runner)
     made.fn = wrapped(flow.fn, options)
+    if flow.result_serializer is None:
+        made.result_serializer = default_serializer()
     return cast(MirroredFlow[P, R], made)
 
 

@@ -1,0 +1,142 @@
+"""What a local path stands for: enough to find its content again in another mirror, on another machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pos3.index import Index
+from pos3.listing import Scan, local_entries
+from pos3.profiles import Profile, name_of_directory, name_of_profile
+from pos3.registration import Registration
+from pos3.url import parse
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the content of a local path lies. Holds no secret, and can be pickled.
+
+    ``root`` is the local directory or file that mirrors ``root_url``, ``path`` what is meant below it, or "" for all
+    of it. ``cache_root`` is the cache that remembers the root. ``pushes`` says that the root may hold what was still to
+    be uploaded.
+    """
+
+    root_url: str
+    path: str
+    root: str
+    cache_root: str
+    pushes: bool = False
+    is_directory: bool = False
+
+    @property
+    def url(self) -> str:
+        """The URL of what is meant, with the profile's name if it has one; ends in "/" for a directory."""
+        here = "/".join(part for part in (self.root_url.rstrip("/"), self.path) if part)
+        return f"{here}/" if self.is_directory else here
+
+    @property
+    def local(self) -> str:
+        return os.path.join(self.root, self.path) if self.path else self.root
+
+    def local_copy(self) -> Path | None:
+        """The local path, if it exists and the cache of this machine says that it mirrors the URL; asks no server."""
+        return Path(self.local) if os.path.exists(self.local) and self.is_known_to(self.cache_root) else None
+
+    def is_known_to(self, cache_root: str) -> bool:
+        """Whether this cache remembers ``root`` as a copy of ``root_url``."""
+        index = Index(cache_root, self.root)
+        return index.exists and index.state().url == str(parse(self.root_url))
+
+    def has_local_changes(self, cache_root: str) -> bool:
+        """Whether something at the local path is not as this cache remembers it, and so perhaps nowhere else."""
+        records = {record.path: record for record in Index(cache_root, self.root).records(str(parse(self.root_url)))}
+        everything = Scan(follow_symlinks=False, takes_part=lambda path: True, prunes=lambda path: False)
+        for entry in local_entries(self.local, everything):
+            if entry.is_directory and not entry.unusable:
+                continue
+            record = records.get("/".join(part for part in (self.path, entry.path) if part))
+            if entry.unusable or record is None or not record.matches_local(entry):
+                return True
+        return False
+
+
+def refer(
+    path: str, cache_root: str, registrations: list[Registration], default_profile: Profile | None
+) -> Reference | None:
+    """What a path stands for: by the innermost registration that holds it, else by what the cache remembers.
+
+    None if neither knows it, if it is left out by the registration's filter, or if its profile has no name that could
+    be written down.
+    """
+    for candidate in _spellings(path):
+        found = _registered(candidate, cache_root, registrations, default_profile) or _remembered(
+            candidate, cache_root, default_profile
+        )
+        if found is not None:
+            return replace(found, is_directory=os.path.isdir(candidate))
+    return None
+
+
+def _spellings(path: str) -> tuple[str, ...]:
+    """The absolute path, with the links that lead to it resolved; and with one that it is itself."""
+    directory, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
+    return os.path.join(os.path.realpath(directory), name), os.path.realpath(path)
+
+
+def _registered(
+    path: str, cache_root: str, registrations: list[Registration], default_profile: Profile | None
+) -> Reference | None:
+    holding = [found for found in registrations if f"{path}/".startswith(f"{found.local}/")]
+    if not holding:
+        return None
+    registration = max(holding, key=lambda found: len(found.local))
+    below = path[len(registration.local) + 1 :]
+    if below and not os.path.isdir(path) and not registration.filter.predicate()(below):
+        return None
+    name = _name(registration.profile, default_profile)
+    if name is None:
+        return None
+    url = _with_profile(str(registration.location), name)
+    return Reference(url, below, registration.local, cache_root, registration.pushes)
+
+
+def _remembered(path: str, cache_root: str, default_profile: Profile | None) -> Reference | None:
+    for root in _upwards(path, cache_root):
+        index = Index(cache_root, root)
+        if not index.exists:
+            continue
+        local_name = os.path.relpath(root, cache_root).split(os.sep)[0].rpartition("+")[2]
+        name = "" if local_name == "_" else _name_by_directory(local_name, default_profile)
+        url = index.state().url
+        if name is None or not url:
+            return None
+        # What an earlier mirror has left undone is not known any more.
+        return Reference(_with_profile(url, name), path[len(root) + 1 :], root, cache_root, pushes=True)
+    return None
+
+
+def _upwards(path: str, cache_root: str) -> Iterator[str]:
+    while path.startswith(f"{cache_root}/"):
+        yield path
+        path = os.path.dirname(path)
+
+
+def _name(profile: Profile | None, default_profile: Profile | None) -> str | None:
+    """The name to write into a URL; "" if it needs none, None if there is none."""
+    if profile is None:
+        return ""
+    name = name_of_profile(profile)
+    return "" if name is None and profile == default_profile else name
+
+
+def _name_by_directory(local_name: str, default_profile: Profile | None) -> str | None:
+    name = name_of_directory(local_name)
+    is_default = default_profile is not None and default_profile.local_name == local_name
+    return "" if name is None and is_default else name
+
+
+def _with_profile(url: str, name: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{name}@{rest}" if name else url
