@@ -47,6 +47,7 @@ from pos3.errors import (
     TransferError,
     UnsafeKeysError,
 )
+from pos3.observer import Observer, Registered
 from pos3.options import MirrorOptions
 from pos3.plan import TransferPlan
 from pos3.profiles import Profile, register_profile
@@ -70,6 +71,7 @@ __all__ = [
     "MirrorOptions",
     "NoMirrorError",
     "ObjectChangedError",
+    "Observer",
     "OpenProgress",
     "PlanRefusedError",
     "Pos3Error",
@@ -78,6 +80,7 @@ __all__ = [
     "Progress",
     "PushTimeoutError",
     "Reference",
+    "Registered",
     "RemoteNotFoundError",
     "Report",
     "StoreError",

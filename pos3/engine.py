@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 
 from pos3.errors import TransferCancelledError
 from pos3.link import Link
+from pos3.observer import Observer
 from pos3.progress import OpenProgress, silent
 from pos3.report import Report
 from pos3.schedule import Schedule
@@ -23,11 +25,12 @@ Job = Callable[[Link, Terms], object]
 class Engine:
     """Safe to use from several threads."""
 
-    def __init__(self, workers: int, rate: Rate, open_progress: OpenProgress, owner: str):
+    def __init__(self, workers: int, rate: Rate, open_progress: OpenProgress, owner: str, observer: Observer):
         self._workers = workers
         self._rate = rate
         self._open_progress = open_progress
         self._owner = owner
+        self._observer = observer
         self._lock = threading.Lock()
         self._total = Report()
         self._running: set[threading.Event] = set()
@@ -36,7 +39,7 @@ class Engine:
 
     def after_fork(self) -> Engine:
         """The engine of a forked child: nothing runs in it, and no lock is held by a thread left behind."""
-        return Engine(self._workers, self._rate, self._open_progress, self._owner)
+        return Engine(self._workers, self._rate, self._open_progress, self._owner, self._observer)
 
     @property
     def total(self) -> Report:
@@ -51,15 +54,23 @@ class Engine:
             if self._stopped:
                 cancelled.set()
         show = open_progress or self._open_progress
+        count = functools.partial(self._count, link)
         try:
-            job(link, Terms(self._workers, self._rate, show, cancelled, self._owner, self._count))
+            job(link, Terms(self._workers, self._rate, show, cancelled, self._owner, count))
+            link.failure = ""
+        except Exception as failure:
+            link.failure = str(failure)
+            raise
         finally:
             with self._lock:
                 self._running.discard(cancelled)
 
-    def _count(self, report: Report) -> None:
+    def _count(self, link: Link, report: Report) -> None:
+        link.count(report)
         with self._lock:
             self._total += report
+        if not report.is_empty:
+            self._observer.transferred(link.registration.kind, str(link.registration.location), report)
 
     def run_each(self, links: list[Link], job: Job) -> list[Exception]:
         """Does the job for every link; one that fails does not keep the others from theirs. Returns the failures."""

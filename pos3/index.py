@@ -141,6 +141,19 @@ class Index:
 
         return self._run(rows)
 
+    def summary(self, url: str) -> tuple[int, int, str]:
+        """Files and bytes on record, and the ETag if the root is a single object. Fails never."""
+        query = "SELECT count(*), coalesce(sum(size_bytes), 0), coalesce(max(iif(path = '', etag, '')), '') FROM files"
+
+        def row(connection: sqlite3.Connection) -> tuple[int, int, str]:
+            files, size_bytes, etag = connection.execute(query).fetchone()
+            return files, size_bytes, etag
+
+        try:
+            return self._run(row) if self.exists and self.state().url == url else (0, 0, "")
+        except (OSError, sqlite3.Error):
+            return (0, 0, "")
+
     def has_records(self, url: str) -> bool:
         return next(self.records(url), None) is not None
 

@@ -23,6 +23,7 @@ from pos3.etag import matches_content, part_size
 from pos3.filters import matcher
 from pos3.index import Index, UseMark
 from pos3.listing import Scan, ignores_case, local_entries
+from pos3.observer import Registered
 from pos3.plan import Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.registration import Registration, names_a_file
 from pos3.report import Kept, Report
@@ -49,10 +50,13 @@ class Link:
         self.index = index
         self.survey: Survey | None = None
         self.failed_pushes: list[Exception] = []
+        self.share = Report()
+        self.failure = ""
         self._owner = owner
         self._url = str(registration.location)
         self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
         self._lock = threading.RLock()
+        self._share_lock = threading.Lock()
         self._use: UseMark | None = None
 
     def __str__(self) -> str:
@@ -62,6 +66,27 @@ class Link:
         """Where a place at or below this registration's lies locally."""
         below = location.key[len(self.registration.location.key) :].strip("/")
         return self.pair.local_path(below)
+
+    def count(self, report: Report) -> None:
+        """Adds what a transfer of this link did to its share; what was unchanged is not added up."""
+        with self._share_lock:
+            self.share = replace(self.share + report, unchanged=report.unchanged)
+
+    def seen(self) -> Registered:
+        """The registration as others may see it now."""
+        registration, share = self.registration, self.share
+        files, size_bytes, etag = self.index.summary(self._url)
+        return Registered(
+            registration.kind,
+            self._url,
+            registration.local,
+            endpoint=registration.profile.endpoint if registration.profile is not None else None,
+            report=share,
+            failure=self.failure,
+            files=files,
+            size_bytes=size_bytes,
+            etag=etag,
+        )
 
     # What the plans are made of
 

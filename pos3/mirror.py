@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import os
 import threading
@@ -26,6 +27,7 @@ from pos3.index import Index
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
 from pos3.ls import list_local, list_remote
+from pos3.observer import Observer, Registered, Unobserved
 from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Compare, Plan
 from pos3.profiles import Profile, resolve_profile
@@ -61,12 +63,19 @@ class Mirror:
     Args:
         options: the arguments of :func:`pos3.mirror`; the environment is not asked.
         progress: how transfers show that they go on; None for the usual way.
+        observer: is told of registrations and transfers.
 
     Raises:
         InvalidArgumentError, ProfileError: before anything is changed.
     """
 
-    def __init__(self, options: MirrorOptions | None = None, *, progress: OpenProgress | None = None):
+    def __init__(
+        self,
+        options: MirrorOptions | None = None,
+        *,
+        progress: OpenProgress | None = None,
+        observer: Observer | None = None,
+    ):
         self.options = chosen = (options or MirrorOptions()).checked()
         self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(chosen.cache_root)))
         self._default_profile = resolve_profile(chosen.default_profile)
@@ -74,7 +83,8 @@ class Mirror:
         limit = chosen.max_upload_bytes_per_second
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         shown = progress or choose_progress(chosen.show_progress)
-        self._engine = Engine(chosen.max_workers, rate, shown, self._owner)
+        self._observer = observer or Unobserved()
+        self._engine = Engine(chosen.max_workers, rate, shown, self._owner, self._observer)
         self._pid = os.getpid()
         self._state = "new"
         self._registry = Registry()
@@ -219,6 +229,7 @@ class Mirror:
 
     def _register(self, wanted: Registration, begin: Callable[[Link], None]) -> Path:
         self._registry.register(wanted, self._link, begin)
+        self._observer.registered(wanted.kind, str(wanted.location))
         return Path(wanted.local)
 
     def download(
@@ -454,6 +465,10 @@ class Mirror:
         """What this mirror has moved, deleted, kept and failed so far, all registrations together."""
         return self._engine.total
 
+    def registrations(self) -> tuple[Registered, ...]:
+        """What is registered, and what each registration has moved; those that failed included."""
+        return tuple(link.seen() for link in self._registry.links_and_failed())
+
     def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
         """Returns what lies directly below ``prefix``, or with ``recursive`` at any depth, sorted.
 
@@ -632,7 +647,8 @@ def _passed_through(address: StrPath, missing_ok: bool) -> Path:
 
 
 def _within(timeout_seconds: float, call: Callable[[], object], what: str) -> None:
-    thread = threading.Thread(target=call, name="pos3-flush", daemon=True)
+    inherited = contextvars.copy_context()
+    thread = threading.Thread(target=inherited.run, args=(call,), name="pos3-flush", daemon=True)
     began = time.monotonic()
     thread.start()
     thread.join(max(0.0, timeout_seconds))

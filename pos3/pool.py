@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import math
 import queue
@@ -59,7 +60,9 @@ class _Run(Generic[T, R]):
             if self.stopped or len(self.threads) >= self._workers:
                 return
             name = f"pos3-worker-{len(self.threads)}"
-            thread = threading.Thread(target=self._loop, name=name, daemon=True)
+            # In the context of whoever asked: what is logged there must lead back to them.
+            inherited = contextvars.copy_context()
+            thread = threading.Thread(target=inherited.run, args=(self._loop,), name=name, daemon=True)
             self.threads.append(thread)
         thread.start()
 

@@ -13,6 +13,9 @@ from pos3.profiles import Profile
 from pos3.registration import Registration, check_conflicts, difference
 from pos3.url import Location, is_url, local_path, parse
 
+# Bounds the memory of a mirror that runs for weeks.
+_MOST_FAILED = 1000
+
 
 class Registry:
     """Safe to use from several threads: who asks for what another is just registering waits for it."""
@@ -21,10 +24,16 @@ class Registry:
         self._lock = threading.RLock()
         self._links: dict[tuple[Location, Profile | None], Link] = {}
         self._gates: dict[tuple[Location, Profile | None], threading.Lock] = {}
+        self._failed: dict[tuple[Location, Profile | None], Link] = {}
 
     def links(self) -> list[Link]:
         with self._lock:
             return list(self._links.values())
+
+    def links_and_failed(self) -> list[Link]:
+        """All links, and those that came to nothing: the last one of each place."""
+        with self._lock:
+            return [*self._links.values(), *self._failed.values()]
 
     def pushing(self) -> list[Link]:
         """The links that upload, in the order of their registration."""
@@ -56,13 +65,18 @@ class Registry:
                     )
                 check_conflicts(wanted, [link.registration for link in self._links.values()])
                 link = make(wanted)
+                self._failed.pop(key, None)
                 # Taken at once, while the work goes on without the lock.
                 self._links[key] = link
             try:
                 begin(link)
-            except BaseException:
+            except BaseException as error:
+                link.failure = str(error) or type(error).__name__
                 with self._lock:
                     self._links.pop(key, None)
+                    self._failed[key] = link
+                    if len(self._failed) > _MOST_FAILED:
+                        del self._failed[next(iter(self._failed))]
                 link.end_use()
                 raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 import itertools
 import threading
@@ -22,13 +23,16 @@ class Schedule:
         self._due: list[tuple[float, int, float, Callable[[], None]]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
+        # In the context of whoever made the schedule, not of the one task among many that registers first.
+        self._context = contextvars.copy_context()
         self._stopped = False
 
     def every(self, interval_seconds: float, call: Callable[[], None]) -> None:
         with self._changed:
             heapq.heappush(self._due, (self._clock() + interval_seconds, next(self._order), interval_seconds, call))
             if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="pos3-push", daemon=True)
+                run = self._context.run
+                self._thread = threading.Thread(target=run, args=(self._run,), name="pos3-push", daemon=True)
                 self._thread.start()
             self._changed.notify()
 
@@ -50,6 +54,7 @@ class Schedule:
         """Lets no further call begin and waits for the one that runs. Whether it ended in time."""
         with self._changed:
             self._stopped = True
+            self._context = contextvars.Context()
             self._changed.notify()
         if self._thread is None or self._thread is threading.current_thread():
             return True

@@ -12,6 +12,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,89 @@ reports = st.builds(
     kept,
     st.lists(st.text("xy", max_size=2), max_size=3).map(tuple),
 )  # fmt: skip
+
+
+# -- registrations
+
+
+def test_each_registration_has_its_own_share_and_failures_show_as_well(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    class Witness:
+        def __init__(self) -> None:
+            self.calls: list[tuple[str, str]] = []
+            self.moved: list[tuple[str, str, int]] = []
+
+        def registered(self, kind: str, url: str) -> None:
+            self.calls.append((kind, url))
+
+        def transferred(self, kind: str, url: str, report: pos3.Report) -> None:
+            self.moved.append((kind, url, report.downloaded_files + report.uploaded_files))
+
+    rclone_site.put_all({"data/a": b"12345", "data/b": b"1", "model.pt": b"weights"})
+    data, model, out, bad, gone = (rclone_site.url(key) for key in ("data", "model.pt", "out", "bad", "gone"))
+    seen = Witness()
+    mirror = pos3.Mirror(pos3.MirrorOptions(tmp_path / "cache", show_progress=False), observer=seen).open()
+    for url in (data, data, model):
+        mirror.download(url)
+    with pytest.raises(FileNotFoundError):
+        mirror.download(gone)
+    write_tree(mirror.upload(out, interval=None), {"x": b"123"})
+    proxied(rclone_site, Status(code=403, error_code="AccessDenied", match=on("PUT", key="bad/*")))
+    other = pos3.Profile("other", os.environ["AWS_ENDPOINT_URL"])
+    write_tree(mirror.upload(bad, interval=None, profile=other), {"x": b"123", "y": b"4"})
+    mirror.flush(out)
+    mirror.flush(out)
+    with pytest.raises(pos3.TransferError):
+        mirror.flush(bad)
+
+    shares = {item.url: item for item in mirror.registrations()}
+    assert list(shares) == [data, model, out, bad, gone]
+    assert [(item.kind, item.files, item.size_bytes) for item in shares.values()] == [
+        ("download", 2, 6),
+        ("download", 1, 7),
+        ("upload", 1, 3),
+        ("upload", 0, 0),
+        ("download", 0, 0),
+    ]
+    assert shares[model].etag == rclone_site.keys()["model.pt"].etag
+    assert {url for url, item in shares.items() if item.etag} == {model}
+    assert {url for url, item in shares.items() if item.failure} == {bad, gone}
+    assert len(shares[bad].report.failures) == 2
+    assert {url: item.endpoint for url, item in shares.items() if item.endpoint} == {bad: other.endpoint}
+    assert (
+        sum((item.report for item in shares.values()), pos3.Report()).uploaded_bytes == mirror.report().uploaded_bytes
+    )
+    assert seen.calls == [("download", url) for url in (data, data, model)] + [("upload", out), ("upload", bad)]
+    assert seen.moved == [("download", data, 2), ("download", model, 1), ("upload", out, 1), ("upload", bad, 0)]
+    mirror.close(push=False)
+
+
+def test_what_threads_of_a_mirror_log_leads_back_to_who_began_it(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    who: ContextVar[str] = ContextVar("who", default="nobody")
+    heard: list[tuple[str, str]] = []
+    failed = threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append((who.get(), threading.current_thread().name))
+            failed.set()
+
+    proxied(rclone_site, Status(code=403, error_code="AccessDenied", match=on("PUT")))
+    listener = Listener()
+    logging.getLogger("pos3").addHandler(listener)
+    try:
+        who.set("opener")
+        mirror = pos3.Mirror(pos3.MirrorOptions(tmp_path / "cache", show_progress=False)).open()
+        who.set("task")
+        write_tree(mirror.upload(rclone_site.url("out"), interval=0.05), {"x": b"123"})
+        assert failed.wait(60)
+        mirror.close(push=False)
+    finally:
+        logging.getLogger("pos3").removeHandler(listener)
+    assert set(heard) == {("opener", "pos3-push")}
 
 
 # -- reports
