@@ -44,7 +44,7 @@ from pos3.registration import (
 from pos3.registry import Registry
 from pos3.report import Report
 from pos3.store import Store, open_store
-from pos3.transfer import Rate
+from pos3.transfer import Rate, Terms
 from pos3.url import Location, is_url, local_path, parse
 
 logger = logging.getLogger("pos3")
@@ -150,7 +150,7 @@ class Mirror:
         self._engine.end_pushes(at_once=error is not None)
         if error is None:
             if push:
-                self._push_finally()
+                self._push_finally(lambda: None)
             return
         failures = [failure for link in self._registry.links() for failure in link.failed_pushes[-1:]]
         if push:
@@ -166,18 +166,25 @@ class Mirror:
     def finish(self, *, delete: bool = True) -> Report:
         """Pushes everything and deletes stale objects, as a clean end does, and leaves the mirror open.
 
-        With ``delete=False``, nothing is deleted.
+        With ``delete=False``, nothing is deleted. A :meth:`close` with an error, from another thread, stops it: what
+        has not begun then is not pushed.
 
         Raises:
             TransferError: some of it failed.
         """
         self._check_open()
-        return self._push_finally(delete=delete) if os.getpid() == self._pid else Report()
+        return self._push_finally(self._check_open, delete=delete) if os.getpid() == self._pid else Report()
 
-    def _push_finally(self, *, delete: bool = True) -> Report:
+    def _push_finally(self, check: Callable[[], None], *, delete: bool = True) -> Report:
         before = self.report()
         links = self._registry.pushing()
-        _raise_any(self._engine.run_each(links, lambda link, terms: link.push_finally(terms, delete=delete)))
+
+        def push(link: Link, terms: Terms) -> None:
+            # Here, where whoever stops all transfers knows of this one already.
+            check()
+            link.push_finally(terms, delete=delete)
+
+        _raise_any(self._engine.run_each(links, push))
         for link in links:
             link.failed_pushes.clear()
         return self.report() - before

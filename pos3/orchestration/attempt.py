@@ -6,6 +6,7 @@ the retry delay is over. That is the only place that always learns whether anoth
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.exceptions import ExternalSignal
 from prefect.futures import PrefectFuture, resolve_futures_to_states
 from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
@@ -27,6 +29,8 @@ from pos3.orchestration.run import IncompleteRunError, RunMirror
 
 Runner = TaskRunner[Any]
 _ATTEMPT = "_pos3_attempt"
+_STOPS = (ExternalSignal, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+"""What says that the run is being stopped from outside."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,18 @@ class Attempt(AbstractContextManager[Runner]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if isinstance(error, _STOPS):
+            # First of all: a task may run on for longer than whoever stops the process will wait.
+            self.end(error)
         try:
             self._runner.__exit__(kind, error, traceback)
         finally:
-            if self._run is not None and self._owns_mirror and (error is not None or not self._run.goes_on):
-                self._run.close(error)
+            self.end(error)
+
+    def end(self, error: BaseException | None) -> None:
+        """Closes the mirror, unless it is the parent's, or no error passes and another attempt follows."""
+        if self._run is not None and self._owns_mirror and (error is not None or not self._run.goes_on):
+            self._run.close(error)
 
     @staticmethod
     def of_this_call() -> Attempt | None:

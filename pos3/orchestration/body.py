@@ -97,9 +97,14 @@ class Body:
 async def _finish_off_the_loop(attempt: Attempt, result: object) -> None:
     if attempt.has_pending:
         await to_thread.run_sync(attempt.wait, abandon_on_cancel=True)
-    # A push is not abandoned half-way: a timeout or cancellation takes effect right after it.
+    # A push is not abandoned half-way for a timeout: that takes effect right after it.
     with anyio.CancelScope(shield=True):
-        await to_thread.run_sync(attempt.finish, result)
+        try:
+            await to_thread.run_sync(attempt.finish, result)
+        except anyio.get_cancelled_exc_class() as error:
+            # The run is being stopped from outside, and the thread would go on.
+            attempt.end(error)
+            raise
 
 
 def _in_steps(attempt: Attempt, items: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
