@@ -18,7 +18,7 @@ from pos3.orchestration.address import MirrorAddress, check_private
 from pos3.orchestration.broker import CONFIRM
 
 Arguments = Mapping[str, Any]
-_PLACES = ("remote", "local", "prefix", "path_or_url")
+_PLACES = ("remote", "local", "prefix", "path_or_url", "path")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NOTHING: Arguments = MappingProxyType({})
 
@@ -74,6 +74,22 @@ class MirrorProxy(abc.ABC):
     def report(self) -> pos3.Report:
         report: pos3.Report = self.call("report", _NOTHING)
         return report
+
+    def fingerprint(self, *args: Any, **kwargs: Any) -> str | None:
+        fingerprint: str | None = self._named("fingerprint", args, kwargs)
+        return fingerprint
+
+    def url_of(self, *args: Any, **kwargs: Any) -> str | None:
+        url: str | None = self._named("url_of", args, kwargs)
+        return url
+
+    def reference(self, *args: Any, **kwargs: Any) -> pos3.Reference | None:
+        reference: pos3.Reference | None = self._named("reference", args, kwargs)
+        return reference
+
+    def restore(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("restore", args, kwargs)
+        return path
 
     def plan_download(self, *args: Any, **kwargs: Any) -> Any:
         return self._named("plan_download", args, kwargs)
