@@ -53,7 +53,7 @@ from pos3.plan import TransferPlan
 from pos3.profiles import Profile, register_profile
 from pos3.progress import LogProgress, OpenProgress, Progress
 from pos3.references import Reference
-from pos3.report import Kept, Report
+from pos3.report import Kept, Report, format_bytes
 
 __all__ = [
     "AccessDeniedError",
@@ -93,6 +93,7 @@ __all__ = [
     "download",
     "fingerprint",
     "flush",
+    "format_bytes",
     "ls",
     "mirror",
     "plan_download",

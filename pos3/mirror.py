@@ -308,6 +308,7 @@ class Mirror:
                 raise
             # The bucket must exist all the same; only what lies in it may be missing.
             link.take_stock()
+            link.failure = ""
             link.prepare_local()
 
     def upload(

@@ -17,7 +17,8 @@ import pos3
 from pos3.orchestration.address import MirrorAddress
 from pos3.orchestration.broker import Broker, NoBroker
 from pos3.orchestration.layers import OptionLayers
-from pos3.orchestration.progress import run_log_progress, say
+from pos3.orchestration.progress import say
+from pos3.orchestration.view import RunView
 
 _open: dict[UUID, RunMirror] = {}
 _current: ContextVar[RunMirror | None] = ContextVar("pos3_flow_run_mirror", default=None)
@@ -41,9 +42,11 @@ class RunMirror:
         # Not get_run_logger(): that fails in the mirror's threads.
         self._log = flow_run_logger(flow_run)
         chosen = options.resolve()
-        progress = run_log_progress(self._log) if chosen.show_progress else None
-        self.mirror = pos3.Mirror(chosen, progress=progress)
+        self._view = RunView(flow_run.id, self._log)
+        progress = self._view.progress(log_lines=chosen.show_progress)
+        self.mirror = pos3.Mirror(chosen, progress=progress, observer=self._view)
         self.mirror.open()
+        self._view.opened()
         self._broker = self._served()
 
     def _served(self) -> Broker | NoBroker:
@@ -116,6 +119,7 @@ class RunMirror:
         self._is_pushed = True
         if not report.is_empty:
             say(self._log, logging.INFO, "pos3 final push: %s", report)
+        self._view.completed(self.mirror)
 
     def close(self, error: BaseException | None = None) -> None:
         """Ends the mirror. Never raises an ``Exception``: the run's state is final by now.
@@ -126,6 +130,7 @@ class RunMirror:
         _open.pop(self.flow_run.id, None)
         self._broker.close()
         if not self.mirror.is_open:
+            self._view.closed(self.mirror, is_urgent=True)
             return
         cause = error or self.error or IncompleteRunError(f"the flow run ended as {self.flow_run.state!r}")
         try:
@@ -142,6 +147,7 @@ class RunMirror:
         finally:
             # Its traceback holds the frames of the flow.
             self.error = None
+            self._view.closed(self.mirror, is_urgent=not isinstance(cause, Exception | Pause))
 
     def _push_for_resumption(self) -> None:
         try:

@@ -1,0 +1,70 @@
+"""Assets: a download is a reference, a push a materialization.
+
+The key of an asset is the URL without the profile, as in ``@materialize("s3://bucket/key")``. It says nothing of the
+endpoint, which is metadata. URLs that Prefect does not take for a key are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.events import emit_event
+
+import pos3
+
+try:
+    from prefect.assets import Asset
+    from prefect.context import AssetContext
+except ImportError:  # before Prefect 3.4.2
+    Asset = None  # type: ignore[assignment, misc]
+
+REFERENCED = "prefect.asset.referenced"
+MATERIALIZED = "prefect.asset.materialization.succeeded"
+# A server refuses an event with more related resources than this, unless it is told otherwise.
+_MOST_RELATED = 80
+_MOST_EVENTS = 200
+
+
+def note_reference(url: str) -> None:
+    """Makes what the running task has downloaded a dependency of what it materializes, and of the tasks after it."""
+    if Asset is None or (context := AssetContext.get()) is None:
+        return
+    asset = _asset(url)
+    if asset is None or asset in context.direct_asset_dependencies or asset in context.downstream_assets:
+        return
+    context.direct_asset_dependencies.add(asset)
+    context.update_tracked_assets()
+
+
+def emit_lineage(registrations: Sequence[pos3.Registered]) -> None:
+    """Emits what a flow run has read, and what it has pushed out of it. Returns at once; Prefect sends in a thread."""
+    read = [item for item in registrations if item.kind != "upload" and not item.failure and _asset(item.url)]
+    written = [item for item in registrations if _is_written(item) and _asset(item.url)]
+    for item in read[:_MOST_EVENTS]:
+        emit_event(event=REFERENCED, resource=_resource(item), payload=_metadata(item))
+    for item in written[:_MOST_EVENTS]:
+        sources = [each for each in read if each.url != item.url]
+        related = [{**_resource(each), "prefect.resource.role": "asset"} for each in sources[:_MOST_RELATED]]
+        related.append({"prefect.resource.id": "pos3", "prefect.resource.role": "asset-materialized-by"})
+        emit_event(event=MATERIALIZED, resource=_resource(item), related=related, payload=_metadata(item))
+
+
+def _is_written(item: pos3.Registered) -> bool:
+    return not item.failure and bool(item.report.uploaded_files or item.report.deleted_remote)
+
+
+def _asset(url: str) -> Any:
+    with contextlib.suppress(ValueError, TypeError):
+        return Asset(key=url)
+    return None
+
+
+def _resource(item: pos3.Registered) -> dict[str, str]:
+    return {"prefect.resource.id": item.url}
+
+
+def _metadata(item: pos3.Registered) -> dict[str, Any]:
+    known = {"files": item.files, "bytes": item.size_bytes, "etag": item.etag, "endpoint": item.endpoint}
+    return {name: value for name, value in known.items() if value not in ("", None)}

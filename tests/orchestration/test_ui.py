@@ -1,0 +1,293 @@
+"""What Prefect's API, and so its UI, shows of a flow run's mirror."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import Flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import Artifact
+from prefect.logging.handlers import APILogHandler
+from prefect.states import State
+
+import pos3
+from pos3.orchestration import pos3_flow
+from tests.support import Latency, Proxy, S3Site, Status, on, write_tree
+
+pytest.importorskip("prefect.assets", reason="this Prefect knows no assets")
+from prefect.assets import materialize
+
+T = Any
+PutBefore = Callable[..., Proxy]
+
+
+def polled(ask: Callable[[], T], is_enough: Callable[[T], bool]) -> T:
+    """What ``ask`` returns, as soon as it is enough; the API stores logs and events some time after they are sent."""
+    deadline = time.monotonic() + 60
+    while not is_enough(found := ask()):
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
+
+
+def run_id(learn: Flow[..., Any], *args: Any) -> UUID:
+    """Runs the flow, whatever becomes of it."""
+    state: State[Any] = learn(*args, return_state=True)
+    assert state.state_details.flow_run_id is not None
+    return state.state_details.flow_run_id
+
+
+def artifacts(run: UUID) -> list[Artifact]:
+    """Those of the run that are shown; results have no key."""
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run])))
+    return [artifact for artifact in found if artifact.key]
+
+
+def log_lines(run: UUID, *wanted: str) -> list[str]:
+    """The run's lines about pos3, when all that are wanted are there."""
+
+    def ask() -> list[str]:
+        with get_client(sync_client=True) as client:
+            logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])))
+        return [log.message for log in logs if "pos3" in log.message or log.name == "pos3"]
+
+    return polled(ask, lambda lines: all(any(text in line for line in lines) for text in wanted))
+
+
+def asset_events(run: UUID, count: int) -> list[dict[str, Any]]:
+    def ask() -> list[dict[str, Any]]:
+        wanted = {"event": {"prefix": ["prefect.asset."]}, "related": {"id": [f"prefect.flow-run.{run}"]}}
+        with get_client(sync_client=True) as client:
+            return client.request("POST", "/events/filter", json={"filter": wanted}).json()["events"]
+
+    return sorted(
+        polled(ask, lambda events: len(events) >= count), key=lambda each: each["resource"]["prefect.resource.id"]
+    )
+
+
+def test_a_run_that_moved_something_has_a_table_log_lines_and_lineage(rclone_site: S3Site, cache: Path) -> None:
+    rclone_site.put_all({"data/a": b"12345", "data/b": b"1", "odd name/x": b"1", "model.pt": b"weights"})
+    data, model, out = (rclone_site.url(key) for key in ("data", "model.pt", "out"))
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        for _ in range(2):
+            pos3.download(data)
+        pos3.download(rclone_site.url("odd name"))
+        pos3.download(model)
+        write_tree(pos3.upload(out, interval=None), {"x": b"123", "y/z": b"4"})
+
+    run = run_id(learn)
+    (table,) = artifacts(run)
+    assert (table.key, table.type) == ("pos3-transfers", "table")
+    rows = {row["URL"]: row for row in json.loads(table.data)}
+    assert list(rows) == [data, rclone_site.url("odd name"), model, out]
+    assert (rows[data]["downloaded"], rows[data]["uploaded"], rows[data]["in sync"]) == ("2 (6 B)", "", "6 B")
+    assert (rows[out]["direction"], rows[out]["uploaded"], rows[out]["failed"]) == ("here → S3", "2 (4 B)", 0)
+    assert "4 downloaded (14 B), 2 uploaded (4 B)" in table.description
+
+    lines = log_lines(
+        run, f"download {data}: 2 downloaded (6 B)", "final push: 2 uploaded", "in this run: 4 downloaded"
+    )
+    assert len([line for line in lines if data in line]) == 1
+
+    events = asset_events(run, 3)
+    assert [(each["event"], each["resource"]["prefect.resource.id"]) for each in events] == [
+        ("prefect.asset.referenced", data),
+        ("prefect.asset.referenced", model),
+        ("prefect.asset.materialization.succeeded", out),
+    ]
+    assert [each["payload"] for each in events] == [
+        {"files": 2, "bytes": 6},
+        {"files": 1, "bytes": 7, "etag": rclone_site.keys()["model.pt"].etag},
+        {"files": 2, "bytes": 4},
+    ]
+    roles = {each["prefect.resource.id"]: each["prefect.resource.role"] for each in events[2]["related"]}
+    assert (roles[data], roles[model], roles["pos3"]) == ("asset", "asset", "asset-materialized-by")
+    again = run_id(learn.with_options(mirror={"max_workers": 2}))
+    assert artifacts(again) == []
+
+
+def test_a_run_that_failed_shows_what_failed(rclone_site: S3Site, cache: Path, proxied: PutBefore) -> None:
+    proxied(rclone_site, Status(code=403, error_code="AccessDenied", match=on("PUT", key="^out/b")))
+
+    @pos3_flow(cache_root=cache, retries=1)
+    def learn() -> None:
+        write_tree(pos3.upload(rclone_site.url("out"), interval=None), {"a": b"1", "b": b"2"})
+        pos3.download(rclone_site.url("missing"), missing_ok=True)
+        with pytest.raises(FileNotFoundError):
+            pos3.download(rclone_site.url("nothing"))
+
+    run = run_id(learn)
+    (table,) = artifacts(run)
+    rows = json.loads(table.data)
+    assert [row["URL"] for row in rows] == [rclone_site.url(key) for key in ("out", "nothing", "missing")]
+    assert [row["failed"] for row in rows] == [2, 1, 0]
+    assert rows[0]["uploaded"] == "1 (1 B)"
+    assert f"- `{rclone_site.url('out')}`: " in table.description
+    assert "AccessDenied" in table.description or "denied" in table.description
+    assert asset_events(run, 0) == []
+
+
+def test_a_task_that_downloads_depends_on_what_it_downloads(rclone_site: S3Site, cache: Path) -> None:
+    rclone_site.put("data/a", b"1")
+    data, model = rclone_site.url("data"), rclone_site.url("model")
+
+    @task
+    def load() -> Path:
+        return pos3.download(data)
+
+    @materialize(model)
+    def train(path: Path) -> None:
+        pos3.upload(model, interval=None).joinpath("weights").write_bytes(path.joinpath("a").read_bytes())
+
+    @materialize(rclone_site.url("direct"))
+    def train_directly() -> None:
+        pos3.download(data)
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        train(load())
+        train_directly()
+
+    run = run_id(learn)
+    events = asset_events(run, 6)
+    sources = {
+        each["resource"]["prefect.resource.id"]: {item["prefect.resource.id"] for item in each["related"]}
+        for each in events
+        if each["event"] == "prefect.asset.materialization.succeeded"
+        and any(item["prefect.resource.id"].startswith("prefect.task-run") for item in each["related"])
+    }
+    assert set(sources) == {model, rclone_site.url("direct")}
+    assert all(data in related for related in sources.values())
+
+
+def test_a_long_transfer_has_a_progress_artifact(
+    rclone_site: S3Site, cache: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pos3.orchestration.progress._SHOWN_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr("pos3.orchestration.progress._UPDATED_EVERY_SECONDS", 0.2)
+    rclone_site.put_all({f"data/{number}": bytes(300_000) for number in range(4)})
+    proxied(rclone_site, Latency(seconds=0.6, match=on("GET")))
+    seen: list[float] = []
+
+    def watch(run: UUID, ended: threading.Event) -> None:
+        while not ended.wait(0.1):
+            seen.extend(float(each.data) for each in artifacts(run) if each.type == "progress")
+
+    @pos3_flow(cache_root=cache, show_progress=True, max_workers=1)
+    def learn() -> None:
+        from prefect.runtime import flow_run
+
+        ended = threading.Event()
+        watcher = threading.Thread(target=watch, args=(UUID(flow_run.id), ended))
+        watcher.start()
+        pos3.download(rclone_site.url("data"))
+        ended.set()
+        watcher.join()
+
+    run = run_id(learn)
+    (progress,) = [each for each in artifacts(run) if each.type == "progress"]
+    assert progress.key == f"pos3-downloading-{rclone_site.bucket}-data"
+    assert float(progress.data) == 100.0
+    assert "4 of 4 files, 1.1 MiB of 1.1 MiB" in progress.description
+    assert [each for each in seen if 0 < each < 100]
+    log_lines(run, f"Downloading {rclone_site.url('data')}: 4/4 files")
+
+
+def test_what_threads_of_a_mirror_log_is_in_the_log_of_the_right_run(
+    rclone_site: S3Site, cache: Path, proxied: PutBefore
+) -> None:
+    proxied(rclone_site, Status(code=403, error_code="AccessDenied", match=on("PUT")))
+    handlers = list(logging.getLogger("pos3").handlers)
+
+    @task
+    def register(key: str) -> pos3.Mirror:
+        write_tree(pos3.upload(rclone_site.url(key), interval=0.2, delete=False), {"a": b"1"})
+        return pos3.current_mirror()
+
+    @pos3_flow(cache_root=cache)
+    def learn(key: str) -> None:
+        mirror = register.submit(key).result()
+        polled(lambda: mirror.registrations()[0].failure, bool)
+        raise RuntimeError("enough")
+
+    runs: dict[str, UUID] = {}
+    both = [threading.Thread(target=lambda key=key: runs.update({key: run_id(learn, key)})) for key in ("one", "two")]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    for key, other in (("one", "two"), ("two", "one")):
+        lines = log_lines(runs[key], "background push of")
+        assert [line for line in lines if f"/{key}" in line and "background push of" in line]
+        assert not [line for line in lines if f"/{other}" in line]
+    assert logging.getLogger("pos3").handlers == handlers
+
+
+def test_lines_are_not_doubled_where_the_user_has_pos3_sent_to_the_api(rclone_site: S3Site, cache: Path) -> None:
+    handler = APILogHandler()
+    logging.getLogger("pos3").addHandler(handler)
+    try:
+
+        @pos3_flow(cache_root=cache)
+        def learn() -> None:
+            logging.getLogger("pos3").warning("said once")
+
+        run = run_id(learn)
+        log_lines(run, "said once")
+        handler.flush()
+        assert log_lines(run, "said once") == ["said once"]
+    finally:
+        logging.getLogger("pos3").removeHandler(handler)
+
+
+def test_an_api_that_cannot_make_artifacts_fails_nothing(
+    rclone_site: S3Site, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pos3.orchestration.view._TABLE_SECONDS", 0.5)
+
+    def hang(*_: object, **__: object) -> None:
+        hung.append(time.monotonic())
+        time.sleep(20)
+
+    hung: list[float] = []
+    monkeypatch.setattr("pos3.orchestration.artifacts.RunArtifacts.create", hang)
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        write_tree(pos3.upload(rclone_site.url("out"), interval=None), {"a": b"1"})
+
+    assert learn(return_state=True).is_completed()
+    assert time.monotonic() - hung[0] < 10
+    assert set(rclone_site.keys()) == {"out/a"}
+
+
+def test_artifacts_and_lineage_can_be_switched_off(
+    rclone_site: S3Site, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POS3_ARTIFACTS", "0")
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        write_tree(pos3.upload(rclone_site.url("out"), interval=None), {"a": b"1"})
+
+    run = run_id(learn)
+    log_lines(run, "final push: 1 uploaded")
+    assert artifacts(run) == []
+    assert asset_events(run, 0) == []
