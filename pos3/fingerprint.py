@@ -1,31 +1,75 @@
-"""What lies at a URL, as one short text."""
+"""What lies at a place, as one short text: the same for objects and for files that are known to equal them."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
+from pos3.entry import Entry, Record
 from pos3.filters import Filter
+from pos3.index import Index
+from pos3.listing import Scan, local_entries
+from pos3.plan import march
 from pos3.store import Store, UnsortedListingError
 from pos3.url import Location
 
-
-def fingerprint(store: Store, location: Location, chosen: Filter) -> str | None:
-    """Equal exactly when the same paths with the same sizes and ETags lie there; None if nothing does.
-
-    Costs a listing, and memory for one page of it.
-    """
-    try:
-        return _digest(store, location, chosen)
-    except UnsortedListingError:
-        return _digest(store, location, chosen)
+TakesPart = Callable[[str], bool]
 
 
-def _digest(store: Store, location: Location, chosen: Filter) -> str | None:
+def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> str | None:
+    """Costs a listing, and memory for one page of it; None if there is no object."""
     takes_part = chosen.predicate()
+
+    def digest() -> str | None:
+        entries = store.entries(location.key, is_prefix=location.is_prefix)
+        return _digest(entry for entry in entries if takes_part(entry.path) and not entry.is_directory)
+
+    try:
+        return digest()
+    except UnsortedListingError:
+        return digest()
+
+
+def fingerprint_of_files(index: Index, url: str, below: str, takes_part: TakesPart) -> str | None:
+    """That of the objects, from what the index remembers; None if a file is not as remembered, or there is none."""
+
+    def records() -> Iterator[Record]:
+        for file, record in with_records(index, url, below, takes_part):
+            if file is None or record is None or not is_as_remembered(file, record):
+                raise LookupError
+            yield record
+
+    try:
+        return _digest(records())
+    except LookupError:
+        return None
+
+
+def with_records(
+    index: Index, url: str, below: str, takes_part: TakesPart
+) -> Iterator[tuple[Entry | None, Record | None]]:
+    """Each file at ``below`` in the index's root, beside what is remembered of it; with paths relative to ``below``.
+
+    Links are followed, as an upload does. Empty directories are left out.
+    """
+    top = f"{index.local}/{below}" if below else index.local
+    scan = Scan(follow_symlinks=True, takes_part=takes_part, prunes=lambda path: False)
+    records = (replace(record, path=record.path[len(below) :].lstrip("/")) for record in index.records(url, below))
+    wanted = (record for record in records if takes_part(record.path))
+    for path, file, _, record in march(local_entries(top, scan), (), wanted):
+        if not path.endswith("/") or (file is not None and file.unusable):
+            yield file, record
+
+
+def is_as_remembered(file: Entry, record: Record | None) -> bool:
+    return record is not None and not file.unusable and record.matches_local(file)
+
+
+def _digest(found: Iterable[Entry | Record]) -> str | None:
     digest = hashlib.sha256()
     is_empty = True
-    for entry in store.entries(location.key, is_prefix=location.is_prefix):
-        if takes_part(entry.path):
-            is_empty = False
-            digest.update(repr((entry.path, entry.size_bytes, entry.etag)).encode("utf-8", "surrogatepass"))
+    for each in found:
+        is_empty = False
+        digest.update(repr((each.path, each.size_bytes, each.etag)).encode("utf-8", "surrogatepass"))
     return None if is_empty else digest.hexdigest()

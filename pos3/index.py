@@ -112,20 +112,23 @@ class Index:
             with closing(self._connect()) as connection:
                 return call(connection)
 
-    def records(self, url: str) -> Iterator[Record]:
-        """Every record, in code-point order of the paths; none if the root has mirrored another URL so far.
+    def records(self, url: str, below: str = "") -> Iterator[Record]:
+        """Every record at or below a path, in code-point order; none if the root has mirrored another URL so far.
 
         Pages are read in turn, so a long iteration blocks no writer.
         """
         if not self.exists or self.state().url != url:
             return
-        last = ""
+        last = below
         first = True
         while True:
             comparison = ">=" if first else ">"
             rows = self._page(comparison, last)
             for row in rows:
-                yield Record(*row)
+                if below and row[0] > f"{below}/\U0010ffff":
+                    return
+                if not below or f"{row[0]}/".startswith(f"{below}/"):
+                    yield Record(*row)
             if len(rows) < _PAGE_RECORDS:
                 return
             last, first = rows[-1][0], False

@@ -20,7 +20,8 @@ from pos3.errors import (
     TransferError,
 )
 from pos3.etag import matches_content, part_size
-from pos3.filters import matcher
+from pos3.filters import Filter, matcher
+from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index, UseMark
 from pos3.listing import Scan, ignores_case, local_entries
 from pos3.observer import Registered
@@ -64,8 +65,11 @@ class Link:
 
     def local_path(self, location: Location) -> str:
         """Where a place at or below this registration's lies locally."""
-        below = location.key[len(self.registration.location.key) :].strip("/")
-        return self.pair.local_path(below)
+        return self.pair.local_path(self.path_of(location))
+
+    def path_of(self, location: Location) -> str:
+        """The path, relative to this registration's, of a place at or below it."""
+        return location.key[len(self.registration.location.key) :].strip("/")
 
     def count(self, report: Report) -> None:
         """Adds what a transfer of this link did to its share; what was unchanged is not added up."""
@@ -87,6 +91,15 @@ class Link:
             size_bytes=size_bytes,
             etag=etag,
         )
+
+    def fingerprint(self, below: str, chosen: Filter) -> str | None:
+        """That of the objects that the files at ``below`` are equal to; None if some are not."""
+        mine, theirs = self.registration.filter.predicate(), chosen.predicate()
+
+        def takes_part(path: str) -> bool:
+            return theirs(path) and mine("/".join(part for part in (below, path) if part))
+
+        return fingerprint_of_files(self.index, self._url, below, takes_part)
 
     # What the plans are made of
 

@@ -16,13 +16,14 @@ from typing import Any, Literal
 from pos3.cache import bound_cache
 from pos3.engine import Engine
 from pos3.errors import (
+    InvalidArgumentError,
     InvalidURLError,
     NoMirrorError,
     PushTimeoutError,
     RemoteNotFoundError,
 )
-from pos3.filters import as_patterns
-from pos3.fingerprint import fingerprint
+from pos3.filters import Filter, as_patterns
+from pos3.fingerprint import fingerprint_of_objects
 from pos3.index import Index
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
@@ -496,24 +497,46 @@ class Mirror:
         return list_remote(self._store(location, resolved), location, recursive)
 
     def fingerprint(
-        self, url: str, *, include: Patterns = None, exclude: Patterns = None, profile: str | Profile | None = None
+        self,
+        path_or_url: StrPath,
+        *,
+        include: Patterns = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
     ) -> str | None:
-        """Returns a text that changes exactly when the objects at ``url`` do: their keys, sizes and ETags.
+        """Returns a text that is the same exactly as long as the objects are: their keys, sizes and ETags.
 
-        Modification times do not count. Costs a listing; None if nothing is there.
+        It is that of what this mirror gives: of what it has registered, as of the download, without a request; of any
+        other URL as of now, by a listing. Modification times and empty directories do not count. None if nothing is
+        there, or if local files have changed since they were last downloaded or pushed.
 
         Args:
-            url: ``s3://bucket/key`` of an object or a prefix.
+            path_or_url: ``s3://bucket/key`` of an object or a prefix, or a local path that has a URL.
             include, exclude: globs of what counts, as for :meth:`download`.
             profile: a profile or its name; one in the URL wins.
 
         Raises:
-            InvalidURLError: ``url`` is a local path.
+            InvalidArgumentError: a local path that no registration and no cache knows.
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
-        location, resolved = self._resolve(url, profile)
-        return fingerprint(self._store(location, resolved), location, build_filter(include, exclude))
+        chosen = build_filter(include, exclude)
+        if not is_url(path_or_url):
+            return self._local_fingerprint(path_or_url, chosen)
+        location, resolved = self._resolve(str(path_or_url), profile)
+        link = self._registry.holding(location, resolved)
+        if link is not None and os.path.exists(link.local_path(location)):
+            return link.fingerprint(link.path_of(location), chosen)
+        return fingerprint_of_objects(self._store(location, resolved), location, chosen)
+
+    def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
+        reference = self.reference(path)
+        if reference is None:
+            raise InvalidArgumentError(f"{os.fspath(path)!r} belongs to no registration and to no URL of the cache")
+        for link in self._registry.links():
+            if link.registration.local == reference.root:
+                return link.fingerprint(reference.path, chosen)
+        return reference.fingerprint(chosen)
 
     def url_of(self, path: StrPath) -> str | None:
         """Returns the URL that a local path mirrors, or None: ``s3://bucket/data/a.csv``, ``s3://lab@bucket/data/``.

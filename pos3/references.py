@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pos3.filters import Filter
+from pos3.fingerprint import fingerprint_of_files, is_as_remembered, with_records
 from pos3.index import Index
-from pos3.listing import Scan, local_entries
 from pos3.profiles import Profile, name_of_directory, name_of_profile
 from pos3.registration import Registration
 from pos3.url import parse
@@ -47,19 +48,21 @@ class Reference:
     def is_known_to(self, cache_root: str) -> bool:
         """Whether this cache remembers ``root`` as a copy of ``root_url``."""
         index = Index(cache_root, self.root)
-        return index.exists and index.state().url == str(parse(self.root_url))
+        return index.exists and index.state().url == self._root_location
 
     def has_local_changes(self, cache_root: str) -> bool:
-        """Whether something at the local path is not as this cache remembers it, and so perhaps nowhere else."""
-        records = {record.path: record for record in Index(cache_root, self.root).records(str(parse(self.root_url)))}
-        everything = Scan(follow_symlinks=False, takes_part=lambda path: True, prunes=lambda path: False)
-        for entry in local_entries(self.local, everything):
-            if entry.is_directory and not entry.unusable:
-                continue
-            record = records.get("/".join(part for part in (self.path, entry.path) if part))
-            if entry.unusable or record is None or not record.matches_local(entry):
-                return True
-        return False
+        """Whether a file at the local path is not as this cache remembers it, and so perhaps nowhere else."""
+        found = with_records(Index(cache_root, self.root), self._root_location, self.path, lambda path: True)
+        return any(file is not None and not is_as_remembered(file, record) for file, record in found)
+
+    def fingerprint(self, chosen: Filter) -> str | None:
+        """That of the objects, if the files are as the cache remembers them."""
+        index = Index(self.cache_root, self.root)
+        return fingerprint_of_files(index, self._root_location, self.path, chosen.predicate())
+
+    @property
+    def _root_location(self) -> str:
+        return str(parse(self.root_url))
 
 
 def refer(

@@ -176,6 +176,10 @@ def test_what_was_uploaded_is_brought_up_to_date(site: S3Site, here: Path) -> No
     site.put("run/model", b"theirs")
     assert found is not None
     with opened(here):
+        path = pos3.restore(found)
+        assert path.read_bytes() == b"theirs"
+        path.unlink()
+    with opened(here):
         assert pos3.restore(found).read_bytes() == b"theirs"
 
 
@@ -261,5 +265,50 @@ def test_a_fingerprint_changes_exactly_when_the_objects_do(s3: S3Site, here: Pat
         assert pos3.fingerprint(s3.url("nothing")) is None
         with pytest.raises(pos3.BucketNotFoundError):
             pos3.fingerprint(f"s3://{s3.bucket}-x/data")
-        with pytest.raises(pos3.InvalidURLError):
+        with pytest.raises(pos3.InvalidArgumentError, match="no registration"):
             pos3.fingerprint("data")
+
+
+def test_a_registered_place_has_the_fingerprint_of_what_was_downloaded(
+    s3: S3Site, here: Path, elsewhere: Path, proxied: PutBefore
+) -> None:
+    s3.put_all({"data/a/one": b"1", "data/a/two": b"2", "data/a-b": b"3", "data/a0": b"4"})
+    proxy = proxied(s3)
+    urls = [s3.url(key) for key in ("data", "data/a", "data/a/one", "data/a-b")]
+    with opened(here):
+        listed = [pos3.fingerprint(url) for url in urls]
+        data = pos3.download(s3.url("data"))
+        proxy.clear()
+        assert [pos3.fingerprint(url) for url in urls] == listed
+        assert [pos3.fingerprint(path) for path in (data, data / "a", data / "a" / "one", data / "a-b")] == listed
+        assert pos3.fingerprint(data, exclude="a/") == pos3.fingerprint(s3.url("data"), exclude="a/") != listed[0]
+        assert proxy.count() == 0
+        s3.put("data/a/one", b"new")
+        assert pos3.fingerprint(urls[0]) == listed[0], "what is here is still the old"
+    with opened(here):
+        assert pos3.fingerprint(data) == listed[0], "as it lies in the cache"
+        assert pos3.fingerprint(urls[0]) != listed[0]
+        pos3.restore(pos3.reference(data / "a" / "two"))  # type: ignore[arg-type]
+        assert pos3.fingerprint(data / "a" / "two") == pos3.fingerprint(s3.url("data/a/two"))
+
+
+def test_what_is_not_in_the_store_yet_has_no_fingerprint(s3: S3Site, here: Path) -> None:
+    with opened(here):
+        out = pos3.upload(s3.url("out"), interval=None, exclude="*.tmp")
+        assert pos3.fingerprint(out) is None
+        write_tree(out, {"a": b"1", "b.tmp": b""})
+        assert pos3.fingerprint(out) is None
+        assert pos3.fingerprint(s3.url("out")) is None
+        pos3.flush(out)
+        pushed = pos3.fingerprint(out)
+        assert pushed is not None
+        write_tree(out, {"a": b"2"})
+        assert pos3.fingerprint(out) is None
+        write_tree(out, {"a": b"1"})
+        pos3.flush(out)
+        assert pos3.fingerprint(out) == pushed
+        (out / "a").unlink()
+        assert pos3.fingerprint(out) is None
+    s3.put("out/a", b"1")
+    with opened(here):
+        assert pos3.fingerprint(s3.url("out")) == pushed

@@ -8,6 +8,7 @@
 """
 
 from pos3.orchestration.blocks import Pos3Mirror, Pos3Profile
+from pos3.orchestration.contents import S3Contents
 from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.results import PathSerializer
 from pos3.orchestration.tasks import download_task, flush_task, ls_task, sync_task, upload_task
@@ -16,6 +17,7 @@ __all__ = [
     "PathSerializer",
     "Pos3Mirror",
     "Pos3Profile",
+    "S3Contents",
     "download_task",
     "flush_task",
     "ls_task",

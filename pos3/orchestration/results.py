@@ -22,6 +22,7 @@ from prefect.settings import get_current_settings
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 import pos3
+from pos3.orchestration.reading import mirror_for_reading
 
 D = TypeVar("D")
 _LocalPath = type(Path())
@@ -77,8 +78,8 @@ def _reduced(path: Path, origin: str) -> Any:
 
 
 def _reference(path: Path) -> pos3.Reference | None:
-    with suppress(pos3.Pos3Error):
-        return pos3.reference(path)
+    with suppress(pos3.Pos3Error), mirror_for_reading() as mirror:
+        return mirror.reference(path)
     return None
 
 
@@ -109,7 +110,8 @@ def restored(stored: dict[str, Any], origin: str) -> Path:
     known = {item.name for item in fields(pos3.Reference)}
     reference = pos3.Reference(**{name: value for name, value in stored.items() if name in known})
     try:
-        mirror = pos3.current_mirror()
+        with mirror_for_reading() as mirror:
+            return mirror.restore(reference)
     except pos3.NoMirrorError as error:
         copy = reference.local_copy()
         if copy is not None:
@@ -118,8 +120,6 @@ def restored(stored: dict[str, Any], origin: str) -> Path:
             f"{origin} returned {reference.local}, a copy of {reference.url}, and this machine has none: "
             f"load the result inside 'with pos3.mirror():' to download it ({error})"
         ) from None
-    try:
-        return mirror.restore(reference)
     except pos3.RemoteNotFoundError as error:
         when = "not pushed yet, or gone" if reference.pushes else "gone"
         raise pos3.RemoteNotFoundError(
