@@ -52,6 +52,7 @@ from pos3.options import MirrorOptions
 from pos3.plan import TransferPlan
 from pos3.profiles import Profile, register_profile
 from pos3.progress import LogProgress, OpenProgress, Progress
+from pos3.recovery import Recovered, recover
 from pos3.references import Reference
 from pos3.report import Kept, Report, format_bytes
 
@@ -79,6 +80,7 @@ __all__ = [
     "ProfileError",
     "Progress",
     "PushTimeoutError",
+    "Recovered",
     "Reference",
     "Registered",
     "RemoteNotFoundError",
@@ -98,6 +100,7 @@ __all__ = [
     "mirror",
     "plan_download",
     "plan_upload",
+    "recover",
     "reference",
     "register_profile",
     "report",

@@ -24,6 +24,7 @@ from pos3.filters import Filter, matcher
 from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index, UseMark
 from pos3.listing import Scan, ignores_case, local_entries
+from pos3.noted import Noted
 from pos3.observer import Registered
 from pos3.plan import Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.registration import Registration, names_a_file
@@ -50,6 +51,7 @@ class Link:
         self.pair = Pair(registration.local, store, registration.location)
         self.index = index
         self.survey: Survey | None = None
+        self.clock_ahead_seconds = 0.0
         self.failed_pushes: list[Exception] = []
         self.share = Report()
         self.failure = ""
@@ -112,6 +114,7 @@ class Link:
         if self.survey is None:
             survey = self._store.survey(self.registration.location.key)
             self.survey = survey if survey.server_time else replace(survey, server_time=time.time())
+            self.clock_ahead_seconds = time.time() - self.survey.server_time
         return self.survey
 
     def _local(self, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Iterator[Entry]:
@@ -252,6 +255,11 @@ class Link:
         return replace(plan, deletes=tuple(action for action in plan.deletes if action.path in mine))
 
     # Work
+
+    def noted(self) -> Noted:
+        """The registration as it is written down in case this process dies."""
+        surveyed_at = self.take_stock().server_time
+        return Noted.of(self.registration, surveyed_at, self.clock_ahead_seconds)
 
     def begin_use(self) -> None:
         """Keeps the local root from being evicted until :meth:`end_use`."""

@@ -25,6 +25,7 @@ from pos3.errors import (
 from pos3.filters import Filter, as_patterns
 from pos3.fingerprint import fingerprint_of_objects
 from pos3.index import Index
+from pos3.journal import Journal, settle
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
 from pos3.ls import list_local, list_remote
@@ -65,6 +66,7 @@ class Mirror:
         options: the arguments of :func:`pos3.mirror`; the environment is not asked.
         progress: how transfers show that they go on; None for the usual way.
         observer: is told of registrations and transfers.
+        label: what :func:`pos3.recover` calls the mirror, and can look for, if its process dies.
 
     Raises:
         InvalidArgumentError, ProfileError: before anything is changed.
@@ -76,6 +78,7 @@ class Mirror:
         *,
         progress: OpenProgress | None = None,
         observer: Observer | None = None,
+        label: str = "",
     ):
         self.options = chosen = (options or MirrorOptions()).checked()
         self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(chosen.cache_root)))
@@ -89,6 +92,9 @@ class Mirror:
         self._pid = os.getpid()
         self._state = "new"
         self._registry = Registry()
+        self._journal = Journal(self.cache_root, label)
+        # What the end still has to push: if it fails or is interrupted, the journal keeps it.
+        self._due: set[Registration] = set()
         self._stores: dict[tuple[str, str, Profile | None], Store] = {}
         self._lock = threading.RLock()
         _mirrors.add(self)
@@ -98,6 +104,7 @@ class Mirror:
         self._lock = threading.RLock()
         self._engine = self._engine.after_fork()
         self._registry = Registry()
+        self._journal = self._journal.after_fork()
         self._stores = {}
 
     def __repr__(self) -> str:
@@ -141,6 +148,7 @@ class Mirror:
             if os.getpid() == self._pid:
                 self._push_at_end(error, push)
         finally:
+            self._journal.end(self._due)
             with self._lock:
                 self._state = "closed"
             for link in self._registry.links():
@@ -149,17 +157,18 @@ class Mirror:
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:
         self._engine.end_pushes(at_once=error is not None)
+        to_push = [link for link in self._registry.pushing() if error is None or link.registration.sync_on_error]
+        self._due = {link.registration for link in to_push} if push else set()
         if error is None:
             if push:
                 self._push_finally(lambda: None)
             return
         failures = [failure for link in self._registry.links() for failure in link.failed_pushes[-1:]]
         if push:
-            to_push = [link for link in self._registry.pushing() if link.registration.sync_on_error]
             # When the process is being stopped from outside, there is only so much time.
             seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
             with self._engine.deadline(seconds):
-                failures += self._engine.run_each(to_push, lambda link, terms: link.push_finally(terms, delete=False))
+                failures += self._push_each(to_push, lambda: None, delete=False)
         for failure in failures:
             logger.error("after %s: %s", type(error).__name__, failure)
             error.add_note(f"pos3: {failure}")
@@ -179,16 +188,24 @@ class Mirror:
     def _push_finally(self, check: Callable[[], None], *, delete: bool = True) -> Report:
         before = self.report()
         links = self._registry.pushing()
+        _raise_any(self._push_each(links, check, delete=delete))
+        for link in links:
+            link.failed_pushes.clear()
+        return self.report() - before
+
+    def _push_each(self, links: list[Link], check: Callable[[], None], *, delete: bool) -> list[Exception]:
+        pushed: list[Registration] = []
 
         def push(link: Link, terms: Terms) -> None:
             # Here, where whoever stops all transfers knows of this one already.
             check()
             link.push_finally(terms, delete=delete)
+            self._due.discard(link.registration)
+            pushed.append(link.registration)
 
-        _raise_any(self._engine.run_each(links, push))
-        for link in links:
-            link.failed_pushes.clear()
-        return self.report() - before
+        failures = self._engine.run_each(links, push)
+        settle(self.cache_root, pushed)
+        return failures
 
     def _bound_cache(self) -> None:
         limit_bytes = self.options.cache_limit_bytes
@@ -373,7 +390,7 @@ class Mirror:
             link.check_kinds()
             link.begin_use()
             link.prepare_local()
-            self._push_every(interval_seconds, link)
+            self._begin_pushes(interval_seconds, link)
 
         return self._register(wanted, begin)
 
@@ -426,14 +443,18 @@ class Mirror:
             if survey.is_object or survey.is_prefix:
                 self._fetch(link, missing_ok=True, adopt=adopt)
             link.prepare_local()
-            self._push_every(interval_seconds, link)
+            self._begin_pushes(interval_seconds, link)
 
         return self._register(wanted, begin)
 
     # Pushes
 
-    def _push_every(self, interval_seconds: float | None, link: Link) -> None:
-        if interval_seconds is not None and os.getpid() == self._pid:
+    def _begin_pushes(self, interval_seconds: float | None, link: Link) -> None:
+        if os.getpid() != self._pid:
+            return
+        # A sync is noted only now: what an unfinished download left here is nothing to push.
+        self._journal.note(link.noted())
+        if interval_seconds is not None:
             self._engine.push_every(interval_seconds, link, lambda: self._state == "open")
 
     def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:

@@ -14,7 +14,8 @@ yes     differs      as recorded   copy, unless        copy, unless proven equal
                                    proven equal
 yes     as recorded  differs       copy                copy; kept if another writer changed it
                                                        while this mirror was open
-yes     differs      differs       copy                copy
+yes     differs      differs       copy                copy, unless proven equal (it was sent by
+                                                       a mirror that died before it noted that)
 no      other size                 copy                copy
 no      same size, proven equal    unchanged           unchanged
 no      same size, not equal MD5   copy                copy
@@ -116,6 +117,10 @@ def _unprotected(_remote: Entry, _record: Record | None) -> str:
     return ""
 
 
+def _never_outranked(_local: Entry, _remote: Entry, _record: Record | None) -> str:
+    return ""
+
+
 def _unproven(_local: Entry, _remote: Entry) -> bool:
     return False
 
@@ -125,8 +130,9 @@ class Policy:
     """The rules of one plan.
 
     ``proven_equal`` may read the local file. ``protects`` gives the reason why an object that this mirror did not
-    write must stay as it is, or "". ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote
-    side in errors. ``fold_names`` says that the local disk ignores case.
+    write must stay as it is, or ""; ``outranks`` the reason why an object stays although the local file differs from
+    it. ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors. ``fold_names``
+    says that the local disk ignores case.
     """
 
     direction: Direction
@@ -135,6 +141,7 @@ class Policy:
     compare: Compare = "auto"
     proven_equal: Callable[[Entry, Entry], bool] = _unproven
     protects: Callable[[Entry, Record | None], str] = _unprotected
+    outranks: Callable[[Entry, Entry, Record | None], str] = _never_outranked
     overwrite: Callable[[str], bool] = _never
     last: Callable[[str], bool] = _never
     fold_names: bool = False
@@ -169,7 +176,8 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
         return "" if policy.proven_equal(local, remote) else "content not proven equal"
     if record is not None and record.etag:
         if record.etag != remote.etag:
-            return "changed remotely"
+            sent_before = policy.direction == "upload" and not record.matches_local(local)
+            return "" if sent_before and policy.proven_equal(local, remote) else "changed remotely"
         return "" if record.matches_local(local) or policy.proven_equal(local, remote) else "changed locally"
     if policy.proven_equal(local, remote):
         return ""
@@ -430,14 +438,7 @@ def _plan_file(draft: _Draft, here: Entry, there: Entry | None, record: Record |
         reason = "always overwritten"
     else:
         reason = differs(here, there, record, policy)
-    if (
-        there is not None
-        and reason
-        and record is not None
-        and record.matches_local(here)
-        and record.etag != there.etag
-        and (kept := policy.protects(there, record))
-    ):
+    if there is not None and reason and (kept := _reason_to_keep(here, there, record, policy)):
         draft.kept.append(Kept(here.path, kept))
     elif reason:
         (draft.last_copies if policy.last(here.path) else draft.copies).append(Action(here.path, reason, here))
@@ -445,6 +446,11 @@ def _plan_file(draft: _Draft, here: Entry, there: Entry | None, record: Record |
         draft.unchanged += 1
         if there is not None:
             draft.confirm(here, there.etag, record, policy)
+
+
+def _reason_to_keep(here: Entry, there: Entry, record: Record | None, policy: Policy) -> str:
+    changed_there_only = record is not None and record.matches_local(here) and record.etag != there.etag
+    return (policy.protects(there, record) if changed_there_only else "") or policy.outranks(here, there, record)
 
 
 def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, policy: Policy) -> Plan:

@@ -1,4 +1,4 @@
-"""The command line: ``pos3 ls | download | upload | sync | cache``.
+"""The command line: ``pos3 ls | download | upload | sync | recover | cache``.
 
 Stdout carries results and nothing else; progress, summaries and errors go to stderr. No error ends in a traceback
 unless ``-v`` asks for it. The exit statuses are those of :mod:`pos3.cli.statuses`.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, get_args
 
-from pos3.cli import caches, transfers
+from pos3.cli import caches, recoveries, transfers
 from pos3.cli.completion import print_shell_code, profile_names
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP
@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
+    _add_recover(commands)
     _add_cache(commands)
     completion = _command(
         commands, "completion", print_shell_code, "print what makes a shell complete 'pos3'", epilog=_COMPLETION_HELP
@@ -159,6 +160,31 @@ With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C)
     )
 
 
+def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "recover",
+        recoveries.run_recover,
+        "push what was registered for upload by processes that were killed",
+        description="""\
+Pushes what pos3 had registered for upload in processes of this machine that were killed. Deletes nothing, and leaves
+alone what living processes have registered. An object that is newer than the local file stays. What fails is told on
+stderr and kept for another try.""",
+    )
+    command.add_argument(
+        "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
+    )
+    _add_max_workers(command)
+    option = command.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="profile for registrations whose own profile had keys only in memory; its endpoint must be the same",
+    )
+    option.completer = profile_names  # type: ignore[attr-defined]
+    _add_cache_root(command)
+    command.add_argument("--json", action="store_true", help="one object a line, one for each registration")
+
+
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     command.add_argument("--local", metavar="PATH", help=local_help)
     command.add_argument(
@@ -185,12 +211,16 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
         type=_max_delete,
         help="refuse to delete more files than this, or than this share",
     )
-    command.add_argument(
-        "--max-workers", metavar="N", type=_max_workers, default=10, help="requests at the same time (default: 10)"
-    )
+    _add_max_workers(command)
     _add_profile(command)
     _add_cache_root(command)
     command.add_argument("--json", action="store_true", help="print one JSON object: the report, or with -n the plan")
+
+
+def _add_max_workers(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-workers", metavar="N", type=_max_workers, default=10, help="requests at the same time (default: 10)"
+    )
 
 
 def _add_delete(command: argparse.ArgumentParser, option: str, text: str) -> None:

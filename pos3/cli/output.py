@@ -14,6 +14,7 @@ from pos3.report import Kept
 _MOST_LINES = 10
 _AS_OPTIONS = {
     "adopt=True": "--adopt",
+    "default_profile=...": "--profile",
     "delete=False": "no --delete",
     "exclude=[...]": "--exclude",
     "local=...": "--local",

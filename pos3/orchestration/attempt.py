@@ -117,6 +117,11 @@ class Attempt(AbstractContextManager[Runner]):
             self._owns_mirror = True
         self._run.address.write_to(context.flow_run)
 
+    def recover(self) -> None:
+        """Pushes what an earlier attempt left here whose process was killed."""
+        if self._run is not None and self._owns_mirror:
+            self._run.recover()
+
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """Makes the mirror that of the context."""

@@ -50,6 +50,7 @@ class Body:
         if attempt is None:
             return self._outside()(*args, **kwargs)
         with attempt.noting_errors():
+            attempt.recover()
             with attempt.active():
                 result = self.function(*args, **kwargs)
             attempt.wait()
@@ -61,6 +62,7 @@ class Body:
         if attempt is None:
             return await self._outside()(*args, **kwargs)
         with attempt.noting_errors():
+            await to_thread.run_sync(attempt.recover)
             with attempt.active():
                 result = await self.function(*args, **kwargs)
             await _finish_off_the_loop(attempt, result)
@@ -71,6 +73,7 @@ class Body:
         if attempt is None:
             return (yield from self._outside()(*args, **kwargs))
         with attempt.noting_errors():
+            attempt.recover()
             result = yield from _in_steps(attempt, self.function(*args, **kwargs))
             attempt.wait()
             attempt.finish(result)
@@ -83,6 +86,7 @@ class Body:
                 yield item
             return
         with attempt.noting_errors():
+            await to_thread.run_sync(attempt.recover)
             async with _closing(attempt, self.function(*args, **kwargs)) as items:
                 while True:
                     with attempt.active():

@@ -18,6 +18,7 @@ from pos3.orchestration.address import MirrorAddress
 from pos3.orchestration.broker import Broker, NoBroker
 from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.progress import say
+from pos3.orchestration.recovery import label_of, recover_earlier
 from pos3.orchestration.view import RunView
 
 _open: dict[UUID, RunMirror] = {}
@@ -43,8 +44,9 @@ class RunMirror:
         self._log = flow_run_logger(flow_run)
         chosen = options.resolve()
         self._view = RunView(flow_run.id, self._log)
-        progress = self._view.progress(log_lines=chosen.show_progress)
-        self.mirror = pos3.Mirror(chosen, progress=progress, observer=self._view)
+        self._progress = self._view.progress(log_lines=chosen.show_progress)
+        self._has_recovered = False
+        self.mirror = pos3.Mirror(chosen, progress=self._progress, observer=self._view, label=label_of(flow_run.id))
         self.mirror.open()
         self._view.opened()
         self._broker = self._served()
@@ -90,6 +92,12 @@ class RunMirror:
     def address(self) -> MirrorAddress:
         """Where tasks in other processes find the mirror."""
         return self._broker.address
+
+    def recover(self) -> None:
+        """Before the first attempt in this process: pushes what one in a killed process left on this machine."""
+        if not self._has_recovered:
+            self._has_recovered = True
+            recover_earlier(self.flow_run.id, self.mirror.options, self._progress, self._log)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:

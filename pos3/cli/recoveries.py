@@ -1,0 +1,68 @@
+"""``pos3 recover``: pushes what mirrors left whose process was killed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+
+from pos3.api import mirror
+from pos3.cli.output import errors_as_lines, note, note_kept, put_json, put_line
+from pos3.cli.statuses import FAILED, OK
+from pos3.recovery import Recovered, recover
+
+
+def run_recover(arguments: Namespace) -> int:
+    """Prints a line for each registration that is done with; with ``-n`` each planned action."""
+    # An open mirror turns SIGTERM into an exception.
+    with mirror(arguments.cache_root, show_progress=False):
+        found = recover(
+            arguments.cache_root,
+            not (arguments.quiet or arguments.dry_run),
+            arguments.max_workers,
+            arguments.profile,
+            dry_run=arguments.dry_run,
+        )
+    for item in found:
+        if arguments.json:
+            put_json(_as_json(item))
+        else:
+            _print(item)
+        note_kept(arguments.name, item.report.kept)
+        if item.error is not None:
+            first, *more = errors_as_lines(item.error)
+            note(arguments.name, f"{item.local} to {item.url}: {first}", *more)
+    if not arguments.quiet:
+        counts = Counter(item.outcome for item in found)
+        summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+        note(arguments.name, summary or "nothing was left")
+    return FAILED if any(item.error is not None for item in found) else OK
+
+
+def _print(item: Recovered) -> None:
+    if item.outcome == "pushed":
+        put_line(f"recovered: {item.local} to {item.url}  ({item.report})")
+    elif item.outcome == "gone":
+        put_line(f"dropped: {item.local} to {item.url}  (nothing is there locally any more)")
+    elif item.plan is not None:
+        for source, destination in item.plan.to_copy:
+            put_line(f"upload: {source} to {destination}  ({item.plan.reasons[destination]})")
+
+
+def _as_json(item: Recovered) -> dict[str, object]:
+    copies = item.plan.to_copy if item.plan is not None else []
+    reasons = item.plan.reasons if item.plan is not None else {}
+    return {
+        "url": item.url,
+        "path": item.local,
+        "outcome": item.outcome,
+        "label": item.label,
+        "host": item.host,
+        "pid": item.pid,
+        "begun_at": item.begun_at,
+        "report": item.report.as_dict(),
+        "copy": [
+            {"source": source, "destination": destination, "reason": reasons[destination]}
+            for source, destination in copies
+        ],
+        "error": None if item.error is None else " ".join(errors_as_lines(item.error)),
+    }

@@ -1,0 +1,138 @@
+"""One registration as it is written down: enough to push what it left, and never a secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from pos3.errors import ProfileError
+from pos3.filters import Filter
+from pos3.profiles import Profile, name_of_profile, resolve_profile
+from pos3.registration import Registration, checked
+from pos3.url import parse
+
+# A secret is what a profile does not show.
+_SHOWN = [item.name for item in fields(Profile) if item.repr]
+
+
+@dataclass(frozen=True)
+class ProfileNote:
+    """How to find a profile again: by its name, else by what it shows, if it held no keys."""
+
+    name: str
+    shown: dict[str, Any]
+    held_keys: bool
+
+    @staticmethod
+    def of(profile: Profile) -> ProfileNote:
+        shown = {name: getattr(profile, name) for name in _SHOWN}
+        return ProfileNote(name_of_profile(profile) or "", shown, profile.access_key is not None)
+
+    def is_same_place(self, profile: Profile | None) -> bool:
+        return profile is not None and profile.endpoint == self.shown["endpoint"]
+
+    def restored(self, instead: Profile | None) -> Profile:
+        """The profile; ``instead``, if its keys are gone and the endpoint is the same.
+
+        Raises:
+            ProfileError: neither can be had.
+        """
+        if self.name:
+            try:
+                return _known(self.name)
+            except ProfileError:
+                # Registered in code, by a program that does not run any more.
+                pass
+        if not self.held_keys:
+            return Profile(**self.shown)
+        if instead is not None and self.is_same_place(instead):
+            return instead
+        raise ProfileError(
+            f"profile {self.name or self.shown['local_name']!r}: its keys were only in the memory of the process that "
+            f"died; name a profile for the endpoint {self.shown['endpoint'] or 'of AWS'} with default_profile=..."
+        )
+
+
+def _known(name: str) -> Profile:
+    found = resolve_profile(name)
+    if found is None:
+        raise ProfileError(f"profile {name!r} is unknown")
+    return found
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A registration for upload, as noted when it began.
+
+    ``surveyed_at`` is the store's clock at that time, in seconds since the epoch; ``clock_ahead_seconds`` is by how
+    much the local clock was ahead of it. Read back, ``registration`` has no profile, but ``profile`` tells which.
+    """
+
+    registration: Registration
+    profile: ProfileNote | None
+    surveyed_at: float
+    clock_ahead_seconds: float
+
+    @staticmethod
+    def of(registration: Registration, surveyed_at: float, clock_ahead_seconds: float) -> Noted:
+        profile = ProfileNote.of(registration.profile) if registration.profile is not None else None
+        return Noted(registration, profile, surveyed_at, clock_ahead_seconds)
+
+    @property
+    def url(self) -> str:
+        location = self.registration.location
+        return f"{location}/" if location.is_prefix and location.key else str(location)
+
+    def is_covered_by(self, pushed: Registration) -> bool:
+        """Whether a complete push of ``pushed`` has pushed all that this one could have left."""
+        mine = self.registration
+        same_place = self.profile is None if pushed.profile is None else bool(self._is_at(pushed.profile))
+        same_files = pushed.filter in (mine.filter, Filter())
+        return same_place and same_files and (mine.location, mine.local) == (pushed.location, pushed.local)
+
+    def _is_at(self, profile: Profile) -> bool:
+        return self.profile is not None and self.profile.is_same_place(profile)
+
+    def as_record(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        registration = self.registration
+        return {
+            "kind": registration.kind,
+            "url": self.url,
+            "local": registration.local,
+            "profile": None if self.profile is None else vars(self.profile),
+            "include": registration.filter.include,
+            "exclude": registration.filter.exclude,
+            "compare": registration.compare,
+            "upload_last": registration.upload_last,
+            "overwrite": registration.overwrite,
+            "follow_symlinks": registration.follow_symlinks,
+            "sync_on_error": registration.sync_on_error,
+            "interval_seconds": registration.interval_seconds,
+            "surveyed_at": self.surveyed_at,
+            "clock_ahead_seconds": self.clock_ahead_seconds,
+        }
+
+    @staticmethod
+    def from_record(record: dict[str, Any]) -> Noted:
+        """The reverse of :meth:`as_record`, except that nothing is deleted by what comes out.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is no such record.
+        """
+        registration = Registration(
+            record["kind"],
+            parse(record["url"]),
+            None,
+            record["local"],
+            Filter(tuple(record["include"]), tuple(record["exclude"])),
+            record["compare"],
+            None,
+            interval_seconds=record["interval_seconds"],
+            sync_on_error=record["sync_on_error"],
+            upload_last=tuple(record["upload_last"]),
+            overwrite=tuple(record["overwrite"]),
+            follow_symlinks=record["follow_symlinks"],
+        )
+        profile = None if record["profile"] is None else ProfileNote(**record["profile"])
+        return Noted(checked(registration), profile, float(record["surveyed_at"]), float(record["clock_ahead_seconds"]))

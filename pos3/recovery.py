@@ -1,0 +1,177 @@
+"""Pushes what mirrors had registered for upload when their process died."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from pos3.api import as_transfer_plan
+from pos3.engine import Engine
+from pos3.entry import Entry, Record
+from pos3.index import Index
+from pos3.journal import Keeper, Orphan, orphans
+from pos3.limits import ByteRate, Unlimited
+from pos3.link import Link
+from pos3.noted import Noted
+from pos3.observer import Unobserved
+from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
+from pos3.plan import Plan, Policy, TransferPlan
+from pos3.profiles import Profile, resolve_profile
+from pos3.progress import OpenProgress, choose_progress
+from pos3.report import Report
+from pos3.store import Store, open_store
+from pos3.transfer import Rate, Terms
+
+_NS = 1_000_000_000
+# Below that, a difference of clocks cannot be told from the time that a request takes.
+_SAME_CLOCK_SECONDS = 3.0
+
+OutcomeName = Literal["pushed", "planned", "gone", "failed"]
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What came of one registration that a dead mirror had left.
+
+    ``outcome`` is "pushed"; "planned" in a dry run, with a ``plan``; "gone" if its local side does not exist any more;
+    or "failed", with an ``error``: then it stays for another try. ``label``, ``host``, ``pid`` and ``begun_at``
+    (seconds since the epoch) are those of the dead mirror.
+    """
+
+    url: str
+    local: str
+    outcome: OutcomeName
+    label: str
+    host: str
+    pid: int
+    begun_at: float
+    report: Report = field(default_factory=Report)
+    plan: TransferPlan | None = None
+    error: Exception | None = None
+
+
+def recover(
+    cache_root: StrPath = DEFAULT_CACHE_ROOT,
+    show_progress: bool = True,
+    max_workers: int = 10,
+    default_profile: str | Profile | None = None,
+    max_upload_bytes_per_second: float | None = None,
+    *,
+    label: str | None = None,
+    dry_run: bool = False,
+    progress: OpenProgress | None = None,
+) -> list[Recovered]:
+    """Pushes what mirrors of this cache had registered for upload when their process was killed. Deletes nothing.
+
+    Mirrors that are open, in any process, are left alone. An object that somebody has put there since then stays, and
+    counts as kept, unless the local file is the newer one. What is pushed is struck from the journal; what fails stays,
+    and does not keep the rest from being pushed.
+
+    Args:
+        cache_root, show_progress, max_workers, max_upload_bytes_per_second: as for :func:`pos3.mirror`.
+        default_profile: a profile or its name, for registrations whose own profile had keys that were only in memory.
+            It must have the same endpoint.
+        label: only what mirrors with this label left; None for all.
+        dry_run: plan, and change nothing.
+        progress: as for :class:`pos3.Mirror`.
+
+    Returns:
+        one value for each registration, also for those that failed: see their ``error``.
+
+    Raises:
+        InvalidArgumentError, ProfileError: before anything is changed.
+    """
+    given = MirrorOptions(cache_root, show_progress, max_workers, default_profile, max_upload_bytes_per_second)
+    options = given.or_environment().checked()
+    recovery = _Recovery(options, progress or choose_progress(options.show_progress), dry_run)
+    return [done for orphan in orphans(recovery.cache_root, label) for done in recovery.of(orphan)]
+
+
+class _Recovery:
+    def __init__(self, options: MirrorOptions, progress: OpenProgress, dry_run: bool):
+        self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(options.cache_root)))
+        self._workers = options.max_workers
+        self._profile = resolve_profile(options.default_profile)
+        limit = options.max_upload_bytes_per_second
+        self._rate: Rate = Unlimited() if limit is None else ByteRate(limit)
+        self._progress = progress
+        self._dry_run = dry_run
+
+    def of(self, orphan: Orphan) -> list[Recovered]:
+        left = list(orphan.entries)
+        done: list[Recovered] = []
+        try:
+            for entry in orphan.entries:
+                done.append(self._tried(entry, orphan.keeper))
+                if done[-1].outcome in ("pushed", "gone"):
+                    left.remove(entry)
+        finally:
+            if not self._dry_run:
+                orphan.keep(left)
+        return done
+
+    def _tried(self, entry: Noted, keeper: Keeper) -> Recovered:
+        local = entry.registration.local
+        found = Recovered(entry.url, local, "gone", keeper.label, keeper.host, keeper.pid, keeper.begun_at)
+        if not os.path.lexists(local):
+            return found
+        try:
+            return self._planned(entry, found) if self._dry_run else self._pushed(entry, found)
+        except Exception as error:  # noqa: BLE001 - one registration does not keep the others from theirs
+            return replace(found, outcome="failed", error=error)
+
+    def _link(self, entry: Noted, writer: str) -> _LeftLink:
+        profile = entry.profile.restored(self._profile) if entry.profile is not None else None
+        registration = replace(entry.registration, profile=profile)
+        store = open_store(registration.location, profile, self._workers)
+        index = Index(self.cache_root, registration.local)
+        return _LeftLink(replace(entry, registration=registration), store, index, self.cache_root, writer)
+
+    def _planned(self, entry: Noted, found: Recovered) -> Recovered:
+        link = self._link(entry, "")
+        return replace(found, outcome="planned", plan=as_transfer_plan(link.registration, link.plan_upload()))
+
+    def _pushed(self, entry: Noted, found: Recovered) -> Recovered:
+        writer = uuid.uuid4().hex
+        link = self._link(entry, writer)
+        engine = Engine(self._workers, self._rate, self._progress, writer, Unobserved())
+        link.begin_use()
+        try:
+            engine.run(link, lambda link, terms: link.push_finally(terms, delete=False))
+        finally:
+            link.end_use()
+        return replace(found, outcome="pushed", report=engine.total)
+
+
+class _LeftLink(Link):
+    """A registration whose mirror is dead. Its pushes delete nothing and give way to what came to the store since."""
+
+    def __init__(self, entry: Noted, store: Store, index: Index, cache_root: str, owner: str):
+        super().__init__(entry.registration, store, index, cache_root, owner)
+        self._entry = entry
+
+    def plan_upload(self, *, delete: bool = False) -> Plan:
+        return super().plan_upload(delete=False)
+
+    def _plan_push(self, terms: Terms) -> Plan:
+        # Records alone do not tell what others have put there.
+        return self.plan_upload()
+
+    def _policy(self, *, delete: bool) -> Policy:
+        return replace(super()._policy(delete=delete), outranks=self._outranks)
+
+    def _outranks(self, here: Entry, there: Entry, record: Record | None) -> str:
+        if record is not None and record.etag == there.etag:
+            return ""
+        if record is not None and record.matches_local(here):
+            return "changed in the store since it was synced, and not here"
+        if there.modified_ns < int(self._entry.surveyed_at) * _NS:
+            # The dead mirror has seen it and was to replace it.
+            return ""
+        ahead_seconds = self._entry.clock_ahead_seconds
+        ahead_ns = int(ahead_seconds * _NS) if abs(ahead_seconds) > _SAME_CLOCK_SECONDS else 0
+        # Stores tell whole seconds, rounded down.
+        is_newer = there.modified_ns // _NS >= (here.modified_ns - ahead_ns) // _NS
+        return "another writer put it there after this file was written" if is_newer else ""
