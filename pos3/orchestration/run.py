@@ -130,12 +130,15 @@ class RunMirror:
         self._view.completed(self.mirror)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Ends the mirror. Never raises an ``Exception``: the run's state is final by now.
+        """Ends the mirror, once. Never raises an ``Exception``: the run's state is final by now.
 
         Unless :meth:`finish` succeeded, nothing is deleted, and only registrations with ``sync_on_error`` are pushed;
         of a suspended run all are, because it may be resumed on another machine.
         """
-        _open.pop(self.flow_run.id, None)
+        if _open.get(self.flow_run.id) is not self:
+            # A stopped run is closed before its tasks are waited for, and its attempt ends after that.
+            return
+        del _open[self.flow_run.id]
         self._broker.close()
         if not self.mirror.is_open:
             self._view.closed(self.mirror, is_urgent=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 # Prefect reads its settings when it is first imported. The directory goes with the interpreter.
@@ -73,3 +75,14 @@ def mirrors(monkeypatch: pytest.MonkeyPatch) -> Mirrors:
 
     monkeypatch.setattr(pos3.Mirror, "open", note_and_open)
     return seen
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(mirrors: Mirrors, tmp_path: Path) -> Iterator[None]:
+    """However its flow runs end, a test leaves no open mirror, thread, socket or unfinished file of pos3."""
+    yield
+    assert not mirrors.still_open
+    eventually(lambda: not [thread.name for thread in threading.enumerate() if thread.name.startswith("pos3")])
+    here = psutil.Process()
+    assert not [each.laddr for each in here.net_connections("unix") if "/pos3-" in each.laddr]
+    assert not list(tmp_path.rglob(".pos3-*.tmp"))

@@ -14,7 +14,7 @@ from prefect import task
 import pos3
 from pos3.orchestration import pos3_flow
 from tests.orchestration.conftest import Mirrors
-from tests.support import Latency, S3Site, Status, on
+from tests.support import Latency, RcloneServer, S3Site, Status, on
 
 
 def test_all_attempts_share_one_mirror_that_is_closed_at_the_end(
@@ -170,6 +170,86 @@ def test_two_runs_at_once_each_have_a_mirror_of_their_own(rclone_site: S3Site, c
         "out/one/file": b"one",
         "out/two/file": b"two",
     }
+
+
+async def test_async_runs_at_once_each_have_a_mirror_of_their_own(
+    rclone_site: S3Site, cache: Path, mirrors: Mirrors
+) -> None:
+    all_are_in = asyncio.Event()
+
+    @pos3_flow(cache_root=cache)
+    async def learn(name: str) -> pos3.MirrorLike:
+        if len(mirrors.opened) == 3:
+            all_are_in.set()
+        await all_are_in.wait()
+        (pos3.upload(rclone_site.url(f"out/{name}")) / "file").write_text(name)
+        await asyncio.sleep(0)
+        return pos3.current_mirror()
+
+    found = await asyncio.gather(*(learn(name) for name in ("one", "two", "three")))
+    assert len(set(found)) == 3
+    assert set(found) == set(mirrors.opened)
+    assert set(rclone_site.keys()) == {"out/one/file", "out/two/file", "out/three/file"}
+
+
+def test_what_a_failed_subflow_registered_is_its_parents_to_push(
+    rclone_site: S3Site, cache: Path, mirrors: Mirrors
+) -> None:
+    rclone_site.put("child/stale", b"old")
+
+    @pos3_flow
+    def child() -> None:
+        (pos3.upload(rclone_site.url("child")) / "file").write_text("x")
+        raise RuntimeError("mine")
+
+    @pos3_flow
+    def steps():
+        yield pos3.upload(rclone_site.url("steps"))
+        yield pos3.current_mirror()
+
+    @task
+    def in_a_task() -> None:
+        (pos3.upload(rclone_site.url("task")) / "file").write_text("x")
+        child()
+
+    @pos3_flow(cache_root=cache)
+    def parent() -> None:
+        assert child(return_state=True).is_failed()
+        assert set(rclone_site.keys()) == {"child/stale"}
+        assert in_a_task.submit().wait() is None
+        path, mirror = steps()
+        (path / "file").write_text("x")
+        assert mirror is pos3.current_mirror()
+
+    assert parent(return_state=True).is_completed()
+    assert len(mirrors.opened) == 1
+    assert set(rclone_site.keys()) == {"child/file", "task/file", "steps/file"}
+
+
+def test_a_final_push_that_meets_a_dead_server_is_repeated_when_that_is_back(
+    private_rclone: tuple[RcloneServer, S3Site], cache: Path, mirrors: Mirrors
+) -> None:
+    server, site = private_rclone
+    site.put("out/stale", b"old")
+    attempts = []
+
+    @pos3_flow(cache_root=cache, retries=1, retry_delay_seconds=0.1)
+    def learn() -> None:
+        attempts.append(1)
+        (pos3.upload(site.url("out")) / "new").write_text("new")
+        if len(attempts) == 1:
+            server.kill()
+
+    def restart(*_: object) -> None:
+        if not server_is_up:
+            server_is_up.append(1)
+            server.restart()
+
+    server_is_up: list[int] = []
+    assert learn.with_options(on_running=[lambda *_: attempts and restart()])(return_state=True).is_completed()
+    assert len(attempts) == 2
+    assert len(mirrors.opened) == 1
+    assert set(site.keys()) == {"out/new"}
 
 
 def test_a_subflow_uses_its_parents_mirror_and_leaves_it_open(

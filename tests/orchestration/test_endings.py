@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from uuid import UUID
 
 import pytest
 from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
-from prefect.flow_runs import suspend_flow_run
-from prefect.states import Completed, Failed
+from prefect.flow_runs import pause_flow_run, resume_flow_run, suspend_flow_run
+from prefect.runtime import flow_run
+from prefect.states import AwaitingRetry, Completed, Failed
 
 import pos3
 from pos3.orchestration import pos3_flow
-from tests.orchestration.conftest import Mirrors
+from tests.orchestration.conftest import Mirrors, eventually
 from tests.support import S3Site
 
 
@@ -31,6 +35,9 @@ def write(site: S3Site) -> None:
     (pos3.upload(site.url("out")) / "new").write_text("new")
     (pos3.upload(site.url("log"), sync_on_error=True) / "new").write_text("new")
 
+
+TIMEOUT_SECONDS = 2.5
+"""Enough to write first, also on a busy machine."""
 
 UNTOUCHED = {"out/stale", "log/stale", "log/new"}
 """What is there after an end that was not clean."""
@@ -95,7 +102,7 @@ def test_a_returned_future_that_failed_deletes_nothing(stale: S3Site, cache: Pat
 
 
 def test_a_timeout_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
-    @pos3_flow(cache_root=cache, timeout_seconds=1.5)
+    @pos3_flow(cache_root=cache, timeout_seconds=TIMEOUT_SECONDS)
     def learn() -> None:
         write(stale)
         for _ in range(200):
@@ -107,7 +114,7 @@ def test_a_timeout_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors)
 
 
 async def test_a_timeout_of_an_async_flow_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
-    @pos3_flow(cache_root=cache, timeout_seconds=1.5)
+    @pos3_flow(cache_root=cache, timeout_seconds=TIMEOUT_SECONDS)
     async def learn() -> None:
         write(stale)
         await asyncio.sleep(30)
@@ -120,7 +127,7 @@ async def test_a_timeout_of_an_async_flow_deletes_nothing(stale: S3Site, cache: 
 def test_a_retry_after_a_timeout_has_the_same_mirror(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
     attempts = []
 
-    @pos3_flow(cache_root=cache, timeout_seconds=1.5, retries=1)
+    @pos3_flow(cache_root=cache, timeout_seconds=TIMEOUT_SECONDS, retries=1)
     def learn() -> None:
         attempts.append(1)
         write(stale)
@@ -132,6 +139,24 @@ def test_a_retry_after_a_timeout_has_the_same_mirror(stale: S3Site, cache: Path,
         pytest.skip("this Prefect leaves a run that timed out waiting for its retry")
     assert state.is_completed()
     assert len(mirrors.opened) == 1
+    assert set(stale.keys()) == {"out/new", "log/new"}
+
+
+def test_a_task_that_times_out_is_the_flows_to_judge(stale: S3Site, cache: Path) -> None:
+    @task(timeout_seconds=0.3)
+    def slow() -> None:
+        for _ in range(100):
+            time.sleep(0.05)
+
+    @pos3_flow(cache_root=cache)
+    def learn(forgives: bool) -> object:
+        write(stale)
+        state = slow(return_state=True)
+        return None if forgives else state
+
+    assert learn(False, return_state=True).is_failed()
+    assert set(stale.keys()) == UNTOUCHED
+    assert learn(True, return_state=True).is_completed()
     assert set(stale.keys()) == {"out/new", "log/new"}
 
 
@@ -164,6 +189,69 @@ async def test_a_cancelled_async_flow_deletes_nothing(stale: S3Site, cache: Path
         await running
     assert set(stale.keys()) == UNTOUCHED
     assert not mirrors.still_open
+
+
+def test_a_paused_run_keeps_its_mirror_and_pushes_in_the_background(
+    stale: S3Site, cache: Path, mirrors: Mirrors
+) -> None:
+    seen = []
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        before = pos3.current_mirror()
+        log = pos3.upload(stale.url("log"), interval=0.2)
+        (log / "paused").write_text("x")
+        run_ids.put(flow_run.id)
+        pause_flow_run(timeout=60, poll_interval=1)
+        seen.append((before, pos3.current_mirror()))
+        (log / "resumed").write_text("x")
+
+    def resume() -> set[str]:
+        run_id = UUID(run_ids.get(timeout=60))
+        eventually(lambda: "log/paused" in stale.keys())
+        with get_client(sync_client=True) as client:
+            eventually(lambda: client.read_flow_run(run_id).state_name == "Paused")
+        resume_flow_run(run_id)
+        return set(stale.keys())
+
+    run_ids: SimpleQueue[str] = SimpleQueue()
+    with ThreadPoolExecutor(1) as pool:
+        resuming = pool.submit(resume)
+        learn()
+    assert resuming.result() == {"out/stale", "log/stale", "log/paused"}
+    assert seen == [(mirrors.opened[0],) * 2]
+    assert set(stale.keys()) == {"out/stale", "log/paused", "log/resumed"}
+
+
+def test_a_pause_that_nobody_ends_deletes_nothing(stale: S3Site, cache: Path) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        write(stale)
+        pause_flow_run(timeout=1, poll_interval=1)
+
+    assert learn(return_state=True).is_failed()
+    assert set(stale.keys()) == UNTOUCHED
+
+
+def test_a_run_that_is_run_again_later_has_a_new_mirror(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
+    attempts = []
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        attempts.append(1)
+        write(stale)
+        if len(attempts) == 1:
+            raise RuntimeError("not yet")
+
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(learn)
+        assert run_flow(learn, flow_run=run, return_type="state").is_failed()
+        assert set(stale.keys()) == UNTOUCHED
+        # As the button "Retry" of the UI does.
+        client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        assert run_flow(learn, flow_run=client.read_flow_run(run.id), return_type="state").is_completed()
+    assert len(mirrors.opened) == 2
+    assert set(stale.keys()) == {"out/new", "log/new"}
 
 
 def test_a_suspended_run_pushes_everything_and_deletes_nothing(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
@@ -217,6 +305,19 @@ def test_a_generator_that_is_left_early_deletes_nothing(stale: S3Site, cache: Pa
     items.close()
     assert set(stale.keys()) == UNTOUCHED
     assert not mirrors.still_open
+
+
+async def test_an_async_generator_that_is_left_early_deletes_nothing(stale: S3Site, cache: Path) -> None:
+    @pos3_flow(cache_root=cache)
+    async def learn():
+        write(stale)
+        yield 1
+        yield 2
+
+    items = learn()
+    assert await anext(items) == 1
+    await items.aclose()
+    assert set(stale.keys()) == UNTOUCHED
 
 
 def test_the_consumer_of_a_generator_does_not_see_its_mirror(stale: S3Site, cache: Path, mirrors: Mirrors) -> None:
