@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types rules fmt bench clean
+.PHONY: help demo test lint types rules fmt bench chaos clean
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -35,6 +35,9 @@ fmt: $(READY) ## format, and fix what ruff can fix
 
 bench: $(READY) ## many small files, compared with other clients
 	$(BIN)/python benchmarks/small_files.py
+
+chaos: $(READY) ## 100 flow runs that are failed, stopped and killed; SEED=... picks others
+	$(BIN)/python benchmarks/chaos --seed $(or $(SEED),1)
 
 clean: ## remove the environment and all caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo
