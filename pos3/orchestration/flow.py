@@ -136,7 +136,8 @@ def pos3_flow(
         show_progress: log lines in the run's log about transfers that take long.
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.
-        flow_options: those of ``prefect.flow``.
+        flow_options: those of ``prefect.flow``. If none is chosen, ``result_serializer`` is a
+            :class:`PathSerializer`.
 
     Raises:
         InvalidArgumentError: ``mirror`` names an option that there is not.

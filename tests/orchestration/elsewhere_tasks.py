@@ -10,7 +10,7 @@ from typing import Any
 from prefect import task
 
 import pos3
-from pos3.orchestration import pos3_flow
+from pos3.orchestration import S3Contents, pos3_flow
 
 
 @task
@@ -22,6 +22,12 @@ def read(url: str) -> str:
 def write(url: str, text: str, **options: Any) -> int:
     (pos3.upload(url, **options) / text).write_text(text)
     return os.getpid()
+
+
+@task(cache_policy=S3Contents())
+def choose(url: str) -> dict[str, Any]:
+    """What is cached: a path, and the process that had it."""
+    return {"path": pos3.download(url) / "file", "pid": os.getpid()}
 
 
 @task

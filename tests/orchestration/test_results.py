@@ -21,10 +21,12 @@ from prefect.results import ResultStore
 from prefect.serializers import Serializer
 from prefect.settings import PREFECT_RESULTS_DEFAULT_SERIALIZER, temporary_settings
 from prefect.states import State
+from prefect.task_runners import ProcessPoolTaskRunner
 from pydantic import BaseModel
 
 import pos3
 from pos3.orchestration import PathSerializer, pos3_flow
+from tests.orchestration.elsewhere_tasks import choose
 from tests.support import Proxy, S3Site, contents
 
 PutBefore = Callable[..., Proxy]
@@ -217,6 +219,22 @@ def test_results_that_are_stored_in_s3_are_loaded_too(site: S3Site, cache: Path,
     assert site.keys("results/")
     assert contents(flow_in(elsewhere)()) == {"three.csv": b"333"}
     assert len(runs) == 1
+
+
+def test_a_task_in_another_process_stores_and_loads_them_too(site: S3Site, cache: Path, elsewhere: Path) -> None:
+    site.put("in/file", b"x")
+    url = site.url("in")
+
+    @pos3_flow(cache_root=cache, task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def learn() -> list[dict[str, Any]]:
+        return [choose.submit(url).result() for _ in range(2)]
+
+    first, again = learn()
+    assert first["pid"] != os.getpid()
+    assert again == first == {"path": cache / "_" / site.bucket / "in" / "file", "pid": first["pid"]}
+    there = pos3_flow(cache_root=elsewhere)(lambda: choose(url))()
+    assert there == {"path": elsewhere / "_" / site.bucket / "in" / "file", "pid": first["pid"]}
+    assert there["path"].read_bytes() == b"x"
 
 
 def test_the_serializer_is_used_where_none_is_chosen_and_changes_nothing_else() -> None:
