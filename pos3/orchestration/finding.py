@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -73,18 +74,19 @@ def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskR
 
 def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOptions) -> TaskMirror | None:
     def make(callers: MirrorProxy | None) -> TaskMirror:
-        return TaskMirror(callers or flow_mirror, lambda: _open_own(task_run, options))
+        return TaskMirror(callers or flow_mirror, functools.partial(_open_own, task_run, options))
 
     return task_mirror(task_run.id, make)
 
 
-def _open_own(task_run: TaskRun, options: ResolveOptions) -> pos3.Mirror:
+def _open_own(task_run: TaskRun, options: ResolveOptions, reason: MirrorGoneError) -> pos3.Mirror:
     # Not get_run_logger(): that fails in the mirror's threads.
     log = task_run_logger(task_run)
     chosen = options()
     progress = run_log_progress(log) if chosen.show_progress else None
     opened = pos3.Mirror(chosen, progress=progress).open()
-    say(log, logging.INFO, "pos3: the flow run's mirror cannot be reached from here; this task has a mirror of its own")
+    level = logging.INFO if task_run.flow_run_id is not None else logging.DEBUG
+    say(log, level, "pos3: this task has a mirror of its own, for %s", reason)
     return opened
 
 

@@ -24,7 +24,7 @@ from prefect.transactions import BaseTransaction, get_transaction
 import pos3
 from pos3.orchestration.brokered import Arguments, MirrorGoneError, MirrorProxy
 
-OpenMirror = Callable[[], pos3.Mirror]
+OpenMirror = Callable[[MirrorGoneError], pos3.Mirror]
 
 _of_transaction: dict[int, TaskMirror] = {}
 _lock = threading.Lock()
@@ -81,8 +81,8 @@ class TaskMirror(MirrorProxy):
         if self._own is None:
             try:
                 made = self._outer.call(method, arguments)
-            except MirrorGoneError:
-                self._take_over()
+            except MirrorGoneError as gone:
+                self._take_over(gone)
             else:
                 if method in ("upload", "sync"):
                     self._remember(Upload.of(method, arguments, made))
@@ -96,8 +96,8 @@ class TaskMirror(MirrorProxy):
         if self._own is None and self._uploads:
             try:
                 self._outer.confirm()
-            except MirrorGoneError:
-                self._take_over()
+            except MirrorGoneError as gone:
+                self._take_over(gone)
 
     def _remember(self, upload: Upload) -> None:
         with self._lock:
@@ -106,10 +106,10 @@ class TaskMirror(MirrorProxy):
             if self._own is not None:
                 self._own.upload(**upload.arguments)
 
-    def _take_over(self) -> None:
+    def _take_over(self, gone: MirrorGoneError) -> None:
         with self._lock:
             if self._own is None:
-                own = self._open_own()
+                own = self._open_own(gone)
                 self._own = own
                 for upload in self._uploads:
                     own.upload(**upload.arguments)
