@@ -28,9 +28,7 @@ from pos3.orchestration.address import MirrorAddress, check_private
 Outcome = tuple[Literal["value", "error", "closing"], Any]
 
 CONFIRM = "confirm"
-METHODS = frozenset({"download", "upload", "sync", "ls", "flush", "report", "plan_download", "plan_upload"}) | {
-    *("fingerprint", "url_of", "reference", "restore")
-}
+METHODS = frozenset(name for name in vars(pos3.MirrorLike) if not name.startswith("_")) - {"is_open"}
 
 # Of a path, in bytes: 104 with the final zero on macOS, 108 on Linux.
 _LONGEST_PATH = 103

@@ -73,3 +73,21 @@ def look_around(url: str, name: str, work: Path) -> dict[str, Any]:
         pos3.download(f"{url}/in")
     seen["milliseconds"] = (time.perf_counter() - began) * 50
     return seen
+
+
+@task
+def write_before_and_after(url: str, sign: Path) -> int:
+    """Writes a file, waits until ``sign`` exists, and writes another."""
+    out = pos3.upload(url, interval=None)
+    (out / "before").write_text("x")
+    sign.with_suffix(".waits").touch()
+    while not sign.exists():
+        time.sleep(0.05)
+    (out / "after").write_text("x")
+    return os.getpid()
+
+
+def serve_all() -> None:
+    from prefect.task_worker import serve
+
+    serve(read, write, awrite, write_before_and_after)

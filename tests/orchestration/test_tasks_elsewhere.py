@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import unmapped
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
+from prefect_dask import DaskTaskRunner
 
 import pos3
 from pos3.orchestration import pos3_flow
 from tests.orchestration.conftest import Mirrors
-from tests.orchestration.elsewhere_tasks import look_around
+from tests.orchestration.elsewhere_tasks import look_around, read, write
 from tests.support import Proxy, S3Site
 
 NAMES = ("a", "b", "c")
@@ -27,12 +29,19 @@ def process_pool() -> TaskRunner[Any]:
 
 
 def dask_processes() -> TaskRunner[Any]:
-    from prefect_dask import DaskTaskRunner
-
     return DaskTaskRunner(cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None})
 
 
-@pytest.mark.parametrize("runner", [process_pool, dask_processes])
+def ray() -> TaskRunner[Any]:
+    runners = pytest.importorskip("prefect_ray", reason="prefect-ray is too large to be a requirement of the tests")
+    return runners.RayTaskRunner(init_kwargs={"num_cpus": 2, "include_dashboard": False})  # type: ignore[no-any-return]
+
+
+def dask_threads() -> TaskRunner[Any]:
+    return DaskTaskRunner(cluster_kwargs={"processes": False, "dashboard_address": None})
+
+
+@pytest.mark.parametrize("runner", [process_pool, dask_processes, ray])
 def test_tasks_in_other_processes_use_the_flow_runs_mirror(
     runner: Callable[[], TaskRunner[Any]],
     rclone_site: S3Site,
@@ -76,3 +85,27 @@ def test_tasks_in_other_processes_use_the_flow_runs_mirror(
         known_to_all = client.read_flow_run(run.id).labels
     assert not {name for name in run.labels if "mirror" in name} & set(known_to_all)
     assert not os.path.exists(str(run.labels["pos3.mirror.socket"]))
+
+
+@pytest.mark.parametrize(("runner", "count"), [(ThreadPoolTaskRunner, 100), (dask_threads, 10)])
+def test_tasks_in_threads_that_are_mapped_over_many_inputs_use_the_flow_runs_mirror(
+    runner: Callable[[], TaskRunner[Any]],
+    count: int,
+    rclone_site: S3Site,
+    proxied: Callable[..., Proxy],
+    cache: Path,
+    mirrors: Mirrors,
+) -> None:
+    url, many = rclone_site.url(), [f"{number:03}" for number in range(count)]
+    rclone_site.put("in/file", b"text")
+    proxy = proxied(rclone_site)
+
+    @pos3_flow(cache_root=cache, task_runner=runner())
+    def learn() -> set[str]:
+        write.map(unmapped(f"{url}/out"), many)
+        return set(read.map([f"{url}/in"] * len(many)).result())
+
+    assert learn() == {"text"}
+    assert len(mirrors.opened) == 1
+    assert proxy.count("GET") == 1
+    assert set(rclone_site.keys("out/")) == {f"out/{name}" for name in many}

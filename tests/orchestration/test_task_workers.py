@@ -1,0 +1,66 @@
+"""Tasks that a flow, or a script, hands to a task worker: ``task.delay`` and ``serve``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from uuid import UUID
+
+from prefect.futures import PrefectDistributedFuture
+
+import pos3
+from pos3.orchestration import pos3_flow
+from tests.orchestration import elsewhere_tasks
+from tests.orchestration.conftest import Mirrors, environment_of_children, eventually
+from tests.orchestration.elsewhere_tasks import awrite, read, write, write_before_and_after
+from tests.support import S3Site
+
+
+def test_background_tasks_use_their_flow_runs_mirror_until_that_ends(
+    rclone_site: S3Site, cache: Path, tmp_path: Path, mirrors: Mirrors
+) -> None:
+    site = rclone_site
+    site.put_all({"in/file": b"text", "out/stale": b"x"})
+    sign = tmp_path / "sign"
+
+    @pos3_flow(cache_root=cache)
+    def learn(url: str) -> tuple[list[int], UUID, list[str]]:
+        left = write_before_and_after.delay(f"{url}/late", sign)
+        assert read.delay(f"{url}/in").result(timeout=90) == "text"
+        waited = [write.delay(f"{url}/out", "a", interval=None), awrite.delay(f"{url}/out", "b")]
+        pids = [future.result(timeout=90) for future in waited]
+        eventually(sign.with_suffix(".waits").exists)
+        # Not the future itself: the flow would wait for it.
+        return pids, left.task_run_id, pos3.ls(url, recursive=True)
+
+    log = tmp_path / "worker.log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", f"import {elsewhere_tasks.__name__} as tasks; tasks.serve_all()"],
+            env=environment_of_children(POS3_CACHE_ROOT=str(tmp_path / "own-cache")),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        pids, late_id, keys = learn(site.url())
+        assert keys == [site.url(key) for key in ("in", "in/file", "out", "out/stale")]
+        assert pids == [worker.pid] * 2
+        assert len(mirrors.opened) == 1
+        assert set(site.keys("out/")) == {"out/a", "out/b"}
+        # The final push took what was there; what came later is the task's own to push.
+        assert set(site.keys("late/")) == {"late/before"}
+        sign.touch()
+        assert PrefectDistributedFuture[int](late_id).result(timeout=90) == worker.pid
+        assert set(site.keys("late/")) == {"late/before", "late/after"}
+        assert (cache / "_" / site.bucket / "late" / "after").exists()
+
+        assert write.delay(site.url("script"), "x").result(timeout=90) == worker.pid
+        assert set(site.keys("script/")) == {"script/x"}
+        assert (tmp_path / "own-cache" / "_" / site.bucket / "script" / "x").exists()
+    except BaseException as error:
+        error.add_note(log.read_text(errors="replace")[-5000:])
+        raise
+    finally:
+        worker.terminate()
+        worker.wait(timeout=60)
