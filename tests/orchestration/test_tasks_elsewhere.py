@@ -29,7 +29,7 @@ def process_pool() -> TaskRunner[Any]:
 
 
 def dask_processes() -> TaskRunner[Any]:
-    return DaskTaskRunner(cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None})
+    return DaskTaskRunner(cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"})
 
 
 def ray() -> TaskRunner[Any]:
@@ -38,7 +38,7 @@ def ray() -> TaskRunner[Any]:
 
 
 def dask_threads() -> TaskRunner[Any]:
-    return DaskTaskRunner(cluster_kwargs={"processes": False, "dashboard_address": None})
+    return DaskTaskRunner(cluster_kwargs={"processes": False, "dashboard_address": ":0"})
 
 
 @pytest.mark.parametrize("runner", [process_pool, dask_processes, ray])
