@@ -25,12 +25,21 @@ Job = Callable[[Link, Terms], object]
 class Engine:
     """Safe to use from several threads."""
 
-    def __init__(self, workers: int, rate: Rate, open_progress: OpenProgress, owner: str, observer: Observer):
+    def __init__(
+        self,
+        workers: int,
+        rate: Rate,
+        open_progress: OpenProgress,
+        owner: str,
+        observer: Observer,
+        open_background_progress: OpenProgress = silent,
+    ):
         self._workers = workers
         self._rate = rate
         self._open_progress = open_progress
         self._owner = owner
         self._observer = observer
+        self._open_background_progress = open_background_progress
         self._lock = threading.Lock()
         self._total = Report()
         self._running: set[threading.Event] = set()
@@ -39,7 +48,14 @@ class Engine:
 
     def after_fork(self) -> Engine:
         """The engine of a forked child: nothing runs in it, and no lock is held by a thread left behind."""
-        return Engine(self._workers, self._rate, self._open_progress, self._owner, self._observer)
+        return Engine(
+            self._workers,
+            self._rate,
+            self._open_progress,
+            self._owner,
+            self._observer,
+            self._open_background_progress,
+        )
 
     @property
     def total(self) -> Report:
@@ -119,8 +135,7 @@ class Engine:
 
     def _push_quietly(self, link: Link) -> None:
         try:
-            # A bar of a background push would tear up whatever the terminal shows meanwhile.
-            self.run(link, Link.push, silent)
+            self.run(link, Link.push, self._open_background_progress)
             link.failed_pushes.clear()
         except TransferCancelledError:
             # Stopped by ourselves, at the mirror's end.

@@ -33,7 +33,7 @@ from pos3.observer import Observer, Registered, Unobserved
 from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Compare, Plan
 from pos3.profiles import Profile, resolve_profile
-from pos3.progress import OpenProgress, choose_progress
+from pos3.progress import OpenProgress, choose_progress, silent
 from pos3.references import Reference, refer
 from pos3.registration import (
     Registration,
@@ -65,6 +65,8 @@ class Mirror:
     Args:
         options: the arguments of :func:`pos3.mirror`; the environment is not asked.
         progress: how transfers show that they go on; None for the usual way.
+        background_progress: how background pushes do; not at all unless given, as a bar would tear up whatever else
+            the terminal shows.
         observer: is told of registrations and transfers.
         label: what :func:`pos3.recover` calls the mirror, and can look for, if its process dies.
 
@@ -77,6 +79,7 @@ class Mirror:
         options: MirrorOptions | None = None,
         *,
         progress: OpenProgress | None = None,
+        background_progress: OpenProgress = silent,
         observer: Observer | None = None,
         label: str = "",
     ):
@@ -88,7 +91,7 @@ class Mirror:
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         shown = progress or choose_progress(chosen.show_progress)
         self._observer = observer or Unobserved()
-        self._engine = Engine(chosen.max_workers, rate, shown, self._owner, self._observer)
+        self._engine = Engine(chosen.max_workers, rate, shown, self._owner, self._observer, background_progress)
         self._pid = os.getpid()
         self._state = "new"
         self._registry = Registry()

@@ -7,7 +7,6 @@ import contextvars
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -16,30 +15,30 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
 
 
-@dataclass(frozen=True)
 class RunArtifacts:
-    """The artifacts of one flow run, and of the task run where one is running."""
+    """The artifacts of one flow run, one for each key, and of the task run where one is running."""
 
-    flow_run_id: UUID
+    def __init__(self, flow_run_id: UUID):
+        self._flow_run_id = flow_run_id
+        self._made: dict[str, UUID] = {}
 
-    def create(self, kind: str, key: str, description: str, data: Any) -> UUID:
-        """Makes an artifact; whatever goes wrong is raised."""
+    def put(self, kind: str, key: str, description: str, data: Any) -> None:
+        """Makes the artifact, or changes it; whatever goes wrong is raised."""
+        if key in self._made:
+            with get_client(sync_client=True) as client:
+                client.update_artifact(self._made[key], ArtifactUpdate(description=description, data=data))
+            return
         task = TaskRunContext.get()
         wanted = ArtifactCreate(
             type=kind,
             key=key,
             description=description,
             data=data,
-            flow_run_id=self.flow_run_id,
+            flow_run_id=self._flow_run_id,
             task_run_id=task.task_run.id if task is not None else None,
         )
         with get_client(sync_client=True) as client:
-            return client.create_artifact(wanted).id
-
-    def update(self, artifact: UUID, description: str, data: Any) -> None:
-        """Changes an artifact; whatever goes wrong is raised."""
-        with get_client(sync_client=True) as client:
-            client.update_artifact(artifact, ArtifactUpdate(description=description, data=data))
+            self._made[key] = client.create_artifact(wanted).id
 
 
 def artifact_key(title: str) -> str:

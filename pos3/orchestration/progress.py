@@ -9,7 +9,6 @@ import logging
 import threading
 import time
 from typing import Any
-from uuid import UUID
 
 import pos3
 from pos3.orchestration.artifacts import RunArtifacts, artifact_key
@@ -52,7 +51,7 @@ class SeveralProgresses:
 
 
 class ArtifactProgress:
-    """A progress artifact for a transfer that lasts longer than some seconds.
+    """A progress artifact for a transfer that lasts some seconds; the next one of its place goes on with it.
 
     The API is called in a thread of its own, so that a transfer neither waits for it nor fails with it. Only the last
     update of an artifact is waited for, for a second.
@@ -68,7 +67,7 @@ class ArtifactProgress:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._artifact: UUID | None = None
+        self._is_shown = False
         # The context says which task run the artifact belongs to, and where the API is.
         inherited = contextvars.copy_context()
         self._thread = threading.Thread(target=inherited.run, args=(self._follow,), name="pos3-artifact", daemon=True)
@@ -84,22 +83,21 @@ class ArtifactProgress:
 
     def close(self) -> None:
         self._ended.set()
-        if self._artifact is not None:
+        if self._is_shown:
             self._thread.join(_LAST_UPDATE_SECONDS)
 
     def _follow(self) -> None:
         if self._ended.wait(_SHOWN_AFTER_SECONDS):
             return
-        with contextlib.suppress(Exception):
-            key = artifact_key(self._title)
-            self._artifact = made = self._artifacts.create("progress", key, self._description, self._percent)
-            while not self._ended.wait(_UPDATED_EVERY_SECONDS):
-                self._update(made)
-            self._update(made)
+        self._is_shown = True
+        self._show()
+        while not self._ended.wait(_UPDATED_EVERY_SECONDS):
+            self._show()
+        self._show()
 
-    def _update(self, artifact: UUID) -> None:
+    def _show(self) -> None:
         with contextlib.suppress(Exception):
-            self._artifacts.update(artifact, self._description, self._percent)
+            self._artifacts.put("progress", artifact_key(self._title), self._description, self._percent)
 
     @property
     def _percent(self) -> float:

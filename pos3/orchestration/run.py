@@ -46,7 +46,13 @@ class RunMirror:
         self._view = RunView(flow_run.id, self._log)
         self._progress = self._view.progress(log_lines=chosen.show_progress)
         self._has_recovered = False
-        self.mirror = pos3.Mirror(chosen, progress=self._progress, observer=self._view, label=label_of(flow_run.id))
+        self.mirror = pos3.Mirror(
+            chosen,
+            progress=self._progress,
+            background_progress=self._view.progress(log_lines=False),
+            observer=self._view,
+            label=label_of(flow_run.id),
+        )
         self.mirror.open()
         self._view.opened()
         self._broker = self._served()

@@ -22,7 +22,7 @@ def is_worth_a_table(registrations: Sequence[pos3.Registered]) -> bool:
 
 def create_table(artifacts: RunArtifacts, registrations: Sequence[pos3.Registered], total: pos3.Report) -> None:
     """Makes the artifact. Calls the API once."""
-    artifacts.create("table", KEY, description(registrations, total), json.dumps(rows(registrations)))
+    artifacts.put("table", KEY, description(registrations, total), json.dumps(rows(registrations)))
 
 
 def rows(registrations: Sequence[pos3.Registered]) -> list[Row]:
@@ -31,8 +31,7 @@ def rows(registrations: Sequence[pos3.Registered]) -> list[Row]:
     shown = [_row(item) for item in ordered[:_MOST_ROWS]]
     if rest := ordered[_MOST_ROWS:]:
         report = sum((item.report for item in rest), pos3.Report())
-        size_bytes = sum(item.size_bytes for item in rest)
-        more = pos3.Registered(rest[0].kind, "", "", report=report, size_bytes=size_bytes)
+        more = pos3.Registered(rest[0].kind, "", "", report=report)
         shown.append({**_row(more), "URL": f"and {len(rest)} more", "direction": ""})
     return shown
 
@@ -49,7 +48,6 @@ def _row(item: pos3.Registered) -> Row:
         "kept": len(report.kept),
         "failed": len(report.failures) or int(bool(item.failure)),
         "seconds": round(report.duration_seconds, 1),
-        "in sync": pos3.format_bytes(item.size_bytes),
     }
 
 

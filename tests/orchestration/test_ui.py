@@ -97,7 +97,7 @@ def test_a_run_that_moved_something_has_a_table_log_lines_and_lineage(rclone_sit
     assert (table.key, table.type) == ("pos3-transfers", "table")
     rows = {row["URL"]: row for row in json.loads(table.data)}
     assert list(rows) == [data, rclone_site.url("odd name"), model, out]
-    assert (rows[data]["downloaded"], rows[data]["uploaded"], rows[data]["in sync"]) == ("2 (6 B)", "", "6 B")
+    assert (rows[data]["downloaded"], rows[data]["uploaded"]) == ("2 (6 B)", "")
     assert (rows[out]["direction"], rows[out]["uploaded"], rows[out]["failed"]) == ("here → S3", "2 (4 B)", 0)
     assert "4 downloaded (14 B), 2 uploaded (4 B)" in table.description
 
@@ -267,7 +267,7 @@ def test_an_api_that_cannot_make_artifacts_fails_nothing(
         time.sleep(20)
 
     hung: list[float] = []
-    monkeypatch.setattr("pos3.orchestration.artifacts.RunArtifacts.create", hang)
+    monkeypatch.setattr("pos3.orchestration.artifacts.RunArtifacts.put", hang)
 
     @pos3_flow(cache_root=cache)
     def learn() -> None:
