@@ -16,6 +16,7 @@ from typing import Any
 import pos3
 from pos3.orchestration.address import MirrorAddress, check_private
 from pos3.orchestration.broker import CONFIRM
+from pos3.orchestration.lineage import note_reference
 
 Arguments = Mapping[str, Any]
 _PLACES = ("remote", "local", "prefix", "path_or_url", "path")
@@ -53,6 +54,7 @@ class MirrorProxy(abc.ABC):
 
     def download(self, *args: Any, **kwargs: Any) -> Path:
         path: Path = self._named("download", args, kwargs)
+        note_reference(args[0] if args else kwargs["remote"])
         return path
 
     def upload(self, *args: Any, **kwargs: Any) -> Path:
@@ -61,6 +63,7 @@ class MirrorProxy(abc.ABC):
 
     def sync(self, *args: Any, **kwargs: Any) -> Path:
         path: Path = self._named("sync", args, kwargs)
+        note_reference(args[0] if args else kwargs["remote"])
         return path
 
     def ls(self, *args: Any, **kwargs: Any) -> list[str]:

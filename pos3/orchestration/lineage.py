@@ -7,6 +7,7 @@ endpoint, which is metadata. URLs that Prefect does not take for a key are left 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,16 +23,20 @@ except ImportError:  # before Prefect 3.4.2
 
 REFERENCED = "prefect.asset.referenced"
 MATERIALIZED = "prefect.asset.materialization.succeeded"
+_PROFILE = re.compile(r"://[^/]*@")
 # A server refuses an event with more related resources than this, unless it is told otherwise.
 _MOST_RELATED = 80
 _MOST_EVENTS = 200
 
 
-def note_reference(url: str) -> None:
-    """Makes what the running task has downloaded a dependency of what it materializes, and of the tasks after it."""
+def note_reference(address: object) -> None:
+    """Makes what the running task has downloaded a dependency of what it materializes, and of the tasks after it.
+
+    Never fails; an address that is no asset's is left out.
+    """
     if Asset is None or (context := AssetContext.get()) is None:
         return
-    asset = _asset(url)
+    asset = _asset(_PROFILE.sub("://", str(address)).rstrip("/"))
     if asset is None or asset in context.direct_asset_dependencies or asset in context.downstream_assets:
         return
     context.direct_asset_dependencies.add(asset)
@@ -57,7 +62,7 @@ def _is_written(item: pos3.Registered) -> bool:
 
 def _asset(url: str) -> Any:
     with contextlib.suppress(ValueError, TypeError):
-        return Asset(key=url)
+        return Asset(key=url) if not url.startswith("file:") else None
     return None
 
 

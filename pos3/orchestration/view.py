@@ -47,8 +47,7 @@ class RunView:
 
     def registered(self, kind: str, url: str) -> None:
         if kind != "upload" and self._makes_artifacts:
-            with contextlib.suppress(Exception):
-                note_reference(url)
+            note_reference(url)
 
     def transferred(self, kind: str, url: str, report: pos3.Report) -> None:
         """A line for each download, and for the first push of a registration; later ones are for whoever debugs."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import operator
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +28,9 @@ from prefect.states import State
 
 import pos3
 from pos3.orchestration import pos3_flow
+from pos3.orchestration.address import MirrorAddress
+from pos3.orchestration.brokered import BrokeredMirror
+from pos3.orchestration.run import RunMirror
 from tests.support import Latency, Proxy, S3Site, Status, on, write_tree
 
 pytest.importorskip("prefect.assets", reason="this Prefect knows no assets")
@@ -144,7 +149,9 @@ def test_a_run_that_failed_shows_what_failed(rclone_site: S3Site, cache: Path, p
     assert asset_events(run, 0) == []
 
 
-def test_a_task_that_downloads_depends_on_what_it_downloads(rclone_site: S3Site, cache: Path) -> None:
+def test_a_task_that_downloads_depends_on_what_it_downloads(
+    rclone_site: S3Site, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rclone_site.put("data/a", b"1")
     data, model = rclone_site.url("data"), rclone_site.url("model")
 
@@ -160,30 +167,40 @@ def test_a_task_that_downloads_depends_on_what_it_downloads(rclone_site: S3Site,
     def train_directly() -> None:
         pos3.download(data)
 
+    @materialize(rclone_site.url("elsewhere"))
+    def train_elsewhere(address: MirrorAddress) -> None:
+        BrokeredMirror(address).download(f"{data.replace('://', '://lab@')}/")
+
     @pos3_flow(cache_root=cache)
     def learn() -> None:
         train(load())
         train_directly()
+        here = RunMirror.of_this_context()
+        assert here is not None
+        train_elsewhere(here.address)
 
+    server = rclone_site.server
+    keys = {"access_key": server.access_key, "secret_key": server.secret_key}
+    monkeypatch.setattr("pos3.profiles._PROFILES", {"lab": pos3.Profile("lab", server.endpoint_url, **keys)})
     run = run_id(learn)
-    events = asset_events(run, 6)
+    events = asset_events(run, 8)
     sources = {
         each["resource"]["prefect.resource.id"]: {item["prefect.resource.id"] for item in each["related"]}
         for each in events
         if each["event"] == "prefect.asset.materialization.succeeded"
         and any(item["prefect.resource.id"].startswith("prefect.task-run") for item in each["related"])
     }
-    assert set(sources) == {model, rclone_site.url("direct")}
+    assert set(sources) == {model, rclone_site.url("direct"), rclone_site.url("elsewhere")}
     assert all(data in related for related in sources.values())
 
 
-def test_a_long_transfer_has_a_progress_artifact(
+def test_a_long_transfer_has_a_progress_artifact_in_the_background_too(
     rclone_site: S3Site, cache: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pos3.orchestration.progress._SHOWN_AFTER_SECONDS", 0.2)
     monkeypatch.setattr("pos3.orchestration.progress._UPDATED_EVERY_SECONDS", 0.2)
     rclone_site.put_all({f"data/{number}": bytes(300_000) for number in range(4)})
-    proxied(rclone_site, Latency(seconds=0.6, match=on("GET")))
+    proxied(rclone_site, Latency(seconds=0.6, match=on("GET", "PUT")))
     seen: list[float] = []
 
     def watch(run: UUID, ended: threading.Event) -> None:
@@ -200,9 +217,15 @@ def test_a_long_transfer_has_a_progress_artifact(
         pos3.download(rclone_site.url("data"))
         ended.set()
         watcher.join()
+        out = pos3.upload(rclone_site.url("out"), interval=0.1)
+        for count in (1, 2):
+            write_tree(out, {f"{count}": b"1"})
+            polled(lambda: len(rclone_site.keys("out/")), functools.partial(operator.eq, count))
 
     run = run_id(learn)
-    (progress,) = [each for each in artifacts(run) if each.type == "progress"]
+    progress, pushed = sorted((each for each in artifacts(run) if each.type == "progress"), key=lambda each: each.key)
+    assert pushed.key == f"pos3-uploading-{rclone_site.bucket}-out"
+    assert (float(pushed.data), "1 of 1 files" in pushed.description) == (100.0, True)
     assert progress.key == f"pos3-downloading-{rclone_site.bucket}-data"
     assert float(progress.data) == 100.0
     assert "4 of 4 files, 1.1 MiB of 1.1 MiB" in progress.description
