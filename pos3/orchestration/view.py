@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+from dataclasses import replace
 from uuid import UUID
 
 import pos3
@@ -50,7 +51,12 @@ class RunView:
             note_reference(url)
 
     def transferred(self, kind: str, url: str, report: pos3.Report) -> None:
-        """A line for each download, and for the first push of a registration; later ones are for whoever debugs."""
+        """A line for each download, and for the first push of a registration; later ones are for whoever debugs.
+
+        A failure is told by whoever it happens to.
+        """
+        if replace(report, failures=()).is_empty:
+            return
         level = logging.INFO
         if report.uploaded_files or report.deleted_remote:
             level = logging.DEBUG if url in self._pushed else logging.INFO
