@@ -53,7 +53,8 @@ def task_runner(name: str) -> Any:
     if name == "dask":
         from prefect_dask import DaskTaskRunner
 
-        return DaskTaskRunner(cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None})
+        cluster = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None, "silence_logs": "CRITICAL"}
+        return DaskTaskRunner(cluster_kwargs=cluster)
     from prefect.task_runners import ThreadPoolTaskRunner
 
     return ThreadPoolTaskRunner(max_workers=4)

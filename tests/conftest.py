@@ -11,7 +11,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.support import EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server
+from tests.support import EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server, pages
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
@@ -110,3 +110,22 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Proxy]]:
             return proxy
 
         yield put_before
+
+
+@pytest.fixture
+def shown(rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S3Site]) -> Iterator[dict[str, str]]:
+    """The buckets that the docs name, and what stands for the addresses in them."""
+    new_site(rclone)
+    with ExitStack() as stack:
+        for server, bucket in ((rclone, pages.BUCKET), (moto, pages.PUBLIC_BUCKET)):
+            server.create_bucket(bucket)
+            stack.callback(server.drop_bucket, bucket)
+        rclone.put_all(pages.BUCKET, pages.CONTENT)
+        moto.s3.put_bucket_acl(Bucket=pages.PUBLIC_BUCKET, ACL="public-read")
+        moto.s3.put_object(Bucket=pages.PUBLIC_BUCKET, Key="set/a.txt", Body=b"open", ACL="public-read")
+        yield {
+            "https://storage.example.com": rclone.endpoint_url,
+            "https://open.example.com": moto.endpoint_url,
+            'access_key="key"': f'access_key="{rclone.access_key}"',
+            'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
+        }

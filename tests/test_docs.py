@@ -9,80 +9,23 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import pos3
-from tests.support import MotoServer, RcloneServer, S3Site, Server
+from tests.support.pages import Snippet, fenced, replaced
 from tests.support.program import ROOT
 
 PAGES = ("README.md", "docs/guide.md", "docs/safety.md", "docs/switching.md", "docs/architecture.md")
-BUCKET = "bucket"
-CONTENT = {
-    "data/a.txt": b"one",
-    "data/sub/b.txt": b"two",
-    "data/c.tmp": b"scratch",
-    "data/raw/big.txt": b"raw",
-    "model.pt": b"weights",
-    "config/train.json": b"{}",
-}
-PUBLIC_BUCKET = "open-data"
 PRELUDE = "import pos3; train = evaluate = lambda *paths: None\n"
 # Lets the block's commands reach the program of this checkout.
 SHELL_PRELUDE = 'set -euo pipefail; pos3() { "$PYTHON" -m pos3.cli "$@"; }\n'
 
 
-@dataclass(frozen=True)
-class Snippet:
-    page: str
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page}:{self.line}"
-
-
-def fenced(page: str) -> list[Snippet]:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return [
-        Snippet(page, text.count("\n", 0, found.start()) + 2, found[1], found[2])
-        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    ]
-
-
 SNIPPETS = [snippet for page in PAGES for snippet in fenced(page)]
 PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python"]
 COMMANDS = [snippet for snippet in SNIPPETS if snippet.language == "bash" and "pos3 " in snippet.text]
-
-
-@pytest.fixture
-def shown(rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S3Site]) -> Iterator[dict[str, str]]:
-    """The buckets that the docs name, and what stands for the addresses in them."""
-    new_site(rclone)
-    with ExitStack() as stack:
-        for server, bucket in ((rclone, BUCKET), (moto, PUBLIC_BUCKET)):
-            server.create_bucket(bucket)
-            stack.callback(server.drop_bucket, bucket)
-        rclone.put_all(BUCKET, CONTENT)
-        moto.s3.put_bucket_acl(Bucket=PUBLIC_BUCKET, ACL="public-read")
-        moto.s3.put_object(Bucket=PUBLIC_BUCKET, Key="set/a.txt", Body=b"open", ACL="public-read")
-        yield {
-            "https://storage.example.com": rclone.endpoint_url,
-            "https://open.example.com": moto.endpoint_url,
-            'access_key="key"': f'access_key="{rclone.access_key}"',
-            'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
-        }
-
-
-def replaced(text: str, replacements: dict[str, str]) -> str:
-    for old, new in replacements.items():
-        text = text.replace(old, new)
-    return text
 
 
 def run(arguments: list[str], folder: Path, timeout: float = 60) -> str:

@@ -7,22 +7,39 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prefect.settings import PREFECT_API_URL
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_the_training_example_holds_what_it_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "checks"),
+    [
+        pytest.param(["train_flow.py"], 9, id="checkpoints"),
+        pytest.param(["map_flow.py", "--runner=threads"], 4, id="threads"),
+        pytest.param(["map_flow.py", "--runner=processes"], 4, id="processes"),
+        pytest.param(["map_flow.py", "--runner=dask"], 4, id="dask"),
+        pytest.param(["background_tasks.py"], 2, id="background-tasks"),
+    ],
+)
+def test_an_example_holds_what_it_says(command: list[str], checks: int, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PREFECT_"))}
     environment |= {
         "PYTHONPATH": str(EXAMPLES.parent),
         "TMPDIR": str(tmp_path),
-        # Without it, the example would start a server of its own, for twice the time.
+        # Without it, each example would start a server of its own, for twice the time.
         "PREFECT_API_URL": str(PREFECT_API_URL.value()),
     }
+    script, *options = command
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "train_flow.py")], env=environment, capture_output=True, text=True, timeout=110
+        [sys.executable, str(EXAMPLES / script), *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("yes  ") == 9
+    assert done.stdout.count("yes  ") == checks
     assert "NO " not in done.stdout

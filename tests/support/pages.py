@@ -1,0 +1,44 @@
+"""The snippets of README and docs, and what the buckets that they name hold."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from tests.support.program import ROOT
+
+BUCKET = "bucket"
+CONTENT = {
+    "data/a.txt": b"one",
+    "data/sub/b.txt": b"two",
+    "data/c.tmp": b"scratch",
+    "data/raw/big.txt": b"raw",
+    "model.pt": b"weights",
+    "config/train.json": b"{}",
+}
+PUBLIC_BUCKET = "open-data"
+
+
+@dataclass(frozen=True)
+class Snippet:
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def fenced(page: str) -> list[Snippet]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [
+        Snippet(page, text.count("\n", 0, found.start()) + 2, found[1], found[2])
+        for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def replaced(text: str, replacements: dict[str, str]) -> str:
+    for old, new in replacements.items():
+        text = text.replace(old, new)
+    return text
