@@ -30,14 +30,16 @@ Context = dict[str, Any]
 
 
 @pytest.fixture
-def ended(cache: Path) -> Context:
+def ended(cache: Path, mirrors: Mirrors) -> Context:
     """The context of a run that has ended, with an option that tells its flow from others."""
 
     @pos3_flow(cache_root=cache, show_progress=True)
     def learn() -> list[Context]:
         return [serialize_context()]
 
-    return learn()[0]
+    context = learn()[0]
+    mirrors.opened.clear()
+    return context
 
 
 def run(a_task: Any, context: Context | None, *args: Any, **kwargs: Any) -> State[Any]:
