@@ -35,6 +35,7 @@ __all__ = [
     "mirror",
     "plan_download",
     "plan_upload",
+    "publish",
     "reference",
     "report",
     "restore",
@@ -251,6 +252,7 @@ def _of_current_mirror(method: Callable[Concatenate[Mirror, P], R]) -> Callable[
 download = _of_current_mirror(Mirror.download)
 upload = _of_current_mirror(Mirror.upload)
 sync = _of_current_mirror(Mirror.sync)
+publish = _of_current_mirror(Mirror.publish)
 ls = _of_current_mirror(Mirror.ls)
 flush = _of_current_mirror(Mirror.flush)
 report = _of_current_mirror(Mirror.report)

@@ -34,6 +34,9 @@ class MirrorLike(Protocol):
     def sync(self) -> Callable[..., Path]: ...
 
     @property
+    def publish(self) -> Callable[..., Path]: ...
+
+    @property
     def ls(self) -> Callable[..., list[str]]: ...
 
     @property

@@ -67,6 +67,10 @@ class RemoteNotFoundError(StoreError, FileNotFoundError):
     """No object and no prefix with objects is at the URL."""
 
 
+class IncompleteSetError(RemoteNotFoundError):
+    """A set of objects has no marker that says that it is complete, or is not what its marker says."""
+
+
 class BucketNotFoundError(RemoteNotFoundError):
     """The bucket does not exist at this endpoint."""
 

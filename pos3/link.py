@@ -26,7 +26,7 @@ from pos3.index import Index, UseMark
 from pos3.listing import Scan, ignores_case, local_entries
 from pos3.noted import Noted
 from pos3.observer import Registered
-from pos3.plan import Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
+from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.registration import Registration, names_a_file
 from pos3.report import Kept, Report
 from pos3.store import Store, Survey, UnsortedListingError
@@ -122,9 +122,12 @@ class Link:
         keep = leftovers.append if leftovers is not None else lambda entry: None
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
+    def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
+        return self._store.entries(self.registration.location.key, is_prefix=is_prefix)
+
     def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
         takes_part = self.registration.filter.predicate()
-        for entry in self._store.entries(self.registration.location.key, is_prefix=is_prefix):
+        for entry in self._objects(is_prefix=is_prefix):
             if only_object and entry.path:
                 return
             if takes_part(entry.path):
@@ -166,7 +169,9 @@ class Link:
 
     # Plans
 
-    def plan_download(self, *, delete: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Plan:
+    def plan_download(
+        self, *, delete: bool, leftovers: list[os.DirEntry[str]] | None = None, compare: Compare | None = None
+    ) -> Plan:
         """
         Raises:
             RemoteNotFoundError: nothing is at the URL.
@@ -176,6 +181,7 @@ class Link:
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(_existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
+        policy = replace(policy, compare=compare or policy.compare)
 
         def plan() -> Plan:
             local = self._local(follow_symlinks=False, leftovers=leftovers)

@@ -11,11 +11,12 @@ import uuid
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pos3.cache import bound_cache
 from pos3.engine import Engine
 from pos3.errors import (
+    IncompleteSetError,
     InvalidArgumentError,
     InvalidURLError,
     NoMirrorError,
@@ -29,11 +30,13 @@ from pos3.journal import Journal, settle
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link, combined
 from pos3.ls import list_local, list_remote
+from pos3.manifest import check_marker
 from pos3.observer import Observer, Registered, Unobserved
 from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Compare, Plan
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress, silent
+from pos3.publication import CompleteLink, PublishingLink
 from pos3.references import Reference, refer
 from pos3.registration import (
     Registration,
@@ -51,6 +54,7 @@ from pos3.url import Location, is_url, local_path, parse
 
 logger = logging.getLogger("pos3")
 
+AnyLink = TypeVar("AnyLink", bound=Link)
 Patterns = str | list[str] | tuple[str, ...] | None
 
 _mirrors: weakref.WeakSet[Mirror] = weakref.WeakSet()
@@ -235,9 +239,12 @@ class Mirror:
             return store
 
     def _link(self, registration: Registration) -> Link:
+        return self._linked(CompleteLink if registration.marker else Link, registration)
+
+    def _linked(self, kind: type[AnyLink], registration: Registration) -> AnyLink:
         store = self._store(registration.location, registration.profile)
         index = Index(self.cache_root, registration.local)
-        return Link(registration, store, index, self.cache_root, self._owner)
+        return kind(registration, store, index, self.cache_root, self._owner)
 
     def _wanted(
         self,
@@ -273,6 +280,7 @@ class Mirror:
         max_delete: int | str | None = None,
         missing_ok: bool = False,
         adopt: bool = False,
+        require_marker: str | None = None,
     ) -> Path:
         """Returns a local path whose content matches ``remote`` as of now. Its readers see old bytes or new ones.
 
@@ -290,9 +298,12 @@ class Mirror:
             max_delete: refuse to delete more files than this, or than this share ("50%").
             missing_ok: if nothing is at the URL, return an empty directory instead of raising; nothing is deleted.
             adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 never filled.
+            require_marker: the name of the object that marks a complete set, such as "_SUCCESS". What is returned then
+                is one complete set; if it is replaced meanwhile, the download begins anew, a few times.
 
         Raises:
             NoMirrorError: outside a mirror.
+            IncompleteSetError: the marker is not there, or the set is not what it says (also a FileNotFoundError).
             RemoteNotFoundError: nothing is there (also a FileNotFoundError).
             PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
             AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
@@ -308,6 +319,7 @@ class Mirror:
             profile,
             (include, exclude, compare, max_delete),
             download_delete=check_flag("delete", delete),
+            marker="" if require_marker is None else check_marker(require_marker),
         )
 
         return self._download(wanted, missing_ok=missing_ok, adopt=adopt)
@@ -324,8 +336,8 @@ class Mirror:
     def _fetch(self, link: Link, *, missing_ok: bool, adopt: bool) -> None:
         try:
             self._engine.run(link, lambda link, terms: link.download(terms, adopt=adopt))
-        except RemoteNotFoundError:
-            if not missing_ok:
+        except RemoteNotFoundError as error:
+            if not missing_ok or isinstance(error, IncompleteSetError):
                 raise
             # The bucket must exist all the same; only what lies in it may be missing.
             link.take_stock()
@@ -449,6 +461,62 @@ class Mirror:
             self._begin_pushes(interval_seconds, link)
 
         return self._register(wanted, begin)
+
+    def publish(
+        self,
+        remote: StrPath,
+        local: StrPath,
+        marker: str = "_SUCCESS",
+        delete: bool = True,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+        *,
+        include: Patterns = None,
+        compare: Compare = "auto",
+        max_delete: int | str | None = None,
+        follow_symlinks: bool = True,
+    ) -> Path:
+        """Makes ``remote`` a complete set of the files in ``local``: returns when all of it is there, and its marker.
+
+        The old marker goes first, then come the files and the deletes, and the new marker last. So whoever downloads
+        with ``require_marker`` gets the old set or the new one, or an error while neither is complete. A set that is
+        there already, and whole, is left as it is. One at a time may publish to a place.
+
+        Args:
+            remote: ``s3://bucket/key`` of a prefix.
+            local: a directory with all files of the set. It is not watched, and nothing of it is pushed later.
+            marker: the name of the marker below ``remote``. A local file of that name takes no part.
+            delete: remove objects that have no local file; otherwise they are part of the set.
+            exclude, profile, include, compare, max_delete, follow_symlinks: as for :meth:`upload`.
+
+        Raises:
+            InvalidArgumentError, ConflictError, PlanRefusedError, UnsafeKeysError: nothing was changed.
+            TransferError: some of it failed; the set has no marker, and another call goes on.
+            IncompleteSetError: somebody changed one of the sides meanwhile; the set has no marker.
+        """
+        self._check_open()
+        if not is_url(remote):
+            raise InvalidURLError(f"publish() needs a remote URL such as 's3://bucket/set', got {os.fspath(remote)!r}")
+        if os.getpid() != self._pid:
+            raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
+        wanted = self._wanted(
+            "upload",
+            remote,
+            local,
+            profile,
+            (include, exclude, compare, max_delete),
+            upload_delete=check_flag("delete", delete),
+            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+            marker=check_marker(marker),
+        )
+        link = self._linked(PublishingLink, wanted)
+        link.begin_use()
+        try:
+            self._registry.do_once(link, lambda: self._engine.run(link, lambda _, terms: link.publish(terms)))
+        finally:
+            link.end_use()
+        self._observer.registered("upload", str(wanted.location))
+        return Path(wanted.local)
 
     # Pushes
 

@@ -21,7 +21,7 @@ class Registration:
     """One call of ``download``, ``upload`` or ``sync``. Equal registrations are the same work.
 
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. One that
-    ``gives_way`` ends where a later one would conflict with it.
+    ``gives_way`` ends where a later one would conflict with it. ``marker`` names the object that marks a complete set.
     """
 
     kind: Literal["download", "upload", "sync"]
@@ -39,6 +39,7 @@ class Registration:
     overwrite: tuple[str, ...] = ()
     follow_symlinks: bool = True
     gives_way: bool = False
+    marker: str = ""
 
     @property
     def pushes(self) -> bool:

@@ -25,15 +25,16 @@ class Registry:
         self._links: dict[tuple[Location, Profile | None], Link] = {}
         self._gates: dict[tuple[Location, Profile | None], threading.Lock] = {}
         self._failed: dict[tuple[Location, Profile | None], Link] = {}
+        self._done: dict[tuple[Location, Profile | None], Link] = {}
 
     def links(self) -> list[Link]:
         with self._lock:
             return list(self._links.values())
 
     def links_and_failed(self) -> list[Link]:
-        """All links, and those that came to nothing: the last one of each place."""
+        """All links, and those that came to nothing or did their work once: the last one of each place."""
         with self._lock:
-            return [*self._links.values(), *self._failed.values()]
+            return [*self._links.values(), *self._failed.values(), *self._done.values()]
 
     def pushing(self) -> list[Link]:
         """The links that upload, in the order of their registration."""
@@ -79,6 +80,26 @@ class Registry:
                         del self._failed[next(iter(self._failed))]
                 link.end_use()
                 raise
+
+    def do_once(self, link: Link, work: Callable[[], None]) -> None:
+        """Does a work of ``link`` that ends with this call. No other such work for the same place runs meanwhile.
+
+        Raises:
+            ConflictError: what it writes is registered for upload.
+        """
+        place = link.registration
+        key = (place.location, place.profile)
+        with self._lock:
+            gate = self._gates.setdefault(key, threading.Lock())
+        with gate:
+            with self._lock:
+                for other in self.pushing():
+                    if other.registration.profile == place.profile and place.location.overlaps(
+                        other.registration.location
+                    ):
+                        raise ConflictError(f"{place} overlaps with {other}, which is registered for upload already")
+                self._done[key] = link
+            work()
 
     def _make_way(self, wanted: Registration, key: tuple[Location, Profile | None]) -> None:
         """Ends the links that give way and would conflict with ``wanted``, once their work is done."""

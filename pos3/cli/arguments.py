@@ -123,6 +123,11 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
     command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
     command.add_argument(
+        "--require-marker",
+        metavar="NAME",
+        help="download one complete set: the object of this name below the URL must be there, and stay the same",
+    )
+    command.add_argument(
         "--adopt", action="store_true", help="allow --delete in a non-empty directory that pos3 has never filled"
     )
 

@@ -56,6 +56,7 @@ def run_download(arguments: Namespace) -> int:
             max_delete=arguments.max_delete,
             missing_ok=arguments.missing_ok,
             adopt=arguments.adopt,
+            require_marker=arguments.require_marker,
         )
     _conclude(arguments, path, opened.report())
     _announce(arguments, path)

@@ -11,7 +11,7 @@ from pos3.orchestration.blocks import Pos3Mirror, Pos3Profile
 from pos3.orchestration.contents import S3Contents
 from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.results import PathSerializer
-from pos3.orchestration.tasks import download_task, flush_task, ls_task, sync_task, upload_task
+from pos3.orchestration.tasks import download_task, flush_task, ls_task, publish, sync_task, upload_task
 
 __all__ = [
     "PathSerializer",
@@ -22,6 +22,7 @@ __all__ = [
     "flush_task",
     "ls_task",
     "pos3_flow",
+    "publish",
     "sync_task",
     "upload_task",
 ]

@@ -66,6 +66,10 @@ class MirrorProxy(abc.ABC):
         note_reference(args[0] if args else kwargs["remote"])
         return path
 
+    def publish(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("publish", args, kwargs)
+        return path
+
     def ls(self, *args: Any, **kwargs: Any) -> list[str]:
         entries: list[str] = self._named("ls", args, kwargs)
         return entries

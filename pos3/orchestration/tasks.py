@@ -43,6 +43,9 @@ upload_task = _task(pos3.upload, "upload {remote}")
 sync_task = _task(pos3.sync, "sync {remote}")
 """``pos3.sync`` as a task: downloads, and returns the local path that is pushed from now on."""
 
+publish = _task(pos3.publish, "publish {remote}")
+"""``pos3.publish`` as a task: returns when the set and its marker are there; retries go on where it failed."""
+
 ls_task = _task(pos3.ls, "ls {prefix}")
 """``pos3.ls`` as a task: returns full URLs."""
 
