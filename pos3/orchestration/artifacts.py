@@ -18,7 +18,7 @@ from prefect.context import TaskRunContext
 class RunArtifacts:
     """The artifacts of one flow run, one for each key, and of the task run where one is running."""
 
-    def __init__(self, flow_run_id: UUID):
+    def __init__(self, flow_run_id: UUID | None):
         self._flow_run_id = flow_run_id
         self._made: dict[str, UUID] = {}
 

@@ -18,9 +18,10 @@ from pos3.orchestration.attempt import Joined
 from pos3.orchestration.brokered import BrokeredMirror, MirrorGoneError, MirrorProxy, NoMirror
 from pos3.orchestration.flow import MirroredFlow, mirror_options_of
 from pos3.orchestration.layers import OptionLayers
-from pos3.orchestration.progress import run_log_progress, say
+from pos3.orchestration.progress import say
 from pos3.orchestration.run import RunMirror
 from pos3.orchestration.task_mirror import TaskMirror, task_mirror
+from pos3.orchestration.view import RunView
 
 ResolveOptions = Callable[[], pos3.MirrorOptions]
 
@@ -83,8 +84,13 @@ def _open_own(task_run: TaskRun, options: ResolveOptions, reason: MirrorGoneErro
     # Not get_run_logger(): that fails in the mirror's threads.
     log = task_run_logger(task_run)
     chosen = options()
-    progress = run_log_progress(log) if chosen.show_progress else None
-    opened = pos3.Mirror(chosen, progress=progress).open()
+    view = RunView(task_run.flow_run_id, log)
+    opened = pos3.Mirror(
+        chosen,
+        progress=view.progress(log_lines=chosen.show_progress),
+        background_progress=view.progress(log_lines=False),
+        observer=view,
+    ).open()
     level = logging.INFO if task_run.flow_run_id is not None else logging.DEBUG
     say(log, level, "pos3: this task has a mirror of its own, for %s", reason)
     return opened

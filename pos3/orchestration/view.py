@@ -26,7 +26,7 @@ class RunView:
     ``POS3_ARTIFACTS=0`` leaves artifacts and lineage out.
     """
 
-    def __init__(self, flow_run_id: UUID, log: Log):
+    def __init__(self, flow_run_id: UUID | None, log: Log):
         self._log = log
         self._artifacts = RunArtifacts(flow_run_id)
         self._makes_artifacts = os.environ.get("POS3_ARTIFACTS", "").lower() not in ("0", "false", "no", "off")
