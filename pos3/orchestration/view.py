@@ -31,6 +31,7 @@ class RunView:
         self._artifacts = RunArtifacts(flow_run_id)
         self._makes_artifacts = os.environ.get("POS3_ARTIFACTS", "").lower() not in ("0", "false", "no", "off")
         self._pushed: set[str] = set()
+        self._transfers = 0
         self._is_attached = False
 
     def progress(self, *, log_lines: bool) -> pos3.OpenProgress:
@@ -55,6 +56,7 @@ class RunView:
 
         A failure is told by whoever it happens to.
         """
+        self._transfers += 1
         if replace(report, failures=()).is_empty:
             return
         level = logging.INFO
@@ -76,7 +78,7 @@ class RunView:
             is_urgent: the process is being stopped.
         """
         total = mirror.report()
-        if not total.is_empty:
+        if self._transfers > 1 and not total.is_empty:
             say(self._log, logging.INFO, "pos3 in this run: %s", total)
         with contextlib.suppress(Exception):
             registrations = mirror.registrations()
