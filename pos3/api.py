@@ -14,7 +14,8 @@ from types import FrameType, TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from pos3.current import MirrorLike, activate, active_mirror, current_mirror, enter, leave
-from pos3.mirror import Mirror, Patterns
+from pos3.life import Patterns
+from pos3.mirror import Mirror
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
 from pos3.plan import Compare, Plan, TransferPlan
 from pos3.profiles import Profile

@@ -9,12 +9,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import boto3
+import hypothesis
 import pytest
 
 from tests.support import EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server, pages
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("pos3", deadline=None)
+hypothesis.settings.load_profile("pos3")
 _SERVERS = ["rclone", "moto"] + (["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else [])
 
 
