@@ -58,7 +58,7 @@ class Strike:
         dice = plan.dice("strike", process)
         ways = {"nothing": 50, "SIGTERM": 17, "SIGKILL": 20, "cancel": 13}
         kind = dice.choices(list(ways), list(ways.values()))[0] if process < MOST_PROCESSES else "nothing"
-        return cls(kind, dice.uniform(0, 3.5 if plan.in_processes else 2.2))
+        return cls(kind, dice.uniform(0, 8 if plan.in_processes else 4))
 
 
 @dataclass
@@ -202,7 +202,7 @@ def servers(home: Path, seed: int) -> Iterator[Site]:
     from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
-    faults = [Slowdown(0.02), ResetBefore(0.01), ResetAfter(0.01), Truncate(0.04, match=on("GET"))]
+    faults = [Slowdown(0.02), ResetBefore(0.015), ResetAfter(0.01), Truncate(0.05, match=on("GET"))]
     with (
         RcloneServer() as server,
         Proxy(server, *faults, seed=seed) as proxy,
