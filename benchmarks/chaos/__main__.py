@@ -37,7 +37,7 @@ _BENCHMARKS = _ROOT / "benchmarks"
 sys.path[:0] = [str(_ROOT), str(_BENCHMARKS)]
 
 from chaos.model import violations  # noqa: E402
-from chaos.plan import Diary, Plan  # noqa: E402
+from chaos.plan import RETRY_DELAY_SECONDS, Diary, Plan  # noqa: E402
 
 from tests.support import Proxy, RcloneServer, ResetAfter, ResetBefore, S3Site, Slowdown, Truncate, on  # noqa: E402
 
@@ -106,8 +106,10 @@ def run_to_its_end(site: Site, plan: Plan) -> Outcome:
 
     outcome = Outcome(plan)
     site.s3.put_all({f"{plan.name}/{key}": content for key, content in plan.before().items()})
+    # A run takes its retries from the flow that it is made for.
+    stand_in = Flow(lambda: None, name="chaos", retries=plan.retries, retry_delay_seconds=RETRY_DELAY_SECONDS)
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run(Flow(lambda: None, name="chaos"), name=plan.name)
+        run = client.create_flow_run(stand_in, name=plan.name)
         while True:
             outcome.processes += 1
             struck = _run_process(site, plan, run.id, outcome)
@@ -119,7 +121,8 @@ def run_to_its_end(site: Site, plan: Plan) -> Outcome:
             if state.is_completed():
                 break
             if not state.is_final():
-                if struck != "SIGKILL":
+                # Prefect leaves a run that returned a failed state, and has retries left, to the next worker.
+                if struck != "SIGKILL" and state.name != "AwaitingRetry":
                     outcome.violations.append(f"the process ended ({struck}) and left the run {state.name}")
             elif outcome.processes >= MOST_PROCESSES or plan.dice("again", outcome.processes).random() < 0.4:
                 break
@@ -287,8 +290,10 @@ def main() -> int:
         # Prefect's settings are in the context.
         waiting = [pool.submit(contextvars.copy_context().run, run_to_its_end, site, plan) for plan in plans]
         outcomes = []
-        for each in waiting:
-            outcomes.append(each.result())
+        for plan, each in zip(plans, waiting, strict=True):
+            failure = each.exception()
+            broken = Outcome(plan, violations=[f"the harness fails: {failure!r}"])
+            outcomes.append(each.result() if failure is None else broken)
             print(".x"[bool(outcomes[-1].violations)], end="", flush=True, file=sys.stderr)
         print(file=sys.stderr)
         swept = sweep(site, options.seed)

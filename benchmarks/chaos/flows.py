@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import psutil
-from chaos.plan import PARTS, Diary, Plan, fill, put
+from chaos.plan import PARTS, RETRY_DELAY_SECONDS, Diary, Plan, fill, put
 from prefect import Flow, task
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
@@ -115,7 +115,7 @@ def flow_of(plan: Plan) -> Flow[..., Any]:
         name="chaos",
         validate_parameters=False,
         retries=plan.retries,
-        retry_delay_seconds=0.3,
+        retry_delay_seconds=RETRY_DELAY_SECONDS,
         task_runner=ProcessPoolTaskRunner(max_workers=PARTS) if plan.in_processes else None,
     )(functions[plan.style])
 

@@ -36,9 +36,10 @@ def violations(plan: Plan, diary: Diary, state: str, last_end: str, found: dict[
 
 def _of_an_incomplete_run(plan: Plan, place: str, there: dict[str, bytes], ended: list[int], begun: int) -> list[str]:
     before = {key: content for key, content in plan.before().items() if key.startswith(f"{place}/")}
-    attempts = [] if place == "in" else range(1, begun + 1)
     written = {
-        each: {f"{place}/{name}": content for name, content in plan.written(place, each).items()} for each in attempts
+        attempt: {f"{place}/{name}": content for name, content in plan.written(place, attempt).items()}
+        for attempt in range(1, begun + 1)
+        if place != "in"
     }
     wrong = []
     for key, content in there.items():
@@ -49,8 +50,10 @@ def _of_an_incomplete_run(plan: Plan, place: str, there: dict[str, bytes], ended
             wrong.append(f"nobody wrote this: {key}, {len(content)} bytes")
     missing = sorted(before.keys() - there.keys())
     # After the final push of an attempt, a later one finds the place cleaned, and may leave it so.
-    was_finished = bool(ended) and (ended[-1] < begun or written[begun].items() <= there.items())
-    if missing and (place in ("in", "keep") or not was_finished):
+    was_finished = bool(ended) and place not in ("in", "keep")
+    if was_finished and ended[-1] == begun:
+        was_finished = written[begun].items() <= there.items()
+    if missing and not was_finished:
         wrong.append(f"deleted, although the run did not complete: {missing}")
     return wrong
 

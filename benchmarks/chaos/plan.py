@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PARTS = 2
+RETRY_DELAY_SECONDS = 0.3
 LARGE_BYTES = 300_000
 
 
