@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -31,6 +33,19 @@ Runner = TaskRunner[Any]
 _ATTEMPT = "_pos3_attempt"
 _STOPS = (ExternalSignal, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 """What says that the run is being stopped from outside."""
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignores further SIGTERMs: a runner may send several for one cancellation, and the time to close is bounded."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass(frozen=True)
@@ -90,7 +105,9 @@ class Attempt(AbstractContextManager[Runner]):
 
     def end(self, error: BaseException | None) -> None:
         """Closes the mirror, unless it is the parent's, or no error passes and another attempt follows."""
-        if self._run is not None and self._owns_mirror and (error is not None or not self._run.goes_on):
+        if self._run is None or not self._owns_mirror or (error is None and self._run.goes_on):
+            return
+        with _undisturbed() if isinstance(error, _STOPS) else contextlib.nullcontext():
             self._run.close(error)
 
     @staticmethod

@@ -149,6 +149,8 @@ def wrapped(function: Function, options: OptionLayers) -> Function:
     body = Body(unwrapped(function), options)
     made = _like(_trampoline(body), body.function)
     functools.update_wrapper(made, body.function)
+    # Functions of C have none to copy.
+    made.__annotations__ = getattr(body.function, "__annotations__", {})
     setattr(made, _BODY, body)
     return made
 

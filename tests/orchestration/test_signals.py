@@ -227,6 +227,22 @@ def test_what_asks_for_it_is_pushed_before_tasks_that_still_run_are_waited_for(
     assert set(rclone_site.keys()) == STALE | {"log/new"}
 
 
+def test_further_sigterms_do_not_end_the_push_after_the_first(
+    rclone_site: S3Site, proxied: Callable[..., Proxy], start: Start
+) -> None:
+    proxy = proxied(rclone_site, Latency(seconds=4, match=on("PUT", key="^log/new")))
+    child = start("body")
+    child.wait_until_ready()
+    child.send(signal.SIGTERM)
+    # A push that is stopped gives what is on its way two seconds more.
+    eventually(lambda: any(request.key == "log/new" and request.method == "PUT" for request in proxy.requests))
+    child.send(signal.SIGTERM)
+    child.send(signal.SIGTERM)
+    assert child.wait() != 0
+    assert set(rclone_site.keys()) == STALE | {"log/new"}
+    assert child.state == "Crashed"
+
+
 def test_a_second_interrupt_ends_the_push_after_the_first(
     rclone_site: S3Site, proxied: Callable[..., Proxy], start: Start
 ) -> None:
