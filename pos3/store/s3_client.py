@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.loaders
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -56,7 +58,7 @@ def connect(profile: Profile | None, max_connections: int) -> Connection:
             aws_session_token=settings.session_token,
             region_name=settings.region,
             profile_name=settings.aws_profile,
-            botocore_session=botocore.session.Session(profile=settings.aws_profile),
+            botocore_session=_botocore_session(settings.aws_profile),
         )
         # Servers behind one host name seldom answer to bucket.host, so path style is what works.
         style = (
@@ -66,6 +68,21 @@ def connect(profile: Profile | None, max_connections: int) -> Connection:
         if connection.is_aws or style != "auto":
             return connection
         return Connection(_client(session, settings, max_connections, "path"), session, settings)
+
+
+def _botocore_session(aws_profile: str | None) -> Any:
+    session = botocore.session.Session(profile=aws_profile)
+    models = _service_models(session.get_config_variable("data_path"))
+    # boto3 adds its own directory for each session.
+    models.search_paths[:] = dict.fromkeys(models.search_paths)
+    session.register_component("data_loader", models)
+    return session
+
+
+@functools.cache
+def _service_models(data_path: str | None) -> Any:
+    """What botocore knows of AWS's services, for all sessions: each would spend tens of milliseconds to parse it."""
+    return botocore.loaders.create_loader(data_path)
 
 
 def _names_a_server(profile: Profile) -> bool:
