@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos"
 
 
+@pytest.mark.timeout(300)  # Ten processes that import Prefect.
 def test_flow_runs_in_chaos_leave_in_s3_what_they_should(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     # This seed brings a kill, a stop, and tasks in other processes into two runs.

@@ -55,6 +55,7 @@ def running(cache: Path, *arguments: str) -> Iterator[None]:
             child.wait()
 
 
+@pytest.mark.timeout(300)  # Eight processes that import Prefect.
 def test_a_worker_runs_mirrored_flows_to_every_end(rclone_site: S3Site, cache: Path, client: SyncPrefectClient) -> None:
     endings = ["completes", "waits to be stopped", "suspends", "is killed once", "runs another"]
     names = [ending.replace(" ", "-") for ending in endings]
