@@ -13,15 +13,18 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from local_prefect import local_prefect  # before Prefect
 from local_s3 import Bucket, local_s3
-from prefect import serve, task
+from prefect import get_client, serve, task
+from prefect.client.schemas.objects import State
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 
 import pos3
 from pos3.orchestration import pos3_flow, publish
@@ -65,18 +68,31 @@ def evaluate(dataset: str, model: str) -> dict[str, Any]:
     return {"error": abs(trained["slope"] * x - y), "trained in": trained["cache"], "evaluated in": str(data)}
 
 
+def run(deployment: str, **parameters: str) -> State[Any]:
+    state: State[Any] = run_deployment(deployment, parameters=parameters, poll_interval=0.5).state
+    if not state.is_completed():
+        raise RuntimeError(f"{deployment}: {state.message}")
+    return state
+
+
 @pos3_flow(name="pipeline")
 def pipeline(dataset: str, model: str) -> dict[str, Any]:
-    def run(name: str, **parameters: str) -> Any:
-        done = run_deployment(name, parameters=parameters, poll_interval=0.5)
-        return done.state.result()
-
     run("prepare/cpu", dataset=dataset)
     # A path of the worker "gpu"; here it is the same file, downloaded.
-    trained: Path = run("train/gpu", dataset=dataset, model=model)
+    trained: Path = run("train/gpu", dataset=dataset, model=model).result()
     print(f"here the model is {trained}")
-    evaluation: dict[str, Any] = run("evaluate/cpu", dataset=dataset, model=model)
+    evaluation: dict[str, Any] = run("evaluate/cpu", dataset=dataset, model=model).result()
     return {**evaluation, "model here": trained.read_text()}
+
+
+def wait_until_served(name: str, worker: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and worker.poll() is None:
+        with get_client(sync_client=True) as client, suppress(ObjectNotFound):
+            client.read_deployment_by_name(name)
+            return
+        time.sleep(0.2)
+    raise SystemExit(f"{name} is not served")
 
 
 WORKERS = {"cpu": (prepare, evaluate), "gpu": (train,)}
@@ -87,6 +103,8 @@ def worker(name: str, cache: str) -> Iterator[None]:
     environment = {**os.environ, "POS3_CACHE_ROOT": cache, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     process = subprocess.Popen([sys.executable, __file__, name], env=environment, stdout=subprocess.DEVNULL)
     try:
+        for served in WORKERS[name]:
+            wait_until_served(f"{served.name}/{name}", process)
         yield
     finally:
         process.terminate()

@@ -21,6 +21,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
         pytest.param(["map_flow.py", "--runner=processes"], 4, id="processes"),
         pytest.param(["map_flow.py", "--runner=dask"], 4, id="dask"),
         pytest.param(["background_tasks.py"], 2, id="background-tasks"),
+        pytest.param(["two_workers.py"], 6, id="two-workers"),
     ],
 )
 def test_an_example_holds_what_it_says(command: list[str], checks: int, tmp_path: Path) -> None:
