@@ -1,0 +1,170 @@
+"""Starts a worker and ends it well. Exit statuses: 0 stopped, 69 the API cannot be used, 78 wrong settings."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import signal
+import sys
+import time
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
+from prefect.plugins import load_prefect_collections
+from prefect.settings import PREFECT_API_URL, get_current_settings
+from prefect.workers.base import BaseWorker
+from prefect.workers.process import ProcessWorker
+
+import pos3
+from pos3.orchestration.worker.draining import DrainingWorker
+from pos3.orchestration.worker.marks import Marks
+from pos3.orchestration.worker.settings import WorkerSettings, WrongSettingError
+from pos3.orchestration.worker.states import reschedule
+
+EXIT_UNAVAILABLE = 69
+EXIT_WRONG_SETTINGS = 78
+_API_SECONDS = 60.0
+_API_PAUSE_SECONDS = 2.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+Worker = BaseWorker[Any, Any, Any]
+
+
+class UnavailableError(RuntimeError):
+    """The Prefect API cannot be used. The message is one line."""
+
+
+def main() -> int:
+    """Runs a worker to its end, and returns the exit status."""
+    log = get_logger("pos3.worker")
+    try:
+        asyncio.run(_until_stopped(log))
+    except WrongSettingError as error:
+        log.critical("cannot start: %s", error)
+        return EXIT_WRONG_SETTINGS
+    except UnavailableError as error:
+        log.critical("cannot start: %s", error)
+        return EXIT_UNAVAILABLE
+    except asyncio.CancelledError:
+        log.info("stopped")
+    return 0
+
+
+async def _until_stopped(log: logging.Logger) -> None:
+    """Ends with CancelledError after the first SIGTERM or SIGINT; further ones change nothing."""
+    settings = WorkerSettings.from_environment()
+    if not PREFECT_API_URL.value():
+        raise WrongSettingError("PREFECT_API_URL is not set; expected such as http://prefect.example.com:4200/api")
+    worker = _make_worker(settings)
+    serving = asyncio.ensure_future(_serve(worker, settings, log))
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for number in _STOP_SIGNALS:
+            # Not removed: the default would end the process in the middle of its last pushes.
+            loop.add_signal_handler(number, bool)
+        serving.cancel()
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    await serving
+
+
+async def _serve(worker: Worker, settings: WorkerSettings, log: logging.Logger) -> None:
+    await _check_api(settings, log)
+    await _look_after_the_abandoned(settings, log)
+    # A worker that is cancelled ends its runs first: see DrainingWorker.teardown.
+    await worker.start(with_healthcheck=True, printer=log.info)
+
+
+def _make_worker(settings: WorkerSettings) -> Worker:
+    arguments: dict[str, Any] = {
+        "work_pool_name": settings.pool,
+        "work_queues": list(settings.queues),
+        "name": settings.name,
+        "limit": settings.limit,
+        "heartbeat_interval_seconds": int(get_current_settings().worker.heartbeat_seconds),
+        "base_job_template": _job_template(settings),
+    }
+    load_prefect_collections()
+    chosen = BaseWorker.get_worker_class_from_type(settings.kind)
+    if chosen is None:
+        known = ", ".join(sorted(BaseWorker.get_all_available_worker_types()))
+        raise WrongSettingError(f"POS3_WORKER_TYPE={settings.kind!r}: installed are {known}")
+    if chosen is ProcessWorker:
+        return DrainingWorker(**arguments, marks=Marks(settings.cache_root), grace_seconds=settings.grace_seconds)
+    return chosen(**arguments)
+
+
+def _job_template(settings: WorkerSettings) -> Any:
+    if settings.job_template is None:
+        return None
+    try:
+        return json.loads(settings.job_template.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WrongSettingError(f"POS3_WORKER_JOB_TEMPLATE={str(settings.job_template)!r}: {error}") from None
+
+
+async def _check_api(settings: WorkerSettings, log: logging.Logger) -> None:
+    """
+    Raises:
+        UnavailableError: it has not answered for a minute.
+        WrongSettingError: it refuses the worker, or the pool is one of another type.
+    """
+    url = PREFECT_API_URL.value()
+    deadline = time.monotonic() + _API_SECONDS
+    async with get_client() as client:
+        while (failure := await client.api_healthcheck()) is not None:
+            if time.monotonic() > deadline:
+                raise UnavailableError(f"PREFECT_API_URL={url}: no answer in {_API_SECONDS:.0f} s ({failure})")
+            log.info("waiting for the API at %s (%s)", url, failure)
+            await anyio.sleep(_API_PAUSE_SECONDS)
+        try:
+            pool = await client.read_work_pool(settings.pool)
+        except ObjectNotFound:
+            log.info("there is no work pool %r yet; it is created", settings.pool)
+            return
+        except httpx.HTTPStatusError as error:
+            refused = error.response.status_code in (401, 403)
+            hint = "; check PREFECT_API_KEY or PREFECT_API_AUTH_STRING" if refused else ""
+            text = f"PREFECT_API_URL={url}: {error.response.status_code} {error.response.reason_phrase}{hint}"
+            raise (WrongSettingError if refused else UnavailableError)(text) from None
+    if pool.type != settings.kind:
+        raise WrongSettingError(
+            f"POS3_WORKER_TYPE={settings.kind!r}: the work pool {settings.pool!r} is of type {pool.type!r}"
+        )
+    if pool.is_paused:
+        log.warning("the work pool %r is paused; nothing runs until it is resumed", settings.pool)
+
+
+async def _look_after_the_abandoned(settings: WorkerSettings, log: logging.Logger) -> None:
+    """Pushes what killed processes left in the cache, and then lets their flow runs start again."""
+    # Recovery never deletes, and what fails stays for the next start: nothing here may keep the worker from working.
+    try:
+        recover: Any = getattr(pos3, "recover", lambda **options: [])
+        call = functools.partial(recover, cache_root=settings.cache_root, show_progress=False)
+        for found in await anyio.to_thread.run_sync(call, abandon_on_cancel=True):
+            level = logging.ERROR if found.error is not None else logging.INFO
+            log.log(
+                level, "left by a killed process: %s: %s", found.url, found.error or f"{found.outcome} {found.report}"
+            )
+    except Exception:
+        log.exception("what a killed process had left could not be pushed; it stays for the next start")
+    try:
+        with Marks(settings.cache_root).abandoned() as flow_run_ids:
+            async with get_client() as client:
+                for flow_run_id in flow_run_ids:
+                    await reschedule(client, flow_run_id, "its worker was killed", log, restarts=settings.restarts)
+    except Exception:
+        log.exception("some flow runs of a killed worker could not be put back; the next start tries again")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

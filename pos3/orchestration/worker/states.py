@@ -1,0 +1,51 @@
+"""Putting flow runs whose process was ended back into the queue of their work pool."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import AwaitingRetry, Cancelled, Crashed
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
+_UNDER_WAY = {StateType.RUNNING, StateType.PENDING, StateType.CRASHED, StateType.PAUSED}
+
+
+async def reschedule(
+    client: PrefectClient, flow_run_id: UUID, why: str, log: Log, *, restarts: int | None = None
+) -> None:
+    """Makes a run that has no process any more start again, on this worker or another.
+
+    A run that has ended by itself stays as it is, and one that was being cancelled is cancelled. With ``restarts``, a
+    run that has started more often than that, its own retries not counted, is crashed for good: it may be what kills
+    its workers. ``why`` is a clause for its state's message.
+    """
+    try:
+        flow_run = await client.read_flow_run(flow_run_id)
+    except ObjectNotFound:
+        return
+    state = _next_state(flow_run, why, restarts)
+    if state is None:
+        return
+    response = await client.set_flow_run_state(flow_run_id, state)
+    if response.status != SetStateStatus.ACCEPT:
+        # A crashed run may not be scheduled again without force.
+        await client.set_flow_run_state(flow_run_id, state, force=True)
+    log.info("flow run %r (%s) is %s: %s", flow_run.name, flow_run_id, state.name, state.message)
+
+
+def _next_state(flow_run: FlowRun, why: str, restarts: int | None) -> State[Any] | None:
+    kind = flow_run.state.type if flow_run.state is not None else None
+    if kind is StateType.CANCELLING:
+        return Cancelled(message=f"Cancelled, and then {why}.")
+    if kind not in _UNDER_WAY:
+        return None
+    allowed = None if restarts is None else 1 + restarts + (flow_run.empirical_policy.retries or 0)
+    if allowed is not None and flow_run.run_count >= allowed:
+        return Crashed(message=f"{why[0].upper()}{why[1:]}, at start {flow_run.run_count} of at most {allowed}.")
+    return AwaitingRetry(message=f"To be started again, for {why}.")
