@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class WorkerSettings:
         queues: ``POS3_WORKER_QUEUE``, names with commas between them; none for all of the pool.
         kind: ``POS3_WORKER_TYPE``, such as "process", "docker" or "kubernetes".
         limit: ``POS3_WORKER_LIMIT``, how many flow runs may run at once; None for any number.
-        name: ``POS3_WORKER_NAME``; None for one that Prefect makes up.
+        name: ``POS3_WORKER_NAME``, unlike that of any other worker; the host's name if it is not given.
         grace_seconds: ``POS3_WORKER_GRACE``, from SIGTERM to the end of the last flow run.
         restarts: ``POS3_WORKER_RESTARTS``, how often a run whose worker was killed starts again.
         job_template: ``POS3_WORKER_JOB_TEMPLATE``, a base job template for a pool that is created; None for Prefect's.
@@ -39,7 +40,7 @@ class WorkerSettings:
     queues: tuple[str, ...] = ()
     kind: str = "process"
     limit: int | None = None
-    name: str | None = None
+    name: str = "pos3"
     grace_seconds: float = 40.0
     restarts: int = 3
     job_template: Path | None = None
@@ -73,7 +74,7 @@ class WorkerSettings:
             queues=tuple(name.strip() for name in given["QUEUE"].split(",") if name.strip()),
             kind=given["TYPE"] or cls.kind,
             limit=_number(given, "LIMIT", int, None, at_least=1),
-            name=given["NAME"] or None,
+            name=given["NAME"] or f"pos3-{socket.gethostname()}",
             grace_seconds=grace_seconds,
             restarts=_number(given, "RESTARTS", int, cls.restarts),
             job_template=Path(given["JOB_TEMPLATE"]) if given["JOB_TEMPLATE"] else None,
@@ -107,7 +108,10 @@ def _mirror_options(environment: Mapping[str, str]) -> pos3.MirrorOptions:
         # It knows whether the default profile can be used.
         pos3.Mirror(options)
     except pos3.Pos3Error as error:
-        raise WrongSettingError(" ".join(str(error).split())) from None
+        text = " ".join(str(error).split())
+        option, _, rest = text.partition("=")
+        variable = f"POS3_{option.upper()}"
+        raise WrongSettingError(f"{variable}={rest}" if variable in environment else text) from None
     return options
 
 
