@@ -125,7 +125,7 @@ def bound_cache(
     if not dry_run:
         _forget_what_is_gone(root)
     entries = [cached for cached in list_cache(root) if cached.local.startswith(f"{root}{os.sep}")]
-    total = _size_on_disk(root)
+    total = cached_bytes(root)
     removed: list[Cached] = []
     for cached in entries:
         if total <= limit_bytes:
@@ -155,7 +155,8 @@ def _forget_what_is_gone(root: str) -> None:
                 mark.release()
 
 
-def _size_on_disk(root: str) -> int:
+def cached_bytes(root: str) -> int:
+    """What the files of a cache hold, without what pos3 remembers of them."""
     total = 0
     for directory, directories, names in os.walk(root):
         if directory == root and STATE_DIRECTORY in directories:

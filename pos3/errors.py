@@ -112,6 +112,10 @@ class TransferError(Pos3Error):
         return type(self), (self.operation, self.failures), self.__dict__
 
 
+class NoSpaceError(Pos3Error, OSError):
+    """The disk has no room for what is to be downloaded. Nothing was transferred."""
+
+
 class PushTimeoutError(Pos3Error, TimeoutError):
     """A push did not end within the time it was given."""
 

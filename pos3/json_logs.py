@@ -6,7 +6,15 @@ import json
 import logging
 from datetime import UTC, datetime
 
-_CONTEXT = ("flow_run_id", "flow_run_name", "flow_name", "task_run_id", "task_run_name", "worker_name", "work_pool_name")
+_CONTEXT = (
+    "flow_run_id",
+    "flow_run_name",
+    "flow_name",
+    "task_run_id",
+    "task_run_name",
+    "worker_name",
+    "work_pool_name",
+)
 
 
 class JsonFormatter(logging.Formatter):

@@ -36,6 +36,7 @@ from pos3.registration import (
 )
 from pos3.registry import Registry
 from pos3.report import Report
+from pos3.room import Room
 from pos3.store import Store, open_store
 from pos3.transfer import Rate, Terms
 from pos3.url import Location, parse
@@ -68,6 +69,7 @@ class MirrorLife:
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         shown = progress or choose_progress(chosen.show_progress)
         self._observer = observer or Unobserved()
+        self._room = Room(self.cache_root, chosen.cache_limit_bytes)
         self._engine = Engine(chosen.max_workers, rate, shown, self._owner, self._observer, background_progress)
         self._pid = os.getpid()
         self._state = "new"

@@ -23,7 +23,7 @@ from pos3.etag import matches_content, part_size
 from pos3.filters import Filter, matcher
 from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index, UseMark
-from pos3.listing import Scan, ignores_case, local_entries
+from pos3.listing import Scan, existing_parent, ignores_case, local_entries
 from pos3.noted import Noted
 from pos3.observer import Registered
 from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
@@ -32,12 +32,14 @@ from pos3.report import Kept, Report
 from pos3.store import Store, Survey, UnsortedListingError
 from pos3.store.files import blocks
 from pos3.temporary import is_abandoned
-from pos3.transfer import Outcome, Pair, Terms, execute
+from pos3.transfer import Outcome, Pair, Terms, execute, growth_bytes
 from pos3.url import Location
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
 _FILLED = "filled"
+
+MakeRoom = Callable[[str, str, int], None]
 
 
 class Link:
@@ -179,7 +181,7 @@ class Link:
         """
         is_prefix = self.registration.location.is_prefix
         # A dry run leaves no trace, so it does not try out the disk.
-        fold_names = leftovers is not None and ignores_case(_existing_parent(self.registration.local))
+        fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
         policy = replace(policy, compare=compare or policy.compare)
 
@@ -298,11 +300,11 @@ class Link:
         finally:
             self._lock.release()
 
-    def download(self, terms: Terms, *, adopt: bool) -> None:
-        """Makes the local side match the remote one.
+    def download(self, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> None:
+        """Makes the local side match the remote one, once ``make_room`` has found room for it.
 
         Raises:
-            PlanRefusedError, UnsafeKeysError, RemoteNotFoundError: nothing was changed.
+            PlanRefusedError, UnsafeKeysError, RemoteNotFoundError, NoSpaceError: nothing was changed.
             TransferError: some files failed; the others are there.
         """
         with self._alone(terms):
@@ -312,8 +314,9 @@ class Link:
             if not adopt and self.registration.download_delete:
                 self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)
-            self.index.mark_used(self._url)
             _remove_abandoned(leftovers)
+            make_room(self._url, self.registration.local, growth_bytes(plan, self.pair))
+            self.index.mark_used(self._url)
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
             self.index.note(_FILLED, "yes")
@@ -404,12 +407,6 @@ class Link:
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))
         return again
-
-
-def _existing_parent(path: str) -> str:
-    while not os.path.isdir(path):
-        path = os.path.dirname(path)
-    return path
 
 
 def _twice_if_unsorted(ask: Callable[[], T]) -> T:

@@ -134,3 +134,10 @@ def ignores_case(directory: str) -> bool:
         return os.path.exists(os.path.join(directory, name.upper()))
     finally:
         os.unlink(path)
+
+
+def existing_parent(path: str) -> str:
+    """``path``, or the innermost directory around it that exists."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
+    return path

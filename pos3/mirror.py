@@ -124,7 +124,7 @@ class Mirror(Questions):
 
     def _fetch(self, link: Link, *, missing_ok: bool, adopt: bool) -> None:
         try:
-            self._engine.run(link, lambda link, terms: link.download(terms, adopt=adopt))
+            self._engine.run(link, lambda link, terms: link.download(terms, adopt=adopt, make_room=self._room.make))
         except RemoteNotFoundError as error:
             if not missing_ok or isinstance(error, IncompleteSetError):
                 raise

@@ -22,7 +22,7 @@ from pos3.errors import (
     TransferCancelledError,
     TransferError,
 )
-from pos3.link import Link
+from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
 from pos3.temporary import temporary_name
@@ -83,7 +83,7 @@ class _MarkedLink(Link):
 class CompleteLink(_MarkedLink):
     """Downloads a set only as a whole."""
 
-    def download(self, terms: Terms, *, adopt: bool) -> None:
+    def download(self, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> None:
         """
         Raises:
             IncompleteSetError: there is no marker, the set is not what it says, or the set kept changing.
@@ -93,7 +93,7 @@ class CompleteLink(_MarkedLink):
         if marker is None:
             raise self._without_marker()
         for pause_seconds in (*_PAUSES_SECONDS, 0.0):
-            if marker is not None and self._downloaded(marker, terms, adopt=adopt):
+            if marker is not None and self._downloaded(marker, terms, adopt=adopt, make_room=make_room):
                 return
             logger.info("%s changes while it is downloaded; once more", self)
             if terms.cancelled.wait(pause_seconds):
@@ -111,13 +111,13 @@ class CompleteLink(_MarkedLink):
             f"{self._marker_url} is not there, so the set is not complete, or not yet; nothing was changed"
         )
 
-    def _downloaded(self, marker: Entry, terms: Terms, *, adopt: bool) -> bool:
+    def _downloaded(self, marker: Entry, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> bool:
         """Whether a complete set was downloaded; False if it changed meanwhile."""
         # What was delivered is on record now, which proves it without reading the files.
         compare: Compare = "size" if self.registration.compare == "size" else "auto"
         try:
             said = self._manifest_in(marker)
-            super().download(terms, adopt=adopt)
+            super().download(terms, adopt=adopt, make_room=make_room)
             found = self.plan_download(delete=self.registration.download_delete, compare=compare)
         except (TransferError, RemoteNotFoundError):
             if self._is_still(marker):

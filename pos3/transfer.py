@@ -19,7 +19,7 @@ from typing import Protocol
 from pos3.entry import Record
 from pos3.errors import TransferCancelledError, TransferError
 from pos3.index import Index
-from pos3.plan import Action, Plan
+from pos3.plan import NEW, Action, Plan
 from pos3.pool import run_all
 from pos3.progress import OpenProgress, Progress
 from pos3.report import Kept, Report
@@ -105,6 +105,17 @@ class _Bookkeeper:
     def flush(self) -> None:
         self._index.write(self._records)
         self._records.clear()
+
+
+def growth_bytes(plan: Plan, pair: Pair) -> int:
+    """How much more the local side holds while a download is under way, at the least; deletes come after it."""
+    replaced = [0]
+    for action in (*plan.copies, *plan.last_copies):
+        if action.reason != NEW:
+            with suppress(OSError):
+                replaced.append(os.lstat(pair.local_path(action.path)).st_size)
+    # A file is whole before it takes the place of its predecessor.
+    return plan.copy_bytes - sum(replaced) + max(replaced)
 
 
 def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
