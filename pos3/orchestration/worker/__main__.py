@@ -99,7 +99,9 @@ def _make_worker(settings: WorkerSettings) -> Worker:
         known = ", ".join(sorted(BaseWorker.get_all_available_worker_types()))
         raise WrongSettingError(f"POS3_WORKER_TYPE={settings.kind!r}: installed are {known}")
     if chosen is ProcessWorker:
-        return DrainingWorker(**arguments, marks=Marks(settings.cache_root), grace_seconds=settings.grace_seconds)
+        return DrainingWorker(
+            **arguments, marks=Marks(settings.cache_root, settings.name), grace_seconds=settings.grace_seconds
+        )
     return chosen(**arguments)
 
 
@@ -158,10 +160,11 @@ async def _look_after_the_abandoned(settings: WorkerSettings, log: logging.Logge
     except Exception:
         log.exception("what a killed process had left could not be pushed; it stays for the next start")
     try:
-        with Marks(settings.cache_root).abandoned() as flow_run_ids:
+        with Marks(settings.cache_root).abandoned() as runs:
             async with get_client() as client:
-                for flow_run_id in flow_run_ids:
-                    await reschedule(client, flow_run_id, "its worker was killed", log, restarts=settings.restarts)
+                for flow_run_id, name in runs.items():
+                    why = "its worker was killed"
+                    await reschedule(client, flow_run_id, why, log, worker_name=name, restarts=settings.restarts)
     except Exception:
         log.exception("some flow runs of a killed worker could not be put back; the next start tries again")
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 _POLL_SECONDS = 0.1
-_AFTER_KILL_SECONDS = 5.0
+_AFTER_KILL_SECONDS = 3.0
 _STOPPED = "its worker was stopped"
 # Any other status makes Prefect report a crash, whatever has become of the run.
 _NOTHING_TO_REPORT = ProcessWorkerResult(status_code=0, identifier="")
@@ -164,6 +164,9 @@ class DrainingWorker(ProcessWorker, abc.ABC):
             run.signal(signal.SIGKILL)
             with anyio.move_on_after(_AFTER_KILL_SECONDS):
                 await run.ended.wait()
+                return
+            # Prefect has reported the crash, and may take long to call the flow's hooks.
+            await self._put_back(run)
 
     async def teardown(self, *exc_info: Any) -> None:
         """Ends the runs well also when the worker fails."""

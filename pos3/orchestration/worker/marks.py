@@ -1,6 +1,6 @@
 """Which flow runs a process of this node works on: marks in the cache that outlive a kill, but not unnoticed.
 
-A mark is a file ``<cache_root>/.pos3/flow-runs/<flow run id>`` on which the worker holds a lock. The kernel drops the
+A mark is a file ``<cache_root>/.pos3/flow-runs/<flow run id>`` with the worker's name, on which it holds a lock. The kernel drops the
 lock when the worker dies, so a mark without a lock is a run that nobody looks after any more.
 """
 
@@ -17,11 +17,13 @@ from uuid import UUID
 class Mark:
     """One mark that is held. It goes with the end of the body, unless :meth:`keep` is called."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, worker_name: str):
         self._path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # A run that another worker looks after stays marked by that one.
         self._goes = _locked(self._descriptor)
+        if self._goes:
+            path.write_text(worker_name, encoding="utf-8")
 
     def keep(self) -> None:
         """Leaves the run to the next worker that starts here."""
@@ -36,14 +38,15 @@ class Mark:
 class Marks:
     """The marks of one cache, which several workers may share."""
 
-    def __init__(self, cache_root: Path):
+    def __init__(self, cache_root: Path, worker_name: str = ""):
+        self._worker_name = worker_name
         self._directory = cache_root / ".pos3" / "flow-runs"
 
     @contextlib.contextmanager
     def holding(self, flow_run_id: UUID) -> Iterator[Mark]:
         """Marks a flow run for as long as the body runs; longer, if the body is cancelled."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        mark = Mark(self._directory / str(flow_run_id))
+        mark = Mark(self._directory / str(flow_run_id), self._worker_name)
         try:
             yield mark
         except BaseException as error:
@@ -54,8 +57,8 @@ class Marks:
             mark.release()
 
     @contextlib.contextmanager
-    def abandoned(self) -> Iterator[list[UUID]]:
-        """The runs whose worker is gone. The body looks after them; if it succeeds, they are no longer marked.
+    def abandoned(self) -> Iterator[dict[UUID, str]]:
+        """The runs whose worker is gone, each with that worker's name. The body looks after them; if it succeeds, they are no longer marked.
 
         While it runs, no other worker gets the same ones.
         """
@@ -68,7 +71,7 @@ class Marks:
                     stack.callback(os.close, descriptor)
                     if _locked(descriptor) and not _runs_still(flow_run_id):
                         found[flow_run_id] = path
-            yield list(found)
+            yield {flow_run_id: path.read_text(encoding="utf-8") for flow_run_id, path in found.items()}
             for path in found.values():
                 path.unlink(missing_ok=True)
 

@@ -13,21 +13,31 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
+_WORKER_LABEL = "prefect.worker.name"
 _UNDER_WAY = {StateType.RUNNING, StateType.PENDING, StateType.CRASHED, StateType.PAUSED}
 
 
 async def reschedule(
-    client: PrefectClient, flow_run_id: UUID, why: str, log: Log, *, restarts: int | None = None
+    client: PrefectClient,
+    flow_run_id: UUID,
+    why: str,
+    log: Log,
+    *,
+    worker_name: str = "",
+    restarts: int | None = None,
 ) -> None:
     """Makes a run that has no process any more start again, on this worker or another.
 
-    A run that has ended by itself stays as it is, and one that was being cancelled is cancelled. With ``restarts``, a
+    A run that has ended by itself stays as it is, as does one that another worker than ``worker_name`` has taken over,
+    and one that was being cancelled is cancelled. With ``restarts``, a
     run that has started more often than that, its own retries not counted, is crashed for good: it may be what kills
     its workers. ``why`` is a clause for its state's message.
     """
     try:
         flow_run = await client.read_flow_run(flow_run_id)
     except ObjectNotFound:
+        return
+    if worker_name and flow_run.labels.get(_WORKER_LABEL, worker_name) != worker_name:
         return
     state = _next_state(flow_run, why, restarts)
     if state is None:
