@@ -1,7 +1,7 @@
 """Which flow runs a process of this node works on: marks in the cache that outlive a kill, but not unnoticed.
 
-A mark is a file ``<cache_root>/.pos3/flow-runs/<flow run id>`` with the worker's name, on which it holds a lock. The kernel drops the
-lock when the worker dies, so a mark without a lock is a run that nobody looks after any more.
+A mark is a file ``<cache_root>/.pos3/flow-runs/<flow run id>`` with the worker's name, on which it holds a lock. The
+kernel drops the lock when the worker dies, so a mark without a lock is a run that nobody looks after any more.
 """
 
 from __future__ import annotations
@@ -58,9 +58,10 @@ class Marks:
 
     @contextlib.contextmanager
     def abandoned(self) -> Iterator[dict[UUID, str]]:
-        """The runs whose worker is gone, each with that worker's name. The body looks after them; if it succeeds, they are no longer marked.
+        """The runs whose worker is gone, each with that worker's name.
 
-        While it runs, no other worker gets the same ones.
+        The body looks after them; if it succeeds, they are no longer marked. While it runs, no other worker gets the
+        same ones.
         """
         found: dict[UUID, Path] = {}
         with contextlib.ExitStack() as stack:
