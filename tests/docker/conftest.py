@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,9 @@ class Stack:
             POS3_LOG_FORMAT="json",
         )
 
-    @property
+    @cached_property
     def worker(self) -> str:
+        """The container's id, the same for as long as the stack is up."""
         return self.compose("ps", "--quiet", "worker").strip().splitlines()[-1]
 
     def inspect(self, container: str) -> dict[str, Any]:

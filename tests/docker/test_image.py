@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,10 +11,11 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 
 from tests.docker.conftest import SECRET, Stack, eventually
-from tests.docker.engine import Engine
+from tests.docker.engine import ROOT, Engine
 
 pytestmark = pytest.mark.timeout(400)
 BUCKET = "example"
@@ -64,6 +66,7 @@ def test_one_command_brings_up_a_worker_that_is_healthy_and_has_no_privilege(sta
         assert answer.status == 200
     state = stack.inspect(stack.worker)
     assert state["HostConfig"]["ReadonlyRootfs"]
+    assert state["Config"]["StopTimeout"] == 60
     status = stack.engine.docker("exec", stack.worker, "cat", "/proc/1/status")
     assert "CapEff:\t0000000000000000" in status
     assert "NoNewPrivs:\t1" in status
@@ -78,6 +81,26 @@ def test_the_example_is_deployed_runs_is_retried_and_leaves_the_right_bucket(sta
         "state/checkpoint.json",
         "state/log.txt",
     ]
+
+
+def test_a_flow_that_the_worker_has_mounted_is_deployed_by_prefect_yaml(
+    stack: Stack, client: SyncPrefectClient
+) -> None:
+    deploy = ("deploy", "--no-prompt", "--prefect-file", "docker/prefect.yaml", "--name", "volume")
+    stack.engine.run(sys.executable, "-m", "prefect", *deploy, PREFECT_API_URL=str(client.api_url))
+    deployment = client.read_deployment_by_name("train/volume")
+    stack.s3.put_object(Bucket=BUCKET, Key="volume/data/a.txt", Body=b"one two")
+    parameters = {"bucket": f"s3://{BUCKET}/volume", "steps": 1}
+    run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    eventually(finished(client, run.id))
+    assert body(stack, "volume/state/log.txt") == b"step 1: 2 words\n"
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_pools_are_made_from_the_job_templates(client: SyncPrefectClient, kind: str) -> None:
+    template = json.loads((ROOT / "docker" / "pools" / f"{kind}.json").read_text(encoding="utf-8"))
+    made = client.create_work_pool(WorkPoolCreate(name=kind, type=kind, base_job_template=template))
+    assert made.base_job_template == template
 
 
 def keys(stack: Stack, prefix: str = "") -> list[str]:
@@ -107,13 +130,12 @@ def finished(client: SyncPrefectClient, run_id: UUID) -> Callable[[], bool]:
 
 def test_sigterm_pushes_the_state_and_the_run_goes_on_after_a_restart(stack: Stack, client: SyncPrefectClient) -> None:
     run = started(stack, client, "stopped")
-    worker = stack.worker
-    stack.compose("stop", "worker")
-    assert stack.inspect(worker)["State"]["ExitCode"] == 0
+    stack.engine.docker("stop", stack.worker)
+    assert stack.inspect(stack.worker)["State"]["ExitCode"] == 0
     assert client.read_flow_run(run.id).state_name == "AwaitingRetry"
     assert json.loads(body(stack, "stopped/state/checkpoint.json")) == {"step": 1}
     client.update_flow_run(run.id, parameters={**run.parameters, "pauses": [0, 0]})
-    stack.compose("start", "worker")
+    stack.engine.docker("start", stack.worker)
     eventually(finished(client, run.id))
     assert body(stack, "stopped/state/log.txt").decode().splitlines() == ["step 1: 2 words", "step 2: 2 words"]
 
@@ -123,14 +145,14 @@ def test_a_killed_worker_recovers_at_its_next_start(stack: Stack, client: SyncPr
     stack.engine.docker("kill", "--signal=KILL", stack.worker)
     assert client.read_flow_run(run.id).state_name == "Running"
     client.update_flow_run(run.id, parameters={**run.parameters, "pauses": [0, 0]})
-    stack.compose("start", "worker")
+    stack.engine.docker("start", stack.worker)
     eventually(finished(client, run.id))
     assert body(stack, "killed/state/log.txt").decode().splitlines() == ["step 1: 2 words", "step 2: 2 words"]
 
 
 def test_a_run_alone_in_its_container_goes_back_to_its_pool(stack: Stack, client: SyncPrefectClient) -> None:
     """As docker and kubernetes pools start it."""
-    stack.compose("stop", "worker")
+    stack.engine.docker("stop", stack.worker)
     try:
         stack.s3.put_object(Bucket=BUCKET, Key="alone/data/a.txt", Body=b"one two")
         deployment = client.read_deployment_by_name("train/stack")
@@ -145,7 +167,7 @@ def test_a_run_alone_in_its_container_goes_back_to_its_pool(stack: Stack, client
         assert json.loads(body(stack, "alone/state/checkpoint.json")) == {"step": 1}
         client.update_flow_run(run.id, parameters={**run.parameters, "pauses": [0, 0]})
     finally:
-        stack.compose("start", "worker")
+        stack.engine.docker("start", stack.worker)
     eventually(finished(client, run.id))
 
 
