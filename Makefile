@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types rules fmt bench chaos clean
+.PHONY: help demo test lint types rules fmt bench chaos clean image image-test stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-6s  %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s  %s\n", $$1, $$2}'
 
 demo: $(READY) ## run the example flow against an S3 server of its own
 	$(BIN)/python examples/train_flow.py
@@ -38,6 +38,28 @@ bench: $(READY) ## many small files, compared with other clients
 
 chaos: $(READY) ## 100 flow runs that are failed, stopped and killed; SEED=... picks others
 	$(BIN)/python benchmarks/chaos --seed $(or $(SEED),1)
+
+# Another base image, or more packages: make image IMAGE_ARGS="--build-arg PACKAGES=torch"
+IMAGE ?= pos3-worker:latest
+IMAGE_ARGS ?=
+COMPOSE = $$(docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) \
+	--project-name pos3 --file docker/compose.yaml
+
+image: ## build the worker image
+	DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --tag $(IMAGE) \
+		--build-arg "REVISION=$$(git rev-parse HEAD 2>/dev/null)" $(IMAGE_ARGS) .
+
+stack: image ## start a Prefect server, an S3 server and a worker in containers
+	POS3_IMAGE=$(IMAGE) $(COMPOSE) up --detach worker
+
+stack-example: ## deploy examples/stack to them, and run it
+	POS3_IMAGE=$(IMAGE) $(COMPOSE) run --rm deploy
+
+stack-down: ## end them, and remove their data
+	POS3_IMAGE=$(IMAGE) $(COMPOSE) down --volumes
+
+image-test: $(READY) ## build and try the image, with a Docker engine of its own
+	POS3_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker -n 0 -p no:randomly -rs $(PYTEST_ARGS)
 
 clean: ## remove the environment and all caches
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo

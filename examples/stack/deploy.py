@@ -1,6 +1,6 @@
 """Deploys flow.py to the stack of docker/compose.yaml, runs it there, and checks what is in S3 afterwards.
 
-docker compose -f docker/compose.yaml run --rm deploy
+make stack-example
 """
 
 from __future__ import annotations

@@ -157,6 +157,9 @@ def test_the_next_worker_pushes_what_a_killed_one_left_and_starts_its_runs_again
         assert "waits/start-1" not in rclone_site.keys()
         here.start()
         eventually(lambda: states(client, runs) == {"waits": "Completed"})
+        said = here.log.read_text()
+        assert f"left by a killed process: {rclone_site.url('waits')}: pushed 1 uploaded" in said
+        assert said.index("left by a killed process") < said.index("is AwaitingRetry")
     assert {"waits/start-1", "waits/start-2"} <= set(rclone_site.keys())
     names = [state.name for state in client.read_flow_run_states(runs["waits"].id)]
     assert "AwaitingRetry" in names

@@ -150,13 +150,11 @@ async def _look_after_the_abandoned(settings: WorkerSettings, log: logging.Logge
     """Pushes what killed processes left in the cache, and then lets their flow runs start again."""
     # Recovery never deletes, and what fails stays for the next start: nothing here may keep the worker from working.
     try:
-        recover: Any = getattr(pos3, "recover", lambda **options: [])
-        call = functools.partial(recover, cache_root=settings.cache_root, show_progress=False)
-        for found in await anyio.to_thread.run_sync(call, abandon_on_cancel=True):
-            level = logging.ERROR if found.error is not None else logging.INFO
-            log.log(
-                level, "left by a killed process: %s: %s", found.url, found.error or f"{found.outcome} {found.report}"
-            )
+        recover = functools.partial(pos3.recover, settings.cache_root, show_progress=False)
+        for found in await anyio.to_thread.run_sync(recover, abandon_on_cancel=True):
+            level = logging.INFO if found.error is None else logging.ERROR
+            result = found.error or f"{found.outcome} {found.report}"
+            log.log(level, "left by a killed process: %s: %s", found.url, result)
     except Exception:
         log.exception("what a killed process had left could not be pushed; it stays for the next start")
     try:
