@@ -16,7 +16,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from prefect.utilities.templating import apply_values
 
-from pos3.orchestration.worker.settings import _NAMES
+from pos3.orchestration.worker.settings import NAMES
 from tests.docker.engine import ROOT, compose
 
 DOCKER = ROOT / "docker"
@@ -93,5 +93,5 @@ def test_a_template_of_a_pool_uses_the_variables_that_it_has(name: str) -> None:
 def test_every_setting_of_a_worker_is_documented() -> None:
     page = (ROOT / "docs" / "workers.md").read_text(encoding="utf-8")
     entrypoint = (DOCKER / "entrypoint.sh").read_text(encoding="utf-8")
-    settings = {f"POS3_WORKER_{name}" for name in _NAMES} | set(re.findall(r"\{(POS3_\w+):-", entrypoint))
+    settings = {f"POS3_WORKER_{name}" for name in NAMES} | set(re.findall(r"\{(POS3_\w+):-", entrypoint))
     assert {name for name in settings if f"| `{name}`" not in page} == set()

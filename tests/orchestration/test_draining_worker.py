@@ -132,14 +132,17 @@ def test_a_stopped_worker_pushes_and_gives_back_all_of_its_runs(
         assert waiting.next_scheduled_start_time is not None
         assert (waiting.next_scheduled_start_time - datetime.now(UTC)).total_seconds() > 60
 
-        second = here.start()
+        # All runs, each in a process of its own, shared one cache.
+        assert len([request for request in proxy.requests if on("GET", key="data/")(request)]) == 5
+        second = here.start(POS3_CACHE_LIMIT="0")
         eventually(lambda: set(states(client, runs).values()) == {"Completed"})
         second.send_signal(signal.SIGTERM)
         assert second.wait(timeout=30) == 0
     for name in ("waits", "awaits"):
         assert rclone_site.get(f"{name}/start-2") == b"".join(f"{number}".encode() * 10 for number in range(5))
-    # All runs, each in a process of its own, shared one cache.
-    assert len([request for request in proxy.requests if on("GET", key="data/")(request)]) == 5
+        assert rclone_site.get(f"{name}/start-1") == rclone_site.get(f"{name}/start-2")
+    # The bound was kept among processes that evicted while others worked, once nothing was in use.
+    assert [file for file in here.cache.rglob("*") if file.is_file() and ".pos3" not in file.parts] == []
 
 
 def test_the_next_worker_pushes_what_a_killed_one_left_and_starts_its_runs_again(

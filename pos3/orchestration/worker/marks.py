@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
+_MOST_NAME_BYTES = 1000
+
 
 class Mark:
     """One mark that is held. It goes with the end of the body, unless :meth:`keep` is called."""
@@ -63,7 +65,7 @@ class Marks:
         The body looks after them; if it succeeds, they are no longer marked. While it runs, no other worker gets the
         same ones.
         """
-        found: dict[UUID, Path] = {}
+        found: dict[UUID, str] = {}
         with contextlib.ExitStack() as stack:
             for path in sorted(self._directory.glob("*")):
                 with contextlib.suppress(ValueError, FileNotFoundError):
@@ -71,10 +73,10 @@ class Marks:
                     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                     stack.callback(os.close, descriptor)
                     if _locked(descriptor) and not _runs_still(flow_run_id):
-                        found[flow_run_id] = path
-            yield {flow_run_id: path.read_text(encoding="utf-8") for flow_run_id, path in found.items()}
-            for path in found.values():
-                path.unlink(missing_ok=True)
+                        found[flow_run_id] = os.pread(descriptor, _MOST_NAME_BYTES, 0).decode("utf-8", "replace")
+            yield found
+            for flow_run_id in found:
+                (self._directory / str(flow_run_id)).unlink(missing_ok=True)
 
 
 def _locked(descriptor: int) -> bool:

@@ -13,7 +13,7 @@ import pos3
 
 T = TypeVar("T")
 _PREFIX = "POS3_WORKER_"
-_NAMES = ("POOL", "QUEUE", "TYPE", "LIMIT", "NAME", "GRACE", "RESTARTS", "JOB_TEMPLATE")
+NAMES = ("POOL", "QUEUE", "TYPE", "LIMIT", "NAME", "GRACE", "RESTARTS", "JOB_TEMPLATE")
 
 
 class WrongSettingError(ValueError):
@@ -55,10 +55,10 @@ class WorkerSettings:
         Raises:
             WrongSettingError: something is missing or cannot work.
         """
-        given = {name: environment.get(f"{_PREFIX}{name}", "").strip() for name in _NAMES}
+        given = {name: environment.get(f"{_PREFIX}{name}", "").strip() for name in NAMES}
         unknown = sorted(name for name in environment if name.startswith(_PREFIX) and name[len(_PREFIX) :] not in given)
         if unknown:
-            raise WrongSettingError(f"{unknown[0]}: no such setting; there are {', '.join(map(_variable, _NAMES))}")
+            raise WrongSettingError(f"{unknown[0]}: no such setting; there are {', '.join(map(_variable, NAMES))}")
         if not given["POOL"]:
             raise WrongSettingError("POS3_WORKER_POOL is not set; name the work pool to take flow runs from")
         mirror = _mirror_options(environment)
