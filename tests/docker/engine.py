@@ -83,8 +83,15 @@ def running_engine() -> Iterator[Engine]:
                 _import_base(engine, home / "base.tar")
             yield engine
     finally:
-        # Its layers hold files of other users, and its mounts are gone with it.
-        shutil.rmtree(home, ignore_errors=True)
+        for place in _mounted_below(home):
+            subprocess.run(["umount", place], capture_output=True)
+        shutil.rmtree(home)
+
+
+def _mounted_below(home: Path) -> list[str]:
+    """What an engine leaves mounted when it ends, the innermost first."""
+    places = [line.split()[1] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    return [place for place in reversed(places) if place.startswith(f"{home}/")]
 
 
 def _install() -> None:
