@@ -73,7 +73,8 @@ def test_thousands_of_files_go_there_and_back_and_a_rerun_only_lists(
     pushed = push()
     assert (pushed.uploaded_files, pushed.unchanged) == (0, count)
     assert set(proxy.kinds) == {"LIST"}
-    assert proxy.count() <= pages + 2
+    # What was written a moment ago is listed once more at the registration, to be told from what others write later.
+    assert proxy.count() <= 2 * pages + 1
 
 
 def test_background_pushes_over_thousands_of_unchanged_files_send_no_request(
