@@ -15,6 +15,8 @@ import pytest
 
 # Prefect reads its settings when it is first imported. The directory goes with the interpreter.
 os.environ["PREFECT_HOME"] = (_home := tempfile.TemporaryDirectory("-pos3", ignore_cleanup_errors=True)).name
+# Before Prefect 3.8.8, children look for results in the user's home whatever PREFECT_HOME says.
+os.environ["PREFECT_LOCAL_STORAGE_PATH"] = f"{_home.name}/storage"
 
 import prefect.settings
 from prefect.settings import PREFECT_API_URL
