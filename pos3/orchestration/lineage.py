@@ -11,15 +11,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from prefect.assets import Asset
+from prefect.context import AssetContext
 from prefect.events import emit_event
 
 import pos3
-
-try:
-    from prefect.assets import Asset
-    from prefect.context import AssetContext
-except ImportError:  # before Prefect 3.4.2
-    Asset = None  # type: ignore[assignment, misc]
 
 REFERENCED = "prefect.asset.referenced"
 MATERIALIZED = "prefect.asset.materialization.succeeded"
@@ -34,7 +30,8 @@ def note_reference(address: object) -> None:
 
     Never fails; an address that is no asset's is left out.
     """
-    if Asset is None or (context := AssetContext.get()) is None:
+    context = AssetContext.get()
+    if context is None:
         return
     asset = _asset(_PROFILE.sub("://", str(address)).rstrip("/"))
     if asset is None or asset in context.direct_asset_dependencies or asset in context.downstream_assets:
