@@ -64,7 +64,6 @@ class MirrorLike(Protocol):
     def plan_upload(self) -> Callable[..., Any]: ...
 
 
-Finder = Callable[[], MirrorLike | None]
 _active: ContextVar[MirrorLike | None] = ContextVar("pos3_active_mirror", default=None)
 
 
@@ -125,4 +124,4 @@ def leave(token: Token[MirrorLike | None]) -> None:
         _active.set(None)
 
 
-__all__ = ["Finder", "Mirror", "MirrorLike", "activate", "active_mirror", "current_mirror", "enter", "leave"]
+__all__ = ["Mirror", "MirrorLike", "activate", "active_mirror", "current_mirror", "enter", "leave"]

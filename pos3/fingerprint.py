@@ -11,7 +11,7 @@ from pos3.filters import Filter
 from pos3.index import Index
 from pos3.listing import Scan, local_entries
 from pos3.plan import march
-from pos3.store import Store, UnsortedListingError
+from pos3.store import Store, twice_if_unsorted
 from pos3.url import Location
 
 TakesPart = Callable[[str], bool]
@@ -25,10 +25,7 @@ def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> 
         entries = store.entries(location.key, is_prefix=location.is_prefix)
         return _digest(entry for entry in entries if takes_part(entry.path) and not entry.is_directory)
 
-    try:
-        return digest()
-    except UnsortedListingError:
-        return digest()
+    return twice_if_unsorted(digest)
 
 
 def fingerprint_of_files(index: Index, url: str, below: str, takes_part: TakesPart) -> str | None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TypeVar
 
 from pos3.entry import Entry, Record
 from pos3.errors import (
@@ -29,14 +28,13 @@ from pos3.observer import Registered
 from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.registration import Registration, names_a_file
 from pos3.report import Kept, Report
-from pos3.store import Store, Survey, UnsortedListingError
+from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.store.files import blocks
 from pos3.temporary import is_abandoned
 from pos3.transfer import Outcome, Pair, Terms, execute, growth_bytes
 from pos3.url import Location
 
 logger = logging.getLogger("pos3")
-T = TypeVar("T")
 _FILLED = "filled"
 
 MakeRoom = Callable[[str, str, int], None]
@@ -189,7 +187,7 @@ class Link:
             local = self._local(follow_symlinks=False, leftovers=leftovers)
             return plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
 
-        made = _twice_if_unsorted(plan)
+        made = twice_if_unsorted(plan)
         if not made.source_files and not made.directories and not self._is_there():
             raise RemoteNotFoundError(
                 f"{self._url}: no object and no prefix with objects; nothing was changed. "
@@ -220,7 +218,7 @@ class Link:
             remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
             return plan_upload(self._local(follow_symlinks=links), remote, self._records(), policy)
 
-        return _twice_if_unsorted(plan)
+        return twice_if_unsorted(plan)
 
     def check_kinds(self) -> None:
         """
@@ -259,7 +257,7 @@ class Link:
             remote = self._remote(is_prefix=os.path.isdir(self.registration.local))
             return {entry.path for entry in remote if wanted.get(entry.path) == entry.etag}
 
-        mine = _twice_if_unsorted(unchanged)
+        mine = twice_if_unsorted(unchanged)
         return replace(plan, deletes=tuple(action for action in plan.deletes if action.path in mine))
 
     # Work
@@ -407,13 +405,6 @@ class Link:
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))
         return again
-
-
-def _twice_if_unsorted(ask: Callable[[], T]) -> T:
-    try:
-        return ask()
-    except UnsortedListingError:
-        return ask()
 
 
 def _remove_abandoned(leftovers: list[os.DirEntry[str]]) -> None:

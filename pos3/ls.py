@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pos3.store import Store, UnsortedListingError
+from pos3.store import Store, twice_if_unsorted
 from pos3.url import Location
 
 
@@ -22,10 +22,7 @@ def _paths(store: Store, location: Location) -> list[str]:
     def paths() -> list[str]:
         return [entry.path for entry in store.entries(location.key, is_prefix=location.is_prefix)]
 
-    try:
-        return paths()
-    except UnsortedListingError:
-        return paths()
+    return twice_if_unsorted(paths)
 
 
 def _with_directories(paths: list[str]) -> set[str]:

@@ -83,14 +83,7 @@ def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOp
 def _open_own(task_run: TaskRun, options: ResolveOptions, reason: MirrorGoneError) -> pos3.Mirror:
     # Not get_run_logger(): that fails in the mirror's threads.
     log = task_run_logger(task_run)
-    chosen = options()
-    view = RunView(task_run.flow_run_id, log)
-    opened = pos3.Mirror(
-        chosen,
-        progress=view.progress(log_lines=chosen.show_progress),
-        background_progress=view.progress(log_lines=False),
-        observer=view,
-    ).open()
+    opened = RunView(task_run.flow_run_id, log).new_mirror(options()).open()
     level = logging.INFO if task_run.flow_run_id is not None else logging.DEBUG
     say(log, level, "pos3: this task has a mirror of its own, for %s", reason)
     return opened

@@ -130,9 +130,10 @@ def pos3_flow(
 
     Args:
         function: a function or a flow.
-        mirror: options of the mirror as one value: a :class:`pos3.MirrorOptions`, or a dict of some of its options. The
-            arguments below go over it, and ``flow.with_options(mirror=...)`` over both. An argument that is left at its
-            default says nothing. What nobody has said comes from the environment (``POS3_CACHE_ROOT`` and so on).
+        mirror: options of the mirror as one value: a :class:`pos3.MirrorOptions`, a dict of some of its options, a
+            :class:`Pos3Mirror` block, or the name of one. The arguments below go over it, and
+            ``flow.with_options(mirror=...)`` over both. An argument that is left at its default says nothing. What
+            nobody has said comes from the environment (``POS3_CACHE_ROOT`` and so on).
         show_progress: log lines in the run's log about transfers that take long.
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.

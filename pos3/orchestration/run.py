@@ -44,16 +44,8 @@ class RunMirror:
         self._log = flow_run_logger(flow_run)
         chosen = options.resolve()
         self._view = RunView(flow_run.id, self._log)
-        self._progress = self._view.progress(log_lines=chosen.show_progress)
         self._has_recovered = False
-        self.mirror = pos3.Mirror(
-            chosen,
-            progress=self._progress,
-            background_progress=self._view.progress(log_lines=False),
-            observer=self._view,
-            label=label_of(flow_run.id),
-        )
-        self.mirror.open()
+        self.mirror = self._view.new_mirror(chosen, label=label_of(flow_run.id)).open()
         self._view.opened()
         self._broker = self._served()
 
@@ -103,7 +95,9 @@ class RunMirror:
         """Before the first attempt in this process: pushes what one in a killed process left on this machine."""
         if not self._has_recovered:
             self._has_recovered = True
-            recover_earlier(self.flow_run.id, self.mirror.options, self._progress, self._log)
+            options = self.mirror.options
+            progress = self._view.progress(log_lines=options.show_progress)
+            recover_earlier(self.flow_run.id, options, progress, self._log)
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:

@@ -43,6 +43,16 @@ class RunView:
             ways.append(run_log_progress(self._log))
         return functools.partial(SeveralProgresses, ways)
 
+    def new_mirror(self, options: pos3.MirrorOptions, *, label: str = "") -> pos3.Mirror:
+        """A mirror that is not open yet, and shows here what it does."""
+        return pos3.Mirror(
+            options,
+            progress=self.progress(log_lines=options.show_progress),
+            background_progress=self.progress(log_lines=False),
+            observer=self,
+            label=label,
+        )
+
     def opened(self) -> None:
         run_log_handler.attach()
         self._is_attached = True

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pos3.profiles import Profile
-from pos3.store.base import OnBytes, Store, Survey, UnsortedListingError
+from pos3.store.base import OnBytes, Store, Survey, UnsortedListingError, twice_if_unsorted
 from pos3.url import Location
 
-__all__ = ["OnBytes", "Store", "Survey", "UnsortedListingError", "open_store"]
+__all__ = ["OnBytes", "Store", "Survey", "UnsortedListingError", "open_store", "twice_if_unsorted"]
 
 
 def open_store(location: Location, profile: Profile | None, max_workers: int) -> Store:

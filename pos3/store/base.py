@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pos3.entry import Entry
 from pos3.errors import StoreError
 
+T = TypeVar("T")
 OnBytes = Callable[[int], None]
 """Called with a number of bytes moved (negative when a retry starts over); may raise to stop the transfer."""
 
 
 class UnsortedListingError(StoreError):
     """A store turned out not to list in key order; asking again gives a sorted listing from memory."""
+
+
+def twice_if_unsorted(ask: Callable[[], T]) -> T:
+    """What ``ask`` returns, called once more if a store has found out meanwhile that it must sort by itself."""
+    try:
+        return ask()
+    except UnsortedListingError:
+        return ask()
 
 
 @dataclass(frozen=True)
