@@ -88,5 +88,11 @@ class PartSums:
     def etag(self) -> str:
         if self._filled:
             self._close_part()
-        joined = hashlib.md5(b"".join(self._digests), usedforsecurity=False)
-        return f"{joined.hexdigest()}-{len(self._digests)}"
+        return joined_etag(self._digests)
+
+
+def joined_etag(part_digests: Iterable[bytes]) -> str:
+    """The multipart ETag of parts with these MD5s."""
+    digests = list(part_digests)
+    joined = hashlib.md5(b"".join(digests), usedforsecurity=False)
+    return f"{joined.hexdigest()}-{len(digests)}"

@@ -1,4 +1,4 @@
-"""Runs one function over many items in a few threads, and can be stopped at any moment."""
+"""Carries out many jobs in the lanes of a store, one thread each, and can be stopped at any moment."""
 
 from __future__ import annotations
 
@@ -8,26 +8,22 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from pos3.errors import BucketNotFoundError, CredentialsError, EndpointError, TransferCancelledError
+from pos3.store import Lane, Steps
 
 T = TypeVar("T")
 R = TypeVar("R")
+Batch = list[tuple[T, R | None, Exception | None]]
 
 MOST_FAILURES = 100
 _GRACE_SECONDS = 2.0
 _GLANCE_SECONDS = 0.2
 _HOPELESS_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
-_FIRST_WORKERS = 3
-_SAMPLE_ITEMS = 8
-_SAMPLE_SECONDS = 0.05
 _BATCH_ITEMS = 64
 _BATCH_SECONDS = 0.2
-# Of n threads that only fight for the interpreter, each waits n times as long as it works. Where they wait clearly
-# longer than that, it is for a server, and another thread helps.
-_WAITING_FOR_A_SERVER = 6.0
 
 
 def is_hopeless(error: BaseException) -> bool:
@@ -38,46 +34,36 @@ def is_hopeless(error: BaseException) -> bool:
 
 
 class _Run(Generic[T, R]):
-    """The threads of one call. They begin few, and grow while each of them spends its time waiting for a server."""
+    """The threads of one call."""
 
-    def __init__(self, items: Iterable[T], work: Callable[[T], R], workers: int):
+    def __init__(self, items: Iterable[T], begin: Callable[[T], Steps[R]], cancelled: threading.Event):
         self._items = iter(items)
+        self._begin = begin
+        self._cancelled = cancelled
         self._lock = threading.Lock()
-        self._work = work
-        self._workers = workers
-        self.threads: list[threading.Thread] = []
-        self.stopped = False
+        self._threads = 0
         self._ended = 0
-        # Batches of (item, result, error); None for a thread that has ended.
-        self.done: queue.SimpleQueue[list[tuple[T, R | None, Exception | None]] | None] = queue.SimpleQueue()
+        self.stopped = False
+        # None for a thread that has ended.
+        self.done: queue.SimpleQueue[Batch[T, R] | None] = queue.SimpleQueue()
 
-    def start(self) -> None:
-        for _ in range(min(_FIRST_WORKERS, self._workers)):
-            self._add_thread()
-
-    def _add_thread(self) -> None:
-        with self._lock:
-            if self.stopped or len(self.threads) >= self._workers:
-                return
-            name = f"pos3-worker-{len(self.threads)}"
+    def start(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
             # In the context of whoever asked: what is logged there must lead back to them.
             inherited = contextvars.copy_context()
-            thread = threading.Thread(target=inherited.run, args=(self._loop,), name=name, daemon=True)
-            self.threads.append(thread)
-        thread.start()
+            name = f"pos3-worker-{self._threads}"
+            thread = threading.Thread(target=inherited.run, args=(self._work, lane), name=name, daemon=True)
+            self._threads += 1
+            thread.start()
 
-    def _next(self) -> T | None:
-        with self._lock:
-            return None if self.stopped else next(self._items, None)
-
-    def batches(self, cancelled: threading.Event) -> Iterator[list[tuple[T, R | None, Exception | None]]]:
+    def batches(self) -> Iterator[Batch[T, R]]:
         """What has been done, as it comes in, until all threads have ended.
 
-        Once ``cancelled`` is set, the threads get a short grace; one that still waits for a server is left behind.
+        Once the run is cancelled, the threads get a short grace; one that still blocks is left behind.
         """
         give_up_at = math.inf
-        while self._ended < len(self.threads):
-            if cancelled.is_set():
+        while self._ended < self._threads:
+            if self._cancelled.is_set():
                 self.stopped = True
                 give_up_at = min(give_up_at, time.monotonic() + _GRACE_SECONDS)
             try:
@@ -91,31 +77,24 @@ class _Run(Generic[T, R]):
             else:
                 yield batch
 
-    def _loop(self) -> None:
-        batch: list[tuple[T, R | None, Exception | None]] = []
-        sent_at = sampled_at = time.monotonic()
-        busy_at = time.thread_time()
-        sampled = -1
+    def _jobs(self) -> Iterator[tuple[T, Callable[[], Steps[R]]]]:
+        while True:
+            with self._lock:
+                item = None if self.stopped else next(self._items, None)
+            if item is None:
+                return
+            yield item, lambda item=item: self._begin(item)  # type: ignore[misc]
+
+    def _work(self, lane: Lane) -> None:
+        batch: Batch[T, R] = []
+        sent_at = time.monotonic()
         try:
-            while (item := self._next()) is not None:
-                try:
-                    batch.append((item, self._work(item), None))
-                except Exception as error:  # noqa: BLE001 - returned to the caller
-                    batch.append((item, None, error))
+            for done in lane(self._jobs(), self._cancelled):
+                batch.append(done)
                 now = time.monotonic()
-                if batch[-1][2] is not None or len(batch) >= _BATCH_ITEMS or now - sent_at > _BATCH_SECONDS:
+                if done[2] is not None or len(batch) >= _BATCH_ITEMS or now - sent_at > _BATCH_SECONDS:
                     self.done.put(batch)
                     batch, sent_at = [], now
-                sampled += 1
-                if sampled == 0:
-                    # The first item may have had to connect, which says nothing of the next ones.
-                    sampled_at, busy_at = now, time.thread_time()
-                elif sampled >= _SAMPLE_ITEMS or now - sampled_at > _SAMPLE_SECONDS:
-                    busy = time.thread_time()
-                    fair = (busy - busy_at) * len(self.threads)
-                    if now - sampled_at > _WAITING_FOR_A_SERVER * fair:
-                        self._add_thread()
-                    sampled, sampled_at, busy_at = 0, now, busy
         finally:
             self.done.put(batch)
             self.done.put(None)
@@ -123,24 +102,24 @@ class _Run(Generic[T, R]):
 
 def run_all(
     items: Iterable[T],
-    work: Callable[[T], R],
+    begin: Callable[[T], Steps[R]],
     on_done: Callable[[T, R], None],
     *,
-    workers: int,
+    lanes: Sequence[Lane],
     cancelled: threading.Event,
 ) -> list[tuple[T, Exception]]:
-    """Calls ``work`` on every item, in up to ``workers`` threads, and ``on_done`` here for each success.
+    """Carries out the steps that ``begin`` gives for every item, and calls ``on_done`` here for each success.
 
     The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set. An
-    interrupt of the calling thread sets ``cancelled``. Then workers that do not end within two seconds are left behind.
+    interrupt of the calling thread sets ``cancelled``. Then threads that do not end within two seconds are left behind.
 
     Returns:
         the items that failed, each with its error.
     """
-    run = _Run(items, work, workers)
+    run = _Run(items, begin, cancelled)
     failed: list[tuple[T, Exception]] = []
 
-    def take(batch: list[tuple[T, R | None, Exception | None]]) -> None:
+    def take(batch: Batch[T, R]) -> None:
         for item, result, error in batch:
             if error is None:
                 on_done(item, result)  # type: ignore[arg-type]
@@ -150,12 +129,12 @@ def run_all(
                 run.stopped = True
 
     try:
-        run.start()
-        for batch in run.batches(cancelled):
+        run.start(lanes)
+        for batch in run.batches():
             take(batch)
     except BaseException:
         cancelled.set()
-        for batch in run.batches(cancelled):
+        for batch in run.batches():
             take(batch)
         raise
     return failed

@@ -25,6 +25,7 @@ from pos3.errors import (
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
+from pos3.store import carried_out
 from pos3.temporary import temporary_name
 from pos3.transfer import Terms, execute
 
@@ -65,7 +66,7 @@ class _MarkedLink(Link):
         if marker.size_bytes > LONGEST_BYTES:
             return None
         with self._scratch() as path:
-            self._store.download(self._marker_key, marker, path, lambda _: None)
+            carried_out(self._store, lambda: self._store.download(self._marker_key, marker, path, lambda _: None))
             with open(path, "rb") as file:
                 return Manifest.parse(file.read())
 
@@ -199,6 +200,6 @@ class PublishingLink(_MarkedLink):
         with self._scratch() as path:
             with open(path, "wb") as file:
                 file.write(content)
-            self._store.upload(self._marker_key, path, len(content), lambda _: None)
+            carried_out(self._store, lambda: self._store.upload(self._marker_key, path, len(content), lambda _: None))
         if self._marker_now() is None:
             raise StoreError(f"{self._marker_url} was written, but is not there")

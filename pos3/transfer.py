@@ -23,7 +23,7 @@ from pos3.plan import NEW, Action, Plan
 from pos3.pool import run_all
 from pos3.progress import OpenProgress, Progress
 from pos3.report import Kept, Report
-from pos3.store import OnBytes, Store
+from pos3.store import OnBytes, Steps, Store
 from pos3.temporary import is_temporary, temporary_name
 from pos3.url import Location
 
@@ -164,7 +164,8 @@ def _shown(plan: Plan, pair: Pair, terms: Terms) -> Iterator[Progress]:
 
 def _copy_all(
     actions: Iterable[Action],
-    copy: Callable[[Action], Record | None],
+    copy: Callable[[Action], Steps[Record | None]],
+    pair: Pair,
     index: Index,
     terms: Terms,
     outcome: Outcome,
@@ -179,7 +180,7 @@ def _copy_all(
             outcome.copied_bytes += record.size_bytes
 
     try:
-        failed = run_all(actions, copy, done, workers=terms.workers, cancelled=terms.cancelled)
+        failed = run_all(actions, copy, done, lanes=pair.store.lanes(terms.workers), cancelled=terms.cancelled)
     finally:
         bookkeeper.flush()
     outcome.failures += [error for _, error in failed]
@@ -200,12 +201,12 @@ def _download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outco
                 raise TransferCancelledError("the download was stopped")
             progress.moved(size_bytes)
 
-        def fetch(action: Action) -> Record:
-            record = _fetch(action, pair, directories, unfinished, on_bytes, terms.owner)
+        def fetch(action: Action) -> Steps[Record | None]:
+            record = yield from _fetch(action, pair, directories, unfinished, on_bytes, terms.owner)
             progress.finished_file()
             return record
 
-        complete = _copy_all((*plan.copies, *plan.last_copies), fetch, index, terms, outcome)
+        complete = _copy_all((*plan.copies, *plan.last_copies), fetch, pair, index, terms, outcome)
         if not complete:
             return
         made_way()
@@ -228,7 +229,7 @@ def _unfinished() -> Iterator[set[str]]:
 
 def _fetch(
     action: Action, pair: Pair, directories: _Directories, unfinished: set[str], on_bytes: OnBytes, owner: str
-) -> Record:
+) -> Steps[Record]:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
     if action.path:
@@ -238,7 +239,8 @@ def _fetch(
     temporary = os.path.join(parent, temporary_name())
     unfinished.add(temporary)
     try:
-        delivered = pair.store.download(pair.location.object_key(action.path), action.source, temporary, on_bytes)
+        key = pair.location.object_key(action.path)
+        delivered = yield from pair.store.download(key, action.source, temporary, on_bytes)
         if delivered.modified_ns:
             os.utime(temporary, ns=(delivered.modified_ns, delivered.modified_ns))
         status = os.stat(temporary)
@@ -386,15 +388,15 @@ def _upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome
                     raise TransferCancelledError("the upload was stopped")
             progress.moved(size_bytes)
 
-        def push(action: Action) -> Record | None:
-            record = _push(action, pair, on_bytes, terms.owner, outcome)
+        def push(action: Action) -> Steps[Record | None]:
+            record = yield from _push(action, pair, on_bytes, terms.owner, outcome)
             progress.finished_file()
             return record
 
         try:
-            complete = _copy_all(plan.copies, push, index, terms, outcome)
+            complete = _copy_all(plan.copies, push, pair, index, terms, outcome)
             if complete:
-                complete = _copy_all(plan.last_copies, push, index, terms, outcome)
+                complete = _copy_all(plan.last_copies, push, pair, index, terms, outcome)
         finally:
             if terms.cancelled.is_set():
                 pair.store.abort_unfinished()
@@ -403,11 +405,12 @@ def _upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome
         _delete_remote(plan, pair, index, outcome)
 
 
-def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Record | None:
+def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
     source = pair.local_path(action.path)
     try:
         before = _settled_stat(source)
-        etag = pair.store.upload(pair.location.object_key(action.path), source, before.st_size, on_bytes)
+        key = pair.location.object_key(action.path)
+        etag = yield from pair.store.upload(key, source, before.st_size, on_bytes)
     except FileNotFoundError as error:
         if error.filename != source:
             raise

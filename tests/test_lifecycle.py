@@ -782,7 +782,7 @@ def test_importing_pos3_loads_no_cloud_sdk() -> None:
     script = (
         "import sys, pos3\n"
         "with pos3.mirror('/nowhere/at/all'): pass\n"
-        "print([m for m in ('boto3', 'botocore', 'obstore', 'prefect', 'fsspec', 'tqdm') if m in sys.modules])\n"
+        "print([m for m in ('boto3', 'botocore', 'pycurl', 'prefect', 'fsspec', 'tqdm') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
@@ -33,7 +34,7 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
-from pos3.store import Store, UnsortedListingError, open_store
+from pos3.store import Store, UnsortedListingError, carried_out, open_store
 from pos3.url import Location
 from tests.support import (
     Fault,
@@ -56,6 +57,14 @@ MIB = 1 << 20
 SIBLINGS = 1010
 # moto takes several milliseconds to store an object.
 BELOW = {"rclone": 3050, "moto": 1010, "memory": 1010, "env": 3050}
+
+
+def fetch(store: Store, *arguments: Any) -> Entry:
+    return carried_out(store, lambda: store.download(*arguments))
+
+
+def send(store: Store, *arguments: Any) -> str:
+    return carried_out(store, lambda: store.upload(*arguments))
 
 
 def s3_store(bucket: str, profile: pos3.Profile | None = None) -> Store:
@@ -83,7 +92,7 @@ class Place:
         return entry
 
     def download(self, key: str, target: Path, on_bytes: Callable[[int], None] = lambda size: None) -> Entry:
-        return self.store.download(key, self.listed(key), str(target), on_bytes)
+        return fetch(self.store, key, self.listed(key), str(target), on_bytes)
 
 
 def of_site(site: S3Site) -> Place:
@@ -426,9 +435,7 @@ def test_a_download_is_whole_and_counted_and_tells_its_version(place: Place, tmp
     assert abs(delivered.modified_ns - listed.modified_ns) < 1e9
 
 
-def test_a_large_download_is_taken_in_ranges_where_the_server_does_ranges(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
+def test_a_large_download_is_taken_in_ranges(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     data = pseudo_random(40 * MIB)
     s3.put("x", data)
     proxy = proxied(s3)
@@ -437,11 +444,8 @@ def test_a_large_download_is_taken_in_ranges_where_the_server_does_ranges(
         place.download("x", tmp_path / name)
         assert (tmp_path / name).read_bytes() == data
     gets = [request for request in proxy.requests if request.kind == "GET"]
-    if s3.server.traits.partial_status:
-        assert len(gets) == 10
-        assert all(request.received == 8 * MIB for request in gets)
-    else:
-        assert [("range" in request.headers) for request in gets] == [True, False, False]
+    assert len(gets) == 10
+    assert all(request.received == 8 * MIB for request in gets)
 
 
 @pytest.mark.parametrize("kind", ["file", "symlink", "broken-symlink"])
@@ -465,18 +469,18 @@ def test_a_file_in_the_way_stays_even_when_the_request_is_repeated(
     (tmp_path / "target").write_bytes(b"local")
     place = of_site(moto_site)
     expected = place.listed("x/../x")
-    proxied(moto_site, ResetBefore(times=8, match=on("GET")))
+    proxied(moto_site, ResetBefore(times=4, match=on("GET")))
     with pytest.raises(FileExistsError):
-        s3_store(moto_site.bucket).download("x/../x", expected, str(tmp_path / "target"), lambda size: None)
+        fetch(s3_store(moto_site.bucket), "x/../x", expected, str(tmp_path / "target"), lambda size: None)
     assert (tmp_path / "target").read_bytes() == b"local"
 
 
 def test_an_object_that_is_gone_is_not_found(place: Place, tmp_path: Path) -> None:
     place.put("other", b"1")
     with pytest.raises(RemoteNotFoundError, match="gone/x"):
-        place.store.download("gone/x", Entry("", 1, 0, "0" * 32), str(tmp_path / "x"), lambda size: None)
+        fetch(place.store, "gone/x", Entry("", 1, 0, "0" * 32), str(tmp_path / "x"), lambda size: None)
     with pytest.raises(RemoteNotFoundError, match="gone/x"):
-        place.store.download("gone/x", Entry("", 20 * MIB, 0, "0" * 32), str(tmp_path / "x"), lambda size: None)
+        fetch(place.store, "gone/x", Entry("", 20 * MIB, 0, "0" * 32), str(tmp_path / "x"), lambda size: None)
 
 
 @pytest.mark.parametrize("sizes", [(3, 5), (3, 20 * MIB), (20 * MIB, 3), (20 * MIB, 30 * MIB)], ids=str)
@@ -488,7 +492,7 @@ def test_a_newer_version_than_the_listed_one_is_delivered_whole(
     newer = pseudo_random(sizes[1], seed=2)
     place.put("x", newer)
     moved: list[int] = []
-    delivered = place.store.download("x", listed, str(tmp_path / "x"), moved.append)
+    delivered = fetch(place.store, "x", listed, str(tmp_path / "x"), moved.append)
     assert (tmp_path / "x").read_bytes() == newer
     assert (delivered.size_bytes, delivered.etag) == (len(newer), place.listed("x").etag)
     assert sum(moved) == len(newer)
@@ -523,12 +527,12 @@ def test_objects_with_odd_keys_go_both_ways(place: Place, tmp_path: Path) -> Non
     etags = {}
     for key in keys:
         source.write_bytes(key.encode())
-        etags[key] = place.store.upload(key, str(source), len(key.encode()), lambda size: None)
+        etags[key] = send(place.store, key, str(source), len(key.encode()), lambda size: None)
         assert place.get(key) == key.encode()
     listed = {entry.path: entry for entry in place.store.entries("", is_prefix=True)}
     assert {path: entry.etag for path, entry in listed.items()} == etags
     for key, entry in listed.items():
-        delivered = place.store.download(key, entry, str(target), lambda size: None)
+        delivered = fetch(place.store, key, entry, str(target), lambda size: None)
         assert target.read_bytes() == key.encode()
         assert delivered.etag == entry.etag
         target.unlink()
@@ -570,7 +574,7 @@ def test_an_upload_is_whole_and_counted_and_tells_the_etag(place: Place, tmp_pat
     data = pseudo_random(size)
     (tmp_path / "x").write_bytes(data)
     moved: list[int] = []
-    etag = place.store.upload(key, str(tmp_path / "x"), size, moved.append)
+    etag = send(place.store, key, str(tmp_path / "x"), size, moved.append)
     assert place.get(key) == data
     assert sum(moved) == size
     assert etag == next(entry.etag for entry in place.store.entries("", is_prefix=True) if entry.path == key)
@@ -590,7 +594,7 @@ def test_of_a_file_that_has_grown_only_the_first_bytes_are_stored(
     data = pseudo_random(size)
     (tmp_path / "x").write_bytes(data)
     moved: list[int] = []
-    place.store.upload(key, str(tmp_path / "x"), wanted, moved.append)
+    send(place.store, key, str(tmp_path / "x"), wanted, moved.append)
     assert place.get(key) == data[:wanted]
     assert sum(moved) == wanted
 
@@ -608,7 +612,7 @@ def test_of_a_file_that_has_shrunk_what_is_left_is_stored(
     data = pseudo_random(size)
     (tmp_path / "x").write_bytes(data)
     moved: list[int] = []
-    etag = place.store.upload(key, str(tmp_path / "x"), wanted, moved.append)
+    etag = send(place.store, key, str(tmp_path / "x"), wanted, moved.append)
     assert place.get(key) == data
     assert sum(moved) == size
     assert etag == next(entry.etag for entry in place.store.entries("", is_prefix=True) if entry.path == key)
@@ -617,7 +621,7 @@ def test_of_a_file_that_has_shrunk_what_is_left_is_stored(
 def test_an_upload_replaces_the_object(place: Place, tmp_path: Path) -> None:
     place.put("data/x", b"a longer content")
     (tmp_path / "x").write_bytes(b"new")
-    place.store.upload("data/x", str(tmp_path / "x"), 3, lambda size: None)
+    send(place.store, "data/x", str(tmp_path / "x"), 3, lambda size: None)
     assert place.get("data/x") == b"new"
 
 
@@ -632,7 +636,7 @@ def test_an_upload_stops_when_on_bytes_raises_and_leaves_nothing(
     (tmp_path / "x").write_bytes(pseudo_random(size))
     moved: list[int] = []
     with pytest.raises(StoppedHereError):
-        place.store.upload(key, str(tmp_path / "x"), size, stopping(moved, after))
+        send(place.store, key, str(tmp_path / "x"), size, stopping(moved, after))
     assert sum(moved) == 0
     assert list(place.keys()) == []
     assert place.uploads() == []
@@ -642,7 +646,7 @@ def test_an_upload_that_stops_keeps_the_object_that_was_there(place: Place, tmp_
     place.put("x", b"old")
     (tmp_path / "x").write_bytes(pseudo_random(20 * MIB))
     with pytest.raises(StoppedHereError):
-        place.store.upload("x", str(tmp_path / "x"), 20 * MIB, stopping([], 9 * MIB))
+        send(place.store, "x", str(tmp_path / "x"), 20 * MIB, stopping([], 9 * MIB))
     assert place.get("x") == b"old"
 
 
@@ -651,7 +655,7 @@ def test_an_upload_whose_parts_are_refused_is_aborted(moto_site: S3Site, tmp_pat
     (tmp_path / "x").write_bytes(pseudo_random(20 * MIB))
     moved: list[int] = []
     with pytest.raises(AccessDeniedError, match="data/x"):
-        s3_store(moto_site.bucket).upload("data/x", str(tmp_path / "x"), 20 * MIB, moved.append)
+        send(s3_store(moto_site.bucket), "data/x", str(tmp_path / "x"), 20 * MIB, moved.append)
     assert sum(moved) == 0
     assert moto_site.server.uploads(moto_site.bucket) == []
     assert list(moto_site.keys()) == []
@@ -660,7 +664,7 @@ def test_an_upload_whose_parts_are_refused_is_aborted(moto_site: S3Site, tmp_pat
 def test_a_source_that_is_gone_is_an_error_that_names_it(place: Place, tmp_path: Path) -> None:
     for size in (1, 20 * MIB):
         with pytest.raises(FileNotFoundError) as caught:
-            place.store.upload("data/x", str(tmp_path / "gone"), size, lambda size: None)
+            send(place.store, "data/x", str(tmp_path / "gone"), size, lambda size: None)
         assert caught.value.filename == str(tmp_path / "gone")
     assert list(place.keys()) == []
     assert place.uploads() == []
@@ -670,7 +674,7 @@ def test_an_upload_to_a_missing_bucket_says_so(s3: S3Site, tmp_path: Path) -> No
     (tmp_path / "x").write_bytes(pseudo_random(9 * MIB))
     for size in (1, 9 * MIB):
         with pytest.raises(BucketNotFoundError):
-            s3_store("pos3-no-such-bucket").upload("x", str(tmp_path / "x"), size, lambda size: None)
+            send(s3_store("pos3-no-such-bucket"), "x", str(tmp_path / "x"), size, lambda size: None)
 
 
 # delete
@@ -787,8 +791,8 @@ def requests_of(store: Store, tmp_path: Path) -> dict[str, Callable[[], object]]
         "survey": lambda: store.survey("data"),
         "entries": lambda: list(store.entries("data", is_prefix=False)),
         "children": lambda: list(store.children("data")),
-        "download": lambda: store.download("data", Entry("", 1, 0, "0" * 32), target, lambda size: None),
-        "upload": lambda: store.upload("data", source, 1, lambda size: None),
+        "download": lambda: fetch(store, "data", Entry("", 1, 0, "0" * 32), target, lambda size: None),
+        "upload": lambda: send(store, "data", source, 1, lambda size: None),
         "put_marker": lambda: store.put_marker("data/"),
     }
 
@@ -896,7 +900,7 @@ def test_a_single_object_can_be_reached_where_no_listing_is_allowed(
     assert store.survey("data").is_object
     [entry] = store.entries("data", is_prefix=False)
     assert (entry.path, entry.size_bytes) == ("", 1)
-    store.download("data", entry, str(tmp_path / "x"), lambda size: None)
+    fetch(store, "data", entry, str(tmp_path / "x"), lambda size: None)
     assert (tmp_path / "x").read_bytes() == b"1"
 
 

@@ -1,12 +1,23 @@
-"""Stores: one protocol, S3 through boto3 and obstore, every other URL scheme through fsspec."""
+"""Stores: one protocol, S3 through boto3 and libcurl, every other URL scheme through fsspec."""
 
 from __future__ import annotations
 
 from pos3.profiles import Profile
 from pos3.store.base import OnBytes, Store, Survey, UnsortedListingError, twice_if_unsorted
+from pos3.store.steps import Lane, Steps, carried_out
 from pos3.url import Location
 
-__all__ = ["OnBytes", "Store", "Survey", "UnsortedListingError", "open_store", "twice_if_unsorted"]
+__all__ = [
+    "Lane",
+    "OnBytes",
+    "Steps",
+    "Store",
+    "Survey",
+    "UnsortedListingError",
+    "carried_out",
+    "open_store",
+    "twice_if_unsorted",
+]
 
 
 def open_store(location: Location, profile: Profile | None, max_workers: int) -> Store:

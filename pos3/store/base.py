@@ -12,10 +12,28 @@ from typing import Protocol, TypeVar
 
 from pos3.entry import Entry
 from pos3.errors import StoreError
+from pos3.store.steps import Lane, Steps
 
 T = TypeVar("T")
 OnBytes = Callable[[int], None]
 """Called with a number of bytes moved (negative when a retry starts over); may raise to stop the transfer."""
+
+
+class Counted:
+    """Passes byte counts on, and can take them all back."""
+
+    def __init__(self, on_bytes: OnBytes):
+        self._on_bytes = on_bytes
+        self._moved_bytes = 0
+
+    def __call__(self, size_bytes: int) -> None:
+        self._on_bytes(size_bytes)
+        self._moved_bytes += size_bytes
+
+    def take_back(self) -> None:
+        moved, self._moved_bytes = self._moved_bytes, 0
+        if moved:
+            self._on_bytes(-moved)
 
 
 class UnsortedListingError(StoreError):
@@ -70,7 +88,11 @@ class Store(Protocol):
         """One level below ``key``: objects, and directories as paths ending in "/", in code-point order."""
         ...
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
+    def lanes(self, workers: int) -> Sequence[Lane]:
+        """What carries out downloads and uploads, each in a thread of its own; together ``workers`` at once."""
+        ...
+
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
         Args:
@@ -82,7 +104,7 @@ class Store(Protocol):
         """
         ...
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
         """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
 
         If the file has become shorter, what is left of it. A multipart upload that fails is aborted.
@@ -101,5 +123,5 @@ class Store(Protocol):
         ...
 
     def abort_unfinished(self) -> None:
-        """Takes back what uploads have begun whose threads were left behind, as far as that is done within seconds."""
+        """Takes back what uploads have begun that were stopped, as far as that is done within seconds."""
         ...

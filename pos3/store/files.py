@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 BLOCK_BYTES = 1024 * 1024
 _NEW_FILE = (
@@ -20,11 +16,23 @@ def create(path: str) -> int:
     return os.open(path, _NEW_FILE, 0o666)
 
 
-def write_all(descriptor: int, block: Buffer) -> None:
+def write_new(path: str, body: bytes) -> None:
+    """Writes the new file ``path``; nothing of it stays if that fails."""
+    descriptor = create(path)
+    try:
+        write_all(descriptor, body)
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, block: bytes) -> None:
     """Writes the whole block; a single ``os.write`` may stop short."""
-    view = memoryview(block)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    written = os.write(descriptor, block)
+    while written < len(block):
+        written += os.write(descriptor, memoryview(block)[written:])
 
 
 def write_all_at(descriptor: int, block: bytes, offset: int) -> None:
@@ -33,6 +41,14 @@ def write_all_at(descriptor: int, block: bytes, offset: int) -> None:
     while view:
         written = os.pwrite(descriptor, view, offset)
         view, offset = view[written:], offset + written
+
+
+def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
+    """What a file holds from ``offset`` on, at most ``size_bytes`` of it."""
+    found = os.pread(descriptor, size_bytes, offset)
+    if len(found) == size_bytes or not found:
+        return found
+    return found + read_at(descriptor, size_bytes - len(found), offset + len(found))
 
 
 def blocks(path: str, limit_bytes: int | None = None) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from pos3.errors import (
 from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import OnBytes, Survey
+from pos3.store.steps import Lane, Steps, blocking, one_by_one
 from pos3.temporary import is_temporary, temporary_name
 
 # File systems whose files appear only when they are committed. Of any other, opening a file for writing may already
@@ -112,7 +113,13 @@ class FsspecStore:
                 seen[name] = entry
         yield from (seen[path] for path in sorted(seen))
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
+    def lanes(self, workers: int) -> Sequence[Lane]:
+        return [one_by_one] * workers
+
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+        return blocking(lambda: self._download(key, target, on_bytes))
+
+    def _download(self, key: str, target: str, on_bytes: OnBytes) -> Entry:
         where = self._where(key)
         details = self._call(where, lambda: self._fs.info(self._path(key)))
         delivered = _entry("", details)
@@ -134,7 +141,10 @@ class FsspecStore:
             os.close(descriptor)
         return delivered
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+        return blocking(lambda: self._upload(key, source, size_bytes, on_bytes))
+
+    def _upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
         where = self._where(key)
         moved = 0
         os.stat(source)

@@ -7,17 +7,47 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pos3.errors import IntegrityError, ObjectChangedError
-from pos3.store.s3_errors import BusyError, UnreachableError
+from pos3.errors import EndpointError, IntegrityError, ObjectChangedError, StoreError
 
 T = TypeVar("T")
 
 ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 5
+
+
+class BusyError(StoreError):
+    """The store answered that it cannot do it now; the same request may succeed later."""
+
+
+class UnreachableError(EndpointError):
+    """No answer came, or it broke off; the same request may succeed later."""
 
 
 def is_transient(error: BaseException) -> bool:
     return isinstance(error, (BusyError, UnreachableError, IntegrityError, ObjectChangedError))
+
+
+class Patience:
+    """How often one thing is tried again, and after which pauses: they grow, and none is like another."""
+
+    def __init__(self, attempts: int = ATTEMPTS):
+        self._left = attempts - 1
+        self._failed = 0
+
+    def pause_seconds(self, error: BaseException) -> float | None:
+        """How long to wait before the next attempt; None if there is none."""
+        if not is_transient(error) or self._failed >= self._left:
+            return None
+        self._failed += 1
+        if self._failed == 1:
+            # Most failures pass at once. The machinery below costs more than a small transfer.
+            return random.uniform(0, _FIRST_PAUSE_SECONDS)
+        from tenacity import RetryCallState, Retrying, wait_random_exponential
+
+        state = RetryCallState(Retrying(), None, (), {})
+        state.attempt_number = self._failed
+        return float(wait_random_exponential(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)(state))
 
 
 def retrying(call: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
@@ -26,18 +56,12 @@ def retrying(call: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
     Raises:
         Exception: the last error, when it does not pass or the attempts are used up.
     """
-    try:
-        return call()
-    except Exception as error:
-        if not is_transient(error) or attempts <= 1:
-            raise
-    # The machinery of retries costs more than a small transfer, so it is built only when it is needed.
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-    time.sleep(random.uniform(0, _FIRST_PAUSE_SECONDS))
-    return Retrying(
-        stop=stop_after_attempt(attempts - 1),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        retry=retry_if_exception(is_transient),
-        reraise=True,
-    )(call)
+    patience = Patience(attempts)
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            pause_seconds = patience.pause_seconds(error)
+            if pause_seconds is None:
+                raise
+        time.sleep(pause_seconds)

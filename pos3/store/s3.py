@@ -1,4 +1,4 @@
-"""S3 and what speaks its protocol: boto3 for control and listings, obstore for bodies."""
+"""S3 and what speaks its protocol: boto3 for control and listings, libcurl for bodies."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, R
 from pos3.etag import is_plain, matches_content, part_size
 from pos3.profiles import Profile
 from pos3.store import files
-from pos3.store.base import OnBytes, Survey, UnsortedListingError
-from pos3.store.retry import retrying
-from pos3.store.s3_bodies import MIB, Bodies, Delivered, Uploaded
+from pos3.store.base import Counted, OnBytes, Survey, UnsortedListingError
+from pos3.store.retry import BusyError, retrying
 from pos3.store.s3_client import connect
-from pos3.store.s3_errors import BusyError, error_for, translating
+from pos3.store.s3_downloads import MIB, Delivered, Downloads
+from pos3.store.s3_errors import error_for, translating
 from pos3.store.s3_listing import Listing, Page, in_order, take_pages_unparsed
-from pos3.store.s3_odd import OddBodies, is_odd
+from pos3.store.s3_loop import Loop
+from pos3.store.s3_requests import Request, Requests, Response
+from pos3.store.s3_uploads import Uploaded, Uploads
+from pos3.store.steps import Lane, Steps
 
 _BATCH = 1000
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
 _SURVEY_PAGES = 20
 _ABORT_SECONDS = 3.0
+# How often a download begins again because the object was replaced, before it pauses.
+_CHANGES = 3
 
 
 class S3Store:
@@ -50,9 +55,11 @@ class S3Store:
         }
         self._upload_options = {name: value for name, value in upload_options.items() if value}
         self._listing = Listing(client, bucket, self._request_options)
-        self._bodies = Bodies(self._connection, bucket, self._region)
-        self._odd = OddBodies(client, bucket, self._upload_options, self._request_options)
-        self._lock = threading.Lock()
+        payer = ("x-amz-request-payer: requester",) if settings.requester_pays else ()
+        self._requests = Requests(self._connection, bucket, self._region, payer)
+        proves = self._connection.is_plain_http
+        self._downloads = Downloads(self._requests, proves)
+        self._uploads = Uploads(self._requests, tuple(_headers(upload_options)), proves)
         self._bucket_region = ""
         self._sorted = True
         self._etags_are_md5 = not self._upload_options
@@ -63,7 +70,7 @@ class S3Store:
         return f"s3://{self._bucket}/{key}"
 
     def _region(self) -> str:
-        """The bucket's region: boto3 follows redirects to it by itself, obstore must be told."""
+        """The bucket's region: boto3 follows redirects to it by itself, signatures for libcurl must name it."""
         configured = str(self._client.meta.region_name)
         if not self._connection.is_aws:
             return configured
@@ -190,28 +197,28 @@ class S3Store:
 
     # Bodies
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Entry:
-        current = expected
+    def lanes(self, workers: int) -> Sequence[Lane]:
+        return [Loop(self._requests, workers)]
 
-        def attempt() -> Entry:
-            nonlocal current
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+        for left in reversed(range(_CHANGES)):
+            counted = Counted(on_bytes)
             try:
-                if is_odd(key) or not self._bodies.is_usable():
-                    delivered = self._odd.download(key, target, on_bytes)
-                else:
-                    delivered = self._bodies.download(key, current, target, on_bytes)
-                try:
-                    self._verify(key, delivered, target)
-                except BaseException:
-                    on_bytes(-delivered.entry.size_bytes)
-                    os.unlink(target)
-                    raise
+                delivered = yield from self._downloads.download(key, expected, target, counted)
             except ObjectChangedError:
-                current = self._listed_now(key, current)
+                now = self._listed_now(key, expected)
+                if now == expected or not left:
+                    raise
+                expected = now
+                continue
+            try:
+                self._verify(key, delivered, target)
+            except BaseException:
+                counted.take_back()
+                os.unlink(target)
                 raise
             return delivered.entry
-
-        return retrying(attempt)
+        raise AssertionError("unreachable")
 
     def _listed_now(self, key: str, before: Entry) -> Entry:
         """The object as it is now, for another attempt; as it was, if that cannot be asked."""
@@ -227,9 +234,9 @@ class S3Store:
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
         """
         entry = delivered.entry
-        if not self._etags_are_md5 or delivered.md5 == entry.etag:
+        if not self._etags_are_md5 or entry.etag in delivered.digests:
             return
-        if is_plain(entry.etag) and delivered.md5:
+        if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
             matches = False
         elif self._connection.is_plain_http:
             first = [part_size(entry.size_bytes)]
@@ -263,18 +270,20 @@ class S3Store:
             self._etags_are_md5 = False
         return encrypted
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
-        def attempt() -> str:
-            if is_odd(key) or not self._bodies.is_usable():
-                self._odd.upload(key, source, size_bytes, on_bytes)
-                return self._head(key).etag
-            uploaded = self._bodies.upload(key, source, size_bytes, on_bytes)
-            # Some servers answer a multipart upload with another ETag than they list afterwards.
-            etag = self._head(key).etag if uploaded.is_multipart or not uploaded.etag else uploaded.etag
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+        counted = Counted(on_bytes)
+        uploaded = yield from self._uploads.upload(key, source, size_bytes, counted)
+        etag = uploaded.etag
+        try:
+            if uploaded.is_multipart or not etag:
+                # Some servers answer a multipart upload with another ETag than they list afterwards.
+                answer: Response = yield Request("HEAD", key)
+                etag = answer.etag
             self._verify_uploaded(key, etag, uploaded)
-            return etag
-
-        return retrying(attempt)
+        except BaseException:
+            counted.take_back()
+            raise
+        return etag
 
     def _verify_uploaded(self, key: str, etag: str, uploaded: Uploaded) -> None:
         if not self._etags_are_md5 or not uploaded.proofs or etag in uploaded.proofs:
@@ -330,21 +339,19 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=key, **self._request_options)
 
     def abort_unfinished(self) -> None:
-        abandoned = list(self._bodies.uploading)
+        abandoned = sorted(self._uploads.unfinished)
         if not abandoned:
             return
-        # obstore cannot be interrupted, and the process may end before it gives a hanging request up by itself.
+        self._uploads.unfinished.clear()
+        # The process may be about to end, so a store that does not answer is not waited for.
         thread = threading.Thread(target=self._abort_uploads, args=(abandoned,), name="pos3-abort", daemon=True)
         thread.start()
         thread.join(_ABORT_SECONDS)
 
-    def _abort_uploads(self, keys: Sequence[str]) -> None:
-        for key in keys:
+    def _abort_uploads(self, uploads: Sequence[tuple[str, str]]) -> None:
+        for key, upload_id in uploads:
             with suppress(BotoCoreError, ClientError):
-                answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key, **self._request_options)
-                for upload in answer.get("Uploads", ()):
-                    if upload["Key"] == key:
-                        self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload["UploadId"])
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
 
     def put_marker(self, key: str) -> bool:
         if self._holds_markers is False:
@@ -365,3 +372,11 @@ class S3Store:
 
 def _is_ordered(page: Page) -> bool:
     return all(one.path < other.path for one, other in pairwise(page.entries))
+
+
+def _headers(upload_options: dict[str, str | None]) -> Iterator[str]:
+    names = {
+        "ServerSideEncryption": "x-amz-server-side-encryption",
+        "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+    }
+    return (f"{names[option]}: {value}" for option, value in upload_options.items() if value)

@@ -1,12 +1,10 @@
-"""From a profile to a boto3 session and client, and to what obstore needs to be the same caller."""
+"""From a profile to a boto3 session and client, and to what libcurl needs to be the same caller."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +21,6 @@ from pos3.store.s3_errors import translating
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 20
-_LONGEST_CACHED = timedelta(minutes=10)
 DEFAULT_PROFILE = Profile(local_name="default", endpoint=None)
 
 
@@ -46,6 +43,19 @@ class Connection:
     @property
     def is_plain_http(self) -> bool:
         return self.endpoint.startswith("http://")
+
+    @property
+    def ca_bundle(self) -> str | bool:
+        """The path of the certificates to trust; True for the usual ones, False for no check at all."""
+        verify = self.profile.verify
+        if verify is True:
+            verify = self.session._session.get_config_variable("ca_bundle") or True
+        return str(Path(verify).expanduser()) if isinstance(verify, str) else verify
+
+    def is_virtual_hosted(self, bucket: str) -> bool:
+        """Whether requests go to bucket.host; a dot in the name would not match the certificate of that."""
+        style = self.profile.addressing_style
+        return "." not in bucket and (style == "virtual" or (style == "auto" and self.is_aws))
 
 
 def connect(profile: Profile | None, max_connections: int) -> Connection:
@@ -121,45 +131,8 @@ def _client(session: boto3.session.Session, profile: Profile, max_connections: i
     )
 
 
-def obstore_config(connection: Connection, bucket: str, region: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings and client options with which obstore acts as the same caller on ``bucket``."""
-    profile = connection.profile
-    endpoint = connection.endpoint
-    config: dict[str, Any] = {"region": region}
-    options: dict[str, Any] = {
-        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_SECONDS),
-        "allow_http": connection.is_plain_http,
-        "user_agent": "pos3",
-    }
-    virtual = profile.addressing_style == "virtual" or (connection.is_aws and profile.addressing_style == "auto")
-    # A dot in the name would not match the certificate of bucket.host.
-    virtual = virtual and "." not in bucket
-    config["virtual_hosted_style_request"] = virtual
-    if not connection.is_aws:
-        scheme, host = endpoint.split("://", 1)
-        config["endpoint"] = f"{scheme}://{bucket}.{host}" if virtual else endpoint
-    if profile.public:
-        config["skip_signature"] = True
-    if profile.requester_pays:
-        config["request_payer"] = True
-    if profile.server_side_encryption or profile.sse_kms_key_id:
-        config["server_side_encryption"] = profile.server_side_encryption or "aws:kms"
-    if profile.sse_kms_key_id:
-        config["sse_kms_key_id"] = profile.sse_kms_key_id
-    if profile.verify is False:
-        options["allow_invalid_certificates"] = True
-    bundle = (
-        profile.verify
-        if isinstance(profile.verify, str)
-        else connection.session._session.get_config_variable("ca_bundle")
-    )
-    if bundle:
-        options["root_certificate"] = Path(bundle).expanduser().read_bytes()
-    return config, options
-
-
-def credential_provider(connection: Connection, where: str) -> Callable[[], Any]:
-    """A function that gives obstore the session's credentials of this moment, refreshed by botocore.
+def session_credentials(connection: Connection, where: str) -> Any:
+    """botocore's credentials of the session; their ``get_frozen_credentials()`` refreshes them when it is time.
 
     Raises:
         CredentialsError: there are none.
@@ -171,18 +144,4 @@ def credential_provider(connection: Connection, where: str) -> Callable[[], Any]
             f"{where}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, "
             "or use a profile with public=True"
         )
-
-    def current() -> dict[str, Any]:
-        frozen = credentials.get_frozen_credentials()
-        expires_at = datetime.now(UTC) + _LONGEST_CACHED
-        known_expiry = getattr(credentials, "_expiry_time", None)
-        if known_expiry is not None:
-            expires_at = min(expires_at, known_expiry.astimezone(UTC))
-        return {
-            "access_key_id": frozen.access_key,
-            "secret_access_key": frozen.secret_key,
-            "token": frozen.token,
-            "expires_at": expires_at,
-        }
-
-    return current
+    return credentials

@@ -1,13 +1,13 @@
-"""One translation of what S3, boto3 and obstore report into the errors of pos3."""
+"""One translation of what S3 and boto3 report into the errors of pos3."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from xml.sax.saxutils import unescape
 
 from botocore import exceptions as botocore_errors
-from obstore import exceptions as obstore_errors
 
 from pos3.errors import (
     AccessDeniedError,
@@ -19,6 +19,7 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
+from pos3.store.retry import BusyError, UnreachableError
 
 _CREDENTIAL_CODES = {
     "InvalidAccessKeyId": "the access key is not known there",
@@ -36,17 +37,8 @@ _TRANSIENT_CODES = {
     "RequestLimitExceeded", "BandwidthLimitExceeded", "503", "500", "502", "504", "429", "IncompleteBody", "BadDigest",
     "XAmzContentSHA256Mismatch", "NoSuchUpload", "InvalidPart", "InvalidPartOrder",
 }  # fmt: skip
-_STATUS = re.compile(r"status: (\d{3})|status code: (\d{3})|status code (\d{3})")
 _CODE = re.compile(r"<Code>([^<]+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
-
-
-class BusyError(StoreError):
-    """The store answered that it cannot do it now; the same request may succeed later."""
-
-
-class UnreachableError(EndpointError):
-    """No answer came, or it broke off; the same request may succeed later."""
 
 
 def error_for(code: str, status: int, message: str, where: str) -> StoreError:
@@ -98,31 +90,18 @@ def translated(error: Exception, where: str) -> Exception:
         return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
-    if isinstance(error, obstore_errors.BaseError) or (type(error) is FileNotFoundError and "Object at" in str(error)):
-        return _from_obstore(error, where)
     return error
 
 
-def _from_obstore(error: Exception, where: str) -> StoreError:
-    text = str(error)
-    status = _STATUS.search(text)
+def error_of_body(status: int, body: bytes, where: str) -> StoreError:
+    """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
+    text = body.decode("utf-8", "replace")
     code, message = _CODE.search(text), _MESSAGE.search(text)
-    number = int(next(filter(None, status.groups()))) if status else 0
-    if isinstance(error, FileNotFoundError):
-        number = 404
-    elif isinstance(error, obstore_errors.PreconditionError):
-        number = 412
-    elif isinstance(error, obstore_errors.PermissionDeniedError):
-        number = 403
-    if isinstance(error, obstore_errors.UnauthenticatedError) and not code:
-        return CredentialsError(f"{where}: no valid credentials: {_short(error)}")
-    if code or number:
-        return error_for(code[1] if code else "", number, message[1] if message else "", where)
-    return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
+    return error_for(code[1] if code else "", status, unescape(message[1]) if message else "", where)
 
 
 def _short(error: Exception) -> str:
-    return str(error).split("\n\nDebug source", 1)[0].strip()[:300]
+    return str(error).strip()[:300]
 
 
 @contextmanager

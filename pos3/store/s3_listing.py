@@ -17,8 +17,8 @@ from xml.parsers import expat
 from pos3.entry import Entry
 from pos3.errors import StoreError
 from pos3.store.base import UnsortedListingError
-from pos3.store.retry import ATTEMPTS, retrying
-from pos3.store.s3_errors import UnreachableError, translating
+from pos3.store.retry import ATTEMPTS, UnreachableError, retrying
+from pos3.store.s3_errors import translating
 
 _EMPTY_PAGE = b"<ListBucketResult/>"
 _SECOND_NS = 1_000_000_000

@@ -40,8 +40,6 @@ class Traits:
     """Keys with `..`, `.`, empty segments or a leading slash, and `a` beside `a/b`, can be stored."""
     conditions: bool = True
     """If-Match and If-None-Match are honoured."""
-    partial_status: bool = True
-    """A ranged GET is answered with 206; else with 200 and a Content-Range, which obstore refuses."""
     checks_credentials: bool = True
     """A wrong secret is refused."""
 
@@ -239,7 +237,7 @@ class RcloneServer(LocalServer):
     """
 
     def __init__(self) -> None:
-        super().__init__(Traits(markers=False, any_key=False, conditions=False, partial_status=False))
+        super().__init__(Traits(markers=False, any_key=False, conditions=False))
         self.data = self._home / "data"
         self.data.mkdir()
 
@@ -322,9 +320,7 @@ class EnvServer(Server):
                 return True
             return False
 
-        ranged = self.s3.get_object(Bucket=bucket, Key="file", Range="bytes=1-2")
         return Traits(
-            partial_status=ranged["ResponseMetadata"]["HTTPStatusCode"] == 206,
             markers=accepts("marker/"),
             any_key=all(accepts(key) for key in ("file/below", "up/../x", "two//slashes", "/abs")),
             conditions=refuses_wrong_etag(),

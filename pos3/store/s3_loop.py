@@ -1,0 +1,246 @@
+"""Carries out the steps of many transfers in one thread, with many requests in flight."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pycurl
+
+from pos3.store.retry import Patience
+from pos3.store.s3_requests import Exchange, Request, Requests, Response, is_signed_by_libcurl
+from pos3.store.steps import Begin, Done, Job, R, Steps, T
+
+_GLANCE_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What a transfer yields to have several parts of it done at once, each with its own repetitions.
+
+    It is resumed with their results, in their order; when one fails for good, the others are dropped and it gets the
+    error.
+    """
+
+    begins: Sequence[Begin[Any]]
+
+
+@dataclass(eq=False, slots=True)
+class _Task:
+    """A job, or one part of another task."""
+
+    item: Any
+    begin: Begin[Any]
+    parent: _Task | None = None
+    position: int = 0
+    steps: Steps[Any] | None = None
+    patience: Patience | None = None
+    is_dropped: bool = False
+    parts: list[_Task] = field(default_factory=list)
+    results: list[Any] = field(default_factory=list)
+    parts_left: int = 0
+
+
+class Loop:
+    """One lane: see :class:`pos3.store.steps.Lane`. Each call has connections of its own."""
+
+    def __init__(self, requests: Requests, in_flight: int):
+        self._requests = requests
+        self._in_flight = in_flight
+
+    def __call__(self, jobs: Iterator[Job[T, R]], cancelled: threading.Event) -> Iterator[Done[T, R]]:
+        running = _Running(self._requests, self._in_flight, jobs)
+        try:
+            while running.has_work and not cancelled.is_set():
+                yield from running.turn()
+        finally:
+            running.stop()
+
+
+class _Running:
+    def __init__(self, requests: Requests, in_flight: int, jobs: Iterator[Job[Any, Any]]):
+        self._requests = requests
+        self._in_flight = in_flight
+        self._jobs = jobs
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, in_flight)
+        self._idle: dict[bool, list[Exchange]] = {True: [], False: []}
+        self._flying: dict[pycurl.Curl, Exchange] = {}
+        # Parts that have begun and want to send a request come first: they hold files open.
+        self._ready: deque[tuple[_Task, Request]] = deque()
+        self._fresh: deque[_Task] = deque()
+        self._due: list[tuple[float, int, _Task]] = []
+        self._numbers = itertools.count()
+        self._begun: set[_Task] = set()
+        self._done: list[Done[Any, Any]] = []
+        self._jobs_left = True
+
+    @property
+    def has_work(self) -> bool:
+        return self._jobs_left or bool(self._flying or self._ready or self._fresh or self._due or self._done)
+
+    def turn(self) -> Iterator[Done[Any, Any]]:
+        """Starts what there is room for, moves what is in flight, and hands over what is finished."""
+        self._fill()
+        if self._flying:
+            self._multi.perform()
+            landed = self._collect()
+            if not landed and not self._done:
+                self._multi.select(self._pause_seconds())
+        elif self._due and not self._done:
+            time.sleep(self._pause_seconds())
+        done, self._done = self._done, []
+        yield from done
+
+    def stop(self) -> None:
+        """Ends everything that is under way; files that it was writing are removed."""
+        for handle in list(self._flying):
+            self._multi.remove_handle(handle)
+            self._flying.pop(handle).handle.close()
+        for exchange in (*self._idle[True], *self._idle[False]):
+            exchange.handle.close()
+        self._multi.close()
+        for task in list(self._begun):
+            self._drop(task)
+
+    def _pause_seconds(self) -> float:
+        if not self._due:
+            return _GLANCE_SECONDS
+        return min(max(self._due[0][0] - time.monotonic(), 0.001), _GLANCE_SECONDS)
+
+    def _fill(self) -> None:
+        while len(self._flying) < self._in_flight:
+            if self._ready:
+                task, request = self._ready.popleft()
+                if not task.is_dropped:
+                    self._send(task, request)
+            elif self._fresh:
+                self._start(self._fresh.popleft())
+            elif self._due and self._due[0][0] <= time.monotonic():
+                self._start(heapq.heappop(self._due)[2])
+            elif self._jobs_left and len(self._done) < self._in_flight:
+                job = next(self._jobs, None)
+                if job is None:
+                    self._jobs_left = False
+                    return
+                self._start(_Task(*job))
+            else:
+                return
+
+    def _start(self, task: _Task) -> None:
+        if task.is_dropped:
+            return
+        task.steps = task.begin()
+        self._begun.add(task)
+        self._advance(task, next)
+
+    def _send(self, task: _Task, request: Request) -> None:
+        try:
+            signs = is_signed_by_libcurl(request)
+            idle = self._idle[signs]
+            exchange = idle.pop() if idle else Exchange.of(self._requests, signs=signs)
+            exchange.begin(request, task)
+        except Exception as error:  # noqa: BLE001 - the task's to handle
+            self._throw(task, error)
+            return
+        self._flying[exchange.handle] = exchange
+        self._multi.add_handle(exchange.handle)
+
+    def _collect(self) -> bool:
+        landed = False
+        while True:
+            queued, good, bad = self._multi.info_read()
+            for handle in good:
+                self._land(handle, pycurl.E_OK, "")
+            for handle, code, message in bad:
+                self._land(handle, code, message)
+            landed = landed or bool(good or bad)
+            if not queued:
+                return landed
+
+    def _land(self, handle: pycurl.Curl, code: int, message: str) -> None:
+        self._multi.remove_handle(handle)
+        exchange = self._flying.pop(handle)
+        task: _Task = exchange.owner
+        self._idle[exchange.signs].append(exchange)
+        try:
+            response = exchange.result(code, message)
+        except BaseException as error:  # noqa: BLE001 - the task's to handle
+            self._throw(task, error)
+        else:
+            self._resume(task, response)
+
+    def _resume(self, task: _Task, value: Response | list[Any]) -> None:
+        self._advance(task, lambda steps: steps.send(value))
+
+    def _throw(self, task: _Task, error: BaseException) -> None:
+        self._advance(task, lambda steps: steps.throw(error))
+
+    def _advance(self, task: _Task, move: Callable[[Steps[Any]], Any]) -> None:
+        if task.is_dropped or task.steps is None:
+            return
+        try:
+            wanted = move(task.steps)
+        except StopIteration as end:
+            self._begun.discard(task)
+            self._finish(task, end.value)
+        except Exception as error:  # noqa: BLE001 - repeated or handed over
+            self._begun.discard(task)
+            self._fail(task, error)
+        else:
+            if isinstance(wanted, Together):
+                self._split(task, wanted)
+            else:
+                self._ready.append((task, wanted))
+
+    def _split(self, task: _Task, wanted: Together) -> None:
+        task.parts = [_Task(None, begin, task, position) for position, begin in enumerate(wanted.begins)]
+        task.results = [None] * len(task.parts)
+        task.parts_left = len(task.parts)
+        self._fresh.extend(task.parts)
+        if not task.parts:
+            self._resume(task, [])
+
+    def _finish(self, task: _Task, result: Any) -> None:
+        parent = task.parent
+        if parent is None:
+            self._done.append((task.item, result, None))
+            return
+        parent.results[task.position] = result
+        parent.parts_left -= 1
+        if not parent.parts_left:
+            self._resume(parent, parent.results)
+
+    def _fail(self, task: _Task, error: Exception) -> None:
+        task.patience = task.patience or Patience()
+        pause_seconds = task.patience.pause_seconds(error)
+        if pause_seconds is not None:
+            heapq.heappush(self._due, (time.monotonic() + pause_seconds, next(self._numbers), task))
+        elif task.parent is None:
+            self._done.append((task.item, None, error))
+        else:
+            for part in task.parent.parts:
+                self._drop(part)
+            self._throw(task.parent, error)
+
+    def _drop(self, task: _Task) -> None:
+        """Ends a task whose result nobody wants any more."""
+        task.is_dropped = True
+        for part in task.parts:
+            self._drop(part)
+        for handle, exchange in list(self._flying.items()):
+            if exchange.owner is task:
+                self._multi.remove_handle(handle)
+                del self._flying[handle]
+                self._idle[exchange.signs].append(exchange)
+        self._begun.discard(task)
+        if task.steps is not None:
+            with suppress(Exception):
+                task.steps.close()

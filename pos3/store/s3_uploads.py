@@ -1,0 +1,211 @@
+"""The bodies of objects, on their way there: small ones in one request, large ones in parts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import quote
+from xml.sax.saxutils import escape, unescape
+
+from pos3.errors import IntegrityError, StoreError
+from pos3.etag import is_plain, joined_etag, part_size
+from pos3.store import files
+from pos3.store.base import Counted, OnBytes
+from pos3.store.s3_errors import error_of_body
+from pos3.store.s3_loop import Together
+from pos3.store.s3_requests import Request, Requests, Response
+from pos3.store.steps import Steps
+
+MIB = 1024 * 1024
+MULTIPART_BYTES = 8 * MIB
+# Bodies up to here are held in memory; longer ones are read from the file while they are sent.
+_IN_MEMORY_BYTES = 256 * 1024
+_UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
+_ETAG = re.compile(rb"<ETag>([^<]+)</ETag>")
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The ETag that an upload was answered with, and the ETags that would prove that the store has what was sent.
+
+    ``proofs`` is empty if nothing was computed, since TLS authenticates what is sent.
+    """
+
+    etag: str
+    proofs: tuple[str, ...]
+    is_multipart: bool = False
+
+
+class Uploads:
+    """Writes the objects of one bucket.
+
+    Args:
+        headers: sent with what creates an object, such as those for encryption.
+        proves: whether bodies are signed and proven even if they are large; over TLS they need not be.
+    """
+
+    def __init__(self, requests: Requests, headers: tuple[str, ...], proves: bool):
+        self._requests = requests
+        self._headers = headers
+        self._proves = proves
+        # Key and id of multipart uploads under way.
+        self.unfinished: set[tuple[str, str]] = set()
+
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
+        """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare."""
+        with open(source, "rb", buffering=0) as file:
+            while True:
+                # A file that has become shorter is taken as far as it goes.
+                size_bytes = min(size_bytes, os.fstat(file.fileno()).st_size)
+                try:
+                    if size_bytes <= MULTIPART_BYTES:
+                        return (yield from self._whole(key, file.fileno(), size_bytes, on_bytes))
+                    return (yield from self._in_parts(key, file.fileno(), size_bytes, on_bytes))
+                except _ShorterError:
+                    continue
+
+    def _whole(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
+        if size_bytes <= _IN_MEMORY_BYTES:
+            body = files.read_at(descriptor, size_bytes, 0)
+            digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            # Before the bytes go out, since a rate limit acts by holding this call back.
+            on_bytes(len(body))
+            try:
+                response: Response = yield Request("PUT", key, headers=self._signed_as(body), body=body)
+            except BaseException:
+                on_bytes(-len(body))
+                raise
+            return Uploaded(response.etag, (digest,))
+        part = yield from self._send(key, "", self._headers, descriptor, 0, size_bytes, on_bytes)
+        return Uploaded(part.etag, (part.digest.hex(),) if part.digest else ())
+
+    def _signed_as(self, body: bytes) -> tuple[str, ...]:
+        if self._proves:
+            # libcurl hashes what it has in memory.
+            return self._headers
+        return (*self._headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
+
+    def _send(
+        self, key: str, query: str, headers: tuple[str, ...], descriptor: int, start: int, end: int, on_bytes: OnBytes
+    ) -> Steps[_Part]:
+        reader = _Reader(descriptor, start, end, on_bytes)
+        digest = b""
+        if self._proves:
+            content = hashlib.sha256()
+            md5 = hashlib.md5(usedforsecurity=False)
+            for offset in range(start, end, MIB):
+                block = files.read_at(descriptor, min(MIB, end - offset), offset)
+                content.update(block)
+                md5.update(block)
+            digest = md5.digest()
+            payload = f"x-amz-content-sha256: {content.hexdigest()}"
+        else:
+            payload = "x-amz-content-sha256: UNSIGNED-PAYLOAD"
+        try:
+            response: Response = yield Request(
+                "PUT", key, query, (*headers, payload), source=reader.read, source_bytes=end - start
+            )
+        except BaseException:
+            on_bytes(-reader.read_bytes)
+            raise
+        # Under KMS an ETag is no MD5.
+        is_md5 = is_plain(response.etag) and not response.header("x-amz-server-side-encryption").startswith("aws:")
+        if digest and is_md5 and response.etag != digest.hex():
+            on_bytes(-reader.read_bytes)
+            raise IntegrityError(f"{self._requests.where(key)}: the store received other bytes than were sent")
+        return _Part(response.etag, digest)
+
+    def _in_parts(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
+        begun: Response = yield Request("POST", key, "uploads=", self._headers)
+        found = _UPLOAD_ID.search(begun.body)
+        if found is None:
+            raise StoreError(f"{self._requests.where(key)}: the store began no multipart upload")
+        upload_id = unescape(found[1].decode())
+        self.unfinished.add((key, upload_id))
+        quoted_id = quote(upload_id, safe="")
+        counted = Counted(on_bytes)
+        try:
+            step = part_size(size_bytes)
+            parts: list[_Part] = yield Together(
+                [
+                    functools.partial(
+                        self._send,
+                        key,
+                        f"partNumber={number}&uploadId={quoted_id}",
+                        (),
+                        descriptor,
+                        start,
+                        min(start + step, size_bytes),
+                        counted,
+                    )
+                    for number, start in enumerate(range(0, size_bytes, step), start=1)
+                ]
+            )
+            etag = yield from self._complete(key, quoted_id, parts)
+        except GeneratorExit:
+            # Stopped: no request can be sent from here, so abort_unfinished() does it.
+            counted.take_back()
+            raise
+        except BaseException:
+            counted.take_back()
+            with suppress(StoreError):
+                yield Request("DELETE", key, f"uploadId={quoted_id}")
+            self.unfinished.discard((key, upload_id))
+            raise
+        self.unfinished.discard((key, upload_id))
+        proofs = (joined_etag(part.digest for part in parts),) if self._proves else ()
+        return Uploaded(etag, proofs, is_multipart=True)
+
+    def _complete(self, key: str, quoted_id: str, parts: list[_Part]) -> Steps[str]:
+        listed = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.quoted_etag)}</ETag></Part>"
+            for number, part in enumerate(parts, start=1)
+        )
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
+        answer: Response = yield Request("POST", key, f"uploadId={quoted_id}", body=body)
+        if b"<Error>" in answer.body:
+            # S3 answers 200 at once, and what went wrong afterwards stands in the body.
+            raise error_of_body(200, answer.body, self._requests.where(key))
+        found = _ETAG.search(answer.body)
+        return unescape(found[1].decode(), {"&quot;": '"'}).strip('"') if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What the store answered to a part, and the MD5 of what was sent, if it was computed."""
+
+    etag: str
+    digest: bytes
+
+    @property
+    def quoted_etag(self) -> str:
+        return f'"{self.etag}"'
+
+
+class _ShorterError(Exception):
+    """The file has become shorter since its upload began."""
+
+
+class _Reader:
+    """Reads a piece of a file for libcurl, and counts it."""
+
+    def __init__(self, descriptor: int, start: int, end: int, on_bytes: OnBytes):
+        self._descriptor = descriptor
+        self._start = start
+        self._end = end
+        self._on_bytes = on_bytes
+        self.read_bytes = 0
+
+    def read(self, size_bytes: int) -> bytes:
+        offset = self._start + self.read_bytes
+        wanted = min(size_bytes, self._end - offset)
+        block = os.pread(self._descriptor, wanted, offset) if wanted else b""
+        if wanted and not block:
+            raise _ShorterError
+        self._on_bytes(len(block))
+        self.read_bytes += len(block)
+        return block
