@@ -67,6 +67,9 @@ class Uploads:
                     return (yield from self._in_parts(key, file.fileno(), size_bytes, on_bytes))
                 except _ShorterError:
                     continue
+                except _SpoiledError as error:
+                    where = self._requests.where(key)
+                    raise IntegrityError(f"{where}: the store received other bytes than were sent") from error
 
     def _whole(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         if size_bytes <= _IN_MEMORY_BYTES:
@@ -116,7 +119,7 @@ class Uploads:
         is_md5 = is_plain(response.etag) and not response.header("x-amz-server-side-encryption").startswith("aws:")
         if digest and is_md5 and response.etag != digest.hex():
             on_bytes(-reader.read_bytes)
-            raise IntegrityError(f"{self._requests.where(key)}: the store received other bytes than were sent")
+            raise _SpoiledError
         return _Part(response.etag, digest)
 
     def _in_parts(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
@@ -188,6 +191,10 @@ class _Part:
 
 class _ShorterError(Exception):
     """The file has become shorter since its upload began."""
+
+
+class _SpoiledError(Exception):
+    """The store has other bytes than were sent. Not every store lets a part be sent again, so all of it is."""
 
 
 class _Reader:
