@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,6 +18,10 @@ from tests.support import EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3S
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+# A shell starts its background jobs with SIGINT ignored, and children inherit that: programs that are interrupted in
+# tests would not notice.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("pos3", deadline=None)
 hypothesis.settings.load_profile("pos3")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import pos3
 from tests.support import S3Site, contents
 from tests.support.program import Ran, ended, run_program, start_program
 
@@ -27,9 +28,8 @@ def cached(rclone_site: S3Site, root: Path) -> dict[str, Path]:
     rclone_site.put_all({"one/a": b"1" * 1000, "two/a": b"2" * 2000, "two/b/c": b"2", "three/a": b"3" * 3000})
     paths = {}
     for name in ("one", "two", "three"):
-        ran = run_program("download", rclone_site.url(name), "--cache-root", root)
-        assert ran.status == 0, ran.stderr
-        paths[name] = Path(ran.stdout.rstrip("\n"))
+        with pos3.mirror(root, show_progress=False):
+            paths[name] = pos3.download(rclone_site.url(name))
     return paths
 
 
