@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SAMPLE_SECONDS = 0.05
+_LAUNCHER = Path(__file__).resolve().parent / "launcher.py"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -51,10 +53,9 @@ def measured(command: Command, timeout_seconds: float) -> Measured:
     Raises:
         RunError: It ended with another status than 0, or not in time; with the end of what it printed.
     """
-    with tempfile.TemporaryFile() as output:
-        began = time.perf_counter()
+    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile("r") as figures:
         child = subprocess.Popen(
-            list(command.arguments),
+            [sys.executable, "-I", "-S", _LAUNCHER, figures.name, *command.arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -62,21 +63,19 @@ def measured(command: Command, timeout_seconds: float) -> Measured:
             start_new_session=True,
         )
         with _Watch(child.pid, timeout_seconds) as watch:
-            _, status, usage = os.wait4(child.pid, 0)
-            wall_seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
+            child.wait()
         output.seek(0)
         lines = sum(block.count(b"\n") for block in iter(lambda: output.read(1 << 20), b""))
         size = output.seek(0, os.SEEK_END)
         output.seek(max(0, size - 20_000))
         printed = output.read().decode(errors="replace")
+        used = json.loads(figures.read() or "{}")
     if watch.expired:
         raise RunError(f"not done after {timeout_seconds:.0f} s")
     if child.returncode:
         raise RunError(f"status {child.returncode}: {printed[-1000:].strip()}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak_bytes = max(usage.ru_maxrss * unit, watch.peak_bytes)
-    return Measured(wall_seconds, usage.ru_utime + usage.ru_stime, peak_bytes, printed, lines)
+    used["peak_bytes"] = max(used["peak_bytes"], watch.peak_bytes)
+    return Measured(**used, printed=printed, lines=lines)
 
 
 class _Watch:
@@ -92,7 +91,9 @@ class _Watch:
 
     def _watch(self) -> None:
         while not self._over.wait(_SAMPLE_SECONDS):
-            self.peak_bytes = max(self.peak_bytes, sum(_resident_bytes(pid) for pid in _tree(self._pid)))
+            # The launcher itself is left out.
+            _, *started = _tree(self._pid)
+            self.peak_bytes = max(self.peak_bytes, sum(map(_resident_bytes, started)))
             if time.monotonic() > self._deadline and not self.expired:
                 self.expired = True
                 # The command leads a session of its own.

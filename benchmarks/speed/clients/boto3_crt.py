@@ -1,17 +1,34 @@
-"""boto3 with the C runtime of AWS: ``boto3_crt.py ACTION BUCKET PREFIX LOCAL``; a prefix without a slash is one object."""
+"""boto3's transfers by the C runtime of AWS: ``boto3_crt.py ACTION BUCKET PREFIX LOCAL``; a prefix without a slash is one
+object.
+
+boto3 itself takes the C runtime over TLS and with the system's authorities only, so its parts are put together here.
+"""
 
 import os
 import sys
 from pathlib import Path
 
 import boto3
-from boto3.s3.transfer import TransferConfig, create_transfer_manager
+import botocore.session
+from s3transfer.crt import (
+    BotocoreCRTCredentialsWrapper,
+    BotocoreCRTRequestSerializer,
+    CRTTransferManager,
+    create_s3_crt_client,
+)
 
 action, bucket, prefix, local = sys.argv[1:]
+endpoint, region = os.environ["AWS_ENDPOINT_URL"], os.environ["AWS_REGION"]
 s3 = boto3.client("s3")
-manager = create_transfer_manager(s3, TransferConfig(preferred_transfer_client="crt"))
-if "crt" not in type(manager).__module__:
-    raise SystemExit("boto3 did not take the C runtime")
+session = botocore.session.Session()
+runtime = create_s3_crt_client(
+    region,
+    BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider(),
+    use_ssl=endpoint.startswith("https"),
+    verify=os.environ.get("AWS_CA_BUNDLE"),
+)
+settings = {"endpoint_url": endpoint, "region_name": region}
+manager = CRTTransferManager(runtime, BotocoreCRTRequestSerializer(session, settings))
 
 with manager:
     if not prefix.endswith("/"):
