@@ -1,0 +1,106 @@
+"""pos3 against its peers: one server, the same data, in turns.
+
+    python -m benchmarks.speed [--workload small-down] [--peer s5cmd] [--runs 5] [--out results.json] [--quick]
+
+What each figure means, and how it comes about, is in benchmarks/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed import tables, targets
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.contest import play
+from benchmarks.speed.data import remove_tree
+from benchmarks.speed.installing import HOME, InstallError, nginx
+from benchmarks.speed.machine import machine
+from benchmarks.speed.servers import Front
+from benchmarks.speed.workloads import PEERS, WORKLOADS
+
+_QUICK_SHARE = 0.02
+_NEEDED_BYTES = 8 * 2**30
+
+
+def main() -> None:
+    options = _options()
+    versions = _install(options.peer)
+    with tempfile.TemporaryDirectory(prefix="pos3-bench-", dir=options.scratch or _scratch()) as scratch:
+        folder = Path(scratch)
+        # nginx, when root starts it, reads the files as another user.
+        folder.chmod(0o755)
+        results: dict[str, Any] = {
+            "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "machine": machine(folder),
+            "versions": versions,
+            "is_quick": options.quick,
+            "cases": [],
+        }
+        began = time.monotonic()
+        with Front(nginx(), folder / "nginx", {}) as front:
+            bench = Bench(folder, front, _QUICK_SHARE if options.quick else 1.0, options.runs)
+            for name in options.workload or WORKLOADS:
+                for case in WORKLOADS[name](bench):
+                    results["cases"].append(play(case, front, versions))
+                    tables.show(results["cases"][-1])
+        remove_tree(folder)
+        folder.mkdir()
+    results["spent_seconds"] = round(time.monotonic() - began)
+    found = targets.judged(results["cases"])
+    results["targets"] = targets.as_dicts(found)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    targets.show(found)
+    print(f"\n{results['spent_seconds']} s; every single figure is in {options.out}")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.speed", description="Times pos3 and its peers.")
+    parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="only this; may be repeated")
+    parser.add_argument(
+        "--peer", action="append", choices=[peer.tool for peer in PEERS], help="only pos3 and this; may be repeated"
+    )
+    parser.add_argument("--runs", type=int, default=5, help="the most rounds of a case")
+    parser.add_argument("--out", type=Path, default=HOME / "results.json", help="where the results go, as JSON")
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the data, to see that everything works")
+    parser.add_argument("--scratch", type=Path, help="where data and targets lie; memory (/dev/shm) if that has room")
+    options = parser.parse_args()
+    if options.quick:
+        options.runs = min(options.runs, 1)
+    return options
+
+
+def _install(chosen: list[str] | None) -> dict[str, str]:
+    """The tools that can take part, with their versions."""
+    HOME.mkdir(exist_ok=True)
+    (HOME / "home").mkdir(exist_ok=True)
+    versions = {}
+    for peer in PEERS:
+        if chosen and peer.tool not in [*chosen, "pos3"]:
+            continue
+        try:
+            peer.install()
+            versions[peer.tool] = peer.version()
+        except InstallError as error:
+            print(f"{peer.tool} does not take part: {error}", file=sys.stderr)
+    return versions
+
+
+def _scratch() -> Path | None:
+    memory = Path("/dev/shm")
+    if not memory.is_dir():
+        return None
+    import shutil
+
+    return memory if shutil.disk_usage(memory).free > _NEEDED_BYTES else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""pos3 as a program: ``pos3_mirror.py download|upload|list URL LOCAL CACHE WORKERS [OPTION=VALUE]``, any version of it."""
+
+import sys
+
+import pos3
+
+action, url, local, cache, workers, *more = sys.argv[1:]
+options = {name: True for name in more}
+with pos3.mirror(cache, show_progress=False, max_workers=int(workers)):
+    if action == "download":
+        pos3.download(url, local, **options)
+    elif action == "upload":
+        pos3.upload(url, local, interval=None, **options)
+    else:
+        for found in pos3.ls(url, recursive=True):
+            sys.stdout.write(f"{found}\n")

@@ -1,0 +1,446 @@
+-- An S3 server in nginx, for benchmarks: it lists, serves files, and takes uploads without keeping their bodies.
+--
+-- One worker, so that all state is in this module. Its ETags are right: of what it serves they are read from an index,
+-- of what it takes they are computed. It checks no signatures. Every request may be held back for a while first, in
+-- which nothing is computed: nginx's timers wake it up.
+
+local ffi = require "ffi"
+ffi.cdef [[
+unsigned char *MD5(const unsigned char *data, size_t size, unsigned char *digest);
+int memcmp(const void *one, const void *other, size_t size);
+int open(const char *path, int flags);
+int close(int descriptor);
+void *mmap(void *address, size_t size, int protection, int flags, int descriptor, int64_t offset);
+int munmap(void *address, size_t size);
+]]
+
+local _M = {}
+
+local buckets = {}     -- name -> {keys, sizes, etags, times, files, meta, added, dirty}
+local uploads = {}     -- upload id -> {key = "bucket/key", parts = {number -> {etag, size}}}
+local counts = {}      -- kind of request -> how many
+local moved = {sent = 0, received = 0, matched = 0}
+local known            -- {data, size}: a file that uploads are compared with
+local known_parts = {} -- "offset:size" -> MD5
+local delay_seconds = 0
+local next_upload = 0
+
+local LARGE = 1024 * 1024
+
+local function md5(data)
+    local digest = ffi.new("unsigned char[16]")
+    ffi.C.MD5(ffi.cast("const unsigned char *", data), #data, digest)
+    return ffi.string(digest, 16)
+end
+
+local function hex(bytes)
+    return (bytes:gsub(".", function(byte) return string.format("%02x", byte:byte()) end))
+end
+
+-- The MD5 of a body. A large one that equals the same range of the known file needs no second MD5: the server must not
+-- be what an upload waits for, and comparing is ten times as fast.
+local function md5_of(body, number)
+    if #body < LARGE or not known then return md5(body) end
+    for _, offset in ipairs { (number - 1) * #body, known.size - #body } do
+        if offset >= 0 and offset + #body <= known.size
+            and ffi.C.memcmp(known.data + offset, ffi.cast("const unsigned char *", body), #body) == 0 then
+            local name = offset .. ":" .. #body
+            known_parts[name] = known_parts[name] or md5(body)
+            moved.matched = moved.matched + #body
+            return known_parts[name]
+        end
+    end
+    return md5(body)
+end
+
+local function new_bucket()
+    return {keys = {}, sizes = {}, etags = {}, times = {}, files = {}, meta = {}, added = {}, dirty = false}
+end
+
+-- Where `key` is, or where it would have to be.
+local function lower_bound(keys, key)
+    local low, high = 1, #keys + 1
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if keys[middle] < key then low = middle + 1 else high = middle end
+    end
+    return low
+end
+
+local function find(bucket, key)
+    local at = lower_bound(bucket.keys, key)
+    if bucket.keys[at] == key and bucket.sizes[at] then
+        return {
+            size = bucket.sizes[at], etag = bucket.etags[at], time = bucket.times[at], file = bucket.files[at],
+            meta = bucket.meta[at],
+        }
+    end
+    return bucket.added[key]
+end
+
+local function put(bucket, key, object)
+    local at = lower_bound(bucket.keys, key)
+    if bucket.keys[at] == key then
+        bucket.sizes[at], bucket.etags[at], bucket.times[at] = object.size, object.etag, object.time
+        bucket.files[at], bucket.meta[at] = false, object.meta
+    else
+        bucket.added[key] = object
+        bucket.dirty = true
+    end
+end
+
+local function remove(bucket, key)
+    local at = lower_bound(bucket.keys, key)
+    if bucket.keys[at] == key then bucket.sizes[at] = false end
+    bucket.added[key] = nil
+    bucket.dirty = true
+end
+
+-- Brings added and removed keys into order.
+local function settle(bucket)
+    if not bucket.dirty then return end
+    local old, fresh = {}, new_bucket()
+    for at, key in ipairs(bucket.keys) do
+        if bucket.sizes[at] then old[key] = at; fresh.keys[#fresh.keys + 1] = key end
+    end
+    for key in pairs(bucket.added) do fresh.keys[#fresh.keys + 1] = key end
+    table.sort(fresh.keys)
+    for at, key in ipairs(fresh.keys) do
+        local from = old[key]
+        local object = bucket.added[key]
+        fresh.sizes[at] = from and bucket.sizes[from] or object.size
+        fresh.etags[at] = from and bucket.etags[from] or object.etag
+        fresh.times[at] = from and bucket.times[from] or object.time
+        fresh.files[at] = from and bucket.files[from] or false
+        fresh.meta[at] = from and bucket.meta[from] or (object and object.meta) or false
+    end
+    for name, value in pairs(fresh) do bucket[name] = value end
+end
+
+-- Answers
+
+local XML_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
+local NAMESPACE = ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
+
+local function answer(status, body)
+    ngx.status = status
+    if body then
+        ngx.header["Content-Type"] = "application/xml"
+        ngx.header["Content-Length"] = #body
+        ngx.print(body)
+    else
+        ngx.header["Content-Length"] = 0
+        ngx.send_headers()
+    end
+    return ngx.exit(ngx.HTTP_OK)
+end
+
+local function refuse(status, code)
+    return answer(status, XML_HEAD .. "<Error><Code>" .. code .. "</Code><Message>" .. code .. "</Message></Error>")
+end
+
+local function iso_time(seconds)
+    return os.date("!%Y-%m-%dT%H:%M:%S.000Z", tonumber(seconds))
+end
+
+local function list(name, bucket, arguments)
+    settle(bucket)
+    local second = arguments["list-type"] == "2"
+    local prefix, delimiter = arguments.prefix or "", arguments.delimiter or ""
+    local most = math.min(tonumber(arguments["max-keys"]) or 1000, 1000)
+    local after = (second and arguments["start-after"] or arguments.marker) or ""
+    local keys = bucket.keys
+    local at
+    if second and arguments["continuation-token"] then
+        at = tonumber(arguments["continuation-token"])
+    elseif after > prefix then
+        local is_directory = delimiter ~= "" and after:sub(-1) == delimiter
+        at = lower_bound(keys, is_directory and after:sub(1, -2) .. "0" or after .. "\0")
+    else
+        at = lower_bound(keys, prefix)
+    end
+    local out, count, last = {}, 0, ""
+    local iso = {}
+    while count < most do
+        local key = keys[at]
+        if not key or key:sub(1, #prefix) ~= prefix then break end
+        local slash = delimiter ~= "" and key:find(delimiter, #prefix + 1, true)
+        if slash then
+            last = key:sub(1, slash)
+            out[#out + 1] = "<CommonPrefixes><Prefix>" .. last .. "</Prefix></CommonPrefixes>"
+            at = lower_bound(keys, key:sub(1, slash - 1) .. "0")
+        else
+            local time = bucket.times[at]
+            iso[time] = iso[time] or iso_time(time)
+            last = key
+            out[#out + 1] = "<Contents><Key>" .. key .. "</Key><LastModified>" .. iso[time]
+                .. "</LastModified><ETag>&quot;" .. bucket.etags[at] .. "&quot;</ETag><Size>" .. bucket.sizes[at]
+                .. "</Size><StorageClass>STANDARD</StorageClass></Contents>"
+            at = at + 1
+        end
+        count = count + 1
+    end
+    local following = keys[at]
+    local truncated = following ~= nil and following:sub(1, #prefix) == prefix
+    local head = XML_HEAD .. "<ListBucketResult" .. NAMESPACE .. "><Name>" .. name .. "</Name><Prefix>" .. prefix
+        .. "</Prefix><MaxKeys>" .. most .. "</MaxKeys><IsTruncated>" .. tostring(truncated) .. "</IsTruncated>"
+    if delimiter ~= "" then head = head .. "<Delimiter>" .. delimiter .. "</Delimiter>" end
+    if second then
+        head = head .. "<KeyCount>" .. count .. "</KeyCount>"
+        if truncated then head = head .. "<NextContinuationToken>" .. at .. "</NextContinuationToken>" end
+    elseif truncated then
+        head = head .. "<NextMarker>" .. last .. "</NextMarker>"
+    end
+    return answer(200, head .. table.concat(out) .. "</ListBucketResult>")
+end
+
+-- Requests
+
+local function body_of_request()
+    ngx.req.read_body()
+    local body = ngx.req.get_body_data() or ""
+    local path = ngx.req.get_body_file()
+    if path then
+        local file = assert(io.open(path, "rb"))
+        body = file:read("*a")
+        file:close()
+    end
+    local sha256 = ngx.var.http_x_amz_content_sha256 or ""
+    if sha256:sub(1, 9) ~= "STREAMING" then return body end
+    -- aws-chunked: each chunk begins with its size in hexadecimal digits.
+    local chunks, at = {}, 1
+    while true do
+        local _, line_end, digits = body:find("^(%x+)[^\r\n]*\r\n", at)
+        local size = digits and tonumber(digits, 16) or 0
+        if size == 0 then break end
+        chunks[#chunks + 1] = body:sub(line_end + 1, line_end + size)
+        at = line_end + size + 3
+    end
+    return table.concat(chunks)
+end
+
+local function metadata()
+    local found
+    for name, value in pairs(ngx.req.get_headers(0)) do
+        if name:sub(1, 11) == "x-amz-meta-" then
+            found = found or {}
+            found[name] = value
+        end
+    end
+    return found or false
+end
+
+local function tag(etag) ngx.header["ETag"] = '"' .. etag .. '"' end
+
+local function take_object(bucket, key)
+    if ngx.var.http_x_amz_copy_source then return refuse(501, "NotImplemented") end
+    local body = body_of_request()
+    moved.received = moved.received + #body
+    local object = {size = #body, etag = hex(md5_of(body, 1)), time = ngx.time(), meta = metadata()}
+    put(bucket, key, object)
+    tag(object.etag)
+    return answer(200)
+end
+
+local function begin_upload(name, key)
+    next_upload = next_upload + 1
+    uploads[tostring(next_upload)] = {parts = {}, meta = metadata()}
+    return answer(200, XML_HEAD .. "<InitiateMultipartUploadResult" .. NAMESPACE .. "><Bucket>" .. name
+        .. "</Bucket><Key>" .. key .. "</Key><UploadId>" .. next_upload
+        .. "</UploadId></InitiateMultipartUploadResult>")
+end
+
+local function take_part(upload, number)
+    local body = body_of_request()
+    moved.received = moved.received + #body
+    local sum = md5_of(body, number)
+    upload.parts[number] = {sum = sum, size = #body}
+    tag(hex(sum))
+    return answer(200)
+end
+
+local function complete(name, bucket, key, id)
+    local upload = uploads[id]
+    local sums, size = {}, 0
+    for number in body_of_request():gmatch("<PartNumber>(%d+)</PartNumber>") do
+        local part = upload.parts[tonumber(number)]
+        if not part then return refuse(400, "InvalidPart") end
+        sums[#sums + 1] = part.sum
+        size = size + part.size
+    end
+    local etag = hex(md5(table.concat(sums))) .. "-" .. #sums
+    put(bucket, key, {size = size, etag = etag, time = ngx.time(), meta = upload.meta})
+    uploads[id] = nil
+    return answer(200, XML_HEAD .. "<CompleteMultipartUploadResult" .. NAMESPACE .. "><Bucket>" .. name
+        .. "</Bucket><Key>" .. key .. "</Key><ETag>&quot;" .. etag .. "&quot;</ETag></CompleteMultipartUploadResult>")
+end
+
+local function delete_many(bucket)
+    local deleted = {}
+    local body = body_of_request()
+    local quiet = body:find("<Quiet>true</Quiet>", 1, true)
+    for key in body:gmatch("<Key>(.-)</Key>") do
+        remove(bucket, key)
+        if not quiet then deleted[#deleted + 1] = "<Deleted><Key>" .. key .. "</Key></Deleted>" end
+    end
+    return answer(200, XML_HEAD .. "<DeleteResult" .. NAMESPACE .. ">" .. table.concat(deleted) .. "</DeleteResult>")
+end
+
+-- GET and HEAD of an object that is a file: nginx goes on and serves it, ranges and conditions included.
+local function serve(bucket, key)
+    local object = find(bucket, key)
+    if not object then return refuse(404, "NoSuchKey") end
+    tag(object.etag)
+    for name, value in pairs(object.meta or {}) do ngx.header[name] = value end
+    if object.file then
+        ngx.req.set_uri(object.file)
+        return
+    end
+    if ngx.req.get_method() ~= "HEAD" then return refuse(501, "BodyNotKept") end
+    ngx.header["Last-Modified"] = ngx.http_time(object.time)
+    ngx.header["Content-Length"] = object.size
+    ngx.send_headers()
+    return ngx.exit(ngx.HTTP_OK)
+end
+
+local function on_bucket(name, bucket, method, arguments)
+    if method == "HEAD" or method == "PUT" then return answer(200) end
+    if method == "POST" and arguments.delete then return delete_many(bucket) end
+    if method ~= "GET" then return refuse(405, "MethodNotAllowed") end
+    if arguments.location then
+        return answer(200, XML_HEAD .. "<LocationConstraint" .. NAMESPACE .. "/>")
+    end
+    if arguments.versioning then
+        return answer(200, XML_HEAD .. "<VersioningConfiguration" .. NAMESPACE .. "/>")
+    end
+    if arguments.uploads then
+        return answer(200, XML_HEAD .. "<ListMultipartUploadsResult" .. NAMESPACE .. "/>")
+    end
+    return list(name, bucket, arguments)
+end
+
+local function on_object(name, bucket, key, method, arguments)
+    if method == "GET" or method == "HEAD" then return serve(bucket, key) end
+    local id = arguments.uploadId
+    if id and not uploads[id] then return refuse(404, "NoSuchUpload") end
+    if method == "PUT" then
+        if id then return take_part(uploads[id], tonumber(arguments.partNumber)) end
+        return take_object(bucket, key)
+    end
+    if method == "POST" and arguments.uploads then return begin_upload(name, key) end
+    if method == "POST" and id then return complete(name, bucket, key, id) end
+    if method == "DELETE" then
+        if id then uploads[id] = nil else remove(bucket, key) end
+        return answer(204)
+    end
+    return refuse(405, "MethodNotAllowed")
+end
+
+local function kind_of(method, key, arguments)
+    if key == "" then return method == "GET" and "LIST" or (method == "POST" and "DELETE-MANY" or method) end
+    if arguments.uploads then return "BEGIN" end
+    if arguments.uploadId then return method == "PUT" and "PART" or (method == "POST" and "COMPLETE" or "ABORT") end
+    return method
+end
+
+local function received()
+    local path, query = ngx.var.request_uri:match("^/([^?]*)%??(.*)$")
+    local name, key = path:match("^([^/]*)/?(.*)$")
+    return name, ngx.unescape_uri(key), ngx.decode_args(query, 0)
+end
+
+local function count_and_wait(kind)
+    counts[kind] = (counts[kind] or 0) + 1
+    if delay_seconds > 0 then ngx.sleep(delay_seconds) end
+end
+
+-- What nginx calls
+
+function _M.handle()
+    local method = ngx.req.get_method()
+    local name, key, arguments = received()
+    count_and_wait(kind_of(method, key, arguments))
+    local bucket = buckets[name]
+    if name == "" then
+        return answer(200, XML_HEAD .. "<ListAllMyBucketsResult" .. NAMESPACE .. "><Buckets/></ListAllMyBucketsResult>")
+    end
+    if not bucket then return refuse(404, "NoSuchBucket") end
+    if key == "" then return on_bucket(name, bucket, method, arguments) end
+    return on_object(name, bucket, key, method, arguments)
+end
+
+-- Before a request goes on to another server.
+function _M.pass_on()
+    local _, key, arguments = received()
+    count_and_wait(kind_of(ngx.req.get_method(), key, arguments))
+end
+
+local controls = {}
+
+-- Gives a bucket its content: a line for each object with key, size, ETag, time and file, in order of keys.
+function controls.bind(arguments)
+    local bucket = new_bucket()
+    if arguments.index then
+        for line in io.lines(arguments.index) do
+            local key, size, etag, time, file = line:match("^([^\t]*)\t(%d+)\t([^\t]*)\t(%d+)\t([^\t]*)$")
+            local at = #bucket.keys + 1
+            bucket.keys[at], bucket.sizes[at], bucket.etags[at] = key, tonumber(size), etag
+            bucket.times[at], bucket.files[at], bucket.meta[at] = tonumber(time), file ~= "" and file, false
+        end
+    end
+    buckets[arguments.bucket] = bucket
+    collectgarbage()
+    return "{}"
+end
+
+-- How many requests of each kind and how many bytes of uploads there were since the last time.
+function controls.counts()
+    local fields = {}
+    for kind, count in pairs(counts) do fields[#fields + 1] = string.format('"%s": %d', kind, count) end
+    local found = string.format(
+        '{"requests": {%s}, "received_bytes": %.0f, "matched_bytes": %.0f}',
+        table.concat(fields, ", "), moved.received, moved.matched)
+    counts, moved = {}, {sent = 0, received = 0, matched = 0}
+    return found
+end
+
+-- What a bucket holds: number and bytes of its objects, and an MD5 over all keys and ETags.
+function controls.summary(arguments)
+    local bucket = buckets[arguments.bucket]
+    settle(bucket)
+    local lines, size = {}, 0
+    for at, key in ipairs(bucket.keys) do
+        lines[at] = key .. " " .. bucket.etags[at]
+        size = size + bucket.sizes[at]
+    end
+    return string.format(
+        '{"objects": %d, "bytes": %.0f, "md5": "%s"}', #bucket.keys, size, hex(md5(table.concat(lines, "\n"))))
+end
+
+function controls.delay(arguments)
+    delay_seconds = tonumber(arguments.seconds)
+    return "{}"
+end
+
+-- A file that large uploads are expected to equal.
+function controls.known(arguments)
+    if known then ffi.C.munmap(known.data, known.size) end
+    known, known_parts = nil, {}
+    if arguments.path then
+        local size = tonumber(arguments.size)
+        local descriptor = ffi.C.open(arguments.path, 0)
+        local data = ffi.C.mmap(nil, size, 1, 1, descriptor, 0)
+        ffi.C.close(descriptor)
+        known = {data = ffi.cast("unsigned char *", data), size = size}
+    end
+    return "{}"
+end
+
+function _M.control()
+    local control = controls[ngx.var.uri:match("[^/]*$")]
+    if not control then return ngx.exit(404) end
+    ngx.header["Content-Type"] = "application/json"
+    ngx.print(control(ngx.req.get_uri_args(0)))
+end
+
+return _M
