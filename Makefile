@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types rules fmt bench chaos clean image image-test stack stack-example stack-down
+.PHONY: help demo test lint types rules fmt bench chaos soak clean image image-test stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -39,6 +39,11 @@ bench: $(READY) ## many small files, compared with other clients
 chaos: $(READY) ## 100 flow runs that are failed, stopped and killed; SEED=... picks others
 	$(BIN)/python benchmarks/chaos --seed $(or $(SEED),1)
 
+SOAK_ARGS ?=
+
+soak: $(READY) ## hours of transfers that are killed, stopped and disturbed; goes on where it was ended; SOAK_ARGS=...
+	$(BIN)/python benchmarks/soak $(SOAK_ARGS)
+
 # Another base image, or more packages: make image IMAGE_ARGS="--build-arg PACKAGES=torch"
 IMAGE ?= pos3-worker:latest
 IMAGE_ARGS ?=
@@ -62,7 +67,7 @@ image-test: $(READY) ## build and try the image, with a Docker engine of its own
 	POS3_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker -n 0 -p no:randomly -rs $(PYTEST_ARGS)
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo .soak
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on PATH may be a shim that fails, and a Python may lack venv or pip: each candidate is tried.

@@ -194,6 +194,8 @@ class _Draft:
     last_copies: list[Action] = field(default_factory=list)
     deletes: list[Action] = field(default_factory=list)
     directories: list[Action] = field(default_factory=list)
+    emptied: list[Action] = field(default_factory=list)
+    """Directories of the source for which the deletes make room."""
     obstacles: list[str] = field(default_factory=list)
     confirmed: list[Record] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
@@ -217,12 +219,13 @@ class _Draft:
         if not self.source_files and self.deletes:
             self.kept += [Kept(action.path, "the source is empty") for action in self.deletes]
             self.deletes = []
+            self.emptied = []
         return Plan(
             direction,
             tuple(self.copies),
             tuple(self.last_copies),
             tuple(self.deletes),
-            tuple(self.directories),
+            (*self.directories, *self.emptied),
             tuple(self.obstacles),
             tuple(self.confirmed),
             tuple(self.forgotten),
@@ -367,14 +370,40 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
         UnsafeKeysError: some local names cannot be keys.
     """
     planner = _UploadPlanner(policy)
-    for (path, here, there, record), following in _with_next(march(local, remote, records)):
+    for path, here, there, record in march(local, remote, records):
         if here is not None:
-            planner.visit_local(here, there, record, following)
+            planner.visit_local(here, there, record)
         elif there is not None:
-            planner.visit_remote_only(there, record, following)
+            planner.visit_remote_only(there, record)
         elif planner.unusable_here.find(path) is None:
             planner.draft.forgotten.append(path)
+    planner.hollow.leave("")
     return planner.draft.plan("upload", planner.problems, policy.where)
+
+
+class _Hollow:
+    """What is to be done with directories of a sorted walk in which nothing turns out to stay."""
+
+    def __init__(self) -> None:
+        self._open: list[tuple[Action, list[Action]]] = []
+
+    def enter(self, action: Action, actions: list[Action]) -> None:
+        """``action`` is to join ``actions`` unless something stays below its path."""
+        self._open.append((action, actions))
+
+    def leave(self, path: str) -> None:
+        """Decides on the directories that do not hold ``path``, the next one of the walk."""
+        while self._open and not path.startswith(self._open[-1][0].path):
+            action, actions = self._open.pop()
+            actions.append(action)
+
+    def fill(self) -> None:
+        """Something stays at the current path."""
+        self._open.clear()
+
+    def move(self, actions: list[Action], others: list[Action]) -> None:
+        """What was to join ``actions`` is to join ``others``, since something at the current path is to go."""
+        self._open = [(action, others if wanted is actions else wanted) for action, wanted in self._open]
 
 
 class _UploadPlanner:
@@ -385,9 +414,12 @@ class _UploadPlanner:
         self.unusable_here = _Above()
         self._files_here, self._objects_there = _Above(), _Above()
         self._staying: set[str] = set()
+        self.hollow = _Hollow()
 
-    def visit_local(self, here: Entry, there: Entry | None, record: Record | None, following: str) -> None:
+    def visit_local(self, here: Entry, there: Entry | None, record: Record | None) -> None:
         path = here.path
+        self.hollow.leave(path)
+        self.hollow.fill()
         self.draft.destination_files += there is not None
         blocking = self._objects_there.find(path)
         if here.unusable:
@@ -396,10 +428,10 @@ class _UploadPlanner:
         elif problem := _key_problem(path, self.policy.key_prefix):
             self.problems.append(f"{path!r}: {problem}")
         elif here.is_directory:
-            if blocking is not None:
+            if blocking is not None and blocking in self._staying:
                 self.draft.kept.append(Kept(path, f"{blocking!r} is an object there"))
-            elif there is None and not following.startswith(path):
-                self.draft.directories.append(Action(path, NEW, here))
+            elif there is None:
+                self.hollow.enter(Action(path, NEW, here), self.draft.directories)
         elif blocking is not None and blocking in self._staying:
             self.problems.append(f"{path!r}: {blocking!r} is an object there, and it stays")
         else:
@@ -407,21 +439,29 @@ class _UploadPlanner:
             self.draft.source_files += 1
             _plan_file(self.draft, here, there, record, self.policy)
 
-    def visit_remote_only(self, there: Entry, record: Record | None, following: str) -> None:
+    def visit_remote_only(self, there: Entry, record: Record | None) -> None:
         path = there.path
+        self.hollow.leave(path)
         self.draft.destination_files += 1
-        self._objects_there.push(path)
+        if not there.is_directory:
+            # The marker of a directory is in nobody's way.
+            self._objects_there.push(path)
         reason = self._reason_to_stay(there, record)
         if reason:
             self._staying.add(path)
             if (blocked := self._files_here.find(path)) is not None:
                 self.problems.append(f"{blocked!r}: objects lie below that name there, and they stay")
-        if not self.policy.delete or (path.endswith("/") and following.startswith(path)):
-            return
+        delete = Action(path, "not in the source", there)
         if reason:
-            self.draft.kept.append(Kept(path, reason))
+            self.hollow.fill()
+            if self.policy.delete:
+                self.draft.kept.append(Kept(path, reason))
+            return
+        self.hollow.move(self.draft.directories, self.draft.emptied)
+        if there.is_directory:
+            self.hollow.enter(delete, self.draft.deletes)
         else:
-            self.draft.deletes.append(Action(path, "not in the source", there))
+            self.draft.deletes.append(delete)
 
     def _reason_to_stay(self, there: Entry, record: Record | None) -> str:
         if not self.policy.delete:

@@ -319,6 +319,51 @@ def test_a_marker_that_exists_is_left_alone() -> None:
     assert plan.directories == plan.deletes == ()
 
 
+def test_a_directory_that_the_upload_empties_gets_its_marker_in_the_same_run() -> None:
+    local, remote = [Entry("a", 1), Entry("void/")], [Entry("void/x", 1, etag="e")]
+    plan = plan_upload(local, remote, [], Policy("upload", "x", delete=True))
+    assert [action.path for action in plan.directories] == ["void/"]
+    assert [action.path for action in plan.deletes] == ["void/x"]
+
+
+def test_a_marker_goes_with_the_last_object_below_it() -> None:
+    remote = [Entry("d/"), Entry("d/e/"), Entry("d/e/x", 1, etag="e")]
+    plan = plan_upload([Entry("a", 1)], remote, [], Policy("upload", "x", delete=True))
+    assert {action.path for action in plan.deletes} == {"d/", "d/e/", "d/e/x"}
+
+
+@pytest.mark.parametrize(
+    ("local", "protected"),
+    [
+        pytest.param([Entry("a", 1), Entry("d/e/y", 1)], "", id="a-file-stays-below"),
+        pytest.param([Entry("a", 1)], "d/e/x", id="an-object-stays-below"),
+    ],
+)
+def test_a_marker_stays_with_what_stays_below_it(local: list[Entry], protected: str) -> None:
+    remote = [Entry("d/"), Entry("d/e/w", 1, etag="e"), Entry("d/e/x", 1, etag="e")]
+    policy = Policy("upload", "x", delete=True, protects=lambda there, _: "theirs" if there.path == protected else "")
+    plan = plan_upload(local, remote, [], policy)
+    assert "d/" not in {action.path for action in plan.deletes}
+    assert "d/e/w" in {action.path for action in plan.deletes}
+
+
+def test_a_directory_that_nothing_empties_gets_no_marker() -> None:
+    """The source has no file, so nothing is deleted."""
+    local, remote = [Entry("full/"), Entry("void/")], [Entry("full/x", 1, etag="e")]
+    plan = plan_upload(local, remote, [], Policy("upload", "x", delete=True))
+    assert plan.deletes == ()
+    assert [action.path for action in plan.directories] == ["void/"]
+
+
+@pytest.mark.parametrize("delete", [False, True])
+def test_a_marker_that_stays_is_in_no_files_way(delete: bool) -> None:
+    local, remote = [Entry("d/deep/void/"), Entry("d/x", 1)], [Entry("d/")]
+    policy = Policy("upload", "x", delete=delete, protects=lambda remote, record: "theirs")
+    plan = plan_upload(local, remote, [], policy)
+    assert [action.path for action in plan.copies] == ["d/x"]
+    assert [action.path for action in plan.directories] == ["d/deep/void/"]
+
+
 def test_an_empty_remote_directory_is_planned_once() -> None:
     policy = Policy("download", "x", delete=True)
     plan = plan_download([], [Entry("a", 1, etag="e"), Entry("void/")], [], policy)

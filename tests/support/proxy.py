@@ -88,6 +88,11 @@ class Proxy:
         """The most requests that were under way at the same time."""
         return self._peak
 
+    @property
+    def under_way(self) -> int:
+        """How many requests are under way, those of clients that have left included."""
+        return self._in_flight
+
     def clear(self) -> None:
         """Forgets what was recorded; faults stay."""
         with self._lock:
