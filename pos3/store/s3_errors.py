@@ -132,9 +132,8 @@ def _short(error: Exception) -> str:
 
 
 def _clean(error: Exception) -> None:
-    """Takes from an SDK's error what nobody may see: its frames hold signed requests, obstore's text the whole answer."""
-    if not isinstance(error, (botocore_errors.ClientError, botocore_errors.BotoCoreError)):
-        error.args = (_short(error),)
+    """Takes from an SDK's error what nobody may see: what its text quotes, and frames that hold signed requests."""
+    error.args = (_short(error),)
     error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
