@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.index import STATE_DIRECTORY
+from pos3.index import STATE_DIRECTORY, make_private
 from pos3.noted import Noted
 from pos3.registration import Registration
 from pos3.temporary import is_abandoned, is_temporary, temporary_name
@@ -84,7 +84,8 @@ class _Held:
     def create(cls, path: str, keeper: Keeper, entries: Sequence[Noted]) -> _Held:
         """A new file in place of whatever is at ``path``; nobody ever sees it unlocked or in part."""
         directory = os.path.dirname(path)
-        os.makedirs(directory, exist_ok=True)
+        make_private(os.path.dirname(directory))
+        make_private(directory)
         temporary = os.path.join(directory, temporary_name())
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -115,6 +116,11 @@ class _Held:
                 logger.info("the journal %s is left alone: %s", path, error)
             return None
         held = cls(path, descriptor, True)
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            # What it says would be done with this user's files and keys.
+            logger.warning("the journal %s belongs to another user and is left alone", path)
+            held.let_go()
+            return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

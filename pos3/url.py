@@ -13,7 +13,7 @@ _COLLAPSED = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 # A secret may hold "/" and "@" itself, and the "@" at its end may be forgotten; a port is none.
 _SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
-_BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{2,254}$")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,9 @@ def parse(address: str) -> Location:
             )
     if not authority:
         raise InvalidURLError(f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'")
-    if scheme == "s3" and not _BUCKET.match(authority):
+    if authority in (".", "..") or "\x00" in authority:
+        raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket")
+    if scheme == "s3" and not _BUCKET.fullmatch(authority):
         raise InvalidURLError(
             f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')"
         )

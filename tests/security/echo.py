@@ -39,12 +39,13 @@ class EchoServer:
                 token = escape(self.headers.get("x-amz-security-token", ""))
                 signed = escape(self.headers.get("authorization", ""))
                 return (
-                    f"<Error><Code>{code}</Code><Message>Refused: X-Amz-Security-Token={token}&amp;x=1, {signed}</Message>"
+                    f"<Error><Code>{code}</Code>"
+                    f"<Message>Refused: X-Amz-Security-Token={token}&amp;x=1, {signed}</Message>"
                     f"<Token-0>{token}</Token-0><StringToSign>{signed} {token}</StringToSign></Error>"
                 )
 
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _answer
-
+        for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+            setattr(Handler, f"do_{method}", Handler._answer)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)

@@ -70,7 +70,7 @@ def ls(url: str, profile: pos3.Profile) -> object:
 @pytest.mark.parametrize(
     ("code", "status"),
     [("ExpiredToken", 400), ("AccessDenied", 403), ("InvalidRequest", 400)],
-    ids=lambda value: str(value),
+    ids=str,
 )
 @pytest.mark.parametrize(
     ("call", "lists", "key"),
