@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types rules fmt bench chaos clean image image-test stack stack-example stack-down
+.PHONY: help demo test lint types rules fmt bench chaos fuzz peers clean image image-test stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -38,6 +38,13 @@ bench: $(READY) ## many small files, compared with other clients
 
 chaos: $(READY) ## 100 flow runs that are failed, stopped and killed; SEED=... picks others
 	$(BIN)/python benchmarks/chaos --seed $(or $(SEED),1)
+
+fuzz: $(READY) ## parsers against odd input, for about ten minutes; EXAMPLES=... of each property
+	POS3_FUZZ_EXAMPLES=$(or $(EXAMPLES),15000) $(BIN)/python -m pytest tests/fuzz -n 2 --timeout 0 \
+		--hypothesis-profile fuzz --hypothesis-show-statistics -q $(PYTEST_ARGS)
+
+peers: $(READY) ## what other tools do with the same faults; writes docs/peers.md
+	$(BIN)/python benchmarks/peers_matrix
 
 # Another base image, or more packages: make image IMAGE_ARGS="--build-arg PACKAGES=torch"
 IMAGE ?= pos3-worker:latest

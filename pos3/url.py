@@ -13,6 +13,7 @@ _COLLAPSED = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 # A secret may hold "/" and "@" itself, and the "@" at its end may be forgotten; a port is none.
 _SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:]*\]|[^:]*)(:\d{1,5})?")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 
@@ -81,10 +82,16 @@ def is_url(address: object) -> bool:
 
 
 def local_path(address: str | os.PathLike[str]) -> str:
-    """The file system path that a local address means: ``file://`` is taken off, "~" is resolved."""
+    """The file system path that a local address means: ``file://`` is taken off, "~" is resolved.
+
+    Raises:
+        InvalidURLError: no path can be so.
+    """
     text = os.fspath(address)
     if text.startswith("file://"):
         text = unquote(text[len("file://") :])
+    if "\x00" in text:
+        raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path")
     return os.path.abspath(os.path.expanduser(text))
 
 
@@ -117,6 +124,10 @@ def parse(address: str) -> Location:
         raise InvalidURLError(f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'")
     if authority in (".", "..") or "\x00" in authority:
         raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket")
+    if not _HOST.fullmatch(authority):
+        raise InvalidURLError(
+            f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket"
+        )
     if scheme == "s3" and not _BUCKET.fullmatch(authority):
         raise InvalidURLError(
             f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')"

@@ -19,6 +19,9 @@ _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("pos3", deadline=None)
+hypothesis.settings.register_profile(
+    "fuzz", deadline=None, max_examples=int(os.environ.get("POS3_FUZZ_EXAMPLES", "10000")), print_blob=True
+)
 hypothesis.settings.load_profile("pos3")
 _SERVERS = ["rclone", "moto"] + (["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else [])
 

@@ -1,4 +1,4 @@
-"""Whatever a server sends as a page of a listing: a page, or an error of the store; never half a page as a whole one."""
+"""Whatever a server sends as a page of a listing: a page, or an error of the store; never half a page as a whole."""
 
 from __future__ import annotations
 
