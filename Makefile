@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types rules fmt bench chaos soak clean image image-test stack stack-example stack-down
+.PHONY: help demo test lint types rules fmt bench chaos soak fuzz peers clean image image-test stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -43,6 +43,13 @@ SOAK_ARGS ?=
 
 soak: $(READY) ## hours of transfers that are killed, stopped and disturbed; goes on where it was ended; SOAK_ARGS=...
 	$(BIN)/python benchmarks/soak $(SOAK_ARGS)
+
+fuzz: $(READY) ## parsers against odd input, for about ten minutes; EXAMPLES=... of each property
+	POS3_FUZZ_EXAMPLES=$(or $(EXAMPLES),15000) $(BIN)/python -m pytest tests/fuzz -n 2 --timeout 0 \
+		--hypothesis-profile fuzz --hypothesis-show-statistics -q $(PYTEST_ARGS)
+
+peers: $(READY) ## what other tools do with the same faults; writes docs/peers.md
+	$(BIN)/python benchmarks/peers_matrix
 
 # Another base image, or more packages: make image IMAGE_ARGS="--build-arg PACKAGES=torch"
 IMAGE ?= pos3-worker:latest

@@ -1,6 +1,7 @@
 """What was last synced, and the locks and marks that go with it.
 
-Everything pos3 remembers of a local root lies below the cache root, never in the root itself::
+Everything pos3 remembers of a local root lies below the cache root, never in the root itself, and is for this user
+alone::
 
     <cache_root>/
       <local_name or _>/<bucket>/<key>...   cached files, plain and readable by anybody
@@ -48,6 +49,11 @@ _PAGE_RECORDS = 10_000
 _UPSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
 
 
+def make_private(directory: str) -> None:
+    """Makes a directory that other users cannot look into, unless it exists; those above it are ordinary ones."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+
+
 @dataclass(frozen=True)
 class RootState:
     """What an index says of its root: where it is, what it mirrors, when it was used (seconds since the epoch)."""
@@ -76,7 +82,7 @@ class Index:
         return os.path.exists(self.path)
 
     def _connect(self) -> sqlite3.Connection:
-        os.makedirs(self.directory, exist_ok=True)
+        make_private(self.directory)
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
         try:
             with suppress(sqlite3.OperationalError):
@@ -224,7 +230,7 @@ class Index:
 
         While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
         """
-        os.makedirs(self.directory, exist_ok=True)
+        make_private(self.directory)
         lock: FileLock | SoftFileLock = FileLock(f"{self._base}.lock")
         try:
             _acquire(lock, on_wait)
@@ -243,7 +249,7 @@ class Index:
 
     def use(self) -> UseMark:
         """Marks the root as in use until the mark is released or its process ends."""
-        os.makedirs(self.directory, exist_ok=True)
+        make_private(self.directory)
         return UseMark(f"{self._base}.use")
 
 

@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.index import STATE_DIRECTORY
-from pos3.noted import Noted
+from pos3.index import STATE_DIRECTORY, make_private
+from pos3.noted import Noted, check_kinds
 from pos3.registration import Registration
 from pos3.temporary import is_abandoned, is_temporary, temporary_name
 
@@ -65,11 +65,14 @@ class Keeper:
             return False
         try:
             os.kill(self.pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, OverflowError):
             return False
         except OSError:
             pass
         return True
+
+
+_HEAD = {"label": str, "host": str, "pid": int, "boot": str, "begun_at": float | int, "has_locks": bool}
 
 
 class _Held:
@@ -84,7 +87,8 @@ class _Held:
     def create(cls, path: str, keeper: Keeper, entries: Sequence[Noted]) -> _Held:
         """A new file in place of whatever is at ``path``; nobody ever sees it unlocked or in part."""
         directory = os.path.dirname(path)
-        os.makedirs(directory, exist_ok=True)
+        make_private(os.path.dirname(directory))
+        make_private(directory)
         temporary = os.path.join(directory, temporary_name())
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -115,6 +119,11 @@ class _Held:
                 logger.info("the journal %s is left alone: %s", path, error)
             return None
         held = cls(path, descriptor, True)
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            # What it says would be done with this user's files and keys.
+            logger.warning("the journal %s belongs to another user and is left alone", path)
+            held.let_go()
+            return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -288,7 +297,7 @@ def _has_label(path: str, label: str) -> bool:
         with open(path, encoding="ascii") as file:
             head = json.loads(file.readline())
         return isinstance(head, dict) and head.get("label") == label
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -305,6 +314,7 @@ def _read(file: _Held) -> Orphan | None:
                 _VERSION,
             )
             return None
+        check_kinds(head, _HEAD)
         keeper = Keeper(**head)
         if not (file.has_lock and keeper.has_locks) and keeper.may_live(file.silent_seconds()):
             return None
@@ -312,7 +322,7 @@ def _read(file: _Held) -> Orphan | None:
     except OSError as error:
         logger.warning("the journal %s cannot be read and is left as it is: %s", file.path, error)
         return None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         broken = f"{file.path}.broken-{int(time.time())}"
         with suppress(OSError):
             os.rename(file.path, broken)

@@ -28,7 +28,7 @@ from pos3.registration import (
     check_flag,
     check_interval,
 )
-from pos3.url import is_url, local_path
+from pos3.url import is_url, local_path, shown
 
 logger = logging.getLogger("pos3")
 
@@ -285,7 +285,9 @@ class Mirror(Questions):
         """
         self._check_open()
         if not is_url(remote):
-            raise InvalidURLError(f"publish() needs a remote URL such as 's3://bucket/set', got {os.fspath(remote)!r}")
+            raise InvalidURLError(
+                f"publish() needs a remote URL such as 's3://bucket/set', got {shown(os.fspath(remote))}"
+            )
         if os.getpid() != self._pid:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
         wanted = self._wanted(
@@ -356,7 +358,7 @@ def _local_directory(address: StrPath) -> Path:
 def _passed_through(address: StrPath, missing_ok: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
     if not missing_ok and not path.exists():
-        raise RemoteNotFoundError(f"{os.fspath(address)!r} is taken as a local path, and nothing is there")
+        raise RemoteNotFoundError(f"{shown(os.fspath(address))} is taken as a local path, and nothing is there")
     return path
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import NoneType, UnionType
 from typing import Any
 
 from pos3.errors import ProfileError
@@ -13,6 +16,27 @@ from pos3.url import parse
 
 # A secret is what a profile does not show.
 _SHOWN = [item.name for item in fields(Profile) if item.repr]
+
+Kind = type | UnionType
+_RECORD: dict[str, Kind] = {
+    **dict.fromkeys(("kind", "url", "local", "compare"), str),
+    **dict.fromkeys(("include", "exclude", "upload_last", "overwrite"), list),
+    **dict.fromkeys(("follow_symlinks", "sync_on_error"), bool),
+    **dict.fromkeys(("surveyed_at", "clock_ahead_seconds"), float | int),
+    "interval_seconds": float | int | NoneType,
+    "profile": dict | NoneType,
+}
+_PROFILE: dict[str, Kind] = {"name": str, "shown": dict, "held_keys": bool}
+
+
+def check_kinds(record: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    """
+    Raises:
+        KeyError, ValueError: a value is missing, or of another kind.
+    """
+    for name, kind in kinds.items():
+        if not isinstance(record[name], kind):
+            raise ValueError(f"{name} is {record[name]!r:.40}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +51,17 @@ class ProfileNote:
     def of(profile: Profile) -> ProfileNote:
         shown = {name: getattr(profile, name) for name in _SHOWN}
         return ProfileNote(name_of_profile(profile) or "", shown, profile.access_key is not None)
+
+    @staticmethod
+    def from_record(record: dict[str, Any]) -> ProfileNote:
+        """
+        Raises:
+            KeyError, TypeError, ValueError: it is no such record.
+        """
+        check_kinds(record, _PROFILE)
+        if not {"local_name", "endpoint"} <= record["shown"].keys() <= set(_SHOWN):
+            raise ValueError(f"the profile has {sorted(record['shown'])}")
+        return ProfileNote(**record)
 
     def is_same_place(self, profile: Profile | None) -> bool:
         return profile is not None and profile.endpoint == self.shown["endpoint"]
@@ -120,6 +155,9 @@ class Noted:
         Raises:
             KeyError, TypeError, ValueError: it is no such record.
         """
+        check_kinds(record, _RECORD)
+        if record["kind"] not in ("upload", "sync") or not os.path.isabs(record["local"]):
+            raise ValueError(f"no registration for upload from {record['local']!r:.40}")
         registration = Registration(
             record["kind"],
             parse(record["url"]),
@@ -134,5 +172,5 @@ class Noted:
             overwrite=tuple(record["overwrite"]),
             follow_symlinks=record["follow_symlinks"],
         )
-        profile = None if record["profile"] is None else ProfileNote(**record["profile"])
+        profile = None if record["profile"] is None else ProfileNote.from_record(record["profile"])
         return Noted(checked(registration), profile, float(record["surveyed_at"]), float(record["clock_ahead_seconds"]))

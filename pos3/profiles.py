@@ -27,8 +27,12 @@ from typing import Any, Literal
 
 from pos3 import frameworks
 from pos3.errors import ProfileError
+from pos3.secret import Secret, warn_if_open
 
 AddressingStyle = Literal["auto", "path", "virtual"]
+_SECRETS = ("access_key", "secret_key", "session_token")
+_TEXTS = ("region", *_SECRETS, "aws_profile", "server_side_encryption", "sse_kms_key_id")
+_FLAGS = ("public", "requester_pays")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,9 @@ class Profile:
     sse_kms_key_id: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        for secret in _SECRETS:
+            if isinstance(value := getattr(self, secret), str):
+                object.__setattr__(self, secret, Secret(value))
         name = self.local_name
         if name == "_":
             raise ProfileError("profile local_name '_' is reserved for the default AWS configuration")
@@ -75,14 +82,27 @@ class Profile:
         where = f"profile {name!r}"
         if self.endpoint is not None and not str(self.endpoint).startswith(("http://", "https://")):
             raise ProfileError(f"{where}: endpoint {self.endpoint!r} must start with https:// or http://")
+        if "@" in str(self.endpoint).partition("://")[2].partition("/")[0]:
+            raise ProfileError(f"{where}: the endpoint must hold no user and password; set access_key and secret_key")
+        self._check_types(where)
         if bool(self.access_key) != bool(self.secret_key):
             raise ProfileError(f"{where}: access_key and secret_key must be set together, or neither")
         if self.access_key and self.aws_profile:
             raise ProfileError(f"{where}: choose one of access_key/secret_key and aws_profile")
         if self.addressing_style not in ("auto", "path", "virtual"):
             raise ProfileError(f"{where}: addressing_style {self.addressing_style!r} is not auto, path or virtual")
-        if isinstance(self.verify, str) and not Path(self.verify).expanduser().is_file():
+        if isinstance(self.verify, str) and not os.path.isfile(os.path.expanduser(self.verify)):
             raise ProfileError(f"{where}: the CA bundle verify={self.verify!r} is not a file")
+
+    def _check_types(self, where: str) -> None:
+        for kinds, wanted, names in (
+            ((str, type(None)), "a string", _TEXTS),
+            ((bool,), "true or false", _FLAGS),
+            ((bool, str), "true, false or a path", ("verify",)),
+        ):
+            for name in names:
+                if not isinstance(getattr(self, name), kinds):
+                    raise ProfileError(f"{where}: {name} must be {wanted}, not {type(getattr(self, name)).__name__}")
 
     @property
     def place(self) -> tuple[str | None, str | None]:
@@ -207,11 +227,22 @@ def _tables_in(path: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("profiles", {})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ProfileError(f"cannot read the profiles file {path}: {error}") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        # Without the frames of the parser, which hold the file's text.
+        raise ProfileError(f"cannot read the profiles file {path}: {error}") from None
     if not isinstance(tables, dict):
         raise ProfileError(f"{path}: 'profiles' must be a table of tables, [profiles.<name>]")
+    hold_secrets = [_hide_secrets(table) for table in tables.values() if isinstance(table, dict)]
+    if any(hold_secrets):
+        warn_if_open(path)
     return tables
+
+
+def _hide_secrets(table: dict[str, Any]) -> bool:
+    """Makes the secrets of a table such; whether there are any."""
+    secrets = {name: Secret(value) for name in _SECRETS if isinstance(value := table.get(name), str)}
+    table.update(secrets)
+    return bool(secrets)
 
 
 def _from_table(name: str, table: Any, path: Path) -> Profile:
@@ -224,8 +255,7 @@ def _from_table(name: str, table: Any, path: Path) -> Profile:
         raise ProfileError(f"{path}: [profiles.{name}] needs an 'endpoint' (or 'aws_profile' or 'region' for AWS)")
     options.setdefault("endpoint", None)
     if credentials_file:
-        source = Path(str(credentials_file)).expanduser()
-        options.update(_credentials(source if source.is_absolute() else path.parent / source, name))
+        options.update(_credentials(path.parent / os.path.expanduser(str(credentials_file)), name))
     return _build(name, options, local_name, where=f"{path}: ")
 
 
@@ -242,7 +272,7 @@ def _credentials(path: Path, name: str) -> dict[str, str | None]:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         found = parser.read(path, encoding="utf-8")
-    except (configparser.Error, UnicodeDecodeError):
+    except (configparser.Error, ValueError):
         # The parser's own message quotes the line, which may be a secret.
         raise ProfileError(f"profile {name!r}: credentials_file {path} is not a valid ini file") from None
     if not found:
@@ -252,14 +282,13 @@ def _credentials(path: Path, name: str) -> dict[str, str | None]:
         raise ProfileError(
             f"profile {name!r}: {path} must have a [{name}] or [default] section; it has {parser.sections()}"
         )
-    access_key = parser[section].get("aws_access_key_id")
-    secret_key = parser[section].get("aws_secret_access_key")
+    warn_if_open(path)
+    access_key, secret_key, session_token = (
+        Secret(value) if (value := parser[section].get(name)) is not None else None
+        for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    )
     if not access_key or not secret_key:
         raise ProfileError(
             f"profile {name!r}: section [{section}] of {path} must set aws_access_key_id and aws_secret_access_key"
         )
-    return {
-        "access_key": access_key,
-        "secret_key": secret_key,
-        "session_token": parser[section].get("aws_session_token"),
-    }
+    return {"access_key": access_key, "secret_key": secret_key, "session_token": session_token}

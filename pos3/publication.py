@@ -22,6 +22,7 @@ from pos3.errors import (
     TransferCancelledError,
     TransferError,
 )
+from pos3.index import make_private
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
@@ -72,7 +73,7 @@ class _MarkedLink(Link):
 
     @contextmanager
     def _scratch(self) -> Iterator[str]:
-        os.makedirs(self.index.directory, exist_ok=True)
+        make_private(self.index.directory)
         path = os.path.join(self.index.directory, temporary_name())
         try:
             yield path

@@ -21,7 +21,7 @@ from pos3.registration import (
     Registration,
     build_filter,
 )
-from pos3.url import is_url
+from pos3.url import is_url, shown
 
 
 class Questions(MirrorLife):
@@ -81,7 +81,9 @@ class Questions(MirrorLife):
     def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
         reference = self.reference(path)
         if reference is None:
-            raise InvalidArgumentError(f"{os.fspath(path)!r} belongs to no registration and to no URL of the cache")
+            raise InvalidArgumentError(
+                f"{shown(os.fspath(path))} belongs to no registration and to no URL of the cache"
+            )
         for link in self._registry.links():
             if link.registration.local == reference.root:
                 return link.fingerprint(reference.path, chosen)

@@ -96,8 +96,8 @@ def local_root(
         InvalidURLError: the key cannot be a path below the cache root, and no ``local`` is given.
     """
     if local is not None:
-        if not os.fspath(local):
-            raise InvalidArgumentError("local='' is empty; expected a path, or None for the cache")
+        if not os.fspath(local) or "\x00" in os.fspath(local):
+            raise InvalidArgumentError(f"local={os.fspath(local)!r}: expected a path, or None for the cache")
         return os.path.realpath(os.path.expanduser(os.fspath(local)))
     if location.key and (problem := segment_problem(location.key)):
         raise InvalidURLError(f"{location}: the key has {problem} and so has no cache path; give local=...")

@@ -11,8 +11,10 @@ from pos3.errors import InvalidURLError
 
 _COLLAPSED = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
-_SECRET = re.compile(r"^([^/]*//[^/@:]*):[^/]*@")
-_BUCKET = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{2,254}$")
+# A secret may hold "/" and "@" itself, and the "@" at its end may be forgotten; a port is none.
+_SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:]*\]|[^:]*)(:\d{1,5})?")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def is_url(address: object) -> bool:
         text = os.fspath(address)
         if isinstance(text, str) and _COLLAPSED.match(text):
             raise InvalidURLError(
-                f"{text!r} is a URL in a path object, which has lost a slash; pass a string, 's3://bucket/key'"
+                f"{shown(text)} is a URL in a path object, which has lost a slash; pass a string, 's3://bucket/key'"
             )
         return False
     if not isinstance(address, str):
@@ -72,24 +74,30 @@ def is_url(address: object) -> bool:
     scheme = _SCHEME.match(address)
     if scheme is None:
         if address.lower().startswith("s3:"):
-            raise InvalidURLError(f"{_shown(address)} is not an S3 URL; write it as 's3://bucket/key'")
+            raise InvalidURLError(f"{shown(address)} is not an S3 URL; write it as 's3://bucket/key'")
         return False
     if scheme[1] != scheme[1].lower():
-        raise InvalidURLError(f"{_shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'")
+        raise InvalidURLError(f"{shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'")
     return scheme[1] != "file"
 
 
 def local_path(address: str | os.PathLike[str]) -> str:
-    """The file system path that a local address means: ``file://`` is taken off, "~" is resolved."""
+    """The file system path that a local address means: ``file://`` is taken off, "~" is resolved.
+
+    Raises:
+        InvalidURLError: no path can be so.
+    """
     text = os.fspath(address)
     if text.startswith("file://"):
         text = unquote(text[len("file://") :])
+    if "\x00" in text:
+        raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path")
     return os.path.abspath(os.path.expanduser(text))
 
 
-def _shown(address: str) -> str:
-    """The address for a message: what stands after ":" before the "@" may be a secret."""
-    return repr(_SECRET.sub(r"\1:***@", address))
+def shown(address: str) -> str:
+    """The address for a message: what stands after ":" where a profile may stand may be a secret."""
+    return repr(_SECRET.sub(r"\1:***", address))
 
 
 def parse(address: str) -> Location:
@@ -101,7 +109,7 @@ def parse(address: str) -> Location:
         InvalidURLError: no bucket, a bucket name that no store accepts, or an empty profile before "@".
     """
     if not is_url(address):
-        raise InvalidURLError(f"{_shown(address)} is not a remote URL; expected for example 's3://bucket/key'")
+        raise InvalidURLError(f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'")
     scheme, rest = address.split("://", 1)
     authority, _, key = rest.partition("/")
     profile = ""
@@ -110,12 +118,18 @@ def parse(address: str) -> Location:
         profile = profile.split(":", 1)[0]
         if not profile:
             raise InvalidURLError(
-                f"{_shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'"
+                f"{shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'"
             )
     if not authority:
-        raise InvalidURLError(f"{_shown(address)} names no bucket; expected '{scheme}://bucket/key'")
-    if scheme == "s3" and not _BUCKET.match(authority):
+        raise InvalidURLError(f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'")
+    if authority in (".", "..") or "\x00" in authority:
+        raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket")
+    if not _HOST.fullmatch(authority):
         raise InvalidURLError(
-            f"{_shown(address)}: {authority!r} is no bucket name (three or more letters, digits, '.', '-', '_')"
+            f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket"
+        )
+    if scheme == "s3" and not _BUCKET.fullmatch(authority):
+        raise InvalidURLError(
+            f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')"
         )
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)

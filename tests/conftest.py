@@ -24,6 +24,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("pos3", deadline=None)
+hypothesis.settings.register_profile(
+    "fuzz", deadline=None, max_examples=int(os.environ.get("POS3_FUZZ_EXAMPLES", "10000")), print_blob=True
+)
 hypothesis.settings.load_profile("pos3")
 _SERVERS = ["rclone", "moto"] + (["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else [])
 

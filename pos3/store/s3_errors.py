@@ -39,10 +39,13 @@ _TRANSIENT_CODES = {
 }  # fmt: skip
 _CODE = re.compile(r"<Code>([^<]+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
+# What a server may quote of the request that it refuses.
+_QUOTED = re.compile(r"(?i)\b((?:[\w-]*signature|credential|[\w-]*token|secret[\w-]*|password)\s*[=:]\s*)[^\s,;&<]+")
 
 
 def error_for(code: str, status: int, message: str, where: str) -> StoreError:
     """The error that an S3 error code, or a bare HTTP status, stands for."""
+    message = _QUOTED.sub(r"\1***", message)
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
         return BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
     if code == "NoSuchBucket":
@@ -101,16 +104,24 @@ def error_of_body(status: int, body: bytes, where: str) -> StoreError:
 
 
 def _short(error: Exception) -> str:
-    return str(error).strip()[:300]
+    """What was told, without the body of the answer, which may quote the session token."""
+    return _QUOTED.sub(r"\1***", str(error).partition("<")[0]).strip()[:300]
+
+
+def _clean(error: Exception) -> None:
+    """Takes from an SDK's error what nobody may see: what its text quotes, and frames that hold signed requests."""
+    error.args = (_short(error),)
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 @contextmanager
 def translating(where: str) -> Iterator[None]:
-    """Raises what goes wrong inside as pos3's own error, with the original as its cause."""
+    """Raises what goes wrong inside as pos3's own error, with the original, as far as it may be seen, as its cause."""
     try:
         yield
     except Exception as error:
         mapped = translated(error, where)
         if mapped is error:
             raise
+        _clean(error)
         raise mapped from error

@@ -121,7 +121,7 @@ def _parse(response: dict[str, Any], prefix: str, where: str) -> Page:
     document = _Document()
     try:
         document.parse(response["Pos3Page"])
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:
         raise UnreachableError(f"{where}: the page is not valid XML ({error})") from error
     if document.root != "ListBucketResult":
         raise StoreError(f"{where}: the endpoint did not answer with an S3 listing; check the endpoint's URL")
@@ -132,9 +132,13 @@ def _parse(response: dict[str, Any], prefix: str, where: str) -> Page:
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
     quoted = document.fields.get("EncodingType", "") == "url"
     headers = response["ResponseMetadata"]["HTTPHeaders"]
+    try:
+        entries = [_entry(fields, quoted) for fields in document.contents]
+    except (KeyError, ValueError, OverflowError) as error:
+        raise UnreachableError(f"{where}: the page holds something that is no object ({error!r})") from error
     return Page(
         prefix,
-        [_entry(fields, quoted) for fields in document.contents],
+        entries,
         [_unquoted(fields.get("Prefix", ""), quoted) for fields in document.directories],
         token if truncated == "true" else "",
         _server_time(headers.get("date", "")),
@@ -155,10 +159,15 @@ class _Document:
     def parse(self, page: bytes) -> None:
         parser = expat.ParserCreate()
         parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text.append
         parser.Parse(page, True)
+
+    def _refuse_doctype(self, *_declared: object) -> None:
+        # No listing has one. What it defines could stand for any text, or for none.
+        raise ValueError("a document type declaration")
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:
         if name == "Contents" or name == "CommonPrefixes":
@@ -180,9 +189,16 @@ class _Document:
 
 
 def _entry(fields: dict[str, str], quoted: bool) -> Entry:
+    """
+    Raises:
+        KeyError, ValueError, OverflowError: it has no key or no size, or what it has is none.
+    """
+    key, size = fields["Key"], fields["Size"]
+    if not key or not size.isdecimal():
+        raise ValueError(f"key {key!r} of size {size!r}")
     return Entry(
-        _unquoted(fields.get("Key", ""), quoted),
-        int(fields.get("Size") or 0),
+        _unquoted(key, quoted),
+        int(size),
         timestamp_ns(fields.get("LastModified", "")),
         fields.get("ETag", "").strip('"'),
     )
@@ -203,5 +219,5 @@ def timestamp_ns(text: str) -> int:
 def _server_time(date: str) -> float:
     try:
         return parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return 0.0

@@ -47,7 +47,8 @@ class Marks:
     @contextlib.contextmanager
     def holding(self, flow_run_id: UUID) -> Iterator[Mark]:
         """Marks a flow run for as long as the body runs; longer, if the body is cancelled."""
-        self._directory.mkdir(parents=True, exist_ok=True)
+        self._directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._directory.mkdir(mode=0o700, exist_ok=True)
         mark = Mark(self._directory / str(flow_run_id), self._worker_name)
         try:
             yield mark

@@ -1,0 +1,137 @@
+"""TLS is on unless somebody turns it off, and no answer of a server turns it off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import trustme
+
+import pos3
+from pos3.store.s3_client import connect, obstore_config
+from tests.support import S3Site
+
+PutBefore = Callable[..., object]
+
+
+@pytest.mark.parametrize(
+    "profile", [None, pos3.Profile("x", None), pos3.Profile("x", None, True)], ids=["none", "signed", "public"]
+)
+def test_aws_itself_is_reached_over_verified_tls(monkeypatch: pytest.MonkeyPatch, profile: pos3.Profile | None) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    connection = connect(profile, 4)
+    _, options = obstore_config(connection, "bucket", "eu-north-1")
+    assert connection.endpoint.startswith("https://")
+    # True, or the bundle that the environment names.
+    assert connection.client._endpoint.http_session._verify
+    assert not options["allow_http"]
+    assert not options.get("allow_invalid_certificates")
+
+
+@pytest.mark.parametrize("endpoint", ["https://s3.example.com", "https://127.0.0.1:9000"])
+def test_an_https_endpoint_never_falls_back_to_http(endpoint: str) -> None:
+    connection = connect(pos3.Profile("x", endpoint, access_key="k", secret_key="s"), 4)
+    _, options = obstore_config(connection, "bucket", "us-east-1")
+    assert not options["allow_http"]
+    assert not options.get("allow_invalid_certificates")
+
+
+class Recorder:
+    """A plain HTTP server that notes what it is asked, and answers with an object."""
+
+    def __init__(self) -> None:
+        asked: list[str] = []
+        self.asked = asked
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                return
+
+            def _answer(self) -> None:
+                asked.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", "3")
+                self.send_header("ETag", '"900150983cd24fb0d6963f7d28e17f72"')
+                self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
+                self.end_headers()
+                self.wfile.write(b"abc")
+
+        Handler.do_GET = Handler._answer  # type: ignore[attr-defined]
+        self.handler = Handler
+
+
+class Redirecting(Recorder):
+    """A TLS server that lists one object, and sends whoever wants it to another address."""
+
+    def __init__(self, elsewhere: str) -> None:
+        super().__init__()
+        asked = self.asked
+        page = (
+            b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>data/a</Key><Size>3</Size>"
+            b"<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>900150983cd24fb0d6963f7d28e17f72</ETag>"
+            b"</Contents></ListBucketResult>"
+        )
+
+        class Handler(self.handler):  # type: ignore[name-defined, misc]
+            def _answer(self) -> None:
+                asked.append(self.path)
+                lists = "list-type=2" in self.path
+                self.send_response(200 if lists else 307)
+                self.send_header("Location", f"{elsewhere}{self.path}")
+                self.send_header("Content-Length", str(len(page) if lists else 0))
+                self.end_headers()
+                if lists:
+                    self.wfile.write(page)
+
+        Handler.do_GET = Handler._answer  # type: ignore[attr-defined]
+        self.handler = Handler
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """`serve(recorder, authority)`: its URL, over TLS if there is an authority."""
+    servers: list[tuple[ThreadingHTTPServer, Thread]] = []
+
+    def start(recorder: Recorder, authority: trustme.CA | None = None) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), recorder.handler)
+        server.daemon_threads = True
+        if authority is not None:
+            import ssl
+
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert("127.0.0.1").configure_cert(context)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        servers.append((server, thread))
+        return f"{'http' if authority is None else 'https'}://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_a_redirect_from_tls_to_plain_http_is_not_followed(serve: Callable[..., str], tmp_path: Path) -> None:
+    plain, authority = Recorder(), trustme.CA()
+    secure = Redirecting(serve(plain))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    profile = pos3.Profile(
+        "x", serve(secure, authority), access_key="k", secret_key="s", verify=str(tmp_path / "ca.pem")
+    )
+    with pos3.mirror(tmp_path / "cache", show_progress=False), pytest.raises(pos3.TransferError):
+        pos3.download("s3://bucket/data", profile=profile)
+    assert secure.asked
+    assert plain.asked == []
+    assert list((tmp_path / "cache").rglob("a")) == []
+
+
+def test_plain_http_is_used_where_the_endpoint_says_so(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
+    assert rclone_site.server.endpoint_url.startswith("http://")
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        assert (pos3.download(rclone_site.url("data")) / "a").read_bytes() == b"1"
