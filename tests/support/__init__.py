@@ -17,6 +17,7 @@ from tests.support.faults import (
     on,
 )
 from tests.support.proxy import Proxy
+from tests.support.relay import Relay
 from tests.support.request import Request
 from tests.support.servers import EnvServer, MotoServer, RcloneServer, Server, Stored, Traits
 from tests.support.site import S3Site
@@ -32,6 +33,7 @@ __all__ = [
     "MotoServer",
     "Proxy",
     "RcloneServer",
+    "Relay",
     "Request",
     "ResetAfter",
     "ResetBefore",
