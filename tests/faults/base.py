@@ -52,3 +52,14 @@ def run_python(script: str, *arguments: object) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+
+
+TRANSFER = """
+import sys, pos3
+action, cache, url, local = sys.argv[1:]
+with pos3.mirror(cache, show_progress=False):
+    if action == "download":
+        pos3.download(url, local or None)
+    else:
+        pos3.upload(url, local, interval=None)
+"""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.base import MIB, PutBefore, eventually, leftovers, run_python, small_files
+from tests.faults.base import MIB, TRANSFER, PutBefore, eventually, leftovers, run_python, small_files
 from tests.support import (
     Fault,
     Hang,
@@ -19,16 +19,6 @@ from tests.support import (
     write_tree,
 )
 from tests.support.trees import pseudo_random
-
-TRANSFER = """
-import sys, pos3
-action, cache, url, tree = sys.argv[1:]
-with pos3.mirror(cache, show_progress=False):
-    if action == "download":
-        pos3.download(url)
-    else:
-        pos3.upload(url, tree, interval=None)
-"""
 
 HANGS = Hang(times=None, match=lambda request: request.headers.get("range", "bytes=0-") > "bytes=1")
 
@@ -73,7 +63,9 @@ def test_ctrl_c_ends_a_transfer_within_10_seconds_and_leaves_nothing_unfinished(
         moto_site.put_all({f"data/{name}": data for name, data in whole.items()})
     fault.struck = 0
     proxy = proxied(moto_site, fault)
-    program = run_python(TRANSFER, action, tmp_path / "cache", moto_site.url("data"), tree)
+    program = run_python(
+        TRANSFER, action, tmp_path / "cache", moto_site.url("data"), tree if action == "upload" else ""
+    )
     eventually(lambda: proxy.count(begun) >= 2 or (begun == "LIST" and proxy.count("LIST")), 40)
     time.sleep(0.7)
     began = time.monotonic()
