@@ -201,7 +201,7 @@ class S3Store:
                 else:
                     delivered = self._bodies.download(key, current, target, on_bytes)
                 try:
-                    self._verify(key, delivered, target)
+                    self._verify(key, current, delivered, target)
                 except BaseException:
                     on_bytes(-delivered.entry.size_bytes)
                     os.unlink(target)
@@ -221,12 +221,16 @@ class S3Store:
             return before
         return Entry(before.path, now.size_bytes, now.modified_ns, now.etag)
 
-    def _verify(self, key: str, delivered: Delivered, target: str) -> None:
-        """Compares what arrived with the ETag where that can prove something.
+    def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> None:
+        """Compares what arrived with the listed size, and with the ETag where that can prove something.
 
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
         """
         entry = delivered.entry
+        if entry.etag and entry.etag == expected.etag and entry.size_bytes != expected.size_bytes:
+            # A message may be whole and still carry less than the object.
+            told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
+            raise IntegrityError(f"{self._where(key)}: {told}")
         if not self._etags_are_md5 or delivered.md5 == entry.etag:
             return
         if is_plain(entry.etag) and delivered.md5:

@@ -16,6 +16,7 @@ from tests.support import (
     Relay,
     Request,
     S3Site,
+    Short,
     Truncate,
     assert_same,
     contents,
@@ -27,6 +28,7 @@ from tests.support.trees import pseudo_random
 FLAWS = [
     pytest.param(Truncate(times=2, match=on("GET")), id="half"),
     pytest.param(Truncate(times=2, keep=0.0, match=on("GET")), id="nothing"),
+    pytest.param(Short(times=2), id="short"),
     pytest.param(Flip(times=2), id="flipped"),
 ]
 
@@ -66,6 +68,20 @@ def test_a_spoiled_body_of_a_multipart_object_is_fetched_again(
     proxy = proxied(moto_site, flaw)
     assert (fetched(moto_site, tmp_path) / "x").read_bytes() == data
     assert sum(bool(request.faults) for request in proxy.requests) == 2
+
+
+def test_a_short_body_is_noticed_where_no_checksum_can_prove_anything(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    """With KMS, an ETag is no MD5; the length still is what the listing says."""
+    data = pseudo_random(3 * MIB)
+    moto_site.put("data/x", data)
+    proxy = proxied(moto_site, Short(times=1))
+    profile = pos3.Profile("kms", proxy.endpoint_url, server_side_encryption="aws:kms")
+    with opened(tmp_path):
+        path = pos3.download(moto_site.url("data"), profile=profile)
+    assert contents(path) == {"x": data}
+    assert proxy.count("GET") == 2
 
 
 def test_a_body_that_is_always_spoiled_is_an_error_and_the_old_file_stays(
