@@ -43,10 +43,11 @@ def small_files(count: int, size: int = 2000) -> dict[str, bytes]:
     return {f"{number % 7}/{number:03}": pseudo_random(size, seed=number) for number in range(count)}
 
 
-def run_python(script: str, *arguments: object) -> subprocess.Popen[str]:
+def run_python(script: str, *arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     """A Python program of its own, with the environment that the test has set."""
     return subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
