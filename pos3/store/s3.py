@@ -22,7 +22,7 @@ from pos3.store.base import OnBytes, Survey, UnsortedListingError
 from pos3.store.retry import retrying
 from pos3.store.s3_bodies import MIB, Bodies, Delivered, Uploaded
 from pos3.store.s3_client import connect
-from pos3.store.s3_errors import BusyError, error_for, translating
+from pos3.store.s3_errors import BusyError, UnreachableError, error_for, translating
 from pos3.store.s3_listing import Listing, Page, in_order, take_pages_unparsed
 from pos3.store.s3_odd import OddBodies, is_odd
 
@@ -227,6 +227,9 @@ class S3Store:
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
         """
         entry = delivered.entry
+        if expected.etag and not entry.etag:
+            told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
+            raise UnreachableError(f"{self._where(key)}: {told}")
         if entry.etag and entry.etag == expected.etag and entry.size_bytes != expected.size_bytes:
             # A message may be whole and still carry less than the object.
             told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"

@@ -17,6 +17,7 @@ from tests.support import (
     Request,
     S3Site,
     Short,
+    Status,
     Truncate,
     assert_same,
     contents,
@@ -139,3 +140,35 @@ def test_an_object_replaced_while_its_ranges_are_read_arrives_as_the_newer_versi
 
     proxied(moto_site, Fault(match=third_get))
     assert (fetched(moto_site, tmp_path) / "x").read_bytes() == replacement
+
+
+@pytest.mark.parametrize("size", [1, 3 * MIB, 17 * MIB], ids=["byte", "stream", "large"])
+def test_a_page_of_somebody_else_is_not_taken_for_an_object(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore, size: int
+) -> None:
+    """Captive portals and gateways answer anything with 200 and a page of their own."""
+    s3.put_all({"data/x": b"old", "data/y": b"old"})
+    path = fetched(s3, tmp_path)
+    s3.put("data/x", pseudo_random(size))
+    s3.delete("data/y")
+    proxied(s3, Status(200, "Portal", match=on("GET", "HEAD")))
+    with opened(tmp_path), pytest.raises(pos3.TransferError, match="data/x"):
+        pos3.download(s3.url("data"))
+    assert contents(path) == {"x": b"old", "y": b"old"}
+    assert not leftovers(path)
+
+
+@pytest.mark.parametrize("size", [1, 9 * MIB], ids=["whole", "parts"])
+def test_a_page_of_somebody_else_is_not_taken_for_a_stored_object(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore, size: int
+) -> None:
+    s3.put("data/stale", b"1")
+    tree = write_tree(tmp_path / "tree", {"x": pseudo_random(size)})
+    proxy = proxied(s3, Status(200, "Portal", match=on("PUT", "PUT ?partNumber", "POST ?uploads", "POST ?uploadId")))
+    with pytest.raises(pos3.TransferError, match="data/x"), opened(tmp_path):
+        pos3.upload(s3.url("data"), tree, interval=None)
+    assert s3.objects("data/") == {"stale": b"1"}
+    proxy.inject()
+    with opened(tmp_path):
+        pos3.upload(s3.url("data"), tree, interval=None)
+    assert_same(tree, s3.server, s3.bucket, "data")
