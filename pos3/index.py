@@ -9,14 +9,17 @@ alone::
         <id>.sqlite                         one a local root: its URL, and a row for each synced file
         <id>.lock                           held while a process downloads into or pushes from the root
         <id>.use                            held for reading by each open mirror that uses the root
+        .locks                              tells whether the file system has locks; lock files stand in for them
 
 ``<id>`` is made from the absolute path of the root. Any of these files may be deleted while no pos3 runs: what is
-not remembered is compared again. A broken index is moved away and begun anew.
+not remembered is compared again. A broken index is moved away and begun anew, and one that cannot be used, on a disk
+that is full, say, is a warning: transfers go on, and their files are compared again by the next one.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import logging
 import os
@@ -26,11 +29,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
+from urllib.parse import quote
 
 from filelock import FileLock, SoftFileLock, Timeout
 
 from pos3.entry import Record
-from pos3.errors import Pos3Error, StoreError
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
@@ -45,6 +48,9 @@ CREATE TABLE IF NOT EXISTS root (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWI
 PRAGMA user_version = {_SCHEMA_VERSION};
 """
 _BUSY_SECONDS = 60.0
+# Longer than any transaction takes.
+_ABANDONED_LOCK_SECONDS = 15.0
+_GLANCE_SECONDS = 0.05
 _PAGE_RECORDS = 10_000
 _UPSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -75,6 +81,7 @@ class Index:
         name = hashlib.sha256(os.fsencode(local)).hexdigest()[:24]
         self._base = os.path.join(self.directory, name)
         self.path = f"{self._base}.sqlite"
+        self._told = False
 
     @property
     def exists(self) -> bool:
@@ -83,7 +90,7 @@ class Index:
 
     def _connect(self) -> sqlite3.Connection:
         make_private(self.directory)
-        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+        connection = self._opened() if _has_locks(self.directory) else self._opened_without_locks()
         try:
             with suppress(sqlite3.OperationalError):
                 # Not every file system can share memory between processes; the default journal works there.
@@ -99,24 +106,50 @@ class Index:
             raise
         return connection
 
-    def _run(self, call: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of ``call`` on a connection; a broken file is set aside and ``call`` gets an empty index."""
+    def _opened(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+
+    def _opened_without_locks(self) -> sqlite3.Connection:
+        """A connection that is alone by a directory beside the index; one that a dead process left is removed."""
+        lock = f"{self.path}.lock"
+        with suppress(FileNotFoundError):
+            while time.time() - os.stat(lock).st_mtime < _ABANDONED_LOCK_SECONDS:
+                time.sleep(_GLANCE_SECONDS)
+            os.rmdir(lock)
+        uri = f"file:{quote(os.fsencode(self.path))}?vfs=unix-dotfile"
+        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
+        # An index that was made where there are locks needs memory that is shared, or nobody to share it with.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        return connection
+
+    def _run(self, call: Callable[[sqlite3.Connection], T], unremembered: T) -> T:
+        """The result of ``call`` on a connection, and ``unremembered`` while the index cannot be used.
+
+        A broken file is set aside, and ``call`` gets an empty index.
+        """
         try:
-            with closing(self._connect()) as connection:
-                return call(connection)
+            try:
+                with closing(self._connect()) as connection:
+                    return call(connection)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self._set_aside(error)
+                with closing(self._connect()) as connection:
+                    return call(connection)
         except sqlite3.OperationalError as error:
-            raise StoreError(f"cannot use the index {self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            broken = f"{self.path}.broken-{int(time.time())}"
-            logger.warning(
-                "the index %s is broken (%s); moved to %s, files are compared again", self.path, error, broken
-            )
-            os.replace(self.path, broken)
-            for suffix in ("-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    os.unlink(self.path + suffix)
-            with closing(self._connect()) as connection:
-                return call(connection)
+            if not self._told:
+                logger.warning("cannot use the index %s (%s): files will be compared again", self.path, error)
+            self._told = True
+            return unremembered
+
+    def _set_aside(self, error: Exception) -> None:
+        broken = f"{self.path}.broken-{int(time.time())}"
+        logger.warning("the index %s is broken (%s); moved to %s, files are compared again", self.path, error, broken)
+        os.replace(self.path, broken)
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.unlink(self.path + suffix)
 
     def records(self, url: str, below: str = "") -> Iterator[Record]:
         """Every record at or below a path, in code-point order; none if the root has mirrored another URL so far.
@@ -148,7 +181,7 @@ class Index:
         def rows(connection: sqlite3.Connection) -> list[tuple[str, int, int, int, str, str]]:
             return connection.execute(query, (path,)).fetchall()
 
-        return self._run(rows)
+        return self._run(rows, [])
 
     def summary(self, url: str) -> tuple[int, int, str]:
         """Files and bytes on record, and the ETag if the root is a single object. Fails never."""
@@ -159,7 +192,7 @@ class Index:
             return files, size_bytes, etag
 
         try:
-            return self._run(row) if self.exists and self.state().url == url else (0, 0, "")
+            return self._run(row, (0, 0, "")) if self.exists and self.state().url == url else (0, 0, "")
         except (OSError, sqlite3.Error):
             return (0, 0, "")
 
@@ -180,7 +213,7 @@ class Index:
                 connection.executemany("DELETE FROM files WHERE path = ?", gone)
 
         if rows or gone:
-            self._run(store)
+            self._run(store, None)
 
     def mark_used(self, url: str) -> None:
         """Notes that the root mirrors ``url`` and is in use now. A root that mirrored another URL starts afresh."""
@@ -194,7 +227,7 @@ class Index:
                 values = {"local": self.local, "url": url, "used_at": repr(time.time())}
                 connection.executemany("INSERT OR REPLACE INTO root VALUES (?, ?)", values.items())
 
-        self._run(store)
+        self._run(store, None)
 
     def note(self, name: str, value: str) -> None:
         """Remembers a fact about the root's store."""
@@ -204,18 +237,19 @@ class Index:
             with connection:
                 connection.execute("INSERT OR REPLACE INTO root VALUES (?, ?)", row)
 
-        self._run(store)
+        self._run(store, None)
 
     def noted(self, name: str) -> str:
         """What was noted under ``name``, or ""."""
         if not self.exists:
             return ""
         query = "SELECT value FROM root WHERE name = ?"
-        row = self._run(lambda connection: connection.execute(query, (name,)).fetchone())
+        row = self._run(lambda connection: connection.execute(query, (name,)).fetchone(), None)
         return str(row[0]) if row else ""
 
     def state(self) -> RootState:
-        rows = dict(self._run(lambda connection: connection.execute("SELECT name, value FROM root").fetchall()))
+        query = "SELECT name, value FROM root"
+        rows: dict[str, str] = dict(self._run(lambda connection: connection.execute(query).fetchall(), []))
         return RootState(rows.get("local", ""), rows.get("url", ""), float(rows.get("used_at", 0)))
 
     def forget(self) -> None:
@@ -231,17 +265,14 @@ class Index:
         While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
         """
         make_private(self.directory)
-        lock: FileLock | SoftFileLock = FileLock(f"{self._base}.lock")
-        try:
-            _acquire(lock, on_wait)
-        except (NotImplementedError, OSError) as error:
-            if isinstance(error, Pos3Error):
-                raise
-            logger.warning(
-                "no file locks in %s (%s); using a lock file that may outlive a crash", self.directory, error
-            )
-            lock = SoftFileLock(f"{self._base}.soft.lock")
-            _acquire(lock, on_wait)
+        lock: FileLock | SoftFileLock
+        lock = FileLock(f"{self._base}.lock") if _has_locks(self.directory) else SoftFileLock(f"{self._base}.soft.lock")
+        while True:
+            try:
+                lock.acquire(timeout=0.5)
+                break
+            except Timeout:
+                on_wait()
         try:
             yield
         finally:
@@ -253,13 +284,25 @@ class Index:
         return UseMark(f"{self._base}.use")
 
 
-def _acquire(lock: FileLock | SoftFileLock, on_wait: Callable[[], None]) -> None:
-    while True:
-        try:
-            lock.acquire(timeout=0.5)
-            return
-        except Timeout:
-            on_wait()
+@functools.cache
+def _has_locks(directory: str) -> bool:
+    """Whether the file system has the locks that SQLite and we need. Told in a warning if not, once a process."""
+    try:
+        descriptor = os.open(os.path.join(directory, ".locks"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        # Whoever has to write there will tell what is wrong.
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        logger.warning("no file locks in %s (%s); using lock files, which may outlive a crash", directory, error)
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 class UseMark:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,11 @@ from tests.support import (
     ResetBefore,
     S3Site,
     Server,
+    Short,
+    SkewedClock,
     Slowdown,
     Status,
+    Trickle,
     Truncate,
     assert_same,
     contents,
@@ -362,6 +366,44 @@ def test_truncate_stops_a_body_short(s3: S3Site, proxied: PutBefore) -> None:
     with pytest.raises((IncompleteReadError, ResponseStreamingError)):
         answer["Body"].read()
     assert proxy.requests[0].received == 150_000
+
+
+def test_short_makes_a_body_look_whole_that_is_not(s3: S3Site, proxied: PutBefore) -> None:
+    data = pseudo_random(600_000)
+    s3.put("a", data)
+    proxy = proxied(s3, Short(keep=0.25, times=1))
+    client = once(proxy)
+    answer = client.get_object(Bucket=s3.bucket, Key="a")
+    assert answer["ContentLength"] == 150_000
+    assert answer["Body"].read() == data[:150_000]
+    assert client.get_object(Bucket=s3.bucket, Key="a")["Body"].read() == data
+
+
+def test_trickle_takes_its_time_over_a_body(s3: S3Site, proxied: PutBefore) -> None:
+    data = pseudo_random(30_000)
+    s3.put("a", data)
+    proxy = proxied(s3, Trickle(100_000))
+    began = time.monotonic()
+    assert proxy.server.get(s3.bucket, "a") == data
+    assert 0.2 < time.monotonic() - began < 5
+
+
+def test_a_skewed_clock_dates_all_that_the_server_says(s3: S3Site, proxied: PutBefore) -> None:
+    s3.put_all({f"k{number}": b"" for number in range(50)})
+    proxy = proxied(s3, SkewedClock(600))
+    ahead = {key: stored.modified - 600 for key, stored in proxy.server.keys(s3.bucket).items()}
+    assert ahead == pytest.approx({key: stored.modified for key, stored in s3.keys().items()}, abs=0.01)
+    head = proxy.server.s3.head_object(Bucket=s3.bucket, Key="k1")
+    assert head["LastModified"].timestamp() == pytest.approx(s3.keys()["k1"].modified + 600, abs=1)
+    date = parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
+    assert date.timestamp() == pytest.approx(time.time() + 600, abs=10)
+
+
+def test_a_clock_that_is_skewed_too_much_refuses_everything(rclone_site: S3Site, proxied: PutBefore) -> None:
+    proxy = proxied(rclone_site, SkewedClock(-1000))
+    with pytest.raises(ClientError) as failure:
+        once(proxy).list_objects_v2(Bucket=rclone_site.bucket)
+    assert code_of(failure) == "RequestTimeTooSkewed"
 
 
 def test_flip_changes_one_bit_of_an_object_and_no_listing(s3: S3Site, proxied: PutBefore) -> None:

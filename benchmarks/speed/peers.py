@@ -250,8 +250,7 @@ class Rclone(Peer):
         # Parallel, listings without one request for each directory, times from the listing instead of a HEAD for each
         # object, no HEAD after an upload.
         self._flags = (
-            "--transfers=64 --checkers=64 --fast-list --use-server-modtime --s3-no-check-bucket --s3-no-head "
-            "--multi-thread-streams=8 --s3-upload-concurrency=8 --s3-chunk-size=16M".split()
+            ["--transfers=64", "--checkers=64", "--fast-list", "--use-server-modtime", "--s3-no-check-bucket", "--s3-no-head", "--multi-thread-streams=8", "--s3-upload-concurrency=8", "--s3-chunk-size=16M"]
             if tuned
             else ["--s3-no-check-bucket"]
         )

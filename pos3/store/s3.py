@@ -19,7 +19,7 @@ from pos3.etag import is_plain, matches_content, part_size
 from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes, Survey, UnsortedListingError
-from pos3.store.retry import BusyError, retrying
+from pos3.store.retry import BusyError, UnreachableError, retrying
 from pos3.store.s3_client import connect
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_errors import error_for, translating
@@ -212,7 +212,7 @@ class S3Store:
                 expected = now
                 continue
             try:
-                self._verify(key, delivered, target)
+                self._verify(key, expected, delivered, target)
             except BaseException:
                 counted.take_back()
                 os.unlink(target)
@@ -228,12 +228,19 @@ class S3Store:
             return before
         return Entry(before.path, now.size_bytes, now.modified_ns, now.etag)
 
-    def _verify(self, key: str, delivered: Delivered, target: str) -> None:
-        """Compares what arrived with the ETag where that can prove something.
+    def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> None:
+        """Compares what arrived with the listed size, and with the ETag where that can prove something.
 
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
         """
         entry = delivered.entry
+        if expected.etag and not entry.etag:
+            told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
+            raise UnreachableError(f"{self._where(key)}: {told}")
+        if entry.etag and entry.etag == expected.etag and entry.size_bytes != expected.size_bytes:
+            # A message may be whole and still carry less than the object.
+            told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
+            raise IntegrityError(f"{self._where(key)}: {told}")
         if not self._etags_are_md5 or entry.etag in delivered.digests:
             return
         if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):

@@ -11,12 +11,16 @@ from tests.support.faults import (
     Latency,
     ResetAfter,
     ResetBefore,
+    Short,
+    SkewedClock,
     Slowdown,
     Status,
+    Trickle,
     Truncate,
     on,
 )
 from tests.support.proxy import Proxy
+from tests.support.relay import Relay
 from tests.support.request import Request
 from tests.support.servers import EnvServer, MotoServer, RcloneServer, Server, Stored, Traits
 from tests.support.site import S3Site
@@ -32,15 +36,19 @@ __all__ = [
     "MotoServer",
     "Proxy",
     "RcloneServer",
+    "Relay",
     "Request",
     "ResetAfter",
     "ResetBefore",
     "S3Site",
     "Server",
+    "Short",
+    "SkewedClock",
     "Slowdown",
     "Status",
     "Stored",
     "Traits",
+    "Trickle",
     "Truncate",
     "assert_same",
     "contents",

@@ -36,6 +36,7 @@ def anything(_request: Request) -> bool:
 
 OBJECTS = on("GET")
 LISTINGS = on("LIST")
+LARGEST_SKEW_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Sabotage:
     keep: float | None = None
     """Share of the response body to let through before closing."""
     flip: bool = False
+    announced: float | None = None
+    """Share of the response body that is announced and sent, as if it were all."""
+    bytes_per_second: float = 0.0
+    """The rate of the response body; 0 for as fast as it goes."""
+    clock_ahead: float = 0.0
+    """Seconds by which the server's clock is ahead."""
     names: list[str] = field(default_factory=list)
 
 
@@ -132,6 +139,17 @@ class Truncate(Fault):
 
 
 @dataclass
+class Short(Fault):
+    """The response announces and carries only the share `keep` of its body: a message that is whole, but too short."""
+
+    match: Match = OBJECTS
+    keep: float = 0.5
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.announced = self.keep
+
+
+@dataclass
 class Flip(Fault):
     """One bit of the response body is inverted, lengths and headers unchanged; by default of objects only."""
 
@@ -155,6 +173,37 @@ class Hang(Fault):
 
     def apply(self, sabotage: Sabotage) -> None:
         sabotage.hang = max(sabotage.hang, self.seconds)
+
+
+@dataclass
+class Trickle(Fault):
+    """The response body comes at `bytes_per_second`, in small pieces and without a pause."""
+
+    rate: float = field(default=1.0, kw_only=True)
+    match: Match = field(default=OBJECTS, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+    bytes_per_second: float = 100_000.0
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.bytes_per_second = self.bytes_per_second
+
+
+@dataclass
+class SkewedClock(Fault):
+    """The server's clock is `seconds` ahead of ours; beyond 15 minutes it refuses what is signed, as S3 does.
+
+    What it dates (responses, objects, listings) is dated by that clock.
+    """
+
+    rate: float = field(default=1.0, kw_only=True)
+    match: Match = field(default=anything, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+    seconds: float = 3600.0
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.clock_ahead = self.seconds
+        if abs(self.seconds) > LARGEST_SKEW_SECONDS:
+            sabotage.refusal = sabotage.refusal or Refusal(403, "RequestTimeTooSkewed", "The difference is too large.")
 
 
 @dataclass

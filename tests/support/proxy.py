@@ -9,26 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Self
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
+from tests.support.answers import Answer
 from tests.support.faults import Fault, Refusal, Sabotage
+from tests.support.messages import Headers, abort, copy_body, discard, head, read_head, silence
 from tests.support.request import Request
 from tests.support.servers import Server
 
-_CHUNK = 256 * 1024
 _HEAD_LIMIT = 256 * 1024
-_HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "expect"}
-
-Headers = list[tuple[str, str]]
-Sink = Callable[[bytes], Awaitable[None]]
 
 
 class Proxy:
@@ -142,7 +137,7 @@ class Proxy:
                 pass
             await writer.drain()
         except (_ResetError, OSError, EOFError, asyncio.LimitOverrunError):
-            _abort(writer)
+            abort(writer)
         finally:
             upstream.close()
             writer.close()
@@ -151,7 +146,7 @@ class Proxy:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upstream: _Upstream) -> bool:
         """Handles one request; whether the client may send another on this connection."""
-        first, headers = await _read_head(reader)
+        first, headers = await read_head(reader)
         if not first:
             return False
         method, target, _ = first.split(" ", 2)
@@ -169,7 +164,7 @@ class Proxy:
         if sabotage.reset_before:
             raise _ResetError
         if sabotage.hang:
-            await _silence(reader, sabotage.hang)
+            await silence(reader, sabotage.hang)
             raise _ResetError
         if sabotage.refusal:
             return await self._refuse(call, sabotage.refusal, reader, writer)
@@ -184,54 +179,18 @@ class Proxy:
             request.sent += len(data)
             await upstream.write(data)
 
-        await _copy_body(reader, request.headers, up)
+        await copy_body(reader, request.headers, up)
         status_line, headers = await upstream.read_head()
         if not status_line:
             raise _ResetError
-        status = int(status_line.split(" ", 2)[1])
-        answer = {name.lower(): value for name, value in headers}
-        bodiless = request.method == "HEAD" or status in (204, 304)
+        answer = Answer(request, sabotage, status_line, headers, upstream.reader)
         if sabotage.reset_after:
-            if not bodiless:
-                await _copy_body(upstream.reader, answer, _discard, until_end=True)
+            await answer.swallow()
             raise _ResetError
-
-        framed = bodiless or "content-length" in answer or "transfer-encoding" in answer
-        request.status = status
-        writer.write(_head(status_line, headers, keep_alive=framed))
-        if not bodiless:
-            await self._stream(call, answer, upstream.reader, writer)
-        await writer.drain()
-        if not framed or "close" in answer.get("connection", "").lower():
+        await answer.pass_on(writer, self._dice)
+        if answer.is_last:
             upstream.close()
-        return framed and "close" not in request.headers.get("connection", "").lower()
-
-    async def _stream(
-        self, call: _Call, answer: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        """Passes the response body on, spoiled where a fault says so."""
-        length = int(answer.get("content-length", "0"))
-        keep, flip = call.sabotage.keep, call.sabotage.flip
-        limit = int(length * keep) if keep is not None and length else None
-        flip_at = self._dice.randrange(length) if flip and length else None
-        request = call.request
-
-        async def down(data: bytes) -> None:
-            if flip_at is not None and 0 <= flip_at - request.received < len(data):
-                spoiled = bytearray(data)
-                spoiled[flip_at - request.received] ^= 1
-                data = bytes(spoiled)
-            if limit is not None:
-                data = data[: limit - request.received]
-            request.received += len(data)
-            writer.write(data)
-            await writer.drain()
-            if limit is not None and request.received >= limit:
-                writer.close()
-                await writer.wait_closed()
-                raise EOFError
-
-        await _copy_body(reader, answer, down, until_end=True)
+        return answer.is_framed and "close" not in request.headers.get("connection", "").lower()
 
     async def _refuse(
         self, call: _Call, refusal: Refusal, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -239,7 +198,7 @@ class Proxy:
         request = call.request
         waiting = "100-continue" in request.headers.get("expect", "")
         if not waiting:
-            await _copy_body(reader, request.headers, _discard)
+            await copy_body(reader, request.headers, discard)
         body = (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f"<Error><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message>"
@@ -247,7 +206,7 @@ class Proxy:
         ).encode()
         headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
         request.status = refusal.status
-        writer.write(_head(f"HTTP/1.1 {refusal.status} {refusal.code}", headers, keep_alive=not waiting))
+        writer.write(head(f"HTTP/1.1 {refusal.status} {refusal.code}", headers, keep_alive=not waiting))
         if request.method != "HEAD":
             request.received += len(body)
             writer.write(body)
@@ -304,7 +263,7 @@ class _Upstream:
 
     def send_head(self, line: str, headers: Headers) -> None:
         assert self._writer is not None
-        self._writer.write(_head(line, headers, keep_alive=True))
+        self._writer.write(head(line, headers, keep_alive=True))
 
     async def write(self, data: bytes) -> None:
         assert self._writer is not None
@@ -313,7 +272,7 @@ class _Upstream:
 
     async def read_head(self) -> tuple[str, Headers]:
         while True:
-            line, headers = await _read_head(self.reader)
+            line, headers = await read_head(self.reader)
             if line.split(" ", 2)[1:2] != ["100"]:
                 return line, headers
 
@@ -321,86 +280,3 @@ class _Upstream:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-
-async def _read_head(reader: asyncio.StreamReader) -> tuple[str, Headers]:
-    """The first line and the headers of a message; an empty line when the other side has closed."""
-    try:
-        raw = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError as cut:
-        if cut.partial:
-            raise EOFError from None
-        return "", []
-    first, *lines = raw[:-4].decode("latin-1").split("\r\n")
-    headers: Headers = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        headers.append((name, value.strip()))
-    return first, headers
-
-
-def _head(line: str, headers: Headers, *, keep_alive: bool) -> bytes:
-    kept = [f"{name}: {value}" for name, value in headers if name.lower() not in _HOP_BY_HOP]
-    kept.append("Connection: keep-alive" if keep_alive else "Connection: close")
-    return ("\r\n".join([line.replace("HTTP/1.0", "HTTP/1.1", 1), *kept]) + "\r\n\r\n").encode("latin-1")
-
-
-async def _copy_body(
-    reader: asyncio.StreamReader, headers: dict[str, str], sink: Sink, *, until_end: bool = False
-) -> None:
-    """Passes one message body to `sink`, framing included; EOFError if the other side stops early."""
-    if "chunked" in headers.get("transfer-encoding", "").lower():
-        await _copy_chunks(reader, sink)
-        return
-    if "content-length" in headers:
-        left = int(headers["content-length"])
-        while left:
-            data = await reader.read(min(left, _CHUNK))
-            if not data:
-                raise EOFError
-            left -= len(data)
-            await sink(data)
-        return
-    while until_end and (data := await reader.read(_CHUNK)):
-        await sink(data)
-
-
-async def _copy_chunks(reader: asyncio.StreamReader, sink: Sink) -> None:
-    while True:
-        size_line = await reader.readuntil(b"\r\n")
-        await sink(size_line)
-        left = int(size_line.split(b";")[0], 16)
-        if not left:
-            while (trailer := await reader.readuntil(b"\r\n")) != b"\r\n":
-                await sink(trailer)
-            await sink(b"\r\n")
-            return
-        left += 2
-        while left:
-            data = await reader.read(min(left, _CHUNK))
-            if not data:
-                raise EOFError
-            left -= len(data)
-            await sink(data)
-
-
-async def _discard(_data: bytes) -> None:
-    return None
-
-
-async def _silence(reader: asyncio.StreamReader, seconds: float) -> None:
-    """Takes whatever the client sends and answers nothing, until it leaves or `seconds` have passed."""
-    with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(seconds):
-            while await reader.read(_CHUNK):
-                pass
-
-
-def _abort(writer: asyncio.StreamWriter) -> None:
-    """Ends the connection so that the client gets a reset, not an orderly end."""
-    if writer.is_closing():
-        return
-    sock = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()

@@ -210,6 +210,11 @@ class LocalServer(Server):
         self.kill()
         self.start()
 
+    def rotate_keys(self, access_key: str, secret_key: str) -> None:
+        """From the next start on, only these are taken."""
+        self.access_key, self.secret_key = access_key, secret_key
+        self.__dict__.pop("s3", None)
+
     @property
     def alive(self) -> bool:
         return self._child is not None and self._child.poll() is None

@@ -5,7 +5,7 @@ import sys
 import pos3
 
 action, url, local, cache, workers, *more = sys.argv[1:]
-options = {name: True for name in more}
+options = dict.fromkeys(more, True)
 with pos3.mirror(cache, show_progress=False, max_workers=int(workers)):
     if action == "download":
         pos3.download(url, local, **options)

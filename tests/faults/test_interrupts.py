@@ -1,0 +1,85 @@
+"""Impatient users: Ctrl-C in the middle of whatever a transfer does."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.base import MIB, TRANSFER, PutBefore, eventually, leftovers, run_python, small_files
+from tests.support import (
+    Fault,
+    Hang,
+    Latency,
+    S3Site,
+    contents,
+    on,
+    write_tree,
+)
+from tests.support.trees import pseudo_random
+
+HANGS = Hang(times=None, match=lambda request: request.headers.get("range", "bytes=0-") > "bytes=1")
+
+
+@pytest.mark.parametrize(
+    ("action", "files", "fault", "begun"),
+    [
+        pytest.param("download", small_files(300), Latency(seconds=1, match=on("GET")), "GET", id="slow-download"),
+        pytest.param("download", small_files(30), Hang(times=None, match=on("GET")), "GET", id="hung-download"),
+        pytest.param("download", {"large": 40 * MIB}, HANGS, "GET", id="hung-ranges"),
+        pytest.param("download", small_files(3), Hang(times=None, match=on("LIST")), "LIST", id="hung-listing"),
+        pytest.param("upload", small_files(300), Latency(seconds=1, match=on("PUT")), "PUT", id="slow-upload"),
+        pytest.param(
+            "upload",
+            {"large": 100 * MIB, "more": 100 * MIB},
+            Latency(seconds=1.5, match=on("PUT ?partNumber")),
+            "PUT ?partNumber",
+            id="slow-parts",
+        ),
+        pytest.param("upload", small_files(30), Hang(times=None, match=on("PUT")), "PUT", id="hung-upload"),
+        pytest.param(
+            "upload",
+            {"large": 100 * MIB},
+            Hang(times=None, match=lambda request: request.query.get("partNumber", "1") > "1"),
+            "PUT ?partNumber",
+            id="hung-parts",
+        ),
+    ],
+)
+def test_ctrl_c_ends_a_transfer_within_10_seconds_and_leaves_nothing_unfinished(
+    moto_site: S3Site,
+    tmp_path: Path,
+    proxied: PutBefore,
+    action: str,
+    files: dict[str, bytes | int],
+    fault: Fault,
+    begun: str,
+) -> None:
+    whole = {name: pseudo_random(data) if isinstance(data, int) else data for name, data in files.items()}
+    tree = write_tree(tmp_path / "tree", whole if action == "upload" else {})
+    if action == "download":
+        moto_site.put_all({f"data/{name}": data for name, data in whole.items()})
+    fault.struck = 0
+    proxy = proxied(moto_site, fault)
+    program = run_python(
+        TRANSFER, action, tmp_path / "cache", moto_site.url("data"), tree if action == "upload" else ""
+    )
+    eventually(lambda: proxy.count(begun) >= 2 or (begun == "LIST" and proxy.count("LIST")), 40)
+    time.sleep(0.7)
+    began = time.monotonic()
+    program.send_signal(signal.SIGINT)
+    try:
+        output, _ = program.communicate(timeout=25)
+    finally:
+        program.kill()
+    took = time.monotonic() - began
+    assert took < 10
+    assert program.returncode in (-signal.SIGINT, 130)
+    assert "KeyboardInterrupt" in output
+    assert not leftovers(tmp_path / "cache" / "_")
+    assert moto_site.server.uploads(moto_site.bucket) == []
+    kept = contents(tmp_path / "cache" / "_") if action == "download" else moto_site.objects("data/")
+    assert all(data in whole.values() for data in kept.values())
+    assert len(kept) < len(whole)
