@@ -72,6 +72,16 @@ def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
     return tuple(patterns)
 
 
+def nothing(_path: str) -> bool:
+    """The predicate that no path fulfils."""
+    return False
+
+
+def everything(_path: str) -> bool:
+    """The predicate that every path fulfils."""
+    return True
+
+
 def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], bool]:
     """A predicate that is true for paths matched by any of the patterns.
 
@@ -79,7 +89,7 @@ def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], b
         InvalidArgumentError: a pattern is empty or not a valid glob.
     """
     if not patterns:
-        return lambda path: False
+        return nothing
     search = _compile(patterns, name).search
     return lambda path: search(path) is not None
 
@@ -97,6 +107,8 @@ class Filter:
     def predicate(self) -> Callable[[str], bool]:
         """A fast function of a path: whether it takes part."""
         hidden = matcher(self.exclude, "exclude")
+        if hidden is nothing and not self.include:
+            return everything
         if not self.include:
             return lambda path: not path or not hidden(path)
         wanted = matcher(self.include, "include")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 
 from pos3.entry import Entry, Record
 from pos3.filters import Filter
@@ -52,7 +51,7 @@ def with_records(
     """
     top = f"{index.local}/{below}" if below else index.local
     scan = Scan(follow_symlinks=True, takes_part=takes_part, prunes=lambda path: False)
-    records = (replace(record, path=record.path[len(below) :].lstrip("/")) for record in index.records(url, below))
+    records = (record._replace(path=record.path[len(below) :].lstrip("/")) for record in index.records(url, below))
     wanted = (record for record in records if takes_part(record.path))
     for path, file, _, record in march(local_entries(top, scan), (), wanted):
         if not path.endswith("/") or (file is not None and file.unusable):

@@ -163,10 +163,12 @@ class Index:
         while True:
             comparison = ">=" if first else ">"
             rows = self._page(comparison, last)
-            for row in rows:
-                if below and row[0] > f"{below}/\U0010ffff":
+            if not below:
+                yield from map(Record._make, rows)
+            for row in rows if below else ():
+                if row[0] > f"{below}/\U0010ffff":
                     return
-                if not below or f"{row[0]}/".startswith(f"{below}/"):
+                if f"{row[0]}/".startswith(f"{below}/"):
                     yield Record(*row)
             if len(rows) < _PAGE_RECORDS:
                 return

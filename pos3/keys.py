@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
+from collections.abc import Sequence
 
 _MOST_PROBLEMS = 100
 
@@ -28,6 +30,17 @@ def segment_problem(path: str) -> str:
     return ""
 
 
+def beginnings(names: Sequence[str]) -> list[str]:
+    """Those of the sorted names with which the last one begins; only below them can a later name lie."""
+    last = names[-1]
+    found = []
+    for length in range(len(last) + 1):
+        at = bisect_left(names, last[:length])
+        if names[at] == last[:length]:
+            found.append(names[at])
+    return found
+
+
 class PathChecker:
     """Finds the paths of one sorted listing that cannot all be files of one directory.
 
@@ -51,6 +64,12 @@ class PathChecker:
         if problem:
             self.add(f"{path!r}: {problem}")
         return not problem
+
+    def pass_over(self, names: Sequence[str]) -> None:
+        """Sorted names that are known to be files of one directory, such as files that exist."""
+        while self._open_files and not names[-1].startswith(self._open_files[-1]):
+            self._open_files.pop()
+        self._open_files += beginnings(names)
 
     def add(self, problem: str) -> None:
         """Adds a problem that was found elsewhere, once."""

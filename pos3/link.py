@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 
 from pos3.entry import Entry, Record
 from pos3.errors import (
@@ -19,7 +20,7 @@ from pos3.errors import (
     TransferError,
 )
 from pos3.etag import matches_content, part_size
-from pos3.filters import Filter, matcher
+from pos3.filters import Filter, everything, matcher
 from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index, UseMark
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries
@@ -127,15 +128,15 @@ class Link:
 
     def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
         takes_part = self.registration.filter.predicate()
-        for entry in self._objects(is_prefix=is_prefix):
-            if only_object and entry.path:
-                return
-            if takes_part(entry.path):
-                yield entry
+        entries = self._objects(is_prefix=is_prefix)
+        if only_object:
+            entries = (entry for entry in islice(entries, 1) if not entry.path)
+        return entries if takes_part is everything else (entry for entry in entries if takes_part(entry.path))
 
     def _records(self) -> Iterator[Record]:
         takes_part = self.registration.filter.predicate()
-        return (record for record in self.index.records(self._url) if takes_part(record.path))
+        records = self.index.records(self._url)
+        return records if takes_part is everything else (record for record in records if takes_part(record.path))
 
     def _policy(self, *, delete: bool) -> Policy:
         registration = self.registration

@@ -46,17 +46,19 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
 
 
 def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterator[Entry]:
-    children: list[tuple[str, os.DirEntry[str], bool]] = []
+    # The path of a directory ends in "/", so that it sorts where what lies below it does.
+    children: dict[str, os.DirEntry[str]] = {}
     is_empty = True
     try:
         with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
             for child in found:
-                if is_temporary(child.name):
+                name = child.name
+                if name.startswith(".pos3-") and is_temporary(name):
                     scan.on_temporary(child)
                     continue
                 is_empty = False
                 is_directory = _is_directory(child, scan.follow_symlinks)
-                children.append((f"{prefix}{child.name}{'/' if is_directory else ''}", child, is_directory))
+                children[f"{prefix}{name}/" if is_directory else prefix + name] = child
     except OSError as error:
         yield Entry(prefix, unusable=f"cannot be read ({error.strerror})")
         return
@@ -64,12 +66,13 @@ def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterat
         if prefix and scan.takes_part(prefix):
             yield Entry(prefix)
         return
-    children.sort()
-    for path, child, is_directory in children:
-        if not is_directory:
-            if scan.takes_part(path):
+    takes_part, prunes = scan.takes_part, scan.prunes
+    for path in sorted(children):
+        child = children[path]
+        if path[-1] != "/":
+            if takes_part(path):
                 yield _file(path, child, scan.follow_symlinks)
-        elif not scan.prunes(path):
+        elif not prunes(path):
             if not child.is_symlink():
                 yield from _walk(root, path, scan, passed)
                 continue
@@ -98,7 +101,7 @@ def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
         return Entry(path, unusable=f"cannot be read ({error.strerror})")
     if not stat.S_ISREG(status.st_mode):
         return Entry(path, unusable=_kind(status.st_mode))
-    return Entry(path, status.st_size, status.st_mtime_ns, inode=status.st_ino)
+    return Entry(path, status.st_size, status.st_mtime_ns, "", status.st_ino)
 
 
 def _link(path: str, child: os.DirEntry[str]) -> Entry:

@@ -264,7 +264,7 @@ def test_the_twin_of_what_cannot_be_read_is_kept_with_all_below_it(world: World,
 def test_a_background_push_copies_what_changed_and_deletes_only_what_is_its_own(
     world: World, owners: dict[str, str]
 ) -> None:
-    known = [replace(record, owner=owners.get(record.path, OWNER)) for record in world.records()]
+    known = [record._replace(owner=owners.get(record.path, OWNER)) for record in world.records()]
     plan = plan_push(world.locals(), known, OWNER, world.policy())
     changed = {path for path, version in world.local.items() if world.known.get(path) != version}
     assert {action.path for action in (*plan.copies, *plan.last_copies)} == changed

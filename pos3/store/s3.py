@@ -23,7 +23,7 @@ from pos3.store.retry import BusyError, UnreachableError, retrying
 from pos3.store.s3_client import connect
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_errors import error_for, translating
-from pos3.store.s3_listing import Listing, Page, in_order, take_pages_unparsed
+from pos3.store.s3_listing import Listing, Page, in_order
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
 from pos3.store.s3_uploads import Uploaded, Uploads
@@ -46,7 +46,6 @@ class S3Store:
         self._connection = connect(profile, max_workers + 8)
         settings = self._connection.profile
         client = self._connection.client
-        take_pages_unparsed(client)
         self._client = client
         self._request_options: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
         upload_options = {
@@ -54,9 +53,9 @@ class S3Store:
             "SSEKMSKeyId": settings.sse_kms_key_id,
         }
         self._upload_options = {name: value for name, value in upload_options.items() if value}
-        self._listing = Listing(client, bucket, self._request_options)
         payer = ("x-amz-request-payer: requester",) if settings.requester_pays else ()
         self._requests = Requests(self._connection, bucket, self._region, payer)
+        self._listing = Listing(self._requests, bucket)
         proves = self._connection.is_plain_http
         self._downloads = Downloads(self._requests, proves)
         self._uploads = Uploads(self._requests, tuple(_headers(upload_options)), proves)

@@ -124,7 +124,7 @@ class Downloads:
             if not content_range.startswith(f"bytes {start}-{end - 1}/"):
                 raise _NoRangesError
             writer.keep()
-        where = self._requests.where(key)
+        where = self._requests.where(Request("GET", key))
         # Not every server honours If-Match, so the version is compared here as well.
         if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
             on_bytes(-writer.written_bytes)

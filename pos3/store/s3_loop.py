@@ -15,7 +15,8 @@ from typing import Any
 import pycurl
 
 from pos3.store.retry import Patience
-from pos3.store.s3_requests import Exchange, Request, Requests, Response, is_signed_by_libcurl
+from pos3.store.s3_exchange import Exchange
+from pos3.store.s3_requests import Request, Requests, Response, is_signed_by_libcurl
 from pos3.store.steps import Begin, Done, Job, R, Steps, T
 
 _GLANCE_SECONDS = 0.05
@@ -91,8 +92,7 @@ class _Running:
         self._fill()
         if self._flying:
             self._multi.perform()
-            landed = self._collect()
-            if not landed and not self._done:
+            if not self._collect() and not self._done:
                 self._multi.select(self._pause_seconds())
         elif self._due and not self._done:
             time.sleep(self._pause_seconds())
@@ -219,7 +219,7 @@ class _Running:
             self._resume(parent, parent.results)
 
     def _fail(self, task: _Task, error: Exception) -> None:
-        task.patience = task.patience or Patience()
+        task.patience = task.patience or self._requests.patience()
         pause_seconds = task.patience.pause_seconds(error)
         if pause_seconds is not None:
             heapq.heappush(self._due, (time.monotonic() + pause_seconds, next(self._numbers), task))

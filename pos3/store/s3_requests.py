@@ -1,4 +1,4 @@
-"""Signed requests to one bucket through libcurl, many at once in one thread.
+"""Requests to one bucket, and how libcurl is set up to send and sign them.
 
 libcurl signs, connects, keeps connections and speaks TLS; credentials, endpoint, region and trust are those of the
 boto3 session. Paths are sent as they stand, so that every key can be addressed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,25 +18,16 @@ from botocore.awsrequest import AWSRequest
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
-from pos3.errors import EndpointError, StoreError
-from pos3.store.retry import UnreachableError
+from pos3.errors import StoreError
+from pos3.store.retry import ATTEMPTS, Patience
 from pos3.store.s3_client import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, Connection, session_credentials
-from pos3.store.s3_errors import error_of_body, translating
+from pos3.store.s3_errors import translating
 
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
 Sink = Callable[[bytes], object]
 Source = Callable[[int], bytes]
 # Reading more than this at once costs more memory for each connection and saves next to nothing.
 _RECEIVE_BYTES = 256 * 1024
-_SEND_BYTES = 256 * 1024
-_TLS_ERRORS = frozenset(
-    {
-        pycurl.E_SSL_CONNECT_ERROR,
-        pycurl.E_PEER_FAILED_VERIFICATION,
-        pycurl.E_SSL_CACERT_BADFILE,
-        pycurl.E_SSL_CERTPROBLEM,
-    }
-)
 
 
 def _nothing(_size_bytes: int) -> bytes:
@@ -53,6 +44,7 @@ class Request:
         source: is called for the next bytes to send, at most so many; ``source_bytes`` is how many there are in all.
         sink: takes the body of a good answer in pieces; without one, the body is in the response.
         limit_bytes: a longer answer is refused before its body comes; 0 for no limit.
+        where: what the request is for, in errors; its URL unless given.
     """
 
     method: str
@@ -64,6 +56,7 @@ class Request:
     source_bytes: int = 0
     sink: Sink | None = None
     limit_bytes: int = 0
+    where: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +118,15 @@ class Requests:
         self._base = ""
         self._proxy = ""
         self._credentials: Any = None
+        self.has_answered = False
 
-    def where(self, key: str) -> str:
-        return f"s3://{self._bucket}/{key}"
+    def where(self, request: Request) -> str:
+        """What the request is for, in errors."""
+        return request.where or f"s3://{self._bucket}/{request.key}"
+
+    def patience(self) -> Patience:
+        """For one request. An endpoint that has never answered is more likely wrong than down, so it soon ends."""
+        return Patience(ATTEMPTS if self.has_answered else 2)
 
     def open_handle(self, *, signs: bool) -> pycurl.Curl:
         """A handle with all settings that do not depend on the request; with ``signs``, libcurl signs what it sends.
@@ -187,7 +186,7 @@ class Requests:
         headers = [*self._headers, *request.headers]
         if self._credentials is None:
             return headers
-        with translating(self.where(request.key)):
+        with translating(self.where(request)):
             frozen = self._credentials.get_frozen_credentials()
         if not is_signed_by_libcurl(request):
             return signed_headers(request.method, url, headers, frozen, self._region(), request.body)
@@ -196,111 +195,3 @@ class Requests:
         if frozen.token:
             headers.append(f"x-amz-security-token: {frozen.token}")
         return headers
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One handle, and the request that it carries at the moment."""
-
-    requests: Requests
-    handle: pycurl.Curl
-    signs: bool
-    request: Request = field(default_factory=lambda: Request("GET", ""))
-    owner: Any = None
-    _head: list[bytes] = field(default_factory=list)
-    _body: list[bytes] = field(default_factory=list)
-    _failure: BaseException | None = None
-    _is_good: bool | None = None
-    _method: str = ""
-
-    @classmethod
-    def of(cls, requests: Requests, *, signs: bool) -> Exchange:
-        made = cls(requests, requests.open_handle(signs=signs), signs)
-        made.handle.setopt(pycurl.HEADERFUNCTION, made._head.append)
-        return made
-
-    def begin(self, request: Request, owner: Any) -> None:
-        """Prepares the handle; the request goes out when the handle is driven."""
-        self.request, self.owner = request, owner
-        self._head.clear()
-        self._body.clear()
-        self._failure = self._is_good = None
-        handle = self.handle
-        if request.method != self._method or request.method in ("PUT", "POST"):
-            self._set_method(request)
-        url = self.requests.url(request)
-        headers = self.requests.signed(handle, request, url)
-        # Neither a pause before the body, nor the type of a form. An empty list would leave the headers as they were.
-        headers += ["Expect:", "Content-Type:"]
-        handle.setopt(pycurl.URL, url)
-        handle.setopt(pycurl.HTTPHEADER, headers)
-        handle.setopt(pycurl.MAXFILESIZE_LARGE, request.limit_bytes)
-        handle.setopt(pycurl.WRITEFUNCTION, self._body.append if request.sink is None else self._receive)
-
-    def _set_method(self, request: Request) -> None:
-        handle = self.handle
-        self._method = request.method
-        handle.setopt(pycurl.NOBODY, request.method == "HEAD")
-        if request.source_bytes:
-            handle.unsetopt(pycurl.CUSTOMREQUEST)
-            handle.setopt(pycurl.UPLOAD, 1)
-            handle.setopt(pycurl.UPLOAD_BUFFERSIZE, _SEND_BYTES)
-            handle.setopt(pycurl.INFILESIZE_LARGE, request.source_bytes)
-            handle.setopt(pycurl.READFUNCTION, self._send)
-        elif request.method in ("PUT", "POST"):
-            handle.setopt(pycurl.UPLOAD, 0)
-            handle.setopt(pycurl.POSTFIELDS, request.body)
-            handle.setopt(pycurl.CUSTOMREQUEST, request.method)
-        elif request.method == "DELETE":
-            handle.setopt(pycurl.HTTPGET, 1)
-            handle.setopt(pycurl.CUSTOMREQUEST, "DELETE")
-        elif request.method == "GET":
-            handle.unsetopt(pycurl.CUSTOMREQUEST)
-            handle.setopt(pycurl.HTTPGET, 1)
-        else:
-            handle.unsetopt(pycurl.CUSTOMREQUEST)
-
-    def _receive(self, block: bytes) -> int | None:
-        if self._is_good is None:
-            # A handle cannot be asked while it is being driven.
-            status = next(line for line in reversed(self._head) if line.startswith(b"HTTP/"))
-            self._is_good = status.split(b" ", 2)[1] < b"300"
-        if not self._is_good or self.request.sink is None:
-            self._body.append(block)
-            return None
-        # libcurl prints what a callback raises, so it is kept for the generator instead.
-        try:
-            self.request.sink(block)
-        except BaseException as error:  # noqa: BLE001 - raised by result()
-            self._failure = error
-            return -1
-        return None
-
-    def _send(self, size_bytes: int) -> bytes | int:
-        try:
-            return self.request.source(size_bytes)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._failure = error
-            return pycurl.READFUNC_ABORT
-
-    def result(self, code: int, message: str) -> Response:
-        """The response, once the request has ended with libcurl's ``code``.
-
-        Raises:
-            StoreError: the answer was an error, or there was none.
-            BaseException: what the sink raised.
-        """
-        if self._failure is not None:
-            raise self._failure
-        where = self.requests.where(self.request.key)
-        if code == pycurl.E_FILESIZE_EXCEEDED:
-            raise TooLongError(f"{where}: the answer is longer than {self.request.limit_bytes} bytes")
-        if code in _TLS_ERRORS:
-            raise EndpointError(f"{where}: no trusted TLS connection to the endpoint: {message}")
-        if code != pycurl.E_OK:
-            raise UnreachableError(f"{where}: cannot reach the endpoint: {message}")
-        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
-        body = b"".join(self._body)
-        if status >= 300:
-            raise error_of_body(status, body, where)
-        return Response(status, b"".join(self._head), body)

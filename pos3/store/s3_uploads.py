@@ -68,7 +68,7 @@ class Uploads:
                 except _ShorterError:
                     continue
                 except _SpoiledError as error:
-                    where = self._requests.where(key)
+                    where = self._requests.where(Request("PUT", key))
                     raise IntegrityError(f"{where}: the store received other bytes than were sent") from error
 
     def _whole(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
@@ -126,7 +126,7 @@ class Uploads:
         begun: Response = yield Request("POST", key, "uploads=", self._headers)
         found = _UPLOAD_ID.search(begun.body)
         if found is None:
-            raise StoreError(f"{self._requests.where(key)}: the store began no multipart upload")
+            raise StoreError(f"{self._requests.where(Request('PUT', key))}: the store began no multipart upload")
         upload_id = unescape(found[1].decode())
         self.unfinished.add((key, upload_id))
         quoted_id = quote(upload_id, safe="")
@@ -172,7 +172,7 @@ class Uploads:
         answer: Response = yield Request("POST", key, f"uploadId={quoted_id}", body=body)
         if b"<Error>" in answer.body:
             # S3 answers 200 at once, and what went wrong afterwards stands in the body.
-            raise error_of_body(200, answer.body, self._requests.where(key))
+            raise error_of_body(200, answer.body, self._requests.where(Request("PUT", key)))
         found = _ETAG.search(answer.body)
         return unescape(found[1].decode(), {"&quot;": '"'}).strip('"') if found else ""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pos3.store import s3_listing
 from pos3.store.s3_listing import Page
+from pos3.store.s3_requests import Response
 
 
 def parse_page(body: bytes, date: str = "") -> Page:
     """What pos3 makes of the body of a listing's answer."""
-    response = {"Pos3Page": body, "ResponseMetadata": {"HTTPHeaders": {"date": date}}}
-    return s3_listing._parse(response, "", "listing s3://bucket/")
+    head = f"HTTP/1.1 200 OK\r\nDate: {date}\r\n".encode()
+    return s3_listing._parse(Response(200, head, body), "", "listing s3://bucket/")

@@ -25,6 +25,8 @@ ENTRIES = st.builds(
     st.integers(0, 5 << 40),
     st.integers(0, 4 * 10**9).map(lambda seconds: seconds * 10**9 + 123_000_000),
     st.from_regex(r"[0-9a-f]{32}(-[0-9]{1,4})?", fullmatch=True),
+    st.just(0),
+    st.just(""),
 )
 REQUIRED = ("Key", "Size", "IsTruncated")
 

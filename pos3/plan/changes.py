@@ -1,0 +1,50 @@
+"""PURE. Whether a file that exists on both sides is copied, ``compare="auto"``:
+
+======  ===========  ============  ==================  ==========================================
+record  local file   object        download            upload
+======  ===========  ============  ==================  ==========================================
+yes     as recorded  as recorded   unchanged           unchanged
+yes     differs      as recorded   copy, unless        copy, unless proven equal (it was touched)
+                                   proven equal
+yes     as recorded  differs       copy                copy; kept if another writer changed it
+                                                       while this mirror was open
+yes     differs      differs       copy                copy, unless proven equal (it was sent by
+                                                       a mirror that died before it noted that)
+no      other size                 copy                copy
+no      same size, proven equal    unchanged           unchanged
+no      same size, not equal MD5   copy                copy
+no      same size, no MD5 to tell  copy, unless the    copy, if the file is newer than the object
+                                   times are equal
+======  ===========  ============  ==================  ==========================================
+
+``compare="size"`` looks at sizes only; ``compare="checksum"`` takes only proven equality for unchanged.
+"""
+
+from __future__ import annotations
+
+from pos3.entry import Entry, Record
+from pos3.plan.model import Policy
+
+_NS = 1_000_000_000
+
+
+def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) -> str:
+    """The reason why the two need a copy, or "" when they count as equal. See the table above."""
+    if local.size_bytes != remote.size_bytes:
+        return "different size"
+    if policy.compare == "size":
+        return ""
+    if policy.compare == "checksum":
+        return "" if policy.proven_equal(local, remote) else "content not proven equal"
+    if record is not None and record.etag:
+        if record.etag != remote.etag:
+            sent_before = policy.direction == "upload" and not record.matches_local(local)
+            return "" if sent_before and policy.proven_equal(local, remote) else "changed remotely"
+        return "" if record.matches_local(local) or policy.proven_equal(local, remote) else "changed locally"
+    if policy.proven_equal(local, remote):
+        return ""
+    if "-" not in remote.etag:
+        return "different content"
+    if policy.direction == "download":
+        return "" if local.modified_ns // _NS == remote.modified_ns // _NS else "different modification time"
+    return "newer than the object" if local.modified_ns // _NS > remote.modified_ns // _NS else ""

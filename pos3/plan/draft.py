@@ -1,0 +1,96 @@
+"""PURE. A plan while it is being made, and what its makers remember of the walk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pos3.entry import Entry, Record
+from pos3.errors import UnsafeKeysError
+from pos3.keys import beginnings
+from pos3.plan.model import Action, Direction, Plan, Policy
+from pos3.report import Kept
+
+
+@dataclass
+class Draft:
+    copies: list[Action] = field(default_factory=list)
+    last_copies: list[Action] = field(default_factory=list)
+    deletes: list[Action] = field(default_factory=list)
+    directories: list[Action] = field(default_factory=list)
+    emptied: list[Action] = field(default_factory=list)
+    """Directories of the source for which the deletes make room."""
+    obstacles: list[str] = field(default_factory=list)
+    confirmed: list[Record] = field(default_factory=list)
+    forgotten: list[str] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+    unchanged: int = 0
+    source_files: int = 0
+    destination_files: int = 0
+
+    def pass_over(self, files: int, *, destination_files: int | None = None) -> None:
+        """Counts files that are on both sides and unchanged."""
+        self.unchanged += files
+        self.source_files += files
+        self.destination_files += files if destination_files is None else destination_files
+
+    def confirm(self, local: Entry, etag: str, record: Record | None, policy: Policy) -> None:
+        """Notes a pair that was found equal, unless that is on record; equal sizes alone are no such finding."""
+        known = record is not None and record.matches_local(local) and record.etag == etag
+        if known or policy.compare == "size":
+            return
+        # Found equal, not transferred: unless it was before, such a pair belongs to no mirror.
+        owner = record.owner if record is not None and record.etag == etag else ""
+        self.confirmed.append(Record(local.path, local.size_bytes, local.modified_ns, local.inode, etag, owner))
+
+    def plan(self, direction: Direction, problems: list[str], where: str) -> Plan:
+        if problems:
+            raise UnsafeKeysError(where, problems)
+        if not self.source_files and self.deletes:
+            self.kept += [Kept(action.path, "the source is empty") for action in self.deletes]
+            self.deletes = []
+            self.emptied = []
+        return Plan(
+            direction,
+            tuple(self.copies),
+            tuple(self.last_copies),
+            tuple(self.deletes),
+            (*self.directories, *self.emptied),
+            tuple(self.obstacles),
+            tuple(self.confirmed),
+            tuple(self.forgotten),
+            tuple(self.kept),
+            self.unchanged,
+            self.source_files,
+            self.destination_files,
+        )
+
+
+class Above:
+    """The names of a sorted walk that the current path may lie below. All paths lie below the root, ""."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def find(self, path: str) -> str | None:
+        """The innermost pushed name that ``path`` lies below, or None."""
+        self._leave(path)
+        for name in reversed(self._names):
+            below = name if not name or name.endswith("/") else f"{name}/"
+            if path != name and path.startswith(below):
+                return name
+        return None
+
+    def push(self, name: str) -> None:
+        self._leave(name)
+        self._names.append(name)
+
+    def push_all(self, names: Sequence[str]) -> None:
+        """The same as pushing each of the sorted names, one after the other."""
+        self._leave(names[-1])
+        self._names += beginnings(names)
+
+    def _leave(self, path: str) -> None:
+        # Nothing that sorts after ``path`` can lie below a name that ``path`` does not start with.
+        while self._names and not path.startswith(self._names[-1]):
+            self._names.pop()

@@ -1,0 +1,42 @@
+"""PURE. How many deletes a plan may hold."""
+
+from __future__ import annotations
+
+from pos3.errors import InvalidArgumentError, PlanRefusedError
+from pos3.plan.model import Plan
+
+
+def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
+    """Refuses a plan that deletes more than allowed.
+
+    Args:
+        max_delete: a count of files, a share of the destination such as "50%", or None for no limit.
+
+    Raises:
+        PlanRefusedError: with the plan's figures.
+        InvalidArgumentError: the limit is neither of the three.
+    """
+    limit = parse_max_delete(max_delete, plan.destination_files)
+    if limit is not None and len(plan.deletes) > limit:
+        examples = ", ".join(repr(action.path) for action in plan.deletes[:3])
+        raise PlanRefusedError(
+            f"the {plan.direction} would delete {len(plan.deletes)} of {plan.destination_files} files "
+            f"(among them {examples}) and copy {plan.copy_files}, but max_delete={max_delete!r} allows {limit}; "
+            "nothing was deleted. Raise max_delete, or find out why the source has so few files."
+        )
+
+
+def parse_max_delete(max_delete: int | str | None, destination_files: int) -> int | None:
+    """The largest number of deletes that ``max_delete`` allows; None for no limit."""
+    if max_delete is None:
+        return None
+    if isinstance(max_delete, int) and not isinstance(max_delete, bool) and max_delete >= 0:
+        return max_delete
+    if isinstance(max_delete, str):
+        text = max_delete.strip()
+        if text.isascii() and text.isdigit():
+            return int(text)
+        share = text[:-1].replace(".", "", 1)
+        if text.endswith("%") and share.isascii() and share.isdigit() and float(text[:-1]) <= 100:
+            return int(destination_files * float(text[:-1]) / 100)
+    raise InvalidArgumentError(f"max_delete={max_delete!r}: expected a count such as 100 or a share such as '50%'")

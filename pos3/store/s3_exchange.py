@@ -1,0 +1,195 @@
+"""One libcurl handle at work: from a request to its response."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pycurl
+
+from pos3.errors import EndpointError
+from pos3.store.retry import UnreachableError
+from pos3.store.s3_errors import error_of_body
+from pos3.store.s3_requests import Request, Requests, Response, TooLongError
+
+_SEND_BYTES = 256 * 1024
+_GLANCE_SECONDS = 0.05
+_TLS_ERRORS = frozenset(
+    {
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_PEER_FAILED_VERIFICATION,
+        pycurl.E_SSL_CACERT_BADFILE,
+        pycurl.E_SSL_CERTPROBLEM,
+    }
+)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One handle, and the request that it carries at the moment."""
+
+    requests: Requests
+    handle: pycurl.Curl
+    signs: bool
+    request: Request = field(default_factory=lambda: Request("GET", ""))
+    owner: Any = None
+    _head: list[bytes] = field(default_factory=list)
+    _body: list[bytes] = field(default_factory=list)
+    _failure: BaseException | None = None
+    _is_good: bool | None = None
+    _method: str = ""
+
+    @classmethod
+    def of(cls, requests: Requests, *, signs: bool) -> Exchange:
+        made = cls(requests, requests.open_handle(signs=signs), signs)
+        made.handle.setopt(pycurl.HEADERFUNCTION, made._head.append)
+        return made
+
+    def begin(self, request: Request, owner: Any) -> None:
+        """Prepares the handle; the request goes out when the handle is driven."""
+        self.request, self.owner = request, owner
+        self._head.clear()
+        self._body.clear()
+        self._failure = self._is_good = None
+        handle = self.handle
+        if request.method != self._method or request.method in ("PUT", "POST"):
+            self._set_method(request)
+        url = self.requests.url(request)
+        headers = self.requests.signed(handle, request, url)
+        # Neither a pause before the body, nor the type of a form. An empty list would leave the headers as they were.
+        headers += ["Expect:", "Content-Type:"]
+        handle.setopt(pycurl.URL, url)
+        handle.setopt(pycurl.HTTPHEADER, headers)
+        handle.setopt(pycurl.MAXFILESIZE_LARGE, request.limit_bytes)
+        handle.setopt(pycurl.WRITEFUNCTION, self._body.append if request.sink is None else self._receive)
+
+    def _set_method(self, request: Request) -> None:
+        handle = self.handle
+        self._method = request.method
+        handle.setopt(pycurl.NOBODY, request.method == "HEAD")
+        if request.source_bytes:
+            handle.unsetopt(pycurl.CUSTOMREQUEST)
+            handle.setopt(pycurl.UPLOAD, 1)
+            handle.setopt(pycurl.UPLOAD_BUFFERSIZE, _SEND_BYTES)
+            handle.setopt(pycurl.INFILESIZE_LARGE, request.source_bytes)
+            handle.setopt(pycurl.READFUNCTION, self._send)
+        elif request.method in ("PUT", "POST"):
+            handle.setopt(pycurl.UPLOAD, 0)
+            handle.setopt(pycurl.POSTFIELDS, request.body)
+            handle.setopt(pycurl.CUSTOMREQUEST, request.method)
+        elif request.method == "DELETE":
+            handle.setopt(pycurl.HTTPGET, 1)
+            handle.setopt(pycurl.CUSTOMREQUEST, "DELETE")
+        elif request.method == "GET":
+            handle.unsetopt(pycurl.CUSTOMREQUEST)
+            handle.setopt(pycurl.HTTPGET, 1)
+        else:
+            handle.unsetopt(pycurl.CUSTOMREQUEST)
+
+    def _receive(self, block: bytes) -> int | None:
+        if self._is_good is None:
+            # A handle cannot be asked while it is being driven.
+            status = next(line for line in reversed(self._head) if line.startswith(b"HTTP/"))
+            self._is_good = status.split(b" ", 2)[1] < b"300"
+        if not self._is_good or self.request.sink is None:
+            self._body.append(block)
+            return None
+        # libcurl prints what a callback raises, so it is kept for the generator instead.
+        try:
+            self.request.sink(block)
+        except BaseException as error:  # noqa: BLE001 - raised by result()
+            self._failure = error
+            return -1
+        return None
+
+    def _send(self, size_bytes: int) -> bytes | int:
+        try:
+            return self.request.source(size_bytes)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._failure = error
+            return pycurl.READFUNC_ABORT
+
+    def result(self, code: int, message: str) -> Response:
+        """The response, once the request has ended with libcurl's ``code``.
+
+        Raises:
+            StoreError: the answer was an error, or there was none.
+            BaseException: what the sink raised.
+        """
+        if self._failure is not None:
+            raise self._failure
+        where = self.requests.where(self.request)
+        if code == pycurl.E_FILESIZE_EXCEEDED:
+            raise TooLongError(f"{where}: the answer is longer than {self.request.limit_bytes} bytes")
+        if code in _TLS_ERRORS:
+            raise EndpointError(f"{where}: no trusted TLS connection to the endpoint: {message}")
+        if code != pycurl.E_OK:
+            raise UnreachableError(f"{where}: cannot reach the endpoint: {message}")
+        self.requests.has_answered = True
+        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
+        body = b"".join(self._body)
+        if status >= 300:
+            raise error_of_body(status, body, where)
+        return Response(status, b"".join(self._head), body)
+
+
+class Line:
+    """One connection, asked one thing at a time; the caller may do something else before it takes the answer."""
+
+    def __init__(self, requests: Requests):
+        self._exchange = Exchange.of(requests, signs=True)
+        self._multi = pycurl.CurlMulti()
+
+    def send(self, request: Request) -> None:
+        """Sends a request, or at least begins to."""
+        self._exchange.begin(request, self)
+        self._multi.add_handle(self._exchange.handle)
+        self._multi.perform()
+
+    def receive(self) -> Response:
+        """The response to the last request.
+
+        Raises:
+            StoreError: the answer was an error, or there was none.
+        """
+        while True:
+            self._multi.perform()
+            _, good, bad = self._multi.info_read()
+            if good or bad:
+                break
+            self._multi.select(_GLANCE_SECONDS)
+        self._multi.remove_handle(self._exchange.handle)
+        return self._exchange.result(*(bad[0][1:] if bad else (pycurl.E_OK, "")))
+
+    def close(self) -> None:
+        """Hangs up, whatever is under way."""
+        with suppress(pycurl.error):
+            self._multi.remove_handle(self._exchange.handle)
+        self._exchange.handle.close()
+        self._multi.close()
+
+
+class Lines:
+    """Connections that are kept for whoever needs one next. Safe to use from several threads, and after a fork."""
+
+    def __init__(self, requests: Requests):
+        self._requests = requests
+        self._idle: deque[tuple[int, Line]] = deque()
+
+    def take(self) -> Line:
+        """
+        Raises:
+            CredentialsError: there are none.
+        """
+        with suppress(IndexError):
+            pid, line = self._idle.pop()
+            if pid == os.getpid():
+                return line
+        return Line(self._requests)
+
+    def give_back(self, line: Line) -> None:
+        """Keeps a connection on which nothing is under way."""
+        self._idle.append((os.getpid(), line))
