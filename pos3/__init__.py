@@ -6,58 +6,102 @@
 ...     logs = pos3.upload("s3://bucket/logs", interval=30)    # pushed in the background, and at the end
 """
 
-from pos3.api import (
-    Mirror,
-    MirrorLike,
-    activate,
-    current_mirror,
-    download,
-    fingerprint,
-    flush,
-    ls,
-    mirror,
-    plan_download,
-    plan_upload,
-    publish,
-    reference,
-    report,
-    restore,
-    sync,
-    upload,
-    url_of,
-    with_mirror,
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pos3.api import (
+        Mirror,
+        MirrorLike,
+        activate,
+        current_mirror,
+        download,
+        fingerprint,
+        flush,
+        ls,
+        mirror,
+        plan_download,
+        plan_upload,
+        publish,
+        reference,
+        report,
+        restore,
+        sync,
+        upload,
+        url_of,
+        with_mirror,
+    )
+    from pos3.errors import (
+        AccessDeniedError,
+        BucketNotFoundError,
+        ConflictError,
+        CredentialsError,
+        EndpointError,
+        IncompleteSetError,
+        IntegrityError,
+        InvalidArgumentError,
+        InvalidURLError,
+        NoMirrorError,
+        NoSpaceError,
+        ObjectChangedError,
+        PlanRefusedError,
+        Pos3Error,
+        ProfileError,
+        PushTimeoutError,
+        RemoteNotFoundError,
+        StoreError,
+        TransferCancelledError,
+        TransferError,
+        UnsafeKeysError,
+    )
+    from pos3.observer import Observer, Registered
+    from pos3.options import MirrorOptions
+    from pos3.plan import TransferPlan
+    from pos3.profiles import Profile, register_profile
+    from pos3.progress import LogProgress, OpenProgress, Progress
+    from pos3.recovery import Recovered, recover
+    from pos3.references import Reference
+    from pos3.report import Kept, Report, format_bytes
+
+# Importing pos3 costs next to nothing: what it offers is loaded when the first name of it is used.
+_HOMES = (
+    "pos3.api",
+    "pos3.errors",
+    "pos3.observer",
+    "pos3.options",
+    "pos3.plan",
+    "pos3.profiles",
+    "pos3.progress",
+    "pos3.recovery",
+    "pos3.references",
+    "pos3.report",
 )
-from pos3.errors import (
-    AccessDeniedError,
-    BucketNotFoundError,
-    ConflictError,
-    CredentialsError,
-    EndpointError,
-    IncompleteSetError,
-    IntegrityError,
-    InvalidArgumentError,
-    InvalidURLError,
-    NoMirrorError,
-    NoSpaceError,
-    ObjectChangedError,
-    PlanRefusedError,
-    Pos3Error,
-    ProfileError,
-    PushTimeoutError,
-    RemoteNotFoundError,
-    StoreError,
-    TransferCancelledError,
-    TransferError,
-    UnsafeKeysError,
-)
-from pos3.observer import Observer, Registered
-from pos3.options import MirrorOptions
-from pos3.plan import TransferPlan
-from pos3.profiles import Profile, register_profile
-from pos3.progress import LogProgress, OpenProgress, Progress
-from pos3.recovery import Recovered, recover
-from pos3.references import Reference
-from pos3.report import Kept, Report, format_bytes
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'pos3' has no attribute {name!r}")
+    homes = [importlib.import_module(home) for home in _HOMES]
+    for public in __all__:
+        globals()[public] = next(getattr(home, public) for home in homes if hasattr(home, public))
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps modules of pos3 from hiding functions of the same name, such as ``pos3.report``."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in __all__):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 __all__ = [
     "AccessDeniedError",

@@ -14,6 +14,7 @@ from types import FrameType, TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from pos3.current import MirrorLike, activate, active_mirror, current_mirror, enter, leave
+from pos3.errors import Terminated
 from pos3.life import Patterns
 from pos3.mirror import Mirror
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
@@ -45,10 +46,6 @@ __all__ = [
     "url_of",
     "with_mirror",
 ]
-
-
-class Terminated(SystemExit):
-    """SIGTERM arrived inside a mirror. Unwinds like any exception and ends the process with status 143."""
 
 
 class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads as the verb that it is

@@ -122,3 +122,7 @@ class PushTimeoutError(Pos3Error, TimeoutError):
 
 class TransferCancelledError(Pos3Error):
     """A transfer was stopped from outside, by an interrupt or at the mirror's exit."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived inside a mirror. Unwinds like any exception and ends the process with status 143."""

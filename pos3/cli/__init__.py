@@ -11,11 +11,10 @@ import sys
 import traceback
 from argparse import Namespace
 
-from pos3.api import Terminated
 from pos3.cli.arguments import build_parser, parse
 from pos3.cli.output import StdoutClosedError, discard_stdout, errors_as_lines, flush_stdout, log_to_stderr, note
 from pos3.cli.statuses import FAILED, INTERRUPTED, STDOUT_CLOSED
-from pos3.errors import Pos3Error
+from pos3.errors import Pos3Error, Terminated
 
 __all__ = ["main"]
 

@@ -6,9 +6,9 @@ import argparse
 import math
 import re
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, NoReturn, get_args
 
-from pos3.cli import caches, recoveries, transfers
 from pos3.cli.completion import print_shell_code, profile_names
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP
@@ -74,6 +74,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """A command whose module is loaded only when it runs: help must not wait for it."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        status: int = getattr(import_module(f"pos3.cli.{module}"), function)(arguments)
+        return status
+
+    return run
+
+
 _COMPLETION_HELP = """\
 bash, zsh: eval "$(pos3 completion bash)" in ~/.bashrc, or with zsh in ~/.zshrc
 fish:      pos3 completion fish > ~/.config/fish/completions/pos3.fish
@@ -103,7 +113,7 @@ def _command(
 
 
 def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "ls", transfers.run_ls, "list what is below a prefix, one URL a line")
+    command = _command(commands, "ls", _later("transfers", "run_ls"), "list what is below a prefix, one URL a line")
     command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
     _add_profile(command)
@@ -114,7 +124,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command = _command(
         commands,
         "download",
-        transfers.run_download,
+        _later("transfers", "run_download"),
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
     )
@@ -133,7 +143,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "upload", transfers.run_upload, "upload a local path, once")
+    command = _command(commands, "upload", _later("transfers", "run_upload"), "upload a local path, once")
     command.add_argument("url", metavar="URL", help="s3://bucket/key")
     _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
@@ -144,7 +154,7 @@ def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = _command(
         commands,
         "sync",
-        transfers.run_sync,
+        _later("transfers", "run_sync"),
         "bring both sides up to date, once or with --interval until stopped",
         description="""\
 Uploads what is new or changed locally, downloads what is new or changed in the store, and prints the local path.
@@ -169,7 +179,7 @@ def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command = _command(
         commands,
         "recover",
-        recoveries.run_recover,
+        _later("recoveries", "run_recover"),
         "push what was registered for upload by processes that were killed",
         description="""\
 Pushes what pos3 had registered for upload in processes of this machine that were killed. Deletes nothing, and leaves
@@ -263,7 +273,7 @@ def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     command = _command(
         subcommands,
         "ls",
-        caches.run_ls,
+        _later("caches", "run_ls"),
         "list what is cached, least recently used first",
         description="""\
 Lists what is cached, least recently used first. State is "in use" by an open mirror, "dirty" if something in it is not
@@ -275,7 +285,7 @@ known to be in the store, or "clean".""",
     command = _command(
         subcommands,
         "prune",
-        caches.run_prune,
+        _later("caches", "run_prune"),
         "remove what was not used for long",
         description="""\
 Removes what is cached, least recently used first. Never what is in use, what is changed or not uploaded, and what lies
@@ -294,7 +304,7 @@ outside the cache root. Prints what was removed.""",
     command = _command(
         subcommands,
         "verify",
-        caches.run_verify,
+        _later("caches", "run_verify"),
         "check that cached files are as they were synced",
         description="Checks that cached files are as they were synced, and prints those that are not (exit status 1).",
     )
