@@ -20,7 +20,7 @@ from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes, Survey, UnsortedListingError
 from pos3.store.retry import BusyError, UnreachableError, retrying
-from pos3.store.s3_client import connect
+from pos3.store.s3_client import Connection
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_errors import error_for, translating
 from pos3.store.s3_listing import Listing, Page, in_order
@@ -43,10 +43,8 @@ class S3Store:
 
     def __init__(self, bucket: str, profile: Profile | None, max_workers: int):
         self._bucket = bucket
-        self._connection = connect(profile, max_workers + 8)
+        self._connection = Connection(profile, max_workers + 8)
         settings = self._connection.profile
-        client = self._connection.client
-        self._client = client
         self._request_options: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
         upload_options = {
             "ServerSideEncryption": settings.server_side_encryption or ("aws:kms" if settings.sse_kms_key_id else None),
@@ -65,12 +63,16 @@ class S3Store:
         self._batch_deletes = True
         self._holds_markers: bool | None = None
 
+    @property
+    def _client(self) -> Any:
+        return self._connection.client
+
     def _where(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
 
     def _region(self) -> str:
         """The bucket's region: boto3 follows redirects to it by itself, signatures for libcurl must name it."""
-        configured = str(self._client.meta.region_name)
+        configured = self._connection.region
         if not self._connection.is_aws:
             return configured
         if not self._bucket_region:

@@ -1,15 +1,15 @@
-"""From a profile to a boto3 session and client, and to what libcurl needs to be the same caller."""
+"""From a profile to a session, to its boto3 client, and to what libcurl needs to be the same caller."""
 
 from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+import threading
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import botocore.loaders
 import botocore.session
 from botocore import UNSIGNED
@@ -21,20 +21,65 @@ from pos3.store.s3_errors import translating
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 20
+DEFAULT_REGION = "us-east-1"
 DEFAULT_PROFILE = Profile(local_name="default", endpoint=None)
 
 
-@dataclass(frozen=True)
 class Connection:
-    """A boto3 client with the session it came from, and the profile that made both."""
+    """A session with its credentials, and the boto3 client that is made of it when it is first needed.
 
-    client: Any
-    session: boto3.session.Session
-    profile: Profile
+    The ambient AWS configuration is read only where the profile leaves a choice.
+    """
+
+    def __init__(self, profile: Profile | None, max_connections: int):
+        """
+        Raises:
+            ProfileError: the AWS profile does not exist.
+        """
+        self.profile = profile or DEFAULT_PROFILE
+        self._max_connections = max_connections
+        self._lock = threading.RLock()
+        with self._translating():
+            self.session = _botocore_session(self.profile.aws_profile)
+            self.session.get_scoped_config()
+        if self.profile.access_key is not None:
+            self.session.set_credentials(self.profile.access_key, self.profile.secret_key, self.profile.session_token)
+        if self.profile.region is not None:
+            self.session.set_config_variable("region", self.profile.region)
+
+    def _translating(self) -> AbstractContextManager[None]:
+        return translating(f"profile {self.profile.local_name!r}")
+
+    @functools.cached_property
+    def client(self) -> Any:
+        """The boto3 client. Importing boto3 and making one costs more than many a transfer."""
+        with self._lock, self._translating():
+            style = self.profile.addressing_style
+            if style == "auto" and self._named_endpoint and not _is_aws(self._named_endpoint):
+                # Servers behind one host name seldom answer to bucket.host, so path style is what works.
+                style = "path"
+            client = _client(self.session, self.profile, self._max_connections, style)
+            if style != "auto" or _is_aws(str(client.meta.endpoint_url)):
+                return client
+            return _client(self.session, self.profile, self._max_connections, "path")
+
+    @property
+    def _named_endpoint(self) -> str:
+        """The endpoint, as far as it is plain without a client; "" if botocore has to find it."""
+        if self.profile.endpoint:
+            return self.profile.endpoint
+        if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+            return ""
+        return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
 
     @property
     def endpoint(self) -> str:
-        return str(self.client.meta.endpoint_url)
+        return self._named_endpoint or str(self.client.meta.endpoint_url)
+
+    @property
+    def region(self) -> str:
+        # A region is needed to sign, but a custom endpoint has none: us-east-1 is what such servers take.
+        return str(self.session.get_config_variable("region") or DEFAULT_REGION)
 
     @property
     def is_aws(self) -> bool:
@@ -49,35 +94,13 @@ class Connection:
         """The path of the certificates to trust; True for the usual ones, False for no check at all."""
         verify = self.profile.verify
         if verify is True:
-            verify = self.session._session.get_config_variable("ca_bundle") or True
+            verify = self.session.get_config_variable("ca_bundle") or True
         return str(Path(verify).expanduser()) if isinstance(verify, str) else verify
 
     def is_virtual_hosted(self, bucket: str) -> bool:
         """Whether requests go to bucket.host; a dot in the name would not match the certificate of that."""
         style = self.profile.addressing_style
         return "." not in bucket and (style == "virtual" or (style == "auto" and self.is_aws))
-
-
-def connect(profile: Profile | None, max_connections: int) -> Connection:
-    """A client of its own session; the ambient AWS configuration is read only where the profile leaves a choice."""
-    settings = profile or DEFAULT_PROFILE
-    with translating(f"profile {settings.local_name!r}"):
-        session = boto3.session.Session(
-            aws_access_key_id=settings.access_key,
-            aws_secret_access_key=settings.secret_key,
-            aws_session_token=settings.session_token,
-            region_name=settings.region,
-            profile_name=settings.aws_profile,
-            botocore_session=_botocore_session(settings.aws_profile),
-        )
-        # Servers behind one host name seldom answer to bucket.host, so path style is what works.
-        style = (
-            "path" if settings.addressing_style == "auto" and _names_a_server(settings) else settings.addressing_style
-        )
-        connection = Connection(_client(session, settings, max_connections, style), session, settings)
-        if connection.is_aws or style != "auto":
-            return connection
-        return Connection(_client(session, settings, max_connections, "path"), session, settings)
 
 
 def _botocore_session(aws_profile: str | None) -> Any:
@@ -95,17 +118,13 @@ def _service_models(data_path: str | None) -> Any:
     return botocore.loaders.create_loader(data_path)
 
 
-def _names_a_server(profile: Profile) -> bool:
-    """Whether it is plain, before a client is made, that the endpoint is not AWS itself."""
-    endpoint = profile.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    return bool(endpoint) and not _is_aws(endpoint)
-
-
 def _is_aws(endpoint: str) -> bool:
     return (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
-def _client(session: boto3.session.Session, profile: Profile, max_connections: int, style: str) -> Any:
+def _client(session: Any, profile: Profile, max_connections: int, style: str) -> Any:
+    import boto3.session
+
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -119,10 +138,9 @@ def _client(session: boto3.session.Session, profile: Profile, max_connections: i
         user_agent_extra="pos3",
         **({"signature_version": UNSIGNED} if profile.public else {}),
     )
-    # A region is needed to sign, but a custom endpoint has none: us-east-1 is what such servers take.
-    region = None if session.region_name else "us-east-1"
+    region = None if session.get_config_variable("region") else DEFAULT_REGION
     verify = str(Path(profile.verify).expanduser()) if isinstance(profile.verify, str) else profile.verify
-    return session.client(
+    return boto3.session.Session(botocore_session=session).client(
         "s3",
         endpoint_url=profile.endpoint,
         region_name=region,
