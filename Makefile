@@ -33,8 +33,8 @@ fmt: $(READY) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## many small files, compared with other clients
-	$(BIN)/python benchmarks/small_files.py
+bench: $(READY) ## pos3 and its peers, compared in turns; BENCH_ARGS=--quick and so on
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 
 chaos: $(READY) ## 100 flow runs that are failed, stopped and killed; SEED=... picks others
 	$(BIN)/python benchmarks/chaos --seed $(or $(SEED),1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from benchmarks.speed.measure import Command, Measured, RunError, measured
+from benchmarks.speed.measure import Command, Measured, measured
 from benchmarks.speed.servers import Counts, Front
 
 
@@ -113,15 +113,16 @@ def _play_round(case: Case, number: int, outcomes: Mapping[str, Outcome], front:
         if outcome.error or number > entry.runs or (number == 0 and not entry.warms_up):
             continue
         try:
-            entry.before(number)
-            front.counts()
-            run = measured(entry.command(number), case.timeout_seconds)
-            counts = front.counts()
-            entry.check(number, run, counts)
-            if number:
-                outcome.runs.append(entry.figures(number, run, counts))
-        except (RunError, OSError, NotImplementedError, ValueError) as error:
+            try:
+                entry.before(number)
+                front.counts()
+                run = measured(entry.command(number), case.timeout_seconds)
+                counts = front.counts()
+                entry.check(number, run, counts)
+                if number:
+                    outcome.runs.append(entry.figures(number, run, counts))
+            finally:
+                entry.after(number)
+        except Exception as error:  # noqa: BLE001 - whatever happens to one contestant, the others go on
             outcome.error = f"{type(error).__name__}: {error}"
             print(f"  {case.name}: {entry.label} failed: {outcome.error[:500]}", file=sys.stderr, flush=True)
-        finally:
-            entry.after(number)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 _SAMPLE_SECONDS = 0.05
 _LAUNCHER = Path(__file__).resolve().parent / "launcher.py"
@@ -45,6 +46,14 @@ class Measured:
     peak_bytes: int
     printed: str
     lines: int
+
+    def json(self) -> dict[str, Any]:
+        """The figures that the program itself has printed, in a line of their own."""
+        found = [line for line in self.printed.splitlines() if line.startswith("{")]
+        if not found:
+            raise RunError(f"no figures were printed: {self.printed[-500:]}")
+        figures: dict[str, Any] = json.loads(found[-1])
+        return figures
 
 
 def measured(command: Command, timeout_seconds: float) -> Measured:
@@ -100,7 +109,7 @@ class _Watch:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._pid, signal.SIGKILL)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

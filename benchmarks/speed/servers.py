@@ -18,7 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import trustme
@@ -138,7 +138,7 @@ class Front:
                 child.kill()
                 child.wait()
 
-    def __enter__(self) -> Front:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -165,6 +165,9 @@ class Front:
 
     def summary(self, bucket: str) -> dict[str, Any]:
         return self._control("summary", bucket=bucket)
+
+    def control_url(self, name: str) -> str:
+        return f"{self.http.url}/_bench/{name}"
 
     def _control(self, name: str, **arguments: str) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self._http, timeout=120)

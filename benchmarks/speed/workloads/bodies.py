@@ -1,21 +1,12 @@
-"""The workloads: each yields its cases one by one, with their data prepared."""
+"""Workloads that move bodies: many small files, a large one, and a dataset as found in practice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from benchmarks.speed.bench import PREFIX, Bench, Entrant, Tree
+from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant
 from benchmarks.speed.contest import Case
-from benchmarks.speed.data import (
-    MIB,
-    deep_names,
-    flat_names,
-    remove_tree,
-    synthetic,
-    write_index,
-    write_large,
-    write_tree,
-)
+from benchmarks.speed.data import MIB, deep_names, remove_tree, write_index, write_large, write_tree
 from benchmarks.speed.peers import (
     AwsCli,
     Boto3Crt,
@@ -28,17 +19,8 @@ from benchmarks.speed.peers import (
     S5cmd,
 )
 
-BUCKET = "bench"
-NGINX = "nginx"
 _MANY_WORKERS = 64
 _SMALL_BYTES = 4096
-
-Workload = Callable[[Bench], Iterator[Case]]
-
-
-def _flat(bench: Bench, name: str, count: int, size_bytes: int) -> Tree:
-    names = flat_names(count)
-    return bench.tree(name, names, lambda root: write_tree(root, names, size_bytes))
 
 
 def _latency(delay_ms: int) -> str:
@@ -62,9 +44,9 @@ _SMALL_CASES = [(10_000, 0, _FAST, 75), (10_000, 20, _FAST, 60), (2_000, 100, _F
 
 
 def small_down(bench: Bench) -> Iterator[Case]:
-    for count, delay_ms, entrants, budget_seconds in _SMALL_CASES:
-        count = bench.scaled(count)
-        tree = _flat(bench, "small", count, _SMALL_BYTES)
+    for wanted, delay_ms, entrants, budget_seconds in _SMALL_CASES:
+        count = bench.scaled(wanted)
+        tree = bench.flat("small", count, _SMALL_BYTES)
         bench.front.bind(BUCKET, tree.index)
         remote = Remote(bench.front.http, BUCKET, PREFIX)
         yield Case(
@@ -79,9 +61,9 @@ def small_down(bench: Bench) -> Iterator[Case]:
 
 
 def small_up(bench: Bench) -> Iterator[Case]:
-    for count, delay_ms, entrants, budget_seconds in _SMALL_CASES:
-        count = bench.scaled(count)
-        tree = _flat(bench, "small", count, _SMALL_BYTES)
+    for wanted, delay_ms, entrants, budget_seconds in _SMALL_CASES:
+        count = bench.scaled(wanted)
+        tree = bench.flat("small", count, _SMALL_BYTES)
         yield Case(
             f"small-up-{delay_ms}ms{'-all' if entrants is _SLOW else ''}",
             f"Upload {count:,} x 4 KiB{_latency(delay_ms)}",
@@ -121,7 +103,7 @@ def large(bench: Bench) -> Iterator[Case]:
 
 def dataset(bench: Bench) -> Iterator[Case]:
     names = deep_names(bench.scaled(1000))
-    tree = bench.tree("dataset", names, lambda root: write_tree(root, names, MIB))
+    tree = bench.tree("dataset", lambda root: write_tree(root, names, MIB))
     bench.front.bind(BUCKET, tree.index)
     remote = Remote(bench.front.http, BUCKET, PREFIX)
     for delay_ms in (0, 20):
@@ -143,52 +125,3 @@ def dataset(bench: Bench) -> Iterator[Case]:
             25,
         )
     remove_tree(tree.root)
-
-
-def rerun(bench: Bench) -> Iterator[Case]:
-    count = bench.scaled(100_000)
-    tree = _flat(bench, "many", count, 1024)
-    bench.front.bind(BUCKET, tree.index)
-    remote = Remote(bench.front.http, BUCKET, PREFIX)
-    entrants = [Entrant(Pos3()), Entrant(S5cmd()), Entrant(Rclone()), Entrant(AwsCli(), 1)]
-    yield Case(
-        "rerun",
-        f"Rerun over {count:,} objects, nothing has changed",
-        NGINX,
-        [bench.rerun(entrant, remote, tree) for entrant in entrants],
-        budget_seconds=90,
-    )
-    remove_tree(tree.root)
-
-
-def listing(bench: Bench) -> Iterator[Case]:
-    remote = Remote(bench.front.http, "listed", PREFIX)
-    hundred_thousand = [Pos3(), S5cmd(), Rclone(), Boto3Threads(), AwsCli(), S3fs()]
-    million = [Pos3(), S5cmd(), Rclone()]
-    for name, count, peers, runs, budget_seconds in (
-        ("100k", 100_000, hundred_thousand, 2, 40),
-        ("1m", 1_000_000, million, 2, 70),
-    ):
-        count = bench.scaled(count)
-        names = flat_names(count)
-        bench.front.bind("listed", write_index(bench.scratch / "listed.tsv", PREFIX, synthetic(names)))
-        yield Case(
-            f"list-{name}",
-            f"List {count:,} keys",
-            NGINX,
-            [bench.listing(Entrant(peer, runs), remote, count) for peer in peers],
-            budget_seconds=budget_seconds,
-        )
-        bench.front.bind("listed")
-
-
-WORKLOADS: dict[str, Workload] = {
-    "small-down": small_down,
-    "small-up": small_up,
-    "large": large,
-    "rerun": rerun,
-    "list": listing,
-    "dataset": dataset,
-}
-
-PEERS = [Pos3(), S5cmd(), Rclone(), AwsCli(), Boto3Threads(), S3fs(), Pos3Before()]
