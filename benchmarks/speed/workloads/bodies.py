@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant
+from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, Tree
 from benchmarks.speed.contest import Case
 from benchmarks.speed.data import MIB, deep_names, remove_tree, write_index, write_large, write_tree
 from benchmarks.speed.peers import (
     AwsCli,
     Boto3Crt,
     Boto3Threads,
+    Peer,
     Pos3,
     Pos3Before,
     Rclone,
@@ -19,59 +21,86 @@ from benchmarks.speed.peers import (
     S5cmd,
 )
 
-_MANY_WORKERS = 64
 _SMALL_BYTES = 4096
+_PARALLEL = Pos3(64)
+_S5CMD_TUNED = S5cmd(concurrency=8, part_mib=16)
 
 
-def _latency(delay_ms: int) -> str:
-    return f", {delay_ms} ms added to each request" if delay_ms else ""
+@dataclass(frozen=True)
+class _Small:
+    """How many small objects, with which latency, and who takes part."""
+
+    name: str
+    count: int
+    delay_ms: int
+    entrants: Sequence[Entrant]
+    budget_seconds: float
+
+    @property
+    def title(self) -> str:
+        latency = f", {self.delay_ms} ms added to each request" if self.delay_ms else ""
+        return f"{self.count:,} x 4 KiB{latency}"
 
 
-# What takes part in a case of small files: at 0 and 20 ms those that are fast, with few objects all others as well.
-_FAST = [Entrant(Pos3()), Entrant(Pos3(_MANY_WORKERS)), Entrant(S5cmd()), Entrant(Rclone())]
-_SLOW = [
-    Entrant(Pos3(), 3),
-    Entrant(S5cmd(), 3),
-    Entrant(Boto3Crt(), 3),
-    Entrant(Rclone(tuned=False), 3),
-    Entrant(Boto3Threads(), 2),
-    Entrant(Boto3Threads(1), 2),
-    Entrant(AwsCli(), 2),
-    Entrant(S3fs(), 2),
-    Entrant(Pos3Before(), 2),
+def _once(peer: Peer, runs: int = 1) -> Entrant:
+    return Entrant(peer, runs, warms_up=False)
+
+
+_SMALL = [
+    _Small("0ms", 10_000, 0, [Entrant(Pos3()), Entrant(S5cmd()), _once(Rclone(), 2)], 70),
+    _Small("20ms", 10_000, 20, [Entrant(_PARALLEL), Entrant(S5cmd()), _once(Rclone(), 2), _once(Pos3())], 80),
+    _Small("100ms", 1_000, 100, [Entrant(_PARALLEL, 3), Entrant(S5cmd(), 3), _once(Rclone(), 3), _once(Pos3())], 35),
+    _Small(
+        "0ms-all",
+        1_000,
+        0,
+        [
+            Entrant(Pos3(), 3),
+            Entrant(S5cmd(), 3),
+            Entrant(Boto3Crt(), 3),
+            _once(Rclone(tuned=False), 2),
+            _once(Boto3Threads(), 2),
+            _once(Boto3Threads(1), 2),
+            _once(AwsCli(), 2),
+            _once(S3fs(), 2),
+            _once(Pos3Before(), 3),
+        ],
+        50,
+    ),
 ]
-_SMALL_CASES = [(10_000, 0, _FAST, 75), (10_000, 20, _FAST, 60), (2_000, 100, _FAST, 30), (1_000, 0, _SLOW, 60)]
 
 
 def small_down(bench: Bench) -> Iterator[Case]:
-    for wanted, delay_ms, entrants, budget_seconds in _SMALL_CASES:
-        count = bench.scaled(wanted)
-        tree = bench.flat("small", count, _SMALL_BYTES)
+    for case, tree in _small(bench):
         bench.front.bind(BUCKET, tree.index)
         remote = Remote(bench.front.http, BUCKET, PREFIX)
         yield Case(
-            f"small-down-{delay_ms}ms{'-all' if entrants is _SLOW else ''}",
-            f"Download {count:,} x 4 KiB{_latency(delay_ms)}",
+            f"small-down-{case.name}",
+            f"Download {case.title}",
             NGINX,
-            [bench.download(entrant, remote, count, tree.total_bytes) for entrant in entrants],
-            delay_ms / 1000,
-            budget_seconds,
+            [bench.download(entrant, remote, case.count, tree.total_bytes) for entrant in case.entrants],
+            case.delay_ms / 1000,
+            case.budget_seconds,
         )
-        remove_tree(tree.root)
 
 
 def small_up(bench: Bench) -> Iterator[Case]:
-    for wanted, delay_ms, entrants, budget_seconds in _SMALL_CASES:
-        count = bench.scaled(wanted)
-        tree = bench.flat("small", count, _SMALL_BYTES)
+    for case, tree in _small(bench):
         yield Case(
-            f"small-up-{delay_ms}ms{'-all' if entrants is _SLOW else ''}",
-            f"Upload {count:,} x 4 KiB{_latency(delay_ms)}",
+            f"small-up-{case.name}",
+            f"Upload {case.title}",
             NGINX,
-            [bench.upload(entrant, bench.front.http, tree) for entrant in entrants],
-            delay_ms / 1000,
-            budget_seconds,
+            [bench.upload(entrant, bench.front.http, tree) for entrant in case.entrants],
+            case.delay_ms / 1000,
+            case.budget_seconds,
         )
+
+
+def _small(bench: Bench) -> Iterator[tuple[_Small, Tree]]:
+    for case in _SMALL:
+        scaled = replace(case, count=bench.scaled(case.count))
+        tree = bench.flat("small", scaled.count, _SMALL_BYTES)
+        yield scaled, tree
         remove_tree(tree.root)
 
 
@@ -81,7 +110,14 @@ def large(bench: Bench) -> Iterator[Case]:
     item = write_large(path, size_bytes)
     bench.front.bind(BUCKET, write_index(bench.scratch / "large.tsv", "", [item]))
     bench.front.expect(path)
-    entrants = [Entrant(Pos3()), Entrant(S5cmd()), Entrant(Rclone()), Entrant(Boto3Crt()), Entrant(AwsCli(), 2)]
+    entrants = [
+        Entrant(Pos3()),
+        Entrant(S5cmd()),
+        Entrant(_S5CMD_TUNED, 2),
+        Entrant(Rclone()),
+        Entrant(Boto3Crt(), 3),
+        _once(AwsCli()),
+    ]
     for scheme, endpoint in (("http", bench.front.http), ("https", bench.front.https)):
         title = f"{size_bytes / 2**30:g} GiB over {scheme}"
         yield Case(
@@ -89,14 +125,14 @@ def large(bench: Bench) -> Iterator[Case]:
             f"Download 1 x {title}",
             NGINX,
             [bench.download(entrant, Remote(endpoint, BUCKET, path.name), 1, size_bytes) for entrant in entrants],
-            budget_seconds=60,
+            budget_seconds=55,
         )
         yield Case(
             f"large-up-{scheme}",
             f"Upload 1 x {title}",
             NGINX,
             [bench.upload_one(entrant, endpoint, path) for entrant in entrants],
-            budget_seconds=60,
+            budget_seconds=55,
         )
     path.unlink()
 
@@ -106,22 +142,24 @@ def dataset(bench: Bench) -> Iterator[Case]:
     tree = bench.tree("dataset", lambda root: write_tree(root, names, MIB))
     bench.front.bind(BUCKET, tree.index)
     remote = Remote(bench.front.http, BUCKET, PREFIX)
-    for delay_ms in (0, 20):
-        title = f"{len(names):,} x 1 MiB in a deep tree{_latency(delay_ms)}"
+    for delay_ms, ours in ((0, Pos3()), (20, _PARALLEL)):
+        entrants = [Entrant(ours), Entrant(S5cmd()), _once(Rclone(), 2)]
+        latency = f", {delay_ms} ms added to each request" if delay_ms else ""
+        title = f"{len(names):,} x 1 MiB in a deep tree{latency}"
         yield Case(
             f"dataset-down-{delay_ms}ms",
             f"Download {title}",
             NGINX,
-            [bench.download(entrant, remote, len(names), tree.total_bytes) for entrant in _FAST],
+            [bench.download(entrant, remote, len(names), tree.total_bytes) for entrant in entrants],
             delay_ms / 1000,
-            25,
+            20,
         )
         yield Case(
             f"dataset-up-{delay_ms}ms",
             f"Upload {title}",
             NGINX,
-            [bench.upload(entrant, bench.front.http, tree) for entrant in _FAST],
+            [bench.upload(entrant, bench.front.http, tree) for entrant in entrants],
             delay_ms / 1000,
-            25,
+            20,
         )
     remove_tree(tree.root)

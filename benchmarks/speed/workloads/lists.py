@@ -18,13 +18,17 @@ def listing(bench: Bench) -> Iterator[Case]:
         Entrant(Pos3(), 3),
         Entrant(S5cmd(), 3),
         Entrant(Rclone(), 3),
-        Entrant(Boto3Threads(), 1),
-        Entrant(AwsCli(), 1),
-        Entrant(S3fs(), 1),
+        Entrant(Boto3Threads(), 1, warms_up=False),
+        Entrant(AwsCli(), 1, warms_up=False),
+        Entrant(S3fs(), 1, warms_up=False),
     ]
-    million = [Entrant(Pos3(), 2), Entrant(S5cmd(), 2), Entrant(Rclone(), 2)]
+    million = [
+        Entrant(Pos3(), 3, warms_up=False),
+        Entrant(S5cmd(), 3, warms_up=False),
+        Entrant(Rclone(), 3, warms_up=False),
+    ]
     for name, wanted, entrants, budget_seconds in (
-        ("100k", 100_000, hundred_thousand, 45),
+        ("100k", 100_000, hundred_thousand, 35),
         ("1m", 1_000_000, million, 70),
     ):
         count = bench.scaled(wanted)
@@ -63,7 +67,7 @@ def delete(bench: Bench) -> Iterator[Case]:
             if left != (peer.tool == "pos3"):
                 raise RunError(f"{left} objects are left")
 
-        entrant = Entrant(peer, 2 if peer.tool in ("aws", "rclone") else 5)
+        entrant = Entrant(peer, 5) if peer.tool in ("pos3", "s5cmd") else Entrant(peer, 2, warms_up=False)
         command = (
             (lambda _: peer.sync_up(kept, remote, bench.memory(peer, "deletes")))
             if peer.tool == "pos3"
@@ -71,4 +75,4 @@ def delete(bench: Bench) -> Iterator[Case]:
         )
         return bench.contestant(entrant, command, before=lambda _: bench.front.bind("sink", index), check=check)
 
-    yield Case("delete", f"Delete {count:,} objects", NGINX, [contestant(peer) for peer in peers], budget_seconds=40)
+    yield Case("delete", f"Delete {count:,} objects", NGINX, [contestant(peer) for peer in peers], budget_seconds=30)

@@ -34,7 +34,7 @@ def start(bench: Bench) -> Iterator[Case]:
             replace(bench.contestant(Entrant(peer), lambda _, command=command: command), label=label, settings="")
             for peer, label, command in programs
         ],
-        budget_seconds=25,
+        budget_seconds=20,
     )
 
 
@@ -51,10 +51,11 @@ def flow(bench: Bench) -> Iterator[Case]:
     def figures(number: int, run: Measured, _counts: Counts) -> Run:
         found = run.json()
         requests = found.pop("requests")
+        found["downloads_of_each_object"] = requests["GET"] / count
         return Run(number, run.wall_seconds, run.cpu_seconds, run.peak_bytes, requests, found)
 
     contestant: Contestant = bench.contestant(
-        Entrant(peer, 2),
+        Entrant(peer, 2, warms_up=False),
         lambda _: peer.mapped_flow(remote, cache, 50, counts),
         after=lambda _: remove_tree(cache),
     )
