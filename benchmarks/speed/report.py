@@ -22,6 +22,7 @@ _PAGE = ROOT / "docs/benchmarks.md"
 _IMAGES = ROOT / "docs/images/benchmarks"
 _RAW = ROOT / "benchmarks/results.json"
 _CLEARLY = 1.1
+_QUIET_LOAD = 1.0
 _GROUPS = {
     "Many small files": ("small-",),
     "One large file": ("large-",),
@@ -50,23 +51,37 @@ def main() -> None:
 
 
 def page(results: Mapping[str, Any]) -> str:
-    machine, versions = results["machine"], results["versions"]
     template = string.Template((Path(__file__).resolve().parent / "page.md").read_text())
     return template.substitute(
-        began=results["began"][:10],
-        machine=(
-            f"{machine['processors']} processors ({machine['processor']}), {machine['memory_gib']:.0f} GiB of memory, "
-            f"{machine['system']}, Python {machine['python']}"
-        ),
-        file_system={"tmpfs": "memory (tmpfs)"}.get(
-            machine["file_system"], f"a file system ({machine['file_system']})"
-        ),
-        pos3=versions["pos3"],
-        peers=", ".join(f"{tool} {version}" for tool, version in versions.items() if not tool.startswith("pos3")),
+        reservations=_reservations(results),
+        setup=_setup(results),
+        where="memory" if results["machine"]["file_system"] == "tmpfs" else "a directory on a disk",
         targets=_targets(results["cases"]),
         losses=_losses(results["cases"]),
         cases="\n\n".join(_group(title, cases) for title, cases in groups(results["cases"])),
     )
+
+
+def _reservations(results: Mapping[str, Any]) -> str:
+    found = []
+    if results["is_quick"]:
+        found.append("This was a run with `--quick`: it shows that the benchmark works, and nothing about speed.")
+    if results["machine"]["load_at_start"] > _QUIET_LOAD:
+        load = results["machine"]["load_at_start"]
+        found.append(f"The machine was busy with other work (load {load}): the seconds are too high, ratios inexact.")
+    return "".join(f"**{one}**\n\n" for one in found)
+
+
+def _setup(results: Mapping[str, Any]) -> str:
+    machine = results["machine"]
+    rows = {
+        "measured": f"{results['began'][:10]}, in {results['spent_seconds'] / 60:.0f} minutes",
+        "processors": f"{machine['processors']} x {machine['processor']}",
+        "memory": f"{machine['memory_gib']:.0f} GiB",
+        "system": f"{machine['system']}, Python {machine['python']}",
+        **results["versions"],
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
 
 
 def groups(cases: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Mapping[str, Any]]]]:
@@ -102,19 +117,21 @@ def _losses(cases: Sequence[Mapping[str, Any]]) -> str:
 
 
 def losses(case: Mapping[str, Any]) -> Iterator[tuple[float, Mapping[str, Any], str, int]]:
-    """Where a peer is clearly better than the best of our own entries, with the ratio and the number of rounds."""
+    """For each measure in which a peer is clearly better than the best of our own entries, the best of these peers."""
     entries = [entry for entry in case["contestants"] if entry["runs"]]
     ours = [entry for entry in entries if is_ours(entry)]
     if not ours or case["name"] == "start":
         return
-    for entry in entries:
-        if is_ours(entry):
-            continue
-        for measure in _MEASURES:
-            ratios = [_ratios(mine, entry, measure) for mine in ours]
-            best = min((found for found in ratios if found), key=statistics.median, default=[])
-            if best and statistics.median(best) >= _CLEARLY:
-                yield statistics.median(best), entry, measure, len(best)
+    for measure in _MEASURES:
+        found = []
+        for peer in entries:
+            ratios = [_ratios(mine, peer, measure) for mine in ours]
+            best = min((values for values in ratios if values), key=statistics.median, default=[])
+            if best and not is_ours(peer):
+                found.append((statistics.median(best), peer, measure, len(best)))
+        worst = max(found, key=lambda one: one[0], default=None)
+        if worst is not None and worst[0] >= _CLEARLY:
+            yield worst
 
 
 def _ratios(mine: Mapping[str, Any], other: Mapping[str, Any], measure: str) -> list[float]:
@@ -128,10 +145,11 @@ def _group(title: str, cases: Sequence[Mapping[str, Any]]) -> str:
 
 def _case(case: Mapping[str, Any]) -> str:
     first = next((entry for entry in case["contestants"] if is_ours(entry) and entry["runs"]), None)
+    ours = first["label"] if first is not None else "pos3"
     lines = [
         f"**{case['title']}** ({case['server']})",
         "",
-        "| | wall s | CPU s | peak MB | requests | pos3's wall / its | pos3's CPU / its | n |",
+        f"| | wall s | CPU s | peak MB | requests | {ours}: wall / its | CPU / its | n |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for entry in case["contestants"]:

@@ -17,10 +17,10 @@ WORKLOADS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "changed": reruns.changed,
     "push": reruns.pushes,
     "list": lists.listing,
-    "delete": lists.delete,
     "start": programs.start,
-    "dataset": bodies.dataset,
     "flow": programs.flow,
     "million": reruns.million,
+    "delete": lists.delete,
+    "dataset": bodies.dataset,
     "real": real.real,
 }

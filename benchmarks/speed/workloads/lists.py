@@ -28,8 +28,8 @@ def listing(bench: Bench) -> Iterator[Case]:
         Entrant(Rclone(), 3, warms_up=False),
     ]
     for name, wanted, entrants, budget_seconds in (
-        ("100k", 100_000, hundred_thousand, 35),
-        ("1m", 1_000_000, million, 70),
+        ("100k", 100_000, hundred_thousand, 25),
+        ("1m", 1_000_000, million, 45),
     ):
         count = bench.scaled(wanted)
         bench.front.bind(BUCKET, write_index(bench.scratch / "listed.tsv", PREFIX, synthetic(flat_names(count))))
@@ -75,4 +75,4 @@ def delete(bench: Bench) -> Iterator[Case]:
         )
         return bench.contestant(entrant, command, before=lambda _: bench.front.bind("sink", index), check=check)
 
-    yield Case("delete", f"Delete {count:,} objects", NGINX, [contestant(peer) for peer in peers], budget_seconds=30)
+    yield Case("delete", f"Delete {count:,} objects", NGINX, [contestant(peer) for peer in peers], budget_seconds=20)

@@ -34,7 +34,7 @@ def start(bench: Bench) -> Iterator[Case]:
             replace(bench.contestant(Entrant(peer), lambda _, command=command: command), label=label, settings="")
             for peer, label, command in programs
         ],
-        budget_seconds=20,
+        budget_seconds=15,
     )
 
 

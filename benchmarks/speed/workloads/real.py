@@ -33,7 +33,7 @@ def _on(bench: Bench, server: str, count: int, large_mib: int) -> Iterator[Case]
     title = f"{count:,} x 4 KiB and 1 x {large_mib} MiB"
     entrants = [Entrant(peer, 3) for peer in (Pos3(), S5cmd(), Rclone())]
     uploads = [_upload(bench, entrant, server, tree) for entrant in entrants]
-    yield Case(f"{server}-up", f"Upload {title}", server, uploads, budget_seconds=30)
+    yield Case(f"{server}-up", f"Upload {title}", server, uploads, budget_seconds=12)
 
     endpoint = bench.front.before(server)
     bucket = f"down-{BUCKET}"
@@ -41,7 +41,7 @@ def _on(bench: Bench, server: str, count: int, large_mib: int) -> Iterator[Case]
     remote = Remote(endpoint, bucket, PREFIX)
     measured(S5cmd().upload(tree.root, remote, tree.root), timeout_seconds=60)
     downloads = [bench.download(entrant, remote, len(tree.objects), tree.total_bytes) for entrant in entrants]
-    yield Case(f"{server}-down", f"Download {title}", server, downloads, budget_seconds=30)
+    yield Case(f"{server}-down", f"Download {title}", server, downloads, budget_seconds=12)
     _drop(bench.real[server], bucket)
     remove_tree(tree.root)
 

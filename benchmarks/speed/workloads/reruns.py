@@ -31,13 +31,13 @@ def rerun(bench: Bench) -> Iterator[Case]:
     tree = bench.flat("many", count, _SIZE_BYTES)
     bench.front.bind(BUCKET, tree.index)
     remote = Remote(bench.front.http, BUCKET, PREFIX)
-    entrants = [Entrant(Pos3()), Entrant(S5cmd()), Entrant(Rclone()), Entrant(AwsCli(), 1, warms_up=False)]
+    entrants = [Entrant(Pos3()), Entrant(S5cmd()), Entrant(Rclone(), 3), Entrant(AwsCli(), 1, warms_up=False)]
     yield Case(
         "rerun",
         f"Rerun over {count:,} objects, nothing has changed",
         NGINX,
         [_rerun(bench, entrant, remote, tree) for entrant in entrants],
-        budget_seconds=60,
+        budget_seconds=50,
     )
     remove_tree(tree.root)
 
@@ -73,14 +73,14 @@ def changed(bench: Bench) -> Iterator[Case]:
             before=versions.restore_and_serve,
             check=lambda number, *_: versions.check(versions.tree.root, number),
         )
-        for entrant in (Entrant(S5cmd()), Entrant(Rclone()), Entrant(AwsCli(), 1, warms_up=False))
+        for entrant in (Entrant(S5cmd()), Entrant(Rclone(), 3), Entrant(AwsCli(), 1, warms_up=False))
     ]
     yield Case(
         "changed",
         f"{len(versions.names):,} of {count:,} objects have changed",
         NGINX,
         [pos3, *others],
-        budget_seconds=60,
+        budget_seconds=50,
     )
     remove_tree(versions.tree.root)
     remove_tree(own.root)
@@ -149,7 +149,7 @@ def pushes(bench: Bench) -> Iterator[Case]:
                 _push(bench, Entrant(Pos3(), 3), remote, tree, names),
                 *(_sync_up(bench, Entrant(peer, 3), remote, tree) for peer in peers),
             ],
-            budget_seconds=30,
+            budget_seconds=20,
         )
     remove_tree(tree.root)
 
@@ -195,7 +195,7 @@ def million(bench: Bench) -> Iterator[Case]:
             _rerun(bench, Entrant(Pos3(), 1), remote, tree),
             _rerun(bench, Entrant(S5cmd(), 1, warms_up=False), remote, tree),
         ],
-        budget_seconds=150,
+        budget_seconds=110,
         timeout_seconds=200,
     )
     remove_tree(tree.root)
