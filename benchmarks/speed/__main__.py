@@ -11,6 +11,7 @@ import argparse
 import datetime
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +37,8 @@ _NEEDED_BYTES = 8 * 2**30
 
 def main() -> None:
     options = _options()
+    # As an exception, so that servers and data go, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     versions = _install(options.peer)
     with tempfile.TemporaryDirectory(prefix="pos3-bench-", dir=options.scratch or _scratch()) as scratch:
         folder = Path(scratch)

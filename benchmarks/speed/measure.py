@@ -72,7 +72,11 @@ def measured(command: Command, timeout_seconds: float) -> Measured:
             start_new_session=True,
         )
         with _Watch(child.pid, timeout_seconds) as watch:
-            child.wait()
+            try:
+                child.wait()
+            except BaseException:
+                _end(child.pid)
+                raise
         output.seek(0)
         lines = sum(block.count(b"\n") for block in iter(lambda: output.read(1 << 20), b""))
         size = output.seek(0, os.SEEK_END)
@@ -105,9 +109,7 @@ class _Watch:
             self.peak_bytes = max(self.peak_bytes, sum(map(_resident_bytes, started)))
             if time.monotonic() > self._deadline and not self.expired:
                 self.expired = True
-                # The command leads a session of its own.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._pid, signal.SIGKILL)
+                _end(self._pid)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -116,6 +118,12 @@ class _Watch:
     def __exit__(self, *_exc: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def _end(pid: int) -> None:
+    """Ends a command with all that it has started; it leads a session of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _tree(pid: int) -> Iterator[int]:
