@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types rules fmt bench chaos soak fuzz peers clean image image-test stack stack-example stack-down
+.PHONY: help demo test lint types rules fmt bench bench-page chaos soak fuzz peers clean image image-test stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -33,8 +33,11 @@ fmt: $(READY) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## many small files, compared with other clients
-	$(BIN)/python benchmarks/small_files.py
+bench: $(READY) ## pos3 and its peers, compared in turns; BENCH_ARGS=--quick and so on
+	$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
+
+bench-page: $(READY) ## docs/benchmarks.md and its charts, made of the last make bench
+	$(BIN)/python -m benchmarks.speed.report
 
 chaos: $(READY) ## 100 flow runs that are failed, stopped and killed; SEED=... picks others
 	$(BIN)/python benchmarks/chaos --seed $(or $(SEED),1)

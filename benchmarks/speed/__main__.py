@@ -10,9 +10,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import shutil
+import signal
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +26,10 @@ from benchmarks.speed.contest import play
 from benchmarks.speed.data import remove_tree
 from benchmarks.speed.installing import HOME, InstallError, nginx
 from benchmarks.speed.machine import machine
+from benchmarks.speed.peers import PEERS
 from benchmarks.speed.servers import Front
-from benchmarks.speed.workloads import PEERS, WORKLOADS
+from benchmarks.speed.workloads import WORKLOADS
+from tests.support import MotoServer, RcloneServer
 
 _QUICK_SHARE = 0.02
 _NEEDED_BYTES = 8 * 2**30
@@ -31,6 +37,8 @@ _NEEDED_BYTES = 8 * 2**30
 
 def main() -> None:
     options = _options()
+    # As an exception, so that servers and data go, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     versions = _install(options.peer)
     with tempfile.TemporaryDirectory(prefix="pos3-bench-", dir=options.scratch or _scratch()) as scratch:
         folder = Path(scratch)
@@ -44,21 +52,35 @@ def main() -> None:
             "cases": [],
         }
         began = time.monotonic()
-        with Front(nginx(), folder / "nginx", {}) as front:
-            bench = Bench(folder, front, _QUICK_SHARE if options.quick else 1.0, options.runs)
-            for name in options.workload or WORKLOADS:
-                for case in WORKLOADS[name](bench):
-                    results["cases"].append(play(case, front, versions))
-                    tables.show(results["cases"][-1])
+        real = {"rclone": RcloneServer(), "moto": MotoServer()}
+        with real["rclone"], real["moto"], Front(nginx(), folder / "nginx", real) as front:
+            bench = Bench(folder, front, real, _QUICK_SHARE if options.quick else 1.0, options.runs)
+            for played in _played(bench, options.workload or WORKLOADS, versions, began + options.minutes * 60):
+                tables.show(played)
+                results["cases"].append(played)
+                results["spent_seconds"] = round(time.monotonic() - began)
+                results["targets"] = targets.as_dicts(targets.judged(results["cases"]))
+                # After each case, so that a run that is broken off leaves what it has found.
+                options.out.write_text(json.dumps(results, indent=1) + "\n")
         remove_tree(folder)
         folder.mkdir()
-    results["spent_seconds"] = round(time.monotonic() - began)
-    found = targets.judged(results["cases"])
-    results["targets"] = targets.as_dicts(found)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
-    targets.show(found)
-    print(f"\n{results['spent_seconds']} s; every single figure is in {options.out}")
+    targets.show(targets.judged(results["cases"]))
+    print(f"\n{round(time.monotonic() - began)} s; every single figure is in {options.out}")
+
+
+def _played(bench: Bench, names: Iterable[str], tools: Collection[str], until: float) -> Iterator[dict[str, Any]]:
+    """The cases of the workloads, one by one, as long as there is time."""
+    for name in names:
+        try:
+            for case in WORKLOADS[name](bench):
+                left_seconds = until - time.monotonic()
+                if left_seconds <= 0:
+                    print(f"no time is left for {case.name}", file=sys.stderr, flush=True)
+                    continue
+                yield play(case, bench.front, tools, left_seconds)
+        except Exception:  # noqa: BLE001 - the other workloads go on
+            print(f"{name} ends here:", file=sys.stderr)
+            traceback.print_exc()
 
 
 def _options() -> argparse.Namespace:
@@ -67,11 +89,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--peer", action="append", choices=[peer.tool for peer in PEERS], help="only pos3 and this; may be repeated"
     )
+    parser.add_argument("--minutes", type=float, default=14, help="no case is begun after that many")
     parser.add_argument("--runs", type=int, default=5, help="the most rounds of a case")
     parser.add_argument("--out", type=Path, default=HOME / "results.json", help="where the results go, as JSON")
     parser.add_argument("--quick", action="store_true", help="a fiftieth of the data, to see that everything works")
     parser.add_argument("--scratch", type=Path, help="where data and targets lie; memory (/dev/shm) if that has room")
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.quick:
         options.runs = min(options.runs, 1)
     return options
@@ -97,8 +121,6 @@ def _scratch() -> Path | None:
     memory = Path("/dev/shm")
     if not memory.is_dir():
         return None
-    import shutil
-
     return memory if shutil.disk_usage(memory).free > _NEEDED_BYTES else None
 
 

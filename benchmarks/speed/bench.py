@@ -1,4 +1,4 @@
-"""What all workloads share: the scratch directory, the server, the clients, and contestants of the usual kinds."""
+"""What all workloads share: the scratch directory, the server, and contestants of the usual kinds."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.speed.contest import Contestant
-from benchmarks.speed.data import Object, remove_tree, write_index
-from benchmarks.speed.measure import Measured, RunError
+from benchmarks.speed.data import Object, flat_names, remove_tree, write_index, write_tree
+from benchmarks.speed.measure import Command, Measured, RunError
 from benchmarks.speed.peers import Peer, Remote
 from benchmarks.speed.servers import Counts, Endpoint, Front
+from tests.support.servers import LocalServer
 
+BUCKET = "bench"
+SINK = "sink"
 PREFIX = "data/"
+NGINX = "nginx"
 
 
 @dataclass(frozen=True)
@@ -25,21 +29,18 @@ class Entrant:
 
     peer: Peer
     runs: int = 5
-
-    @property
-    def warms_up(self) -> bool:
-        return self.runs > 2
+    warms_up: bool = True
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A local tree of files, the objects that equal them, and the bucket that lists them."""
+    """A local tree of files, the objects that equal them, and the index of a bucket that holds these."""
 
     root: Path
     objects: Sequence[Object]
     index: Path
 
-    @property
+    @functools.cached_property
     def total_bytes(self) -> int:
         return sum(item.size_bytes for item in self.objects)
 
@@ -53,34 +54,64 @@ class Tree:
 class Bench:
     """The place where everything happens; ``share`` scales the number and size of objects."""
 
-    def __init__(self, scratch: Path, front: Front, share: float, most_runs: int):
+    def __init__(self, scratch: Path, front: Front, real: Mapping[str, LocalServer], share: float, most_runs: int):
         self.scratch = scratch
         self.front = front
-        self.most_runs = most_runs
+        self.real = real
         self._share = share
+        self._most_runs = most_runs
 
     def scaled(self, number: int) -> int:
         return max(1, int(number * self._share))
 
-    def tree(self, name: str, names: Sequence[str], write: Callable[[Path], Sequence[Object]]) -> Tree:
-        """Writes a tree once for all cases that use it; ``names`` tells two trees of one name apart."""
-        root = self.scratch / f"{name}-{len(names)}"
+    def tree(self, name: str, write: Callable[[Path], Sequence[Object]]) -> Tree:
+        """A tree that ``write`` fills; its objects come in order of their names."""
+        root = self.scratch / name
         objects = write(root)
-        return Tree(root, objects, write_index(self.scratch / f"{root.name}.tsv", PREFIX, objects))
+        return Tree(root, objects, write_index(self.scratch / f"{name}.tsv", PREFIX, objects))
 
-    # Contestants
+    def flat(self, name: str, count: int, size_bytes: int) -> Tree:
+        return self.tree(name, lambda root: write_tree(root, flat_names(count), size_bytes))
 
-    def _slug(self, peer: Peer, what: str) -> str:
-        return re.sub(r"\W+", "-", f"{what}-{peer.label}")
+    def memory(self, peer: Peer, name: str) -> Path:
+        """Where a client remembers things from one run of a case to the next."""
+        path = self.scratch / f"{name}-{_slug(peer)}"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def contestant(
+        self,
+        entrant: Entrant,
+        command: Callable[[int], Command],
+        *,
+        check: Callable[[int, Measured, Counts], None] = lambda *_: None,
+        before: Callable[[int], None] = lambda _: None,
+        after: Callable[[int], None] = lambda _: None,
+    ) -> Contestant:
+        peer = entrant.peer
+        runs = min(entrant.runs, self._most_runs)
+        return Contestant(
+            peer.tool,
+            peer.label,
+            peer.settings,
+            command,
+            check=check,
+            before=before,
+            after=after,
+            runs=runs,
+            warms_up=entrant.warms_up,
+        )
 
     def download(self, entrant: Entrant, remote: Remote, files: int, size_bytes: int) -> Contestant:
         """A download into a directory that does not exist yet, by a client that remembers nothing."""
-        target = self.scratch / self._slug(entrant.peer, "out")
-        state = self.scratch / self._slug(entrant.peer, "state")
+        target = self.scratch / f"out-{_slug(entrant.peer)}"
+        state = self.scratch / f"state-{_slug(entrant.peer)}"
         single = not remote.key.endswith("/")
         local = target / "file" if single else target
 
         def before(_: int) -> None:
+            remove_tree(target)
+            remove_tree(state)
             state.mkdir()
             if single:
                 target.mkdir()
@@ -90,106 +121,51 @@ class Bench:
             if len(found) != files or sum(found) != size_bytes:
                 raise RunError(f"{len(found)} files with {sum(found)} bytes arrived, not {files} with {size_bytes}")
 
-        return Contestant(
-            entrant.peer.tool,
-            entrant.peer.label,
-            entrant.peer.settings,
-            command=lambda _: entrant.peer.download(remote, local, state),
-            before=before,
-            check=check,
-            after=lambda _: self._forget(target, state),
-            runs=min(entrant.runs, self.most_runs),
-            warms_up=entrant.warms_up,
-        )
+        def after(_: int) -> None:
+            remove_tree(target)
+            remove_tree(state)
+
+        command = functools.partial(entrant.peer.download, remote, local, state)
+        return self.contestant(entrant, lambda _: command(), before=before, check=check, after=after)
 
     def upload(self, entrant: Entrant, endpoint: Endpoint, tree: Tree) -> Contestant:
         """An upload of a tree into an empty bucket; the keys and the MD5 of each object are checked."""
-        state = self.scratch / self._slug(entrant.peer, "state")
-        remote = Remote(endpoint, "sink", PREFIX)
-
-        def before(_: int) -> None:
-            state.mkdir()
-            self.front.bind("sink")
 
         def check(_: int, _run: Measured, _counts: Counts) -> None:
-            found = self.front.summary("sink")
+            found = self.front.summary(SINK)
             if (found["objects"], found["md5"]) != (len(tree.objects), tree.md5):
                 raise RunError(f"the bucket holds {found}, not {len(tree.objects)} objects with MD5 {tree.md5}")
 
-        return Contestant(
-            entrant.peer.tool,
-            entrant.peer.label,
-            entrant.peer.settings,
-            command=lambda _: entrant.peer.upload(tree.root, remote, state),
-            before=before,
-            check=check,
-            after=lambda _: self._forget(state),
-            runs=min(entrant.runs, self.most_runs),
-            warms_up=entrant.warms_up,
-        )
+        return self._upload(entrant, tree.root, Remote(endpoint, SINK, PREFIX), check)
 
     def upload_one(self, entrant: Entrant, endpoint: Endpoint, path: Path) -> Contestant:
-        """An upload of one large file; the server has compared its bytes with the file."""
-        state = self.scratch / self._slug(entrant.peer, "state")
-        remote = Remote(endpoint, "sink", path.name)
+        """An upload of one large file into an empty bucket; the server has compared its bytes with the file."""
         size_bytes = path.stat().st_size
 
-        def before(_: int) -> None:
-            state.mkdir()
-            self.front.bind("sink")
-
         def check(_: int, _run: Measured, counts: Counts) -> None:
-            found = self.front.summary("sink")
-            if (found["objects"], found["bytes"], counts.matched_bytes) != (1, size_bytes, size_bytes):
-                raise RunError(f"the bucket holds {found}, and {counts.matched_bytes} bytes were as sent")
+            found = self.front.summary(SINK)
+            # More than the file are received if a part was sent again.
+            as_sent = counts.matched_bytes == counts.received_bytes >= size_bytes
+            if (found["objects"], found["bytes"]) != (1, size_bytes) or not as_sent:
+                raise RunError(f"the bucket holds {found}; {counts}")
 
-        return Contestant(
-            entrant.peer.tool,
-            entrant.peer.label,
-            entrant.peer.settings,
-            command=lambda _: entrant.peer.upload(path, remote, state),
-            before=before,
-            check=check,
-            after=lambda _: self._forget(state),
-            runs=min(entrant.runs, self.most_runs),
-            warms_up=entrant.warms_up,
+        return self._upload(entrant, path, Remote(endpoint, SINK, path.name), check)
+
+    def _upload(
+        self, entrant: Entrant, source: Path, remote: Remote, check: Callable[[int, Measured, Counts], None]
+    ) -> Contestant:
+        state = self.scratch / f"state-{_slug(entrant.peer)}"
+
+        def before(_: int) -> None:
+            remove_tree(state)
+            state.mkdir()
+            self.front.bind(SINK)
+
+        command = functools.partial(entrant.peer.upload, source, remote, state)
+        return self.contestant(
+            entrant, lambda _: command(), before=before, check=check, after=lambda _: remove_tree(state)
         )
 
-    def rerun(self, entrant: Entrant, remote: Remote, tree: Tree) -> Contestant:
-        """A sync into a directory that is up to date, by a client that may remember; the first round is not counted."""
-        state = self.scratch / self._slug(entrant.peer, "memory")
-        state.mkdir(exist_ok=True)
 
-        def check(number: int, _run: Measured, counts: Counts) -> None:
-            if number and counts.requests.get("GET"):
-                raise RunError(f"{counts.requests['GET']} objects were fetched again, though nothing had changed")
-
-        return Contestant(
-            entrant.peer.tool,
-            entrant.peer.label,
-            entrant.peer.settings,
-            command=lambda _: entrant.peer.sync_down(remote, tree.root, state),
-            check=check,
-            runs=min(entrant.runs, self.most_runs),
-            warms_up=entrant.warms_up,
-        )
-
-    def listing(self, entrant: Entrant, remote: Remote, keys: int) -> Contestant:
-        def check(_: int, run: Measured, _counts: Counts) -> None:
-            if run.lines < keys:
-                raise RunError(f"{run.lines} lines were printed for {keys} keys")
-
-        return Contestant(
-            entrant.peer.tool,
-            entrant.peer.label,
-            entrant.peer.settings,
-            command=lambda _: entrant.peer.list(remote),
-            check=check,
-            runs=min(entrant.runs, self.most_runs),
-            warms_up=False,
-        )
-
-    @staticmethod
-    def _forget(*paths: Path) -> None:
-        for path in paths:
-            remove_tree(path)
+def _slug(peer: Peer) -> str:
+    return re.sub(r"\W+", "-", peer.label)

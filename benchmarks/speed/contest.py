@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.speed.measure import Command, Measured, RunError, measured
+from benchmarks.speed.measure import Command, Measured, measured
 from benchmarks.speed.servers import Counts, Front
 
 
@@ -73,45 +73,52 @@ class Outcome:
     settings: str
     runs: list[Run] = field(default_factory=list)
     error: str = ""
+    last_seconds: float = 0.0
+
+    def plays(self, entry: Contestant, number: int) -> bool:
+        return not self.error and number <= entry.runs and (number > 0 or entry.warms_up)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "settings": self.settings,
+            "error": self.error,
+            "runs": [asdict(run) for run in self.runs],
+        }
 
 
-def play(case: Case, front: Front, tools: Collection[str]) -> dict[str, Any]:
+def play(case: Case, front: Front, tools: Collection[str], budget_seconds: float) -> dict[str, Any]:
     """The case as it goes into the file of results, by these tools. What fails is noted, and the others go on."""
     began = time.monotonic()
-    case = replace(case, contestants=[entry for entry in case.contestants if entry.tool in tools])
-    outcomes = {entry.label: Outcome(entry.label, entry.settings) for entry in case.contestants}
+    entries = [entry for entry in case.contestants if entry.tool in tools]
+    outcomes = {entry.label: Outcome(entry.label, entry.settings) for entry in entries}
+    until = began + min(case.budget_seconds, budget_seconds)
     front.delay(case.delay_seconds)
     try:
-        most = max((entry.runs for entry in case.contestants), default=0)
-        round_seconds = 0.0
-        for number in range(most + 1):
-            left_seconds = case.budget_seconds - (time.monotonic() - began)
-            if number > 1 and round_seconds > left_seconds:
+        for number in range(max((entry.runs for entry in entries), default=0) + 1):
+            playing = [entry for entry in entries if outcomes[entry.label].plays(entry, number)]
+            needed_seconds = sum(outcomes[entry.label].last_seconds for entry in playing)
+            if number > 1 and time.monotonic() + needed_seconds > until:
                 break
-            round_began = time.monotonic()
-            _play_round(case, number, outcomes, front)
-            round_seconds = time.monotonic() - round_began
+            first = number % max(1, len(playing))
+            # Each is the first of a round as often as the others.
+            for entry in [*playing[first:], *playing[:first]]:
+                _play(case, entry, number, outcomes[entry.label], front)
     finally:
         front.delay(0)
-    spent = time.monotonic() - began
-    print(f"  {case.name}: {spent:.0f} s, {max((len(o.runs) for o in outcomes.values()), default=0)} runs", flush=True)
     return {
         "name": case.name,
         "title": case.title,
         "server": case.server,
         "delay_ms": round(case.delay_seconds * 1000),
-        "spent_seconds": round(spent, 1),
-        "contestants": [asdict(outcome) for outcome in outcomes.values()],
+        "spent_seconds": round(time.monotonic() - began, 1),
+        "contestants": [outcome.as_dict() for outcome in outcomes.values()],
     }
 
 
-def _play_round(case: Case, number: int, outcomes: Mapping[str, Outcome], front: Front) -> None:
-    first = number % max(1, len(case.contestants))
-    # Each is the first of a round as often as the others.
-    for entry in [*case.contestants[first:], *case.contestants[:first]]:
-        outcome = outcomes[entry.label]
-        if outcome.error or number > entry.runs or (number == 0 and not entry.warms_up):
-            continue
+def _play(case: Case, entry: Contestant, number: int, outcome: Outcome, front: Front) -> None:
+    began = time.monotonic()
+    try:
         try:
             entry.before(number)
             front.counts()
@@ -120,8 +127,9 @@ def _play_round(case: Case, number: int, outcomes: Mapping[str, Outcome], front:
             entry.check(number, run, counts)
             if number:
                 outcome.runs.append(entry.figures(number, run, counts))
-        except (RunError, OSError, NotImplementedError, ValueError) as error:
-            outcome.error = f"{type(error).__name__}: {error}"
-            print(f"  {case.name}: {entry.label} failed: {outcome.error[:500]}", file=sys.stderr, flush=True)
         finally:
             entry.after(number)
+    except Exception as error:  # noqa: BLE001 - whatever happens to one contestant, the others go on
+        outcome.error = f"{type(error).__name__}: {error}"
+        print(f"  {case.name}: {entry.label} failed: {outcome.error[:500]}", file=sys.stderr, flush=True)
+    outcome.last_seconds = time.monotonic() - began

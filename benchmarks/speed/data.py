@@ -69,6 +69,20 @@ def write_file(path: str, name: str, data: bytes, modified_seconds: int = MODIFI
     return Object(name, len(data), md5(data), modified_seconds, path)
 
 
+def empty_tree(root: Path, names: Sequence[str]) -> list[Object]:
+    """Creates an empty file for each name."""
+    etag = md5(b"")
+    for name in names:
+        path = os.path.join(root, name)
+        try:
+            os.mknod(path)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path))
+            os.mknod(path)
+        os.utime(path, (MODIFIED_SECONDS, MODIFIED_SECONDS))
+    return [Object(name, 0, etag) for name in names]
+
+
 def write_large(path: Path, size_bytes: int, part_bytes: int = 8 * MIB) -> Object:
     """A large file, and the ETag that it has after an upload in parts."""
     block = random.Random(0).randbytes(part_bytes)

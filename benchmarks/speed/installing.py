@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -97,7 +96,7 @@ def version_in(folder: Path, package: str) -> str:
 
 def _run(command: list[str], what: str, cwd: Path | None = None) -> None:
     try:
-        ran = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, env=os.environ)
+        ran = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
     except OSError as error:
         raise InstallError(f"{what}: {error}") from error
     if ran.returncode:

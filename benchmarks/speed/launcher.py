@@ -1,7 +1,7 @@
 """Runs a command and writes its wall time, processor time and peak memory as JSON: ``launcher.py FILE COMMAND...``.
 
-A process of its own, and a small one: the kernel counts what a child inherits, until it has begun to run its own program,
-as the child's memory.
+A process of its own, and a small one: the kernel counts what a child has inherited before it runs its own program as
+the child's memory.
 """
 
 import os

@@ -30,5 +30,5 @@ def _processor() -> str:
 
 
 def _file_system(path: Path) -> str:
-    ran = subprocess.run(["stat", "--file-system", "--format=%T", path], capture_output=True, text=True)
+    ran = subprocess.run(["stat", "--file-system", "--format=%T", path], capture_output=True, text=True, check=False)
     return ran.stdout.strip() or "unknown"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 _SAMPLE_SECONDS = 0.05
 _LAUNCHER = Path(__file__).resolve().parent / "launcher.py"
@@ -46,6 +47,14 @@ class Measured:
     printed: str
     lines: int
 
+    def json(self) -> dict[str, Any]:
+        """The figures that the program itself has printed, in a line of their own."""
+        found = [line for line in self.printed.splitlines() if line.startswith("{")]
+        if not found:
+            raise RunError(f"no figures were printed: {self.printed[-500:]}")
+        figures: dict[str, Any] = json.loads(found[-1])
+        return figures
+
 
 def measured(command: Command, timeout_seconds: float) -> Measured:
     """Runs a command to its end.
@@ -63,7 +72,11 @@ def measured(command: Command, timeout_seconds: float) -> Measured:
             start_new_session=True,
         )
         with _Watch(child.pid, timeout_seconds) as watch:
-            child.wait()
+            try:
+                child.wait()
+            except BaseException:
+                _end(child.pid)
+                raise
         output.seek(0)
         lines = sum(block.count(b"\n") for block in iter(lambda: output.read(1 << 20), b""))
         size = output.seek(0, os.SEEK_END)
@@ -96,17 +109,21 @@ class _Watch:
             self.peak_bytes = max(self.peak_bytes, sum(map(_resident_bytes, started)))
             if time.monotonic() > self._deadline and not self.expired:
                 self.expired = True
-                # The command leads a session of its own.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._pid, signal.SIGKILL)
+                _end(self._pid)
 
-    def __enter__(self) -> _Watch:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def _end(pid: int) -> None:
+    """Ends a command with all that it has started; it leads a session of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _tree(pid: int) -> Iterator[int]:

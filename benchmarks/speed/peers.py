@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +71,12 @@ class Peer:
         """All keys below the prefix, printed."""
         raise NotImplementedError
 
-    def delete(self, remote: Remote, state: Path) -> Command:
+    def delete(self, remote: Remote) -> Command:
         """All objects below the prefix."""
         raise NotImplementedError
 
     def start(self) -> Command:
-        """The shortest thing that the program can do."""
+        """The shortest thing that the program, or a Python that imports it, can do."""
         raise NotImplementedError
 
 
@@ -109,8 +109,9 @@ class Pos3(Peer):
         self._workers = str(workers)
 
     def version(self) -> str:
-        sha = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-        return f"this checkout {sha.stdout.strip()}".strip()
+        command = ["git", "rev-parse", "--short", "HEAD"]
+        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return f"this checkout {ran.stdout.strip()}".strip()
 
     def _python(self) -> Path:
         return Path(sys.executable)
@@ -138,30 +139,24 @@ class Pos3(Peer):
     def list(self, remote: Remote) -> Command:
         return self._mirror("list", remote, "", HOME / "home")
 
-    def pushes(self, local: Path, remote: Remote, state: Path, changed: Path) -> Command:
-        arguments = [self._python(), _CLIENTS / "pos3_pushes.py", remote.url.rstrip("/"), local, state, changed]
-        return Command(arguments, environment(remote.endpoint, PYTHONPATH=self._path()))
+    def python(self, *arguments: str) -> Command:
+        return Command([self._python(), *arguments], environment(None, PYTHONPATH=self._path()))
 
+    def program(self, *arguments: str) -> Command:
+        """The command as pip installs it."""
+        return Command([self._python().with_name("pos3"), *arguments], environment(None))
 
-class Pos3Commands(Pos3):
-    """This checkout, through its command line."""
+    def pushes(self, local: Path, remote: Remote, state: Path, changed: Path, counts: str) -> Command:
+        """One push of a tree in which the files that ``changed`` names have changed; it prints its own figures."""
+        arguments = ["pos3_pushes.py", remote.url.rstrip("/"), str(local), str(state), str(changed), counts]
+        return self._script(remote.endpoint, arguments)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.label = "pos3 (command)"
+    def mapped_flow(self, remote: Remote, cache: Path, tasks: int, counts: str) -> Command:
+        return self._script(remote.endpoint, ["mapped_flow.py", remote.url.rstrip("/"), str(cache), str(tasks), counts])
 
-    def _pos3(self, remote: Remote, *arguments: str | Path) -> Command:
-        command = [self._python(), "-m", "pos3.cli", *arguments]
-        return Command(command, environment(remote.endpoint, PYTHONPATH=self._path()))
-
-    def download(self, remote: Remote, local: Path, state: Path) -> Command:
-        return self._pos3(remote, "download", remote.url.rstrip("/"), local, "--cache-root", state)
-
-    def upload(self, local: Path, remote: Remote, state: Path) -> Command:
-        return self._pos3(remote, "upload", local, remote.url.rstrip("/"), "--cache-root", state)
-
-    def list(self, remote: Remote) -> Command:
-        return self._pos3(remote, "ls", "--recursive", remote.url.rstrip("/"))
+    def _script(self, endpoint: Endpoint, arguments: Sequence[str]) -> Command:
+        script, *more = arguments
+        return Command([self._python(), _CLIENTS / script, *more], environment(endpoint, PYTHONPATH=self._path()))
 
 
 class Pos3Before(Pos3):
@@ -232,11 +227,26 @@ class S5cmd(Peer):
     def list(self, remote: Remote) -> Command:
         return self._s5cmd(remote.endpoint, "ls", f"{remote.url}*")
 
-    def delete(self, remote: Remote, state: Path) -> Command:
+    def delete(self, remote: Remote) -> Command:
         return self._s5cmd(remote.endpoint, "rm", f"{remote.url}*")
 
     def start(self) -> Command:
         return Command([self._program(), "version"], environment(None))
+
+
+# Parallel, listings without one request for each directory, times from the listing instead of a HEAD for each object,
+# no HEAD after an upload.
+_TUNED = [
+    "--transfers=64",
+    "--checkers=64",
+    "--fast-list",
+    "--use-server-modtime",
+    "--s3-no-check-bucket",
+    "--s3-no-head",
+    "--multi-thread-streams=8",
+    "--s3-upload-concurrency=8",
+    "--s3-chunk-size=16M",
+]
 
 
 class Rclone(Peer):
@@ -247,13 +257,7 @@ class Rclone(Peer):
     def __init__(self, *, tuned: bool = True):
         self._tuned = tuned
         self.label = "rclone" if tuned else "rclone, defaults"
-        # Parallel, listings without one request for each directory, times from the listing instead of a HEAD for each
-        # object, no HEAD after an upload.
-        self._flags = (
-            ["--transfers=64", "--checkers=64", "--fast-list", "--use-server-modtime", "--s3-no-check-bucket", "--s3-no-head", "--multi-thread-streams=8", "--s3-upload-concurrency=8", "--s3-chunk-size=16M"]
-            if tuned
-            else ["--s3-no-check-bucket"]
-        )
+        self._flags = _TUNED if tuned else ["--s3-no-check-bucket"]
         self.settings = " ".join(self._flags)
 
     def install(self) -> None:
@@ -301,7 +305,7 @@ class Rclone(Peer):
     def list(self, remote: Remote) -> Command:
         return self._rclone(remote.endpoint, "lsf", "--recursive", "--files-only", self._at(remote))
 
-    def delete(self, remote: Remote, state: Path) -> Command:
+    def delete(self, remote: Remote) -> Command:
         return self._rclone(remote.endpoint, "delete", self._at(remote))
 
     def start(self) -> Command:
@@ -338,7 +342,7 @@ class AwsCli(Peer):
     def list(self, remote: Remote) -> Command:
         return self._aws(remote.endpoint, "s3", "ls", "--recursive", remote.url)
 
-    def delete(self, remote: Remote, state: Path) -> Command:
+    def delete(self, remote: Remote) -> Command:
         return self._aws(remote.endpoint, "s3", "rm", "--only-show-errors", "--recursive", remote.url)
 
     def start(self) -> Command:
@@ -370,6 +374,9 @@ class _Script(Peer):
     def upload(self, local: Path, remote: Remote, state: Path) -> Command:
         return self._run("upload", remote, local)
 
+    def start(self) -> Command:
+        return Command([HOME / "peers" / self.tool / "bin/python", "-c", f"import {self.package}"], environment(None))
+
 
 class Boto3Threads(_Script):
     tool, package, requirement = "boto3", "boto3", "boto3[crt]"
@@ -383,7 +390,7 @@ class Boto3Threads(_Script):
     def list(self, remote: Remote) -> Command:
         return self._run("list", remote, "")
 
-    def delete(self, remote: Remote, state: Path) -> Command:
+    def delete(self, remote: Remote) -> Command:
         return self._run("delete", remote, "")
 
 
@@ -401,5 +408,8 @@ class S3fs(_Script):
     def list(self, remote: Remote) -> Command:
         return self._run("list", remote, "")
 
-    def delete(self, remote: Remote, state: Path) -> Command:
+    def delete(self, remote: Remote) -> Command:
         return self._run("delete", remote, "")
+
+
+PEERS: Sequence[Peer] = [Pos3(), S5cmd(), Rclone(), AwsCli(), Boto3Threads(), S3fs(), Pos3Before()]

@@ -14,11 +14,12 @@ import shutil
 import socket
 import string
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import trustme
@@ -28,6 +29,7 @@ from tests.support.servers import LocalServer
 
 ACCESS_KEY, SECRET_KEY = "bench-access", "bench-secret"
 _HERE = Path(__file__).resolve().parent
+_LEASH = _HERE.parents[1] / "tests/support/leash.py"
 
 
 def free_ports(count: int) -> list[int]:
@@ -110,9 +112,10 @@ class Front:
         (self._home / "nginx.conf").write_text(settings)
         log = self._home / "error.log"
         with log.open("wb") as out:
+            # On a leash, it ends when this process does, however that comes about.
             self._child = subprocess.Popen(
-                [self._nginx.binary, "-c", self._home / "nginx.conf", "-e", log],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-I", "-S", _LEASH, self._nginx.binary, "-c", self._home / "nginx.conf", "-e", log],
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=out,
                 env={**os.environ, "LD_LIBRARY_PATH": self._nginx.libraries},
@@ -130,15 +133,11 @@ class Front:
 
     def stop(self) -> None:
         child, self._child = self._child, None
-        if child is not None:
-            child.terminate()
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        if child is not None and child.stdin is not None:
+            child.stdin.close()
+            child.wait(30)
 
-    def __enter__(self) -> Front:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -165,6 +164,9 @@ class Front:
 
     def summary(self, bucket: str) -> dict[str, Any]:
         return self._control("summary", bucket=bucket)
+
+    def control_url(self, name: str) -> str:
+        return f"{self.http.url}/_bench/{name}"
 
     def _control(self, name: str, **arguments: str) -> dict[str, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self._http, timeout=120)

@@ -404,17 +404,19 @@ function controls.counts()
     return found
 end
 
--- What a bucket holds: number and bytes of its objects, and an MD5 over all keys and ETags.
+-- What a bucket holds, without markers of directories: number and bytes of its objects, an MD5 over all keys and ETags.
 function controls.summary(arguments)
     local bucket = buckets[arguments.bucket]
     settle(bucket)
     local lines, size = {}, 0
     for at, key in ipairs(bucket.keys) do
-        lines[at] = key .. " " .. bucket.etags[at]
-        size = size + bucket.sizes[at]
+        if key:sub(-1) ~= "/" then
+            lines[#lines + 1] = key .. " " .. bucket.etags[at]
+            size = size + bucket.sizes[at]
+        end
     end
     return string.format(
-        '{"objects": %d, "bytes": %.0f, "md5": "%s"}', #bucket.keys, size, hex(md5(table.concat(lines, "\n"))))
+        '{"objects": %d, "bytes": %.0f, "md5": "%s"}', #lines, size, hex(md5(table.concat(lines, "\n"))))
 end
 
 function controls.delay(arguments)

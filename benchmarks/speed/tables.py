@@ -16,7 +16,7 @@ def median(contestant: Mapping[str, Any], measure: str) -> float:
 
 
 def show(case: Mapping[str, Any]) -> None:
-    print(f"\n{case['title']} ({case['server']})")
+    print(f"\n{case['name']}: {case['title']} ({case['server']}; {case['spent_seconds']:.0f} s)", flush=True)
     print(f"  {'':28}{'wall s':>9}{'min':>9}{'max':>9}{'cpu s':>9}{'MB':>7}{'requests':>10}   n")
     for entry in case["contestants"]:
         if not entry["runs"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,13 +15,17 @@ _SYNCS = ("s5cmd", "rclone", "aws cli")
 
 @dataclass(frozen=True)
 class Target:
-    """A bound on a figure of pos3, or on its ratio to that of the best of its rivals."""
+    """A bound on a figure of pos3.
+
+    With ``rivals``, on its ratio to that of the best of them; with ``beyond``, on how much larger than that one it is.
+    """
 
     case: str
     measure: str
     most: float
     rivals: Sequence[str] = ()
     ours: str = "pos3"
+    beyond: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,10 @@ class Judged:
     @property
     def is_met(self) -> bool | None:
         return None if self.found is None else self.found <= self.most
+
+    @property
+    def verdict(self) -> str:
+        return {None: "not measured", True: "met", False: "MISSED"}[self.is_met]
 
 
 def _small(delay_ms: int, ours: str) -> list[Target]:
@@ -70,6 +79,11 @@ TARGETS = [
     Target("push-unchanged", "cpu_seconds", 0.5),
     Target("push-unchanged", "requests", 0),
     Target("list-1m", "cpu_seconds", 25),
+    Target("million", "peak_bytes", 200e6),
+    Target("start", "wall_seconds", 0.060, ours="import pos3", beyond="python -c pass"),
+    Target("start", "wall_seconds", 0.150, ours="pos3 --help"),
+    Target("flow", "downloads_of_each_object", 1),
+    Target("flow", "further_call_seconds", 0.010),
 ]
 
 
@@ -80,37 +94,45 @@ def judged(cases: Sequence[Mapping[str, Any]]) -> list[Judged]:
 
 def _judge(target: Target, case: Mapping[str, Any]) -> Judged:
     ours = _runs(case, target.ours)
+    what = MEASURES.get(target.measure, target.measure.replace("_", " "))
+    if target.beyond:
+        rounds = compared(ours, _runs(case, target.beyond), target.measure, operator.sub)
+        return Judged(f"{target.case}: {target.ours} - {target.beyond}, {what}", target.most, *_middle(rounds))
     if not target.rivals:
         values = [value(run, target.measure) for run in ours.values()]
-        found = statistics.median(values) if values else None
-        text = f"{target.case}: {target.ours}, {MEASURES.get(target.measure, target.measure)}"
-        return Judged(text, target.most, found, len(values))
-    compared = []
-    for rival in target.rivals:
-        theirs = _runs(case, rival)
-        ratios = [
-            value(ours[number], target.measure) / value(theirs[number], target.measure)
-            for number in ours.keys() & theirs.keys()
-        ]
-        if ratios:
-            compared.append((statistics.median(ratios), len(ratios), rival))
+        return Judged(f"{target.case}: {target.ours}, {what}", target.most, *_middle(values))
+    ratios = {rival: compared(ours, _runs(case, rival), target.measure, operator.truediv) for rival in target.rivals}
     # The largest ratio is the one to the best of them.
-    found, rounds, rival = max(compared, default=(None, 0, "/".join(target.rivals)))
-    text = f"{target.case}: {target.ours} / {rival}, {MEASURES[target.measure]}"
-    return Judged(text, target.most, found, rounds)
+    best = max(target.rivals, key=lambda rival: statistics.median(ratios[rival] or [0.0]))
+    return Judged(f"{target.case}: {target.ours} / {best}, {what}", target.most, *_middle(ratios[best]))
+
+
+def compared(
+    ours: Mapping[int, Mapping[str, Any]],
+    theirs: Mapping[int, Mapping[str, Any]],
+    measure: str,
+    by: Callable[[float, float], float],
+) -> list[float]:
+    """One figure against another, both of the same round, for each round in which both took part."""
+    return [by(value(ours[number], measure), value(theirs[number], measure)) for number in ours.keys() & theirs.keys()]
+
+
+def _middle(values: Sequence[float]) -> tuple[float | None, int]:
+    return (statistics.median(values) if values else None), len(values)
 
 
 def _runs(case: Mapping[str, Any], label: str) -> dict[int, Mapping[str, Any]]:
-    return {
-        run["round"]: run
-        for contestant in case["contestants"]
-        if contestant["label"] == label
-        for run in contestant["runs"]
-    }
+    return next((by_round(entry) for entry in case["contestants"] if entry["label"] == label), {})
+
+
+def by_round(contestant: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    return {run["round"]: run for run in contestant["runs"]}
 
 
 def value(run: Mapping[str, Any], measure: str) -> float:
-    return float(sum(run["requests"].values()) if measure == "requests" else run[measure])
+    if measure == "requests":
+        return float(sum(run["requests"].values()))
+    return float(run[measure] if measure in run else run["figures"][measure])
 
 
 def as_dicts(found: Sequence[Judged]) -> list[dict[str, Any]]:
@@ -120,10 +142,10 @@ def as_dicts(found: Sequence[Judged]) -> list[dict[str, Any]]:
 def show(found: Sequence[Judged]) -> None:
     print(f"\n{'target':62}{'at most':>12}{'found':>12}  n")
     for one in found:
-        state = {None: "not measured", True: "met", False: "MISSED"}[one.is_met]
-        amount = "-" if one.found is None else _number(one.found)
-        print(f"{one.text:62}{_number(one.most):>12}{amount:>12}  {one.rounds}  {state}")
+        print(f"{one.text:62}{amount(one.most):>12}{amount(one.found):>12}  {one.rounds}  {one.verdict}")
 
 
-def _number(amount: float) -> str:
-    return f"{amount / 1e6:.0f} MB" if amount > 1e5 else f"{amount:.3g}"
+def amount(number: float | None) -> str:
+    if number is None:
+        return "-"
+    return f"{number / 1e6:.0f} MB" if number > 1e5 else f"{number:.3g}"

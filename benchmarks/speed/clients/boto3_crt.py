@@ -1,7 +1,7 @@
-"""boto3's transfers by the C runtime of AWS: ``boto3_crt.py ACTION BUCKET PREFIX LOCAL``; a prefix without a slash is one
-object.
+"""boto3's transfers by the C runtime of AWS: ``boto3_crt.py ACTION BUCKET PREFIX LOCAL``.
 
-boto3 itself takes the C runtime over TLS and with the system's authorities only, so its parts are put together here.
+A prefix without a slash is one object. boto3 itself takes the C runtime over TLS and with the system's authorities
+only, so its parts are put together here.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""What people write with boto3: a listing, and a pool of threads: ``boto3_threads.py ACTION BUCKET PREFIX LOCAL THREADS``.
+"""What people write with boto3: ``boto3_threads.py ACTION BUCKET PREFIX LOCAL THREADS``.
 
-With one thread it is the loop over files that many dataset scripts are.
+A listing, and a pool of threads. With one thread it is the loop over files that many dataset scripts are.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""pos3 as a program: ``pos3_mirror.py download|upload|list URL LOCAL CACHE WORKERS [OPTION=VALUE]``, any version of it."""
+"""Any version of pos3 as a program: ``pos3_mirror.py download|upload|list URL LOCAL CACHE WORKERS [OPTION...]``."""
 
 import sys
 

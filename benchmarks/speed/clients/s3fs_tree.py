@@ -10,7 +10,8 @@ url = f"{bucket}/{prefix}"
 if action == "download":
     s3.get(url, local, recursive=url.endswith("/"))
 elif action == "upload":
-    s3.put(local, url, recursive=url.endswith("/"))
+    # With its slash, the directory itself is not copied, only what it holds.
+    s3.put(f"{local}/" if url.endswith("/") else local, url, recursive=url.endswith("/"))
 elif action == "delete":
     s3.rm(url, recursive=True)
 else:
