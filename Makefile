@@ -7,6 +7,8 @@
 PYTHON ?=
 PYTEST_ARGS ?=
 VENV := .venv
+# Tests start hundreds of Pythons, and each would compile pos3 again.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
@@ -16,8 +18,10 @@ help: ## this list
 demo: $(READY) ## run the example flow against an S3 server of its own
 	$(BIN)/python examples/train_flow.py
 
+# Three for two cores, since tests often wait. A worker keeps neighbours together as long as it has some, and with
+# them the fixtures that they share.
 test: lint types rules ## everything that must pass: lint, types, import rules, tests
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(READY) ## ruff, rules and formatting
 	$(BIN)/ruff check .

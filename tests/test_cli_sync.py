@@ -318,9 +318,9 @@ def test_a_second_signal_ends_the_last_push(
 ) -> None:
     hang = Hang(match=on("PUT"), times=None)
     proxied(site, hang)
-    program = start_program("sync", site.url("data"), "--local", here, "--interval", "3600", "--json")
-    _until(lambda: len(contents(here)) == len(FILES) if here.exists() else False)
-    time.sleep(0.5)
+    program = start_program("sync", site.url("data"), "--local", here, "--interval", "3600")
+    assert program.stdout is not None
+    assert program.stdout.readline() == f"{here}\n"
     (here / "log").write_bytes(b"1")
     program.send_signal(number)
     _until(lambda: hang.struck > 0)

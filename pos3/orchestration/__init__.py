@@ -7,11 +7,17 @@
 ...     return train(data, pos3.upload("s3://bucket/run", interval=30))    # train: any Prefect task
 """
 
-from pos3.orchestration.blocks import Pos3Mirror, Pos3Profile
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from pos3.orchestration.contents import S3Contents
 from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.results import PathSerializer
 from pos3.orchestration.tasks import download_task, flush_task, ls_task, publish, sync_task, upload_task
+
+if TYPE_CHECKING:
+    from pos3.orchestration.blocks import Pos3Mirror, Pos3Profile
 
 __all__ = [
     "PathSerializer",
@@ -26,3 +32,16 @@ __all__ = [
     "sync_task",
     "upload_task",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The blocks, once they are asked for: they need prefect-aws where it is installed, and that takes long to load."""
+    if name in ("Pos3Mirror", "Pos3Profile"):
+        from pos3.orchestration import blocks
+
+        return getattr(blocks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,6 @@ from uuid import UUID
 from prefect.context import FlowRunContext, TaskRunContext
 
 import pos3
-from pos3.orchestration.blocks import Pos3Profile, load_block
 from pos3.orchestration.run import RunMirror
 
 
@@ -46,4 +45,6 @@ def _of_run(run_id: UUID, name: str) -> pos3.Profile:
     Raises:
         LookupError: there is no such block, which is not remembered.
     """
+    from pos3.orchestration.blocks import Pos3Profile, load_block
+
     return load_block(Pos3Profile, name).to_profile()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pos3
-from pos3.orchestration.blocks import Pos3Mirror, load_block
 
-MirrorChoice = pos3.MirrorOptions | Mapping[str, Any] | Pos3Mirror | str
+if TYPE_CHECKING:
+    from pos3.orchestration.blocks import Pos3Mirror
+
+MirrorChoice: TypeAlias = "pos3.MirrorOptions | Mapping[str, Any] | Pos3Mirror | str"
 
 IN_FLOWS = pos3.MirrorOptions(show_progress=False)
 _NAMES = tuple(item.name for item in fields(pos3.MirrorOptions))
@@ -49,9 +51,13 @@ class OptionLayers:
 
 
 def _checked(choice: MirrorChoice) -> MirrorChoice:
-    if isinstance(choice, (pos3.MirrorOptions, Pos3Mirror)) or (isinstance(choice, str) and choice):
+    if isinstance(choice, pos3.MirrorOptions) or (isinstance(choice, str) and choice):
         return choice
     if not isinstance(choice, Mapping):
+        from pos3.orchestration.blocks import Pos3Mirror
+
+        if isinstance(choice, Pos3Mirror):
+            return choice
         raise pos3.InvalidArgumentError(
             f"mirror={choice!r}: expected pos3.MirrorOptions, a dict of its options, a Pos3Mirror block or its name"
         )
@@ -66,14 +72,14 @@ def _values(layer: MirrorChoice) -> Mapping[str, Any]:
     """What a layer says. Of a :class:`pos3.MirrorOptions`, a value that is the default of flows says nothing."""
     if isinstance(layer, str):
         return _block(layer).to_options()
-    if isinstance(layer, Pos3Mirror):
-        return layer.to_options()
     if isinstance(layer, pos3.MirrorOptions):
         return {name: value for name, value in vars(layer).items() if value != getattr(IN_FLOWS, name)}
-    return layer
+    return layer if isinstance(layer, Mapping) else layer.to_options()
 
 
 def _block(name: str) -> Pos3Mirror:
+    from pos3.orchestration.blocks import Pos3Mirror, load_block
+
     try:
         return load_block(Pos3Mirror, name)
     except LookupError:

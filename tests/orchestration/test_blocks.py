@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import threading
@@ -21,7 +20,7 @@ from pydantic import ValidationError
 import pos3
 from pos3.orchestration import Pos3Mirror, Pos3Profile, pos3_flow
 from pos3.orchestration.flow import mirror_options_of
-from tests.orchestration.conftest import Mirrors
+from tests.orchestration.conftest import Mirrors, environment_of_children
 from tests.support import S3Site
 
 SECRET = "test-secret-key"
@@ -219,19 +218,29 @@ def test_a_profile_that_has_no_name_yet_needs_a_directory() -> None:
     )
 
 
-def test_the_blocks_are_registered_with_the_collections_of_prefect() -> None:
-    environment = {**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()}
+def said_by_python(*arguments: str) -> str:
+    command = [sys.executable, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment_of_children())
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
 
-    def prefect_says(*arguments: str) -> str:
-        command = [sys.executable, "-m", "prefect", *arguments]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
 
-    assert "Successfully registered 2 blocks" in prefect_says("block", "register", "-m", "pos3.orchestration")
-    listed = prefect_says("block", "type", "ls")
-    assert "pos3-profile" in listed
-    assert "pos3-mirror" in listed
+def test_the_blocks_can_be_registered_with_prefect() -> None:
+    said = said_by_python("-m", "prefect", "block", "register", "-m", "pos3.orchestration")
+    assert "Successfully registered 2 blocks" in said
+    with get_client(sync_client=True) as client:
+        names = [client.read_block_type_by_slug(slug).name for slug in ("pos3-profile", "pos3-mirror")]
+    assert names == ["pos3 Profile", "pos3 Mirror"]
+
+
+def test_prefect_knows_the_class_of_a_block_and_flows_do_not_wait_for_what_only_blocks_need(lab: S3Site) -> None:
+    script = """
+import sys, pos3.orchestration
+print("pos3.orchestration.blocks" in sys.modules, "prefect_aws" in sys.modules)
+from prefect.blocks.core import Block
+print(type(Block.load("pos3-profile/lab")).__name__)
+"""
+    assert said_by_python("-c", script).splitlines() == ["False False", "Pos3Profile"]
 
 
 def test_credentials_of_prefect_aws_lead_to_the_bucket(lab: S3Site, cache: Path) -> None:

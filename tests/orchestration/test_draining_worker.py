@@ -123,7 +123,7 @@ def test_a_stopped_worker_pushes_and_gives_back_all_of_its_runs(
         eventually(lambda: all((tmp_path / f"{name}-waits").exists() for name in names))
         eventually(lambda: states(client, runs)["retries"] == "AwaitingRetry")
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=30) == 0
+        assert worker.wait(timeout=60) == 0
         assert states(client, runs) == dict.fromkeys(names, "AwaitingRetry")
         pushed = {f"{name}/start-1" for name in ("waits", "awaits", "retries")}
         assert {key for key in rclone_site.keys() if "start" in key} == pushed
@@ -144,7 +144,7 @@ def test_a_stopped_worker_pushes_and_gives_back_all_of_its_runs(
         # completed a moment before its mirror closes.
         eventually(lambda: cached_files(here.cache) == [])
         second.send_signal(signal.SIGTERM)
-        assert second.wait(timeout=30) == 0
+        assert second.wait(timeout=60) == 0
     for name in ("waits", "awaits"):
         assert rclone_site.get(f"{name}/start-2") == b"".join(f"{number}".encode() * 10 for number in range(5))
         assert rclone_site.get(f"{name}/start-1") == rclone_site.get(f"{name}/start-2")

@@ -1,4 +1,4 @@
-"""What the page about Prefect shows works: each snippet is run as a script of its own, with one Prefect server."""
+"""What the pages show of Prefect works: each snippet is run as a script of its own, with one Prefect server."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from prefect.settings import PREFECT_API_URL
 from tests.support.pages import Snippet, fenced, replaced
 from tests.support.program import ROOT
 
-PAGE = "docs/prefect.md"
+PAGES = ("README.md", "docs/prefect.md")
+SNIPPETS = [snippet for page in PAGES for snippet in fenced(page)]
+PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python" and snippet.needs_prefect]
 
 
-@pytest.mark.parametrize("snippet", [found for found in fenced(PAGE) if found.language == "python"], ids=str)
+@pytest.mark.parametrize("snippet", PYTHON, ids=str)
 def test_a_snippet_about_prefect_runs(
     snippet: Snippet, shown: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

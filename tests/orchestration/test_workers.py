@@ -96,11 +96,10 @@ def test_a_worker_runs_mirrored_flows_to_every_end(rclone_site: S3Site, cache: P
         resume_flow_run(runs["suspends"].id)
 
         eventually(lambda: state_of("waits-to-be-stopped") == "Cancelled")
-        assert keys_of("waits-to-be-stopped") == both_stale | {"log/new"}
-        for name in names[2:]:
+        for name in set(names) - {"waits-to-be-stopped"}:
             eventually(lambda name=name: state_of(name) == "Completed")
 
-    assert state_of("completes") == "Completed"
+    assert keys_of("waits-to-be-stopped") == both_stale | {"log/new"}
     assert keys_of("completes") == {"out/try-1", "log/new"}
     assert keys_of("suspends") == {"out/try-1", "log/new"}
     assert keys_of("is-killed-once") == {"out/try-1", "out/try-2", "log/new"}

@@ -26,6 +26,10 @@ class Snippet:
     language: str
     text: str
 
+    @property
+    def needs_prefect(self) -> bool:
+        return "prefect" in self.text or "pos3.orchestration" in self.text
+
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
 
