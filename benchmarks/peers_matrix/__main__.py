@@ -13,6 +13,7 @@ import argparse
 import json
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -77,6 +78,8 @@ def version_of(peer: Peer) -> str:
 
 def main() -> None:
     options = arguments()
+    # Background jobs of a shell ignore SIGINT, and so would the tools.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tools = [peer for peer in PEERS if not options.tools or peer.name in options.tools]
     for peer in tools:
         peer.install()
@@ -91,7 +94,7 @@ def main() -> None:
                 for peer in tools:
                     began = time.monotonic()
                     server = rclone if scenario.many_objects else moto
-                    runs = [played(scenario, peer, server) for _ in range(options.runs)]
+                    runs = [played(scenario, peer, server) for _ in range(1 if scenario.once else options.runs)]
                     seen = observed.setdefault(name, {})[peer.name] = differing(runs)
                     print(f"    {peer.name:12} {seen}  [{time.monotonic() - began:.1f} s]", flush=True)
     versions = {peer.name: version_of(peer) for peer in tools}

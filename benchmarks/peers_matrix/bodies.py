@@ -72,8 +72,11 @@ def _storm(stage: Stage, fault: Fault) -> str:
     stage.fill(300, 100)
     stage.proxy.inject(fault)
     ran = stage.down()
-    whole = sum(content == body(int(name), 100) for name, content in stage.files().items() if name.isdigit())
-    return f"{whole} of 300 files, {ran}"
+    return f"{_whole(stage, 100)} of 300 files, {ran}"
+
+
+def _whole(stage: Stage, size_bytes: int) -> int:
+    return sum(content == body(int(name), size_bytes) for name, content in stage.files().items() if name.isdigit())
 
 
 def busy_store(stage: Stage) -> str:
@@ -88,7 +91,7 @@ def one_hangs(stage: Stage) -> str:
     stage.fill(5)
     stage.proxy.inject(Hang(match=_BODIES, times=1))
     ran = stage.down()
-    return f"{len(stage.names())} of 5 files, {ran}" + (f" after {ran.seconds:.0f} s" if ran.status is not None else "")
+    return f"{_whole(stage, 3)} of 5 files, {ran}" + (f" after {ran.seconds:.0f} s" if ran.status is not None else "")
 
 
 def replaced_while_read(stage: Stage) -> str:
@@ -129,18 +132,17 @@ def ctrl_c(stage: Stage) -> str:
 
 
 def killed_download(stage: Stage) -> str:
-    """SIGKILL at a third of the body, then an upload of the directory, then the download again."""
-    wanted = body(6, 32 * MIB)
-    stage.put("a", wanted)
+    """SIGKILL when the first megabytes have arrived."""
+    stage.put("a", body(6, 96 * MIB))
     program = stage.start("down")
-    stage.eventually(lambda: sum(request.received for request in stage.proxy.requests) > 10 * MIB, program)
+    stage.eventually(lambda: sum(request.received for request in stage.proxy.requests) > 4 * MIB, program)
     program.kill()
     stage.finish(program)
     left = stage.names() if stage.local.exists() else set()
     if not left:
         return "nothing left"
     size = max((stage.local / name).stat().st_size for name in left)
-    return f"{'**under the final name**' if 'a' in left else f'as {some(left)}'} ({size / MIB:.0f} of 32 MiB)"
+    return f"{'**under the final name**' if 'a' in left else f'as {some(left)}'} ({size / MIB:.0f} of 96 MiB)"
 
 
 def killed_download_then_upload(stage: Stage) -> str:
@@ -166,10 +168,7 @@ def killed_upload(stage: Stage) -> str:
     program.kill()
     stage.finish(program)
     time.sleep(1)
-    uploads = len(stage.server.uploads(stage.bucket))
-    return f"{'no object' if not stage.objects() else 'object there'}, {uploads} unfinished upload" + "s" * (
-        uploads != 1
-    )
+    return f"{'object there' if 'a' in stage.objects() else 'no object'}, {_unfinished(stage)}"
 
 
 def interrupted_upload(stage: Stage) -> str:

@@ -9,9 +9,10 @@ import threading
 import time
 from pathlib import Path
 
-from peers_matrix.stage import MIB, Stage, body, some
+from peers_matrix.stage import MIB, Stage, body, loud, some
 
-from tests.support.faults import Latency, on
+from tests.support.faults import Latency
+from tests.support.request import Request
 
 
 def parent_keys(stage: Stage) -> str:
@@ -33,7 +34,8 @@ def file_and_directory(stage: Stage) -> str:
     stage.put("a/b", b"2")
     stage.put("c", b"3")
     ran = stage.down()
-    return f"{len(stage.names())} of 3 files, {ran}"
+    arrived = len({b"1", b"2", b"3"} & set(stage.files().values()))
+    return loud(f"{arrived} of 3 files", arrived < 3 and ran.status == 0) + f", {ran}"
 
 
 def marker_with_content(stage: Stage) -> str:
@@ -41,7 +43,8 @@ def marker_with_content(stage: Stage) -> str:
     stage.put("d/x", b"1")
     ran = stage.down()
     kept = b"content" in stage.files().values()
-    return f"{'content kept' if kept else 'content left out'}, {some(stage.names()) or 'nothing'} arrives, {ran}"
+    told = loud("content kept" if kept else "content left out", not kept and ran.status == 0)
+    return f"{told}, {some(stage.names()) or 'nothing'} arrives, {ran}"
 
 
 def link_in_the_way(stage: Stage) -> str:
@@ -60,12 +63,16 @@ def link_in_the_way(stage: Stage) -> str:
 
 
 def file_rewritten(stage: Stage) -> str:
-    """The file is rewritten in place, with the same size, while its parts are on their way."""
-    old, new = b"a" * (32 * MIB), b"b" * (32 * MIB)
+    """The file is rewritten in place, with the same size, when its first part is on its way and the others wait."""
+    old, new = b"a" * (64 * MIB), b"b" * (64 * MIB)
     path = stage.write("a", old)
-    stage.proxy.inject(Latency(match=on("PUT", "PUT ?partNumber"), seconds=0.3))
+
+    def later_parts(request: Request) -> bool:
+        return request.kind == "PUT ?partNumber" and request.query["partNumber"] != "1"
+
+    stage.proxy.inject(Latency(match=later_parts, seconds=1))
     program = stage.start("up")
-    stage.eventually(lambda: stage.proxy.count("PUT ?partNumber") + stage.proxy.count("PUT") > 1, program, 15)
+    stage.eventually(lambda: any(request.sent > 2 * MIB for request in stage.proxy.requests), program)
     with path.open("r+b") as file:
         file.write(new)
     ran = stage.finish(program)

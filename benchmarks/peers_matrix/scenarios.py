@@ -14,13 +14,14 @@ class Scenario:
     """What is played, and how the page tells it.
 
     ``needs_deletes``: it says nothing of a tool that never deletes. ``many_objects``: a server on which many objects
-    are quickly made.
+    are quickly made. ``once``: waiting is most of it.
     """
 
     text: str
     play: Callable[[Stage], str]
     needs_deletes: bool = False
     many_objects: bool = False
+    once: bool = False
 
 
 _GROUPS: dict[str, tuple[Scenario, ...]] = {
@@ -38,7 +39,7 @@ _GROUPS: dict[str, tuple[Scenario, ...]] = {
         Scenario("object edited, same size, then download", deletes.object_edited),
         Scenario("the same, and the local file's time is later", deletes.object_edited_older),
         Scenario("file edited, same size, older time, then upload", deletes.file_edited_older),
-        Scenario("file rewritten in place while it is uploaded (32 MiB)", places.file_rewritten),
+        Scenario("file rewritten in place while it is uploaded (64 MiB)", places.file_rewritten),
         Scenario("object replaced while it is downloaded (64 MiB)", bodies.replaced_while_read),
     ),
     "Broken answers": (
@@ -49,10 +50,10 @@ _GROUPS: dict[str, tuple[Scenario, ...]] = {
         Scenario("one bit of the first body flipped (24 MiB)", bodies.flipped_large_once),
         Scenario("every tenth request answered 503, 300 files", bodies.busy_store, many_objects=True),
         Scenario("every tenth connection reset, 300 files", bodies.resets, many_objects=True),
-        Scenario("one request never answered, 5 files", bodies.one_hangs),
+        Scenario("one request never answered, 5 files", bodies.one_hangs, once=True),
     ),
     "Signals": (
-        Scenario("Ctrl-C while downloads hang", bodies.ctrl_c),
+        Scenario("Ctrl-C while downloads hang", bodies.ctrl_c, once=True),
         Scenario("SIGKILL in a download: the partial file", bodies.killed_download),
         Scenario("the same, then an upload of the directory: the partial file", bodies.killed_download_then_upload),
         Scenario("SIGKILL in an upload (64 MiB)", bodies.killed_upload),
@@ -63,7 +64,7 @@ _GROUPS: dict[str, tuple[Scenario, ...]] = {
         Scenario("objects `a`, `a/b` and `c`", places.file_and_directory),
         Scenario("object `d/` with content, beside `d/x`", places.marker_with_content),
         Scenario("a symbolic link where a directory belongs", places.link_in_the_way),
-        Scenario("FIFO in the uploaded directory", places.fifo_up),
+        Scenario("FIFO in the uploaded directory", places.fifo_up, once=True),
         Scenario("disk full while a file is replaced", places.disk_full),
         Scenario("a reader while a file is replaced (8 MiB)", places.reader),
     ),

@@ -16,7 +16,7 @@ from peers_matrix.peers import Peer, environment_for
 from tests.support import Proxy, RcloneServer, Server
 
 KEY = "data"
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 90.0
 MIB = 1 << 20
 
 
@@ -29,7 +29,9 @@ class Ran:
     stderr: str
 
     def __str__(self) -> str:
-        return f"status {self.status}" if self.status is not None else f"still running after {self.seconds:.0f} s"
+        if self.status is None:
+            return f"still running after {self.seconds:.0f} s"
+        return f"status {self.status}" if self.status >= 0 else f"ended by {signal.Signals(-self.status).name}"
 
 
 @dataclass
@@ -138,6 +140,11 @@ class Stage:
 def body(seed: int, size_bytes: int) -> bytes:
     """Bytes that look random, the same for the same seed."""
     return hashlib.shake_128(seed.to_bytes(8, "big")).digest(size_bytes)
+
+
+def loud(text: str, is_loss: bool) -> str:
+    """The text, in bold if it tells of a loss."""
+    return f"**{text}**" if is_loss else text
 
 
 def some(names: set[str] | list[str]) -> str:
