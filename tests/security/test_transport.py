@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 import pos3
-from pos3.store.s3_client import connect, obstore_config
+from pos3.store.s3_client import connect
 from tests.support import S3Site
 
 PutBefore = Callable[..., object]
@@ -23,20 +23,9 @@ PutBefore = Callable[..., object]
 def test_aws_itself_is_reached_over_verified_tls(monkeypatch: pytest.MonkeyPatch, profile: pos3.Profile | None) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     connection = connect(profile, 4)
-    _, options = obstore_config(connection, "bucket", "eu-north-1")
     assert connection.endpoint.startswith("https://")
     # True, or the bundle that the environment names.
     assert connection.client._endpoint.http_session._verify
-    assert not options["allow_http"]
-    assert not options.get("allow_invalid_certificates")
-
-
-@pytest.mark.parametrize("endpoint", ["https://s3.example.com", "https://127.0.0.1:9000"])
-def test_an_https_endpoint_never_falls_back_to_http(endpoint: str) -> None:
-    connection = connect(pos3.Profile("x", endpoint, access_key="k", secret_key="s"), 4)
-    _, options = obstore_config(connection, "bucket", "us-east-1")
-    assert not options["allow_http"]
-    assert not options.get("allow_invalid_certificates")
 
 
 class Recorder:
