@@ -94,7 +94,10 @@ def main() -> None:
                 for peer in tools:
                     began = time.monotonic()
                     server = rclone if scenario.many_objects else moto
-                    runs = [played(scenario, peer, server) for _ in range(1 if scenario.once else options.runs)]
+                    runs = [
+                        played(scenario, peer, server)
+                        for _ in range(1 if scenario.once or scenario.many_objects else options.runs)
+                    ]
                     seen = observed.setdefault(name, {})[peer.name] = differing(runs)
                     print(f"    {peer.name:12} {seen}  [{time.monotonic() - began:.1f} s]", flush=True)
     versions = {peer.name: version_of(peer) for peer in tools}

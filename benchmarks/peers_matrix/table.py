@@ -15,7 +15,7 @@ _INTRODUCTION = """# The same faults, other tools
 
 What pos3 and five other tools do when things go wrong: each cell is what was seen when `make peers` ran. The tools
 talk to a real S3 server (moto's, and rclone's for many objects) through a proxy that breaks what the row says, with
-their default options plus deletes. Each scenario is played twice; where the two differed, the cell shows both.
+their default options plus deletes. Most scenarios are played twice; where the two differed, the cell shows both.
 "Status" is the exit status of the command. **Bold** is what loses or spoils data, or leaves half a file where a whole
 one is expected. A dash means that the tool never deletes.
 
