@@ -3,8 +3,8 @@
     python benchmarks/peers_matrix [--only NAME...] [--tools NAME...] [--runs 2] [--json FILE] [--page docs/peers.md]
 
 Makes an environment for each tool below ``.peers``, starts an S3 server and a proxy, plays every scenario for every
-tool, and prints what was seen. The page is written when all scenarios were played for all tools. Takes about ten
-minutes. The scenario of a full disk needs root.
+tool, and prints what was seen. The page is written when all scenarios were played for all tools. Takes about half
+an hour. The scenario of a full disk needs root.
 """
 
 from __future__ import annotations
