@@ -4,7 +4,7 @@ Everything pos3 remembers of a local root lies below the cache root, never in th
 alone::
 
     <cache_root>/
-      <local_name or _>/<bucket>/<key>...   cached files, plain and readable by anybody
+      <local_name or _>/<bucket>/<key>...   cached files, plain, with the permissions of the umask
       .pos3/
         <id>.sqlite                         one a local root: its URL, and a row for each synced file
         <id>.lock                           held while a process downloads into or pushes from the root

@@ -36,8 +36,9 @@ class Exchange:
     signs: bool
     request: Request = field(default_factory=lambda: Request("GET", ""))
     owner: Any = None
-    _head: list[bytes] = field(default_factory=list)
-    _body: list[bytes] = field(default_factory=list)
+    # Answers may quote the session token, so they do not show.
+    _head: list[bytes] = field(default_factory=list, repr=False)
+    _body: list[bytes] = field(default_factory=list, repr=False)
     _failure: BaseException | None = None
     _is_good: bool | None = None
     _method: str = ""
@@ -130,10 +131,10 @@ class Exchange:
             raise UnreachableError(f"{where}: cannot reach the endpoint: {message}")
         self.requests.has_answered = True
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
-        body = b"".join(self._body)
         if status >= 300:
-            raise error_of_body(status, body, where)
-        return Response(status, b"".join(self._head), body)
+            # Kept out of local variables, which some tracebacks show.
+            raise error_of_body(status, b"".join(self._body), where)
+        return Response(status, b"".join(self._head), b"".join(self._body))
 
 
 class Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import trustme
 
 import pos3
-from pos3.store.s3_client import connect, obstore_config
+from pos3.store.s3_client import connect
 from tests.support import S3Site
 
 PutBefore = Callable[..., object]
@@ -23,20 +24,16 @@ PutBefore = Callable[..., object]
 def test_aws_itself_is_reached_over_verified_tls(monkeypatch: pytest.MonkeyPatch, profile: pos3.Profile | None) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     connection = connect(profile, 4)
-    _, options = obstore_config(connection, "bucket", "eu-north-1")
     assert connection.endpoint.startswith("https://")
     # True, or the bundle that the environment names.
     assert connection.client._endpoint.http_session._verify
-    assert not options["allow_http"]
-    assert not options.get("allow_invalid_certificates")
 
 
-@pytest.mark.parametrize("endpoint", ["https://s3.example.com", "https://127.0.0.1:9000"])
-def test_an_https_endpoint_never_falls_back_to_http(endpoint: str) -> None:
-    connection = connect(pos3.Profile("x", endpoint, access_key="k", secret_key="s"), 4)
-    _, options = obstore_config(connection, "bucket", "us-east-1")
-    assert not options["allow_http"]
-    assert not options.get("allow_invalid_certificates")
+PAGE = (
+    b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>data/a</Key><Size>3</Size>"
+    b"<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>900150983cd24fb0d6963f7d28e17f72</ETag>"
+    b"</Contents></ListBucketResult>"
+)
 
 
 class Recorder:
@@ -69,11 +66,6 @@ class Redirecting(Recorder):
     def __init__(self, elsewhere: str) -> None:
         super().__init__()
         asked = self.asked
-        page = (
-            b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>data/a</Key><Size>3</Size>"
-            b"<LastModified>2026-01-01T00:00:00Z</LastModified><ETag>900150983cd24fb0d6963f7d28e17f72</ETag>"
-            b"</Contents></ListBucketResult>"
-        )
 
         class Handler(self.handler):  # type: ignore[name-defined, misc]
             def _answer(self) -> None:
@@ -81,10 +73,33 @@ class Redirecting(Recorder):
                 lists = "list-type=2" in self.path
                 self.send_response(200 if lists else 307)
                 self.send_header("Location", f"{elsewhere}{self.path}")
-                self.send_header("Content-Length", str(len(page) if lists else 0))
+                self.send_header("Content-Length", str(len(PAGE) if lists else 0))
                 self.end_headers()
                 if lists:
-                    self.wfile.write(page)
+                    self.wfile.write(PAGE)
+
+        Handler.do_GET = Handler._answer  # type: ignore[attr-defined]
+        self.handler = Handler
+
+
+class Impostor(Recorder):
+    """A TLS server that lists one object, and from then on has a certificate of nobody known."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__()
+        asked, body_of = self.asked, self.handler.do_GET
+
+        class Handler(self.handler):  # type: ignore[name-defined, misc]
+            def _answer(self) -> None:
+                if "list-type=2" not in self.path:
+                    body_of(self)
+                    return
+                asked.append(self.path)
+                trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(PAGE)))
+                self.end_headers()
+                self.wfile.write(PAGE)
 
         Handler.do_GET = Handler._answer  # type: ignore[attr-defined]
         self.handler = Handler
@@ -92,22 +107,18 @@ class Redirecting(Recorder):
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
-    """`serve(recorder, authority)`: its URL, over TLS if there is an authority."""
+    """`serve(recorder, context)`: its URL, over TLS if there is a context."""
     servers: list[tuple[ThreadingHTTPServer, Thread]] = []
 
-    def start(recorder: Recorder, authority: trustme.CA | None = None) -> str:
+    def start(recorder: Recorder, context: ssl.SSLContext | None = None) -> str:
         server = ThreadingHTTPServer(("127.0.0.1", 0), recorder.handler)
         server.daemon_threads = True
-        if authority is not None:
-            import ssl
-
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority.issue_cert("127.0.0.1").configure_cert(context)
+        if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         servers.append((server, thread))
-        return f"{'http' if authority is None else 'https'}://127.0.0.1:{server.server_port}"
+        return f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_port}"
 
     yield start
     for server, thread in servers:
@@ -116,17 +127,41 @@ def serve() -> Iterator[Callable[..., str]]:
         thread.join()
 
 
-def test_a_redirect_from_tls_to_plain_http_is_not_followed(serve: Callable[..., str], tmp_path: Path) -> None:
-    plain, authority = Recorder(), trustme.CA()
-    secure = Redirecting(serve(plain))
+@pytest.fixture
+def context(tmp_path: Path) -> ssl.SSLContext:
+    """TLS with a certificate of the authority in `ca.pem`."""
+    authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    profile = pos3.Profile(
-        "x", serve(secure, authority), access_key="k", secret_key="s", verify=str(tmp_path / "ca.pem")
-    )
-    with pos3.mirror(tmp_path / "cache", show_progress=False), pytest.raises(pos3.TransferError):
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(made)
+    return made
+
+
+def download(endpoint: str, tmp_path: Path) -> None:
+    profile = pos3.Profile("x", endpoint, access_key="k", secret_key="s", verify=str(tmp_path / "ca.pem"))
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
         pos3.download("s3://bucket/data", profile=profile)
+
+
+def test_a_redirect_from_tls_to_plain_http_is_not_followed(
+    serve: Callable[..., str], context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    plain = Recorder()
+    secure = Redirecting(serve(plain))
+    with pytest.raises(pos3.TransferError):
+        download(serve(secure, context), tmp_path)
     assert secure.asked
     assert plain.asked == []
+    assert list((tmp_path / "cache").rglob("a")) == []
+
+
+def test_bodies_are_not_taken_from_whom_nobody_trusts(
+    serve: Callable[..., str], context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    impostor = Impostor(context)
+    with pytest.raises(pos3.TransferError, match="TLS"):
+        download(serve(impostor, context), tmp_path)
+    assert all("list-type=2" in path for path in impostor.asked)
     assert list((tmp_path / "cache").rglob("a")) == []
 
 
