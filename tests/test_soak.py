@@ -13,8 +13,8 @@ from tests.support.program import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from soak import laws  # noqa: E402
-from soak.results import Result, Results  # noqa: E402
+from soak import laws
+from soak.results import Result, Results
 
 
 def soak(results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

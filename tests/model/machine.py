@@ -24,6 +24,11 @@ from tests.support import Fault, Flip, Proxy, ResetAfter, ResetBefore, S3Site, S
 NAMES = ["a", "b", "d/a", "d/b", "d/e/a", "log.tmp", "d/log.tmp", "raw/a"]
 # A file at one time and a directory at another.
 CHANGING = ["k", "k/a", "k/b"]
+LOCAL_CHANGES = [
+    *("write", "edit", "replace unnoticed but for the inode", "touch", "unlink", "unlink", "rename"),
+    *("make a directory", "write what is in the bucket", "lose all files"),
+]
+REMOTE_CHANGES = ["put", "replace", "delete", "put a marker"]
 DIRECTORIES = ["void/", "d/void/", "d/", "k/"]
 
 STORMS: dict[str, Callable[[], Fault]] = {
@@ -97,14 +102,6 @@ class Histories(RuleBasedStateMachine):
         """A content that nobody had before."""
         return f"{next(self.numbers):0{size}}".encode()
 
-    def one_here(self, number: int) -> str:
-        """One of the local files, "" if there is none."""
-        return pick(files(self.world.local()), number)
-
-    def one_there(self, number: int) -> str:
-        """One of the objects, "" if there is none."""
-        return pick(files(self.world.remote), number)
-
     # -- what must always hold
 
     @invariant()
@@ -116,84 +113,59 @@ class Histories(RuleBasedStateMachine):
     def nothing_is_outside_its_root_or_left_half_done(self) -> None:
         assert self.world.strays() == []
 
-    # -- the local side changes
+    # -- both sides change; a number picks one of the files or objects that are there
 
     names = st.sampled_from([*NAMES, *CHANGING])
     sizes = st.sampled_from([6, 6, 9])
     numbers = st.integers(0, 63)
-
-    def usable(self, name: str) -> bool:
-        return self.site.server.traits.any_key or name not in CHANGING
 
     @initialize(names=st.sets(st.sampled_from(NAMES)))
     def some_objects_are_there(self, names: set[str]) -> None:
         for name in sorted(names):
             self.world.put(name, self.data(6))
 
-    @rule(name=names, size=sizes)
-    def write(self, name: str, size: int) -> None:
-        if self.usable(name):
-            self.world.write(name, self.data(size))
+    @rule(change=st.sampled_from(LOCAL_CHANGES), name=names, size=sizes, number=numbers)
+    def a_local_change(self, change: str, name: str, size: int, number: int) -> None:
+        world, traits = self.world, self.site.server.traits
+        here, there = pick(files(world.local()), number), pick(files(world.remote), number)
+        usable = traits.any_key or name not in CHANGING
+        match change:
+            case "write" if usable:
+                world.write(name, self.data(size))
+            case "edit" if here:
+                world.edit(here, self.data(max(6, len(world.local()[here]))))
+            case "replace unnoticed but for the inode" if here:
+                world.replace_with_the_same_time(here, self.data(max(6, len(world.local()[here]))))
+            case "touch" if here:
+                world.touch(here)
+            case "unlink" if here:
+                world.unlink(here, prune=number % 2 == 0 or not traits.markers)
+            case "rename" if here and usable:
+                world.rename(here, name, prune=not traits.markers)
+            case "make a directory" if traits.markers:
+                world.make_directory(pick(DIRECTORIES, number))
+            case "write what is in the bucket" if there:
+                world.write(there, world.remote[there])
+            case "lose all files":
+                world.lose_all_files()
 
-    @rule(number=numbers)
-    def edit_with_the_same_size(self, number: int) -> None:
-        if name := self.one_here(number):
-            self.world.edit(name, self.data(max(6, len(self.world.local()[name]))))
-
-    @rule(number=numbers)
-    def touch(self, number: int) -> None:
-        if name := self.one_here(number):
-            self.world.touch(name)
-
-    @rule(number=numbers, prune=st.booleans())
-    def unlink(self, number: int, prune: bool) -> None:
-        if name := self.one_here(number):
-            self.world.unlink(name, prune=prune or not self.site.server.traits.markers)
-
-    @rule(number=numbers, to=names)
-    def rename(self, number: int, to: str) -> None:
-        if (name := self.one_here(number)) and self.usable(to):
-            self.world.rename(name, to, prune=not self.site.server.traits.markers)
-
-    @rule(name=st.sampled_from(DIRECTORIES))
-    def make_a_directory(self, name: str) -> None:
-        if self.site.server.traits.markers:
-            self.world.make_directory(name)
-
-    @rule(number=numbers)
-    def write_what_is_in_the_bucket(self, number: int) -> None:
-        if name := self.one_there(number):
-            self.world.write(name, self.world.remote[name])
-
-    @rule()
-    def lose_all_files(self) -> None:
-        self.world.lose_all_files()
-
-    # -- another writer changes the remote side
+    @rule(change=st.sampled_from(REMOTE_CHANGES), name=names, size=sizes, number=numbers)
+    def a_change_by_another_writer(self, change: str, name: str, size: int, number: int) -> None:
+        traits = self.site.server.traits
+        there = pick(files(self.world.remote), number)
+        match change:
+            case "put" if traits.any_key or name not in CHANGING:
+                self.put(name, self.data(size))
+            case "replace" if there:
+                self.put(there, self.data(len(self.world.remote[there])))
+            case "delete" if self.world.remote:
+                self.world.delete(pick(self.world.remote, number))
+            case "put a marker" if traits.markers:
+                self.put(pick(DIRECTORIES, number), b"")
 
     def put(self, name: str, data: bytes) -> None:
         self.world.put(name, data)
         self.foreign[name] = data
-
-    @rule(name=names, size=sizes)
-    def another_puts(self, name: str, size: int) -> None:
-        if self.usable(name):
-            self.put(name, self.data(size))
-
-    @rule(number=numbers)
-    def another_replaces(self, number: int) -> None:
-        if name := self.one_there(number):
-            self.put(name, self.data(len(self.world.remote[name])))
-
-    @rule(number=numbers)
-    def another_deletes(self, number: int) -> None:
-        if self.world.remote:
-            self.world.delete(pick(self.world.remote, number))
-
-    @precondition(lambda self: self.site.server.traits.markers)
-    @rule(name=st.sampled_from(DIRECTORIES))
-    def another_puts_a_marker(self, name: str) -> None:
-        self.put(name, b"")
 
     @precondition(lambda self: self.site.server.traits.any_key and self.mirror is None)
     @rule(name=st.sampled_from(["../stray", "d/../../stray", "/stray", "d//stray"]))
