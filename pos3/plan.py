@@ -56,7 +56,8 @@ class Action:
 class Plan:
     """What a transfer would do. Nothing has been done yet.
 
-    ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create).
+    ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create). In an
+    upload, the markers of directories come before the deletes, but for those whose reason is ``EMPTIED``.
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are new records of pairs that were found equal without a transfer; ``forgotten`` are paths of records
     that have nothing left on either side.
@@ -107,6 +108,7 @@ class TransferPlan:
 
 
 NEW = "new"
+EMPTIED = "empty once the deletes are done"
 
 
 def _never(_path: str) -> bool:
@@ -195,7 +197,6 @@ class _Draft:
     deletes: list[Action] = field(default_factory=list)
     directories: list[Action] = field(default_factory=list)
     emptied: list[Action] = field(default_factory=list)
-    """Directories of the source for which the deletes make room."""
     obstacles: list[str] = field(default_factory=list)
     confirmed: list[Record] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
@@ -401,9 +402,12 @@ class _Hollow:
         """Something stays at the current path."""
         self._open.clear()
 
-    def move(self, actions: list[Action], others: list[Action]) -> None:
-        """What was to join ``actions`` is to join ``others``, since something at the current path is to go."""
-        self._open = [(action, others if wanted is actions else wanted) for action, wanted in self._open]
+    def empty(self, actions: list[Action], emptied: list[Action]) -> None:
+        """Something at the current path is to go: what was to join ``actions`` joins ``emptied``, for that reason."""
+        self._open = [
+            (Action(action.path, EMPTIED, action.source), emptied) if wanted is actions else (action, wanted)
+            for action, wanted in self._open
+        ]
 
 
 class _UploadPlanner:
@@ -457,7 +461,7 @@ class _UploadPlanner:
             if self.policy.delete:
                 self.draft.kept.append(Kept(path, reason))
             return
-        self.hollow.move(self.draft.directories, self.draft.emptied)
+        self.hollow.empty(self.draft.directories, self.draft.emptied)
         if there.is_directory:
             self.hollow.enter(delete, self.draft.deletes)
         else:

@@ -25,7 +25,7 @@ NAMES = ["a", "b", "d/a", "d/b", "d/e/a", "log.tmp", "d/log.tmp", "raw/a"]
 # A file at one time and a directory at another.
 CHANGING = ["k", "k/a", "k/b"]
 LOCAL_CHANGES = [
-    *("write", "edit", "replace unnoticed but for the inode", "touch", "unlink", "unlink", "rename"),
+    *("write", "edit", "replace, all but the inode as before", "touch", "unlink", "unlink", "rename"),
     *("make a directory", "write what is in the bucket", "lose all files"),
 ]
 REMOTE_CHANGES = ["put", "replace", "delete", "put a marker"]
@@ -124,8 +124,12 @@ class Histories(RuleBasedStateMachine):
         for name in sorted(names):
             self.world.put(name, self.data(6))
 
-    @rule(change=st.sampled_from(LOCAL_CHANGES), name=names, size=sizes, number=numbers)
-    def a_local_change(self, change: str, name: str, size: int, number: int) -> None:
+    @rule(changes=st.lists(st.tuples(st.sampled_from(LOCAL_CHANGES), names, sizes, numbers), min_size=1, max_size=4))
+    def local_changes(self, changes: list[tuple[str, str, int, int]]) -> None:
+        for change in changes:
+            self.change_here(*change)
+
+    def change_here(self, change: str, name: str, size: int, number: int) -> None:
         world, traits = self.world, self.site.server.traits
         here, there = pick(files(world.local()), number), pick(files(world.remote), number)
         usable = traits.any_key or name not in CHANGING
@@ -134,7 +138,7 @@ class Histories(RuleBasedStateMachine):
                 world.write(name, self.data(size))
             case "edit" if here:
                 world.edit(here, self.data(max(6, len(world.local()[here]))))
-            case "replace unnoticed but for the inode" if here:
+            case "replace, all but the inode as before" if here:
                 world.replace_with_the_same_time(here, self.data(max(6, len(world.local()[here]))))
             case "touch" if here:
                 world.touch(here)
@@ -146,11 +150,15 @@ class Histories(RuleBasedStateMachine):
                 world.make_directory(pick(DIRECTORIES, number))
             case "write what is in the bucket" if there:
                 world.write(there, world.remote[there])
-            case "lose all files":
+            case "lose all files" if number % 4 == 0:
                 world.lose_all_files()
 
-    @rule(change=st.sampled_from(REMOTE_CHANGES), name=names, size=sizes, number=numbers)
-    def a_change_by_another_writer(self, change: str, name: str, size: int, number: int) -> None:
+    @rule(changes=st.lists(st.tuples(st.sampled_from(REMOTE_CHANGES), names, sizes, numbers), min_size=1, max_size=2))
+    def another_writer_changes(self, changes: list[tuple[str, str, int, int]]) -> None:
+        for change in changes:
+            self.change_there(*change)
+
+    def change_there(self, change: str, name: str, size: int, number: int) -> None:
         traits = self.site.server.traits
         there = pick(files(self.world.remote), number)
         match change:
