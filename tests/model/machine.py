@@ -7,7 +7,6 @@ open how far a transfer came, both outcomes are allowed for that step, and the n
 from __future__ import annotations
 
 import itertools
-import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -42,7 +41,7 @@ STORMS: dict[str, Callable[[], Fault]] = {
     "deletes forbidden": lambda: Status(403, "AccessDenied", match=on("POST ?delete", "DELETE")),
     "listings forbidden": lambda: Status(403, "AccessDenied", match=on("LIST"), rate=0.5),
 }
-storms = st.sampled_from([None] * 3 * len(STORMS) + list(STORMS))
+storms = st.sampled_from([None] * 5 * len(STORMS) + list(STORMS))
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,16 @@ class Terms:
     delete_local: bool
     delete_remote: bool
     sync_on_error: bool
+
+
+terms = st.builds(
+    Terms,
+    st.sampled_from(["download", "upload", "sync", "sync"]),
+    st.sampled_from(CHOICES),
+    st.sampled_from([True, True, False]),
+    st.sampled_from([True, True, False]),
+    st.booleans(),
+)
 
 
 class Histories(RuleBasedStateMachine):
@@ -94,9 +103,7 @@ class Histories(RuleBasedStateMachine):
         self.world.faulty()
         if self.mirror is not None:
             self.mirror.close(push=False)
-        for name in self.world.remote:
-            self.site.delete(f"{self.world.key}/{name}")
-        shutil.rmtree(self.world.cache)
+        self.world.clear()
 
     def data(self, size: int) -> bytes:
         """A content that nobody had before."""
@@ -189,31 +196,45 @@ class Histories(RuleBasedStateMachine):
 
     # -- pos3
 
-    @precondition(lambda self: self.mirror is None)
-    @rule()
+    def a_step_of_a_run(
+        self, opening: Terms, forgetful: bool, step: str, error: type[BaseException], storm: str | None
+    ) -> None:
+        """Opens a mirror if there is none; otherwise does something with it."""
+        if self.mirror is None:
+            if forgetful:
+                self.forget_the_index()
+            self.open_a_mirror(opening, storm)
+        elif step == "push" and self.terms.kind != "download":
+            self.push_in_the_background(storm)
+        elif step == "close with an error":
+            self.close_with_an_error(error("of the body"), storm)
+        else:
+            self.close(storm)
+
+    # Twice, so that half of all steps are pos3's.
+    one_step, another_step = (
+        rule(
+            opening=terms,
+            forgetful=st.sampled_from([False] * 9 + [True]),
+            step=st.sampled_from(["push", "push", "push", "close", "close", "close with an error"]),
+            error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit]),
+            storm=storms,
+        )(step)
+        for step in (a_step_of_a_run, a_step_of_a_run)
+    )
+
     def forget_the_index(self) -> None:
         for path in (self.world.cache / ".pos3").glob("*.sqlite*"):
             path.unlink()
         self.known = {}
 
-    @precondition(lambda self: self.mirror is None)
-    @rule(
-        kind=st.sampled_from(["download", "upload", "sync", "sync"]),
-        choice=st.sampled_from(CHOICES),
-        delete_local=st.sampled_from([True, True, False]),
-        delete_remote=st.sampled_from([True, True, False]),
-        sync_on_error=st.booleans(),
-        storm=storms,
-    )
-    def open_a_mirror(
-        self, kind: str, choice: Choice, delete_local: bool, delete_remote: bool, sync_on_error: bool, storm: str | None
-    ) -> None:
-        self.terms = Terms(kind, choice, delete_local, delete_remote, sync_on_error)
+    def open_a_mirror(self, terms: Terms, storm: str | None) -> None:
+        self.terms = terms
         self.known = {name: replace(known, mine=False) for name, known in self.known.items()}
         self.foreign, self.at_opening = {}, dict(self.world.remote)
         self.mirror = self.world.new_mirror()
         local, remote = self.world.local(), self.world.remote
-        expected = self.expected_download() if kind != "upload" else local
+        expected = self.expected_download() if terms.kind != "upload" else local
         error = self.attempt(self.register, storm)
         if storm:
             self.ride_out(error, local, remote, [] if expected is None else [expected], [remote])
@@ -225,7 +246,7 @@ class Histories(RuleBasedStateMachine):
         else:
             assert expected is not None, "a clash of names was not noticed"
             self.check_local(expected)
-            if kind != "upload":
+            if terms.kind != "upload":
                 self.know_downloaded(local)
                 self.check_that_nothing_is_left_to_do("download")
 
@@ -257,12 +278,6 @@ class Histories(RuleBasedStateMachine):
             exclude=list(terms.choice.exclude),
         )
 
-    @property
-    def pushes(self) -> bool:
-        return self.mirror is not None and self.terms.kind != "download"
-
-    @precondition(lambda self: self.pushes)
-    @rule(storm=storms)
     def push_in_the_background(self, storm: str | None) -> None:
         assert self.mirror is not None
         local, remote = self.world.local(), self.world.remote
@@ -274,9 +289,7 @@ class Histories(RuleBasedStateMachine):
         elif self.went_as_expected(error, outcomes):
             self.know_pushed(local)
 
-    @precondition(lambda self: self.mirror is not None)
-    @rule(again=st.booleans(), storm=storms)
-    def close(self, again: bool, storm: str | None) -> None:
+    def close(self, storm: str | None) -> None:
         mirror, self.mirror = self.mirror, None
         assert mirror is not None
         local, remote = self.world.local(), self.world.remote
@@ -291,18 +304,14 @@ class Histories(RuleBasedStateMachine):
             self.know_uploaded(local, remote)
             if all_mine:
                 self.check_that_nothing_is_left_to_do("upload")
-                if again:
-                    self.check_that_a_second_run_moves_nothing()
+                self.check_that_a_second_run_moves_nothing()
 
-    @precondition(lambda self: self.mirror is not None)
-    @rule(error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit]), storm=storms)
-    def close_with_an_error(self, error: type[BaseException], storm: str | None) -> None:
+    def close_with_an_error(self, raised: BaseException, storm: str | None) -> None:
         mirror, self.mirror = self.mirror, None
         assert mirror is not None
         local, remote = self.world.local(), self.world.remote
         pushes = self.terms.kind != "download" and self.terms.sync_on_error
         outcomes = self.expected_upload(delete=False) if pushes else [remote]
-        raised = error("of the body")
         self.attempt(lambda: mirror.close(raised), storm)
         self.check_local(local)
         failure = pos3.Pos3Error(*raised.__notes__) if hasattr(raised, "__notes__") else None
