@@ -19,7 +19,7 @@ from typing import Protocol
 from pos3.entry import Record
 from pos3.errors import Pos3Error, TransferCancelledError, TransferError
 from pos3.index import Index
-from pos3.plan import NEW, Action, Plan
+from pos3.plan import EMPTIED, NEW, Action, Plan
 from pos3.pool import run_all
 from pos3.progress import OpenProgress, Progress
 from pos3.report import Kept, Report
@@ -427,8 +427,12 @@ def _upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome
             if terms.cancelled.is_set():
                 pair.store.abort_unfinished()
     if complete:
-        _put_markers(plan, pair, index, outcome)
+        empty, emptied = ([a for a in plan.directories if (a.reason == EMPTIED) is later] for later in (False, True))
+        _put_markers(empty, pair, index, outcome)
         _delete_remote(plan, pair, index, outcome)
+        if not outcome.failures:
+            # Before the deletes, a server that keeps directories would take the marker for the directory itself.
+            _put_markers(emptied, pair, index, outcome)
 
 
 def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
@@ -468,9 +472,9 @@ def _settled_stat(path: str) -> os.stat_result:
     return status
 
 
-def _put_markers(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None:
+def _put_markers(directories: list[Action], pair: Pair, index: Index, outcome: Outcome) -> None:
     holds_markers = index.noted(_HOLDS_MARKERS) != "no"
-    for action in plan.directories:
+    for action in directories:
         try:
             holds_markers = holds_markers and pair.store.put_marker(pair.location.object_key(action.path))
         except OSError as error:
@@ -478,7 +482,7 @@ def _put_markers(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None
             return
         if not holds_markers:
             outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
-    if plan.directories and not holds_markers:
+    if directories and not holds_markers:
         # The next run does not try again.
         index.note(_HOLDS_MARKERS, "no")
 

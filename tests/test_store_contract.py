@@ -891,6 +891,16 @@ def test_a_policy_that_allows_only_other_listings_is_access_denied(s3: S3Site, o
         list(only_below.entries("other", is_prefix=True))
 
 
+def test_what_may_not_be_listed_does_not_pass_for_missing(s3: S3Site, proxied: PutBefore) -> None:
+    s3.put("data/x", b"1")
+    proxied(s3, Status(code=403, error_code="AccessDenied", match=on("LIST")))
+    store = s3_store(s3.bucket)
+    with pytest.raises(AccessDeniedError, match="data"):
+        store.survey("data")
+    with pytest.raises(AccessDeniedError, match="data"):
+        list(store.entries("data", is_prefix=False))
+
+
 def test_a_single_object_can_be_reached_where_no_listing_is_allowed(
     s3: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:

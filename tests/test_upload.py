@@ -418,6 +418,17 @@ def test_a_marker_goes_when_its_directory_is_gone(moto_site: S3Site, tmp_path: P
     assert set(moto_site.keys()) == {"data/a"}
 
 
+def test_a_directory_that_lost_its_last_file_is_there_as_an_empty_one(moto_site: S3Site, tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": b"1", "d/x": b"2"})
+    with opened(tmp_path):
+        pos3.upload(moto_site.url("data"), tree)
+    (tree / "d" / "x").unlink()
+    time.sleep(1.1)
+    with opened(tmp_path):
+        pos3.upload(moto_site.url("data"), tree)
+    assert set(moto_site.keys()) == {"data/a", "data/d/"}
+
+
 def test_a_marker_does_not_hide_what_is_in_the_directory(moto_site: S3Site, tmp_path: Path) -> None:
     moto_site.put_all({"data/": b"", "data/d/": b"", "data/d/x": b"1"})
     with opened(tmp_path):

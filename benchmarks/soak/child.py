@@ -14,7 +14,7 @@ from typing import Any
 
 import boto3  # noqa: F401 - before "ready", so that strikes hit the work and not the imports
 import obstore  # noqa: F401
-from soak.contents import put
+from soak.contents import put, remove
 
 import pos3
 from tests.support.trees import contents
@@ -53,7 +53,7 @@ def train(job: dict[str, Any]) -> None:
                 time.sleep(0.01)
         for name in there.keys() - wanted.keys():
             if (root / name).is_file():
-                (root / name).unlink()
+                remove(root, name)
 
 
 def attend(job: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def keep_working(job: dict[str, Any]) -> None:
             for _ in range(dice.randrange(1, 5)):
                 name = f"{dice.randrange(4)}/{dice.randrange(8)}"
                 if dice.random() < 0.2:
-                    (root / name).unlink(missing_ok=True)
+                    remove(root, name)
                 else:
                     put(root, name, marked(name, number, dice.randrange(20_000)))
             say(json.dumps({"number": number, "quiet": quiet, "pushed": pos3.report().uploaded_files, **usage()}))

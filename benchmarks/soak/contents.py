@@ -59,10 +59,19 @@ def put(root: Path, name: str, data: bytes) -> None:
     aside.replace(target)
 
 
+def remove(root: Path, name: str) -> None:
+    """Removes a file and the directories that it leaves empty, which not every server can hold."""
+    (root / name).unlink(missing_ok=True)
+    for directory in (root / name).parents:
+        if directory == root or any(directory.iterdir()):
+            return
+        directory.rmdir()
+
+
 def replace_tree(root: Path, before: Tree, after: Tree) -> None:
     """Turns the files of one version into those of the next; what has not changed is not touched."""
     for name in before.keys() - after.keys():
-        (root / name).unlink(missing_ok=True)
+        remove(root, name)
     for name, data in after.items():
         if before.get(name) != data:
             put(root, name, data)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from soak import laws
 from soak.child import is_marked
+from soak.contents import Tree
 from soak.place import Corner
 
 from tests.support import ResetBefore, Slowdown
@@ -43,10 +44,11 @@ def keep_watching(corner: Corner, minutes: float, stopped: threading.Event) -> i
     process = corner.start("keep_working", seconds=minutes * 60, seed=corner.dice.randrange(1 << 30), stop=str(stop))
     watched = Watched()
     began = time.monotonic()
-    with process:
+    with process, contextlib.ExitStack() as stack:
         assert process.stdout is not None
         reader = threading.Thread(target=watched.read, args=(iter(process.stdout),), daemon=True)
         reader.start()
+        stack.callback(process.kill)
         gone: dict[str, float] = {}
         while process.poll() is None and time.monotonic() - began < minutes * 60 + 120:
             _look(corner, gone)
@@ -73,8 +75,11 @@ def keep_watching(corner: Corner, minutes: float, stopped: threading.Event) -> i
 
 def _look(corner: Corner, gone: dict[str, float]) -> None:
     """Every object is whole, and what has kept still for a while is the same on both sides."""
-    settled = {path: path.stat().st_mtime for path in _files(corner.local_root)}
-    stored = corner.stored()
+    settled = {}
+    for path in _files(corner.local_root):
+        with contextlib.suppress(FileNotFoundError):
+            settled[path] = path.stat().st_mtime
+    stored = _stored_now(corner)
     now = time.time()
     corner.count("looks")
     corner.wrong([f"remote: {name} is half" for name, data in stored.items() if not is_marked(name, data)])
@@ -92,6 +97,15 @@ def _look(corner: Corner, gone: dict[str, float]) -> None:
             corner.wrong([f"remote: {name} was deleted here {now - since:.0f} s ago and is still there"])
     for name in [name for name in gone if name not in stored]:
         del gone[name]
+
+
+def _stored_now(corner: Corner) -> Tree:
+    """What is in the bucket, while it changes: what is gone between its listing and its reading is left out."""
+    stored = {}
+    for key in corner.site.keys(f"{corner.key}/"):
+        with contextlib.suppress(KeyError):
+            stored[key.removeprefix(f"{corner.key}/")] = corner.site.get(key)
+    return stored
 
 
 def _files(root: Path) -> list[Path]:

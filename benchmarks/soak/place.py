@@ -165,6 +165,8 @@ class Corner:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                # Ctrl-C for the soak is none for its processes.
+                start_new_session=True,
             )
 
     def inject(self, *faults: Fault) -> None:

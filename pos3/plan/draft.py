@@ -19,7 +19,6 @@ class Draft:
     deletes: list[Action] = field(default_factory=list)
     directories: list[Action] = field(default_factory=list)
     emptied: list[Action] = field(default_factory=list)
-    """Directories of the source for which the deletes make room."""
     obstacles: list[str] = field(default_factory=list)
     confirmed: list[Record] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)

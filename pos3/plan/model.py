@@ -14,6 +14,7 @@ Direction = Literal["download", "upload"]
 Compare = Literal["auto", "size", "checksum"]
 SYMLINK = "a symbolic link"
 NEW = "new"
+EMPTIED = "empty once the deletes are done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Action:
 class Plan:
     """What a transfer would do. Nothing has been done yet.
 
-    ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create).
+    ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create). In an
+    upload, the markers of directories come before the deletes, but for those whose reason is ``EMPTIED``.
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are new records of pairs that were found equal without a transfer; ``forgotten`` are paths of records
     that have nothing left on either side.

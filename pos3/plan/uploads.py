@@ -8,7 +8,7 @@ from pos3.entry import Entry, Record
 from pos3.plan.changes import differs
 from pos3.plan.draft import Above, Draft
 from pos3.plan.march import Agreed, march, march_over
-from pos3.plan.model import NEW, Action, Plan, Policy
+from pos3.plan.model import EMPTIED, NEW, Action, Plan, Policy
 from pos3.report import Kept
 
 
@@ -57,9 +57,12 @@ class _Hollow:
         """Something stays at the current path."""
         self._open.clear()
 
-    def move(self, actions: list[Action], others: list[Action]) -> None:
-        """What was to join ``actions`` is to join ``others``, since something at the current path is to go."""
-        self._open = [(action, others if wanted is actions else wanted) for action, wanted in self._open]
+    def empty(self, actions: list[Action], emptied: list[Action]) -> None:
+        """Something at the current path is to go: what was to join ``actions`` joins ``emptied``, for that reason."""
+        self._open = [
+            (Action(action.path, EMPTIED, action.source), emptied) if wanted is actions else (action, wanted)
+            for action, wanted in self._open
+        ]
 
 
 class _UploadPlanner:
@@ -119,7 +122,7 @@ class _UploadPlanner:
             if self.policy.delete:
                 self.draft.kept.append(Kept(path, reason))
             return
-        self.hollow.move(self.draft.directories, self.draft.emptied)
+        self.hollow.empty(self.draft.directories, self.draft.emptied)
         if there.is_directory:
             self.hollow.enter(delete, self.draft.deletes)
         else:

@@ -7,7 +7,6 @@ open how far a transfer came, both outcomes are allowed for that step, and the n
 from __future__ import annotations
 
 import itertools
-import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -24,6 +23,11 @@ from tests.support import Fault, Flip, Proxy, ResetAfter, ResetBefore, S3Site, S
 NAMES = ["a", "b", "d/a", "d/b", "d/e/a", "log.tmp", "d/log.tmp", "raw/a"]
 # A file at one time and a directory at another.
 CHANGING = ["k", "k/a", "k/b"]
+LOCAL_CHANGES = [
+    *("write", "edit", "replace, all but the inode as before", "touch", "unlink", "unlink", "rename"),
+    *("make a directory", "write what is in the bucket", "lose all files"),
+]
+REMOTE_CHANGES = ["put", "replace", "delete", "put a marker"]
 DIRECTORIES = ["void/", "d/void/", "d/", "k/"]
 
 STORMS: dict[str, Callable[[], Fault]] = {
@@ -37,7 +41,7 @@ STORMS: dict[str, Callable[[], Fault]] = {
     "deletes forbidden": lambda: Status(403, "AccessDenied", match=on("POST ?delete", "DELETE")),
     "listings forbidden": lambda: Status(403, "AccessDenied", match=on("LIST"), rate=0.5),
 }
-storms = st.sampled_from([None] * 3 * len(STORMS) + list(STORMS))
+storms = st.sampled_from([None] * 5 * len(STORMS) + list(STORMS))
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,16 @@ class Terms:
     delete_local: bool
     delete_remote: bool
     sync_on_error: bool
+
+
+terms = st.builds(
+    Terms,
+    st.sampled_from(["download", "upload", "sync", "sync"]),
+    st.sampled_from(CHOICES),
+    st.sampled_from([True, True, False]),
+    st.sampled_from([True, True, False]),
+    st.booleans(),
+)
 
 
 class Histories(RuleBasedStateMachine):
@@ -89,21 +103,11 @@ class Histories(RuleBasedStateMachine):
         self.world.faulty()
         if self.mirror is not None:
             self.mirror.close(push=False)
-        for name in self.world.remote:
-            self.site.delete(f"{self.world.key}/{name}")
-        shutil.rmtree(self.world.cache)
+        self.world.clear()
 
     def data(self, size: int) -> bytes:
         """A content that nobody had before."""
         return f"{next(self.numbers):0{size}}".encode()
-
-    def one_here(self, number: int) -> str:
-        """One of the local files, "" if there is none."""
-        return pick(files(self.world.local()), number)
-
-    def one_there(self, number: int) -> str:
-        """One of the objects, "" if there is none."""
-        return pick(files(self.world.remote), number)
 
     # -- what must always hold
 
@@ -116,84 +120,67 @@ class Histories(RuleBasedStateMachine):
     def nothing_is_outside_its_root_or_left_half_done(self) -> None:
         assert self.world.strays() == []
 
-    # -- the local side changes
+    # -- both sides change; a number picks one of the files or objects that are there
 
     names = st.sampled_from([*NAMES, *CHANGING])
     sizes = st.sampled_from([6, 6, 9])
     numbers = st.integers(0, 63)
-
-    def usable(self, name: str) -> bool:
-        return self.site.server.traits.any_key or name not in CHANGING
 
     @initialize(names=st.sets(st.sampled_from(NAMES)))
     def some_objects_are_there(self, names: set[str]) -> None:
         for name in sorted(names):
             self.world.put(name, self.data(6))
 
-    @rule(name=names, size=sizes)
-    def write(self, name: str, size: int) -> None:
-        if self.usable(name):
-            self.world.write(name, self.data(size))
+    @rule(changes=st.lists(st.tuples(st.sampled_from(LOCAL_CHANGES), names, sizes, numbers), min_size=1, max_size=4))
+    def local_changes(self, changes: list[tuple[str, str, int, int]]) -> None:
+        for change in changes:
+            self.change_here(*change)
 
-    @rule(number=numbers)
-    def edit_with_the_same_size(self, number: int) -> None:
-        if name := self.one_here(number):
-            self.world.edit(name, self.data(max(6, len(self.world.local()[name]))))
+    def change_here(self, change: str, name: str, size: int, number: int) -> None:
+        world, traits = self.world, self.site.server.traits
+        here, there = pick(files(world.local()), number), pick(files(world.remote), number)
+        usable = traits.any_key or name not in CHANGING
+        match change:
+            case "write" if usable:
+                world.write(name, self.data(size))
+            case "edit" if here:
+                world.edit(here, self.data(max(6, len(world.local()[here]))))
+            case "replace, all but the inode as before" if here:
+                world.replace_with_the_same_time(here, self.data(max(6, len(world.local()[here]))))
+            case "touch" if here:
+                world.touch(here)
+            case "unlink" if here:
+                world.unlink(here, prune=number % 2 == 0 or not traits.markers)
+            case "rename" if here and usable:
+                world.rename(here, name, prune=not traits.markers)
+            case "make a directory" if traits.markers:
+                world.make_directory(pick(DIRECTORIES, number))
+            case "write what is in the bucket" if there:
+                world.write(there, world.remote[there])
+            case "lose all files" if number % 4 == 0:
+                world.lose_all_files()
 
-    @rule(number=numbers)
-    def touch(self, number: int) -> None:
-        if name := self.one_here(number):
-            self.world.touch(name)
+    @rule(changes=st.lists(st.tuples(st.sampled_from(REMOTE_CHANGES), names, sizes, numbers), min_size=1, max_size=2))
+    def another_writer_changes(self, changes: list[tuple[str, str, int, int]]) -> None:
+        for change in changes:
+            self.change_there(*change)
 
-    @rule(number=numbers, prune=st.booleans())
-    def unlink(self, number: int, prune: bool) -> None:
-        if name := self.one_here(number):
-            self.world.unlink(name, prune=prune or not self.site.server.traits.markers)
-
-    @rule(number=numbers, to=names)
-    def rename(self, number: int, to: str) -> None:
-        if (name := self.one_here(number)) and self.usable(to):
-            self.world.rename(name, to, prune=not self.site.server.traits.markers)
-
-    @rule(name=st.sampled_from(DIRECTORIES))
-    def make_a_directory(self, name: str) -> None:
-        if self.site.server.traits.markers:
-            self.world.make_directory(name)
-
-    @rule(number=numbers)
-    def write_what_is_in_the_bucket(self, number: int) -> None:
-        if name := self.one_there(number):
-            self.world.write(name, self.world.remote[name])
-
-    @rule()
-    def lose_all_files(self) -> None:
-        self.world.lose_all_files()
-
-    # -- another writer changes the remote side
+    def change_there(self, change: str, name: str, size: int, number: int) -> None:
+        traits = self.site.server.traits
+        there = pick(files(self.world.remote), number)
+        match change:
+            case "put" if traits.any_key or name not in CHANGING:
+                self.put(name, self.data(size))
+            case "replace" if there:
+                self.put(there, self.data(len(self.world.remote[there])))
+            case "delete" if self.world.remote:
+                self.world.delete(pick(self.world.remote, number))
+            case "put a marker" if traits.markers:
+                self.put(pick(DIRECTORIES, number), b"")
 
     def put(self, name: str, data: bytes) -> None:
         self.world.put(name, data)
         self.foreign[name] = data
-
-    @rule(name=names, size=sizes)
-    def another_puts(self, name: str, size: int) -> None:
-        if self.usable(name):
-            self.put(name, self.data(size))
-
-    @rule(number=numbers)
-    def another_replaces(self, number: int) -> None:
-        if name := self.one_there(number):
-            self.put(name, self.data(len(self.world.remote[name])))
-
-    @rule(number=numbers)
-    def another_deletes(self, number: int) -> None:
-        if self.world.remote:
-            self.world.delete(pick(self.world.remote, number))
-
-    @precondition(lambda self: self.site.server.traits.markers)
-    @rule(name=st.sampled_from(DIRECTORIES))
-    def another_puts_a_marker(self, name: str) -> None:
-        self.put(name, b"")
 
     @precondition(lambda self: self.site.server.traits.any_key and self.mirror is None)
     @rule(name=st.sampled_from(["../stray", "d/../../stray", "/stray", "d//stray"]))
@@ -209,31 +196,45 @@ class Histories(RuleBasedStateMachine):
 
     # -- pos3
 
-    @precondition(lambda self: self.mirror is None)
-    @rule()
+    def a_step_of_a_run(
+        self, opening: Terms, forgetful: bool, step: str, error: type[BaseException], storm: str | None
+    ) -> None:
+        """Opens a mirror if there is none; otherwise does something with it."""
+        if self.mirror is None:
+            if forgetful:
+                self.forget_the_index()
+            self.open_a_mirror(opening, storm)
+        elif step == "push" and self.terms.kind != "download":
+            self.push_in_the_background(storm)
+        elif step == "close with an error":
+            self.close_with_an_error(error("of the body"), storm)
+        else:
+            self.close(storm)
+
+    # Twice, so that half of all steps are pos3's.
+    one_step, another_step = (
+        rule(
+            opening=terms,
+            forgetful=st.sampled_from([False] * 9 + [True]),
+            step=st.sampled_from(["push", "push", "push", "close", "close", "close with an error"]),
+            error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit]),
+            storm=storms,
+        )(step)
+        for step in (a_step_of_a_run, a_step_of_a_run)
+    )
+
     def forget_the_index(self) -> None:
         for path in (self.world.cache / ".pos3").glob("*.sqlite*"):
             path.unlink()
         self.known = {}
 
-    @precondition(lambda self: self.mirror is None)
-    @rule(
-        kind=st.sampled_from(["download", "upload", "sync", "sync"]),
-        choice=st.sampled_from(CHOICES),
-        delete_local=st.sampled_from([True, True, False]),
-        delete_remote=st.sampled_from([True, True, False]),
-        sync_on_error=st.booleans(),
-        storm=storms,
-    )
-    def open_a_mirror(
-        self, kind: str, choice: Choice, delete_local: bool, delete_remote: bool, sync_on_error: bool, storm: str | None
-    ) -> None:
-        self.terms = Terms(kind, choice, delete_local, delete_remote, sync_on_error)
+    def open_a_mirror(self, terms: Terms, storm: str | None) -> None:
+        self.terms = terms
         self.known = {name: replace(known, mine=False) for name, known in self.known.items()}
         self.foreign, self.at_opening = {}, dict(self.world.remote)
         self.mirror = self.world.new_mirror()
         local, remote = self.world.local(), self.world.remote
-        expected = self.expected_download() if kind != "upload" else local
+        expected = self.expected_download() if terms.kind != "upload" else local
         error = self.attempt(self.register, storm)
         if storm:
             self.ride_out(error, local, remote, [] if expected is None else [expected], [remote])
@@ -245,7 +246,7 @@ class Histories(RuleBasedStateMachine):
         else:
             assert expected is not None, "a clash of names was not noticed"
             self.check_local(expected)
-            if kind != "upload":
+            if terms.kind != "upload":
                 self.know_downloaded(local)
                 self.check_that_nothing_is_left_to_do("download")
 
@@ -277,12 +278,6 @@ class Histories(RuleBasedStateMachine):
             exclude=list(terms.choice.exclude),
         )
 
-    @property
-    def pushes(self) -> bool:
-        return self.mirror is not None and self.terms.kind != "download"
-
-    @precondition(lambda self: self.pushes)
-    @rule(storm=storms)
     def push_in_the_background(self, storm: str | None) -> None:
         assert self.mirror is not None
         local, remote = self.world.local(), self.world.remote
@@ -294,9 +289,7 @@ class Histories(RuleBasedStateMachine):
         elif self.went_as_expected(error, outcomes):
             self.know_pushed(local)
 
-    @precondition(lambda self: self.mirror is not None)
-    @rule(again=st.booleans(), storm=storms)
-    def close(self, again: bool, storm: str | None) -> None:
+    def close(self, storm: str | None) -> None:
         mirror, self.mirror = self.mirror, None
         assert mirror is not None
         local, remote = self.world.local(), self.world.remote
@@ -311,18 +304,14 @@ class Histories(RuleBasedStateMachine):
             self.know_uploaded(local, remote)
             if all_mine:
                 self.check_that_nothing_is_left_to_do("upload")
-                if again:
-                    self.check_that_a_second_run_moves_nothing()
+                self.check_that_a_second_run_moves_nothing()
 
-    @precondition(lambda self: self.mirror is not None)
-    @rule(error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit]), storm=storms)
-    def close_with_an_error(self, error: type[BaseException], storm: str | None) -> None:
+    def close_with_an_error(self, raised: BaseException, storm: str | None) -> None:
         mirror, self.mirror = self.mirror, None
         assert mirror is not None
         local, remote = self.world.local(), self.world.remote
         pushes = self.terms.kind != "download" and self.terms.sync_on_error
         outcomes = self.expected_upload(delete=False) if pushes else [remote]
-        raised = error("of the body")
         self.attempt(lambda: mirror.close(raised), storm)
         self.check_local(local)
         failure = pos3.Pos3Error(*raised.__notes__) if hasattr(raised, "__notes__") else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +28,21 @@ class World:
     cache: Path
     remote: Tree = field(default_factory=dict)
     """What is in the bucket if pos3 did what it should."""
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.graveyard.mkdir(parents=True)
+
+    @property
+    def graveyard(self) -> Path:
+        """Where files are made, and end."""
+        return self.cache.with_name(f"{self.cache.name}-files")
+
+    def clear(self) -> None:
+        for name in self.remote:
+            self.site.delete(f"{self.key}/{name}")
+        shutil.rmtree(self.cache)
+        shutil.rmtree(self.graveyard)
 
     @property
     def local_root(self) -> Path:
@@ -96,10 +113,17 @@ class World:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             shutil.rmtree(target)
-        aside = self.cache / ".pos3" / "aside"
-        aside.parent.mkdir(exist_ok=True)
+        aside = self.graveyard / f"{next(self._numbers)}"
         aside.write_bytes(data)
+        if target.exists():
+            # A file system may give a new file the inode of an old one, which would hide the edit.
+            os.link(target, self.graveyard / f"{next(self._numbers)}")
         aside.replace(target)
+
+    def replace_with_the_same_time(self, name: str, data: bytes) -> None:
+        before = (self.local_root / name).stat().st_mtime_ns
+        self.write(name, data)
+        os.utime(self.local_root / name, ns=(before, before))
 
     def edit(self, name: str, data: bytes) -> None:
         """In place, so the inode stays."""
