@@ -46,7 +46,9 @@ class Draft:
         if problems:
             raise UnsafeKeysError(where, problems)
         if not self.source_files and self.deletes:
+            staying = {action.path for action in self.deletes}
             self.kept += [Kept(action.path, "the source is empty") for action in self.deletes]
+            self.directories = [action for action in self.directories if not _is_below(action.path, staying)]
             self.deletes = []
             self.emptied = []
         return Plan(
@@ -63,6 +65,11 @@ class Draft:
             self.source_files,
             self.destination_files,
         )
+
+
+def _is_below(path: str, names: set[str]) -> bool:
+    """Whether one of the names is a file in which ``path`` would lie."""
+    return any(path[:end] in names for end, letter in enumerate(path) if letter == "/")
 
 
 class Above:
