@@ -1,27 +1,24 @@
-"""How mirrors begin and end: exceptions, signals, forks, threads, nesting and decorators."""
+"""How mirrors begin and end: exceptions, threads, nesting and decorators."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import inspect
 import logging
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pos3
-from tests.support import Hang, Latency, Proxy, S3Site, Status, contents, on, write_tree
-from tests.support.trees import pseudo_random
+from tests.support import Latency, Proxy, S3Site, Status, contents, on, write_tree
 
 PutBefore = Callable[..., Proxy]
 
@@ -50,42 +47,6 @@ def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def running(script: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """A Python process that runs `script`; it is gone at the end, whatever it did."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield child
-    finally:
-        if child.poll() is None:
-            child.kill()
-        child.communicate()
-
-
-def seconds_to_end(child: subprocess.Popen[str], number: signal.Signals, limit: float) -> float:
-    """Sends the signal and waits; fails when the process is not gone within `limit` seconds."""
-    began = time.monotonic()
-    child.send_signal(number)
-    try:
-        child.wait(limit)
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"still running {limit} s after {number.name}")
-    return time.monotonic() - began
-
-
-def until_printed(child: subprocess.Popen[str], word: str) -> None:
-    assert child.stdout is not None
-    line = child.stdout.readline()
-    if line.strip() != word:
-        assert child.stderr is not None
-        pytest.fail(f"expected {word!r}, got {line!r}: {child.stderr.read()}")
 
 
 # -- exceptions in the body
@@ -170,315 +131,6 @@ def test_a_mirror_leaves_no_thread_behind(s3: S3Site, tmp_path: Path) -> None:
         write_tree(pos3.upload(s3.url("data"), interval=30), {"a": b"1"})
         pos3.download(s3.url("other"), missing_ok=True)
     assert not {name for name in {thread.name for thread in threading.enumerate()} - before if name.startswith("pos3")}
-
-
-# -- signals
-
-
-DOWNLOAD = """
-import pos3, sys
-with pos3.mirror(sys.argv[1], show_progress=False):
-    print("ready", flush=True)
-    pos3.download(sys.argv[2])
-"""
-UPLOAD = """
-import pos3, sys
-with pos3.mirror(sys.argv[1], show_progress=False, max_upload_bytes_per_second=float(sys.argv[4])):
-    pos3.upload(sys.argv[2], sys.argv[3], interval=None)
-    print("ready", flush=True)
-"""
-
-
-@pytest.mark.parametrize(
-    ("size", "kind"),
-    [
-        pytest.param(1 << 20, "GET", id="one-request"),
-        pytest.param(40 << 20, "GET", id="ranges"),
-        pytest.param(1, "LIST", id="listing"),
-    ],
-)
-def test_ctrl_c_ends_a_hanging_download_within_ten_seconds_and_leaves_no_partial_file(
-    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, size: int, kind: str
-) -> None:
-    moto_site.put("data/a", pseudo_random(size))
-    behind_the_first = "bytes=0-"
-    proxy = proxied(
-        moto_site,
-        Hang(
-            match=lambda request: (
-                request.kind == kind
-                and (size <= 16 << 20 or not request.headers.get("range", "").startswith(behind_the_first))
-            ),
-            times=None,
-        ),
-    )
-    with running(DOWNLOAD, tmp_path / "cache", moto_site.url("data")) as child:
-        until_printed(child, "ready")
-        eventually(lambda: any(request.faults for request in proxy.requests))
-        assert seconds_to_end(child, signal.SIGINT, 12) < 10
-        assert child.returncode != 0
-    path = tmp_path / "cache" / "_" / moto_site.bucket / "data"
-    assert not (path / "a").exists()
-    assert not list(path.glob(".pos3-*"))
-
-
-@pytest.mark.parametrize(
-    ("size", "rate", "fault"),
-    [
-        pytest.param(1000, 1e9, Hang(match=on("PUT"), times=None), id="hanging-put"),
-        pytest.param(40 << 20, 1e9, Latency(seconds=1, match=on("PUT ?partNumber")), id="slow-parts"),
-        pytest.param(40 << 20, 1e9, Hang(match=on("PUT ?partNumber"), times=None), id="hanging-parts"),
-        pytest.param(4 << 20, 1000, Latency(seconds=0), id="rate-limit"),
-    ],
-)
-def test_ctrl_c_ends_a_final_push_within_ten_seconds_and_deletes_nothing(
-    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, size: int, rate: float, fault: Hang
-) -> None:
-    moto_site.put("data/old", b"1")
-    tree = write_tree(tmp_path / "tree", {"a": pseudo_random(size)})
-    proxy = proxied(moto_site, fault)
-    with running(UPLOAD, tmp_path / "cache", moto_site.url("data"), tree, rate) as child:
-        until_printed(child, "ready")
-        if rate == 1000:
-            time.sleep(1)
-        else:
-            eventually(lambda: any(request.faults for request in proxy.requests))
-        assert seconds_to_end(child, signal.SIGINT, 12) < 10
-        assert child.returncode != 0
-    assert moto_site.objects("data/") == {"old": b"1"}
-    if size > 8 << 20 and isinstance(fault, Latency):
-        eventually(lambda: moto_site.server.uploads(moto_site.bucket) == [], 3)
-
-
-def test_ctrl_c_ends_a_mirror_whose_background_push_hangs(
-    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
-    tree = write_tree(tmp_path / "tree", {"a": b"1"})
-    proxy = proxied(rclone_site, Hang(match=on("PUT"), times=None))
-    script = """
-import pos3, sys, time
-with pos3.mirror(sys.argv[1], show_progress=False):
-    pos3.upload(sys.argv[2], sys.argv[3], interval=0.1)
-    print("ready", flush=True)
-    while True:
-        time.sleep(0.05)
-"""
-    with running(script, tmp_path / "cache", rclone_site.url("data"), tree) as child:
-        until_printed(child, "ready")
-        eventually(lambda: proxy.count("PUT") > 0)
-        assert seconds_to_end(child, signal.SIGINT, 15) < 10
-    assert rclone_site.keys() == {}
-
-
-WAITING = """
-import pos3, sys, time
-with pos3.mirror(sys.argv[1], show_progress=False, shutdown_timeout=float(sys.argv[4])):
-    path = pos3.upload(sys.argv[2], interval=None, sync_on_error=sys.argv[3] == "yes")
-    other = pos3.upload(sys.argv[2] + "-2", interval=None, sync_on_error=sys.argv[3] == "yes")
-    (path / "new").write_bytes(b"2")
-    (other / "new").write_bytes(b"2")
-    print("ready", flush=True)
-    while True:
-        time.sleep(0.05)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-@pytest.mark.parametrize("on_error", ["yes", "no"], ids=["sync_on_error", "plain"])
-def test_a_signal_unwinds_the_body_and_pushes_only_what_wants_it(
-    s3: S3Site, tmp_path: Path, number: signal.Signals, on_error: str
-) -> None:
-    s3.put("data/old", b"1")
-    with running(WAITING, tmp_path / "cache", s3.url("data"), on_error, 25) as child:
-        until_printed(child, "ready")
-        assert seconds_to_end(child, number, 15) < 10
-        assert child.returncode == (143 if number is signal.SIGTERM else -signal.SIGINT)
-    added = {"data/new": b"2", "data-2/new": b"2"} if on_error == "yes" else {}
-    assert s3.objects() == {"data/old": b"1"} | added
-
-
-def test_the_pushes_of_a_stopped_process_end_within_the_shutdown_timeout(
-    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
-    proxy = proxied(rclone_site, Hang(match=on("PUT"), times=None))
-    with running(WAITING, tmp_path / "cache", rclone_site.url("data"), "yes", 2) as child:
-        until_printed(child, "ready")
-        took = seconds_to_end(child, signal.SIGTERM, 20)
-    assert proxy.count("PUT") > 0
-    assert 1.5 <= took < 6
-    assert child.returncode == 143
-
-
-def test_a_second_sigterm_ends_the_process_at_once(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    proxy = proxied(rclone_site, Hang(match=on("PUT"), times=None))
-    with running(WAITING, tmp_path / "cache", rclone_site.url("data"), "yes", 25) as child:
-        until_printed(child, "ready")
-        child.send_signal(signal.SIGTERM)
-        eventually(lambda: proxy.count("PUT") > 0)
-        assert seconds_to_end(child, signal.SIGTERM, 10) < 3
-        assert child.returncode == -signal.SIGTERM
-
-
-def test_a_sigterm_handler_of_the_user_stays_in_charge(rclone_site: S3Site, tmp_path: Path) -> None:
-    script = """
-import pos3, signal, sys, time
-def mine(number, frame):
-    print("mine", flush=True)
-signal.signal(signal.SIGTERM, mine)
-with pos3.mirror(sys.argv[1], show_progress=False):
-    (pos3.upload(sys.argv[2]) / "a").write_bytes(b"1")
-    print("ready", flush=True)
-    time.sleep(1.5)
-assert signal.getsignal(signal.SIGTERM) is mine
-"""
-    with running(script, tmp_path / "cache", rclone_site.url("data")) as child:
-        until_printed(child, "ready")
-        child.send_signal(signal.SIGTERM)
-        until_printed(child, "mine")
-        assert child.wait(15) == 0
-    assert rclone_site.objects() == {"data/a": b"1"}
-
-
-@pytest.fixture
-def default_sigterm() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
-@pytest.mark.usefixtures("default_sigterm")
-def test_the_sigterm_handler_is_taken_back_at_the_end_of_the_outermost_mirror(tmp_path: Path) -> None:
-    with opened(tmp_path):
-        ours = signal.getsignal(signal.SIGTERM)
-        assert ours is not signal.SIG_DFL
-        with opened(tmp_path):
-            assert signal.getsignal(signal.SIGTERM) is ours
-        assert signal.getsignal(signal.SIGTERM) is ours
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-
-
-@pytest.mark.usefixtures("default_sigterm")
-def test_a_sigterm_handler_that_is_set_inside_a_mirror_survives_it(tmp_path: Path) -> None:
-    def mine(number: int, frame: object) -> None:
-        raise AssertionError
-
-    with opened(tmp_path):
-        signal.signal(signal.SIGTERM, mine)
-    assert signal.getsignal(signal.SIGTERM) is mine
-
-
-@pytest.mark.usefixtures("default_sigterm")
-def test_a_mirror_in_a_thread_leaves_signals_alone(tmp_path: Path) -> None:
-    seen: list[object] = []
-
-    def work() -> None:
-        with opened(tmp_path):
-            seen.append(signal.getsignal(signal.SIGTERM))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [signal.SIG_DFL]
-
-
-def test_a_sigkill_in_an_upload_leaves_the_old_object_or_none(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    s3.put("data/a", b"old")
-    tree = write_tree(tmp_path / "tree", {"a": pseudo_random(40 << 20), "b": pseudo_random(1 << 20)})
-    proxy = proxied(s3, Latency(seconds=2, match=on("PUT ?partNumber", "PUT")))
-    with running(UPLOAD, tmp_path / "cache", s3.url("data"), tree, 1e9) as child:
-        until_printed(child, "ready")
-        eventually(lambda: proxy.count("PUT ?partNumber") > 0)
-        child.kill()
-        child.wait()
-    assert s3.get("data/a") == b"old"
-    proxy.inject()
-    with opened(tmp_path):
-        pos3.upload(s3.url("data"), tree)
-    assert s3.objects("data/") == contents(tree)
-
-
-# -- forks
-
-
-def test_a_forked_child_never_pushes_and_can_still_download(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
-    s3.put_all({"in/a": b"1", "more/b": b"2", "more/big": pseudo_random(20 << 20), "out/stale": b"3"})
-    proxied(s3)
-    script = """
-import os, pos3, sys, time, traceback
-base = sys.argv[2]
-with pos3.mirror(sys.argv[1], show_progress=False):
-    first = pos3.download(base + "/in")
-    out = pos3.upload(base + "/out", interval=0.2)
-    child = os.fork()
-    if child == 0:
-        try:
-            (out / "from-child").write_bytes(b"4")
-            more = pos3.download(base + "/more")
-            assert (more / "b").read_bytes() == b"2"
-            assert (more / "big").stat().st_size == 20 << 20
-            assert (pos3.download(base + "/in") / "a").read_bytes() == b"1"
-            assert pos3.ls(base + "/in") == [base + "/in/a"]
-            assert pos3.flush().is_empty
-            later = pos3.upload(base + "/later", interval=0.1)
-            (later / "x").write_bytes(b"5")
-            (out / "from-child").unlink()
-            time.sleep(0.5)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    else:
-        assert os.waitpid(child, 0)[1] == 0
-        print("child ended", flush=True)
-        sys.stdin.readline()
-        (out / "from-parent").write_bytes(b"6")
-if child == 0:
-    os._exit(0)
-"""
-    child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path / "cache"), s3.url()],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with contextlib.ExitStack() as stack:
-        stack.callback(child.kill)
-        assert child.stdout is not None
-        line = child.stdout.readline()
-        if line != "child ended\n":
-            pytest.fail(child.communicate(timeout=20)[1])
-        assert "later/x" not in s3.keys()
-        assert "out/stale" in s3.keys()
-        _, errors = child.communicate("\n", timeout=30)
-        assert child.returncode == 0, errors
-    assert s3.objects("out/") == {"from-parent": b"6"}
-    assert not s3.keys("later/")
-
-
-def test_a_child_that_was_forked_during_a_background_push_does_not_wait_for_it(
-    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
-    rclone_site.put("in/a", b"1")
-    proxied(rclone_site, Latency(seconds=1.5, match=on("PUT")))
-    script = """
-import os, pos3, sys, time
-base = sys.argv[2]
-with pos3.mirror(sys.argv[1], show_progress=False):
-    out = pos3.upload(base + "/out", interval=0.1)
-    (out / "a").write_bytes(b"1")
-    time.sleep(0.5)
-    child = os.fork()
-    if child == 0:
-        assert (pos3.download(base + "/in") / "a").read_bytes() == b"1"
-        os._exit(0)
-    began = time.monotonic()
-    assert os.waitpid(child, 0)[1] == 0
-    print("ended", flush=True)
-"""
-    with running(script, tmp_path / "cache", rclone_site.url()) as child:
-        until_printed(child, "ended")
-        assert child.wait(20) == 0
-    assert rclone_site.objects("out/") == {"a": b"1"}
 
 
 # -- which mirror

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 import pos3
 from tests.support import Proxy, S3Site
@@ -64,3 +68,39 @@ with pos3.mirror(cache, show_progress=False):
     else:
         pos3.upload(url, local, interval=None)
 """
+
+
+@contextlib.contextmanager
+def running(script: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+    """A Python process that runs `script`; it is gone at the end, whatever it did."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield child
+    finally:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+def seconds_to_end(child: subprocess.Popen[str], number: signal.Signals, limit: float) -> float:
+    """Sends the signal and waits; fails when the process is not gone within `limit` seconds."""
+    began = time.monotonic()
+    child.send_signal(number)
+    try:
+        child.wait(limit)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"still running {limit} s after {number.name}")
+    return time.monotonic() - began
+
+
+def until_printed(child: subprocess.Popen[str], word: str) -> None:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if line.strip() != word:
+        assert child.stderr is not None
+        pytest.fail(f"expected {word!r}, got {line!r}: {child.stderr.read()}")

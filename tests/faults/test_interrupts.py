@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.base import MIB, TRANSFER, PutBefore, eventually, leftovers, run_python, small_files
+from tests.faults.base import (
+    MIB,
+    TRANSFER,
+    PutBefore,
+    eventually,
+    leftovers,
+    run_python,
+    running,
+    seconds_to_end,
+    small_files,
+    until_printed,
+)
 from tests.support import (
     Fault,
     Hang,
@@ -26,14 +37,14 @@ HANGS = Hang(times=None, match=lambda request: request.headers.get("range", "byt
 @pytest.mark.parametrize(
     ("action", "files", "fault", "begun"),
     [
-        pytest.param("download", small_files(300), Latency(seconds=1, match=on("GET")), "GET", id="slow-download"),
+        pytest.param("download", small_files(80), Latency(seconds=1, match=on("GET")), "GET", id="slow-download"),
         pytest.param("download", small_files(30), Hang(times=None, match=on("GET")), "GET", id="hung-download"),
-        pytest.param("download", {"large": 40 * MIB}, HANGS, "GET", id="hung-ranges"),
+        pytest.param("download", {"large": 24 * MIB}, HANGS, "GET", id="hung-ranges"),
         pytest.param("download", small_files(3), Hang(times=None, match=on("LIST")), "LIST", id="hung-listing"),
-        pytest.param("upload", small_files(300), Latency(seconds=1, match=on("PUT")), "PUT", id="slow-upload"),
+        pytest.param("upload", small_files(80), Latency(seconds=1, match=on("PUT")), "PUT", id="slow-upload"),
         pytest.param(
             "upload",
-            {"large": 100 * MIB, "more": 100 * MIB},
+            {"large": 48 * MIB, "more": 48 * MIB},
             Latency(seconds=1.5, match=on("PUT ?partNumber")),
             "PUT ?partNumber",
             id="slow-parts",
@@ -41,7 +52,7 @@ HANGS = Hang(times=None, match=lambda request: request.headers.get("range", "byt
         pytest.param("upload", small_files(30), Hang(times=None, match=on("PUT")), "PUT", id="hung-upload"),
         pytest.param(
             "upload",
-            {"large": 100 * MIB},
+            {"large": 40 * MIB},
             Hang(times=None, match=lambda request: request.query.get("partNumber", "1") > "1"),
             "PUT ?partNumber",
             id="hung-parts",
@@ -61,6 +72,8 @@ def test_ctrl_c_ends_a_transfer_within_10_seconds_and_leaves_nothing_unfinished(
     tree = write_tree(tmp_path / "tree", whole if action == "upload" else {})
     if action == "download":
         moto_site.put_all({f"data/{name}": data for name, data in whole.items()})
+    else:
+        moto_site.put("data/old", b"1")
     fault.struck = 0
     proxy = proxied(moto_site, fault)
     program = run_python(
@@ -80,6 +93,29 @@ def test_ctrl_c_ends_a_transfer_within_10_seconds_and_leaves_nothing_unfinished(
     assert "KeyboardInterrupt" in output
     assert not leftovers(tmp_path / "cache" / "_")
     assert moto_site.server.uploads(moto_site.bucket) == []
-    kept = contents(tmp_path / "cache" / "_") if action == "download" else moto_site.objects("data/")
+    if action == "download":
+        kept = contents(tmp_path / "cache" / "_")
+    else:
+        kept = moto_site.objects("data/")
+        assert kept.pop("old") == b"1"
     assert all(data in whole.values() for data in kept.values())
     assert len(kept) < len(whole)
+
+
+AT_A_RATE = """
+import pos3, sys
+with pos3.mirror(sys.argv[1], show_progress=False, max_upload_bytes_per_second=1000):
+    pos3.upload(sys.argv[2], sys.argv[3], interval=None)
+    print("ready", flush=True)
+"""
+
+
+def test_ctrl_c_ends_a_push_that_waits_for_its_rate(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/old", b"1")
+    tree = write_tree(tmp_path / "tree", {"a": pseudo_random(4 * MIB)})
+    with running(AT_A_RATE, tmp_path / "cache", rclone_site.url("data"), tree) as child:
+        until_printed(child, "ready")
+        time.sleep(1)
+        assert seconds_to_end(child, signal.SIGINT, 12) < 10
+        assert child.returncode == -signal.SIGINT
+    assert rclone_site.objects("data/") == {"old": b"1"}

@@ -72,6 +72,25 @@ def test_uploads_that_are_killed_leave_whole_objects_and_the_next_one_completes_
     assert_same(tree, rclone_site.server, rclone_site.bucket, "data")
 
 
+def test_a_kill_among_the_parts_of_an_upload_leaves_the_old_object(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    s3.put("data/a", b"old")
+    tree = write_tree(tmp_path / "tree", {"a": pseudo_random(24 * MIB), "b": pseudo_random(MIB)})
+    proxy = proxied(s3, Latency(seconds=2, match=on("PUT ?partNumber", "PUT")))
+    arguments = (TRANSFER, "upload", tmp_path / "cache", s3.url("data"), tree)
+    program = run_python(*arguments)
+    eventually(lambda: proxy.count("PUT ?partNumber") > 0)
+    program.kill()
+    program.communicate()
+    assert s3.get("data/a") == b"old"
+    proxy.inject()
+    program = run_python(*arguments)
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == 0, output
+    assert s3.objects("data/") == contents(tree)
+
+
 def test_a_process_that_sleeps_while_its_server_goes_away_goes_on_when_it_wakes(
     private_rclone: tuple[RcloneServer, S3Site], tmp_path: Path, proxied: PutBefore
 ) -> None:

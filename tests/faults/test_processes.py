@@ -5,14 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pos3
-from tests.support import Latency, Proxy, S3Site, contents, on, write_tree
+from tests.faults.base import TRANSFER, PutBefore, eventually, run_python
+from tests.support import Latency, S3Site, contents, on, write_tree
 from tests.support.trees import pseudo_random
-
-PutBefore = Callable[..., Proxy]
 
 PROCESSES = 4
 
@@ -166,14 +164,10 @@ def test_processes_that_sync_one_prefix_keep_what_the_others_added(s3: S3Site, t
 def test_a_lock_of_a_killed_process_holds_nobody_up(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     rclone_site.put("data/a", b"1")
     proxy = proxied(rclone_site, Latency(seconds=30, match=on("GET"), times=1))
-    script = "import pos3, sys\nwith pos3.mirror(sys.argv[1], show_progress=False): pos3.download(sys.argv[2])\n"
-    child = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "cache"), rclone_site.url("data")])
-    deadline = time.monotonic() + 20
-    while not proxy.count("GET"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    child = run_python(TRANSFER, "download", tmp_path / "cache", rclone_site.url("data"), "")
+    eventually(lambda: proxy.count("GET"))
     child.kill()
-    child.wait()
+    child.communicate()
     began = time.monotonic()
     with pos3.mirror(tmp_path / "cache", show_progress=False):
         assert contents(pos3.download(rclone_site.url("data"))) == {"a": b"1"}
