@@ -128,7 +128,8 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/promises.md", "docs/peers.md"]
+    "page",
+    [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/faults.md", "docs/promises.md", "docs/peers.md"],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
