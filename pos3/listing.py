@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from pos3.entry import Entry
 from pos3.plan import SYMLINK
 from pos3.temporary import is_temporary, temporary_name
+
+_OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
     A root that is a file is listed with path ""; one that does not exist gives nothing. What exists but cannot be
     transferred (broken link, FIFO, socket, device, unreadable directory, a link that leads back to a directory above
     it) is listed with the reason in ``unusable``; an unreadable directory's path ends in "/".
+
+    Raises:
+        OSError: the machine is in trouble, and not the file: what could not be listed must not look left out.
     """
     try:
         status = os.stat(root)
@@ -60,7 +66,7 @@ def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterat
                 is_directory = _is_directory(child, scan.follow_symlinks)
                 children[f"{prefix}{name}/" if is_directory else prefix + name] = child
     except OSError as error:
-        yield Entry(prefix, unusable=f"cannot be read ({error.strerror})")
+        yield Entry(prefix, unusable=_reason(error))
         return
     if is_empty:
         if prefix and scan.takes_part(prefix):
@@ -98,10 +104,17 @@ def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
     except FileNotFoundError:
         return Entry(path, unusable="a broken symbolic link" if child.is_symlink() else "gone while it was listed")
     except OSError as error:
-        return Entry(path, unusable=f"cannot be read ({error.strerror})")
+        return Entry(path, unusable=_reason(error))
     if not stat.S_ISREG(status.st_mode):
         return Entry(path, unusable=_kind(status.st_mode))
     return Entry(path, status.st_size, status.st_mtime_ns, "", status.st_ino)
+
+
+def _reason(error: OSError) -> str:
+    """Why something takes no part. What is no matter of its own, such as a lack of descriptors, is raised."""
+    if error.errno not in _OF_THE_FILE:
+        raise error
+    return f"cannot be read ({error.strerror})"
 
 
 def _link(path: str, child: os.DirEntry[str]) -> Entry:

@@ -95,6 +95,9 @@ class _Run(Generic[T, R]):
                 if done[2] is not None or len(batch) >= _BATCH_ITEMS or now - sent_at > _BATCH_SECONDS:
                     self.done.put(batch)
                     batch, sent_at = [], now
+        except Exception as error:  # noqa: BLE001 - handed over
+            # The lane cannot go on, and nobody else answers for what it has begun.
+            self.done.put([(None, None, error)])  # type: ignore[list-item]
         finally:
             self.done.put(batch)
             self.done.put(None)
@@ -114,7 +117,7 @@ def run_all(
     interrupt of the calling thread sets ``cancelled``. Then threads that do not end within two seconds are left behind.
 
     Returns:
-        the items that failed, each with its error.
+        the items that failed, each with its error; None stands for those of a lane that could not go on.
     """
     run = _Run(items, begin, cancelled)
     failed: list[tuple[T, Exception]] = []

@@ -178,10 +178,18 @@ with pos3.mirror(cache, show_progress=False):
 """
 
 
-@pytest.mark.parametrize("more", [-1, 3])
-@pytest.mark.parametrize("action", ["download", "upload"])
+@pytest.mark.parametrize(
+    ("action", "more", "named"),
+    [
+        pytest.param("download", -1, "Too many open files", id="download-none"),
+        pytest.param("download", 1, "open files", id="download-one"),
+        pytest.param("download", 6, "Too many open files", id="download-few"),
+        pytest.param("upload", -1, "Too many open files", id="upload-none"),
+        pytest.param("upload", 3, "Too many open files", id="upload-few"),
+    ],
+)
 def test_a_process_that_may_open_no_more_files_gets_one_error_and_the_next_one_goes_on(
-    rclone_site: S3Site, tmp_path: Path, action: str, more: int
+    rclone_site: S3Site, tmp_path: Path, action: str, more: int, named: str
 ) -> None:
     files = small_files(100, 100)
     local = write_tree(tmp_path / "local", files if action == "upload" else {})
@@ -189,7 +197,8 @@ def test_a_process_that_may_open_no_more_files_gets_one_error_and_the_next_one_g
     program = run_python(FEW_FILES, action, tmp_path / "cache", rclone_site.url("data"), local, more)
     output, _ = program.communicate(timeout=60)
     assert program.returncode == 1
-    assert "Too many open files" in output
+    assert named in output.splitlines()[-1]
+    assert len(output.splitlines()[-1]) < 2000
     assert not leftovers(local)
     if action == "download":
         assert contents(local).items() <= files.items()
@@ -199,3 +208,21 @@ def test_a_process_that_may_open_no_more_files_gets_one_error_and_the_next_one_g
     output, _ = program.communicate(timeout=60)
     assert program.returncode == 0, output
     assert_same(local, rclone_site.server, rclone_site.bucket, "data")
+
+
+LISTS = """
+import os, resource, sys
+from pos3.listing import Scan, local_entries
+more = len(os.listdir("/proc/self/fd")) - 1
+resource.setrlimit(resource.RLIMIT_NOFILE, (more, more))
+print(len(list(local_entries(sys.argv[1], Scan(True, lambda path: True, lambda path: False)))))
+"""
+
+
+def test_a_directory_that_cannot_be_opened_for_want_of_descriptors_is_not_left_out(tmp_path: Path) -> None:
+    """Otherwise an upload would end well without what lies in it."""
+    tree = write_tree(tmp_path / "tree", {"/".join("abcdefgh"): b"1", "z": b"1"})
+    output, _ = (program := run_python(LISTS, tree)).communicate(timeout=60)
+    assert program.returncode == 1
+    assert "Too many open files" in output.splitlines()[-1]
+    assert str(tree) in output.splitlines()[-1]
