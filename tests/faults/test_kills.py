@@ -72,9 +72,7 @@ def test_uploads_that_are_killed_leave_whole_objects_and_the_next_one_completes_
     assert_same(tree, rclone_site.server, rclone_site.bucket, "data")
 
 
-def test_a_kill_among_the_parts_of_an_upload_leaves_the_old_object(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
+def test_a_sigkill_in_an_upload_leaves_the_old_object_or_none(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     s3.put("data/a", b"old")
     tree = write_tree(tmp_path / "tree", {"a": pseudo_random(24 * MIB), "b": pseudo_random(MIB)})
     proxy = proxied(s3, Latency(seconds=2, match=on("PUT ?partNumber", "PUT")))
