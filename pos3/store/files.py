@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 BLOCK_BYTES = 1024 * 1024
+# As many as the kernel takes at once.
+_MOST_BLOCKS = min(os.sysconf("SC_IOV_MAX"), 1024)
 _NEW_FILE = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 )
@@ -16,11 +18,11 @@ def create(path: str) -> int:
     return os.open(path, _NEW_FILE, 0o666)
 
 
-def write_new(path: str, body: bytes) -> None:
-    """Writes the new file ``path``; nothing of it stays if that fails."""
+def write_new(path: str, blocks: Sequence[bytes]) -> int:
+    """Writes the new file ``path``, and returns its size; nothing of it stays if that fails."""
     descriptor = create(path)
     try:
-        write_all(descriptor, body)
+        return write_blocks_at(descriptor, blocks, 0)
     except BaseException:
         os.unlink(path)
         raise
@@ -35,12 +37,19 @@ def write_all(descriptor: int, block: bytes) -> None:
         written += os.write(descriptor, memoryview(block)[written:])
 
 
-def write_all_at(descriptor: int, block: bytes, offset: int) -> None:
-    """Writes the whole block at ``offset``, without moving the file position."""
-    view = memoryview(block)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
+def write_blocks_at(descriptor: int, blocks: Sequence[bytes], offset: int) -> int:
+    """Writes all blocks, one after the other from ``offset`` on, and returns how many bytes that are."""
+    begin = offset
+    for first in range(0, len(blocks), _MOST_BLOCKS):
+        some = blocks[first : first + _MOST_BLOCKS]
+        wanted = sum(map(len, some))
+        written = os.pwritev(descriptor, some, offset)
+        if written < wanted:
+            rest = memoryview(b"".join(some))
+            while written < wanted:
+                written += os.pwrite(descriptor, rest[written:], offset + written)
+        offset += wanted
+    return offset - begin
 
 
 def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Self
 
 from pos3.entry import Entry
 from pos3.errors import IntegrityError, ObjectChangedError
@@ -20,12 +18,10 @@ from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 from pos3.store.steps import Steps
 
 MIB = 1024 * 1024
-# Bodies up to here are held in memory: one write, and no callback for each piece.
-_IN_MEMORY_BYTES = MIB
 # Objects from here on come in ranges. Shorter ones gain nothing from it.
 LARGE_BYTES = 16 * MIB
+# Held in memory until they are whole: a call for each piece costs more than the piece.
 _RANGE_BYTES = 8 * MIB
-_LONGEST_RANGE_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +50,49 @@ class Downloads:
                 return (yield from self._in_ranges(key, expected, target, on_bytes))
             except _NoRangesError:
                 self._ranges_work = False
-        if expected.size_bytes <= _IN_MEMORY_BYTES:
+        if expected.size_bytes <= LARGE_BYTES:
             try:
                 return (yield from self._in_memory(key, expected, target, on_bytes))
             except TooLongError:
+                # It has become longer since it was listed.
                 pass
         return (yield from self._in_pieces(key, expected, target, on_bytes))
 
     def _in_memory(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
-        response: Response = yield Request("GET", key, limit_bytes=4 * _IN_MEMORY_BYTES)
-        body = response.body
-        files.write_new(target, body)
+        limit_bytes = max(expected.size_bytes, MIB)
+        response: Response = yield Request("GET", key, limit_bytes=limit_bytes, held_bytes=expected.size_bytes)
+        digest = hashlib.md5(usedforsecurity=False)
+        for block in response.blocks:
+            digest.update(block)
+        size_bytes = files.write_new(target, response.blocks)
         try:
-            on_bytes(len(body))
+            on_bytes(size_bytes)
         except BaseException:
             os.unlink(target)
             raise
-        digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        return Delivered(self._entry(response, expected, len(body)), (digest,))
+        return Delivered(self._entry(response, expected, size_bytes), (digest.hexdigest(),))
 
     def _in_pieces(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         digest = hashlib.md5(usedforsecurity=False)
-        with _Writer(target, on_bytes, digest.update) as writer:
-            response: Response = yield Request("GET", key, sink=writer.write)
-            writer.keep()
-        return Delivered(self._entry(response, expected, writer.written_bytes), (digest.hexdigest(),))
+        received = 0
+        descriptor = files.create(target)
+
+        def take(block: bytes) -> None:
+            nonlocal received
+            files.write_all(descriptor, block)
+            digest.update(block)
+            on_bytes(len(block))
+            received += len(block)
+
+        try:
+            response: Response = yield Request("GET", key, sink=take)
+        except BaseException:
+            on_bytes(-received)
+            os.unlink(target)
+            raise
+        finally:
+            os.close(descriptor)
+        return Delivered(self._entry(response, expected, received), (digest.hexdigest(),))
 
     def _in_ranges(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         """
@@ -87,15 +101,14 @@ class Downloads:
         """
         size = expected.size_bytes
         # Ranges that are the parts of the upload give the ETag without a second look at the file.
-        known = [wanted for wanted in part_size_candidates(expected.etag, size) if wanted <= _LONGEST_RANGE_BYTES]
+        known = [wanted for wanted in part_size_candidates(expected.etag, size) if wanted <= _RANGE_BYTES]
         step = known[0] if known else _RANGE_BYTES
-        starts = range(0, size, step)
-        os.close(files.create(target))
+        descriptor = files.create(target)
         counted = Counted(on_bytes)
         try:
             begins = [
-                functools.partial(self._range, key, expected, target, start, min(start + step, size), counted)
-                for start in starts
+                functools.partial(self._range, key, expected, descriptor, start, min(start + step, size), counted)
+                for start in range(0, size, step)
             ]
             # The first range alone tells whether the server does ranges at all.
             parts: list[tuple[Response, bytes]] = yield Together(begins[:1])
@@ -104,35 +117,39 @@ class Downloads:
             counted.take_back()
             os.unlink(target)
             raise
+        finally:
+            os.close(descriptor)
         digests = (joined_etag(digest for _, digest in parts),) if self._proves and known else ()
         return Delivered(self._entry(parts[0][0], expected, size), digests)
 
     def _range(
-        self, key: str, expected: Entry, target: str, start: int, end: int, on_bytes: OnBytes
+        self, key: str, expected: Entry, descriptor: int, start: int, end: int, on_bytes: OnBytes
     ) -> Steps[tuple[Response, bytes]]:
-        digest = hashlib.md5(usedforsecurity=False)
-        look: Callable[[bytes], object] = digest.update if self._proves else _overlook
+        wanted = end - start
         headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
-        with _Writer(target, on_bytes, look, start) as writer:
-            request = Request("GET", key, headers=headers, sink=writer.write, limit_bytes=end - start)
-            try:
-                response: Response = yield request
-            except TooLongError as error:
-                # A server that does not do ranges sends everything.
-                raise _NoRangesError from error
-            content_range = response.header("content-range")
-            if not content_range.startswith(f"bytes {start}-{end - 1}/"):
-                raise _NoRangesError
-            writer.keep()
-        where = self._requests.where(Request("GET", key))
+        request = Request("GET", key, headers=headers, limit_bytes=wanted, held_bytes=wanted)
+        try:
+            response: Response = yield request
+        except TooLongError as error:
+            # A server that does not do ranges sends everything.
+            raise _NoRangesError from error
+        content_range = response.header("content-range")
+        if not content_range.startswith(f"bytes {start}-{end - 1}/"):
+            raise _NoRangesError
+        where = self._requests.where(request)
         # Not every server honours If-Match, so the version is compared here as well.
         if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
-            on_bytes(-writer.written_bytes)
             raise ObjectChangedError(f"{where}: the object was replaced while it was being read")
-        if writer.written_bytes != end - start:
-            on_bytes(-writer.written_bytes)
-            raise IntegrityError(f"{where}: {writer.written_bytes} of {end - start} bytes of a range arrived")
-        return response, digest.digest()
+        received = sum(map(len, response.blocks))
+        if received != wanted:
+            raise IntegrityError(f"{where}: {received} of {wanted} bytes of a range arrived")
+        digest = hashlib.md5(usedforsecurity=False)
+        if self._proves:
+            for block in response.blocks:
+                digest.update(block)
+        files.write_blocks_at(descriptor, response.blocks, start)
+        on_bytes(wanted)
+        return response.without_body(), digest.digest()
 
     def _entry(self, response: Response, expected: Entry, size_bytes: int) -> Entry:
         etag = response.etag
@@ -145,45 +162,3 @@ class Downloads:
 
 class _NoRangesError(Exception):
     """The server answered a ranged request with something else than a range."""
-
-
-def _overlook(_block: bytes) -> None:
-    pass
-
-
-class _Writer:
-    """Writes what arrives to a file, from an offset of it on. What is not kept counts as not moved.
-
-    Without an offset the file is new, and removed unless it is kept.
-    """
-
-    def __init__(self, path: str, on_bytes: OnBytes, look: Callable[[bytes], object], offset: int | None = None):
-        self._path = path
-        self._on_bytes = on_bytes
-        self._look = look
-        self._is_new = offset is None
-        self._offset = offset or 0
-        self._is_kept = False
-        self.written_bytes = 0
-
-    def __enter__(self) -> Self:
-        # Each range has a descriptor of its own.
-        flags = os.O_WRONLY | os.O_CLOEXEC
-        self._descriptor = files.create(self._path) if self._is_new else os.open(self._path, flags)
-        return self
-
-    def write(self, block: bytes) -> None:
-        files.write_all_at(self._descriptor, block, self._offset + self.written_bytes)
-        self._look(block)
-        self._on_bytes(len(block))
-        self.written_bytes += len(block)
-
-    def keep(self) -> None:
-        self._is_kept = True
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._descriptor)
-        if not self._is_kept:
-            self._on_bytes(-self.written_bytes)
-            if self._is_new:
-                os.unlink(self._path)

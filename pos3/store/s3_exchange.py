@@ -53,7 +53,7 @@ class Exchange:
         """Prepares the handle; the request goes out when the handle is driven."""
         self.request, self.owner = request, owner
         self._head.clear()
-        self._body.clear()
+        self._body = []
         self._failure = self._is_good = None
         handle = self.handle
         if request.method != self._method or request.method in ("PUT", "POST"):
@@ -134,7 +134,8 @@ class Exchange:
         if status >= 300:
             # Kept out of local variables, which some tracebacks show.
             raise error_of_body(status, b"".join(self._body), where)
-        return Response(status, b"".join(self._head), b"".join(self._body))
+        blocks, self._body = self._body, []
+        return Response(status, b"".join(self._head), blocks)
 
 
 class Line:

@@ -20,6 +20,8 @@ from pos3.store.s3_requests import Request, Requests, Response, is_signed_by_lib
 from pos3.store.steps import Begin, Done, Job, R, Steps, T
 
 _GLANCE_SECONDS = 0.05
+# Bounds what requests in flight hold in memory, however many there are.
+_MOST_HELD_BYTES = 48 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class _Running:
         self._multi.setopt(pycurl.M_MAXCONNECTS, in_flight)
         self._idle: dict[bool, list[Exchange]] = {True: [], False: []}
         self._flying: dict[pycurl.Curl, Exchange] = {}
+        self._held_bytes = 0
         # Parts that have begun and want to send a request come first: they hold files open.
         self._ready: deque[tuple[_Task, Request]] = deque()
         self._fresh: deque[_Task] = deque()
@@ -118,7 +121,10 @@ class _Running:
     def _fill(self) -> None:
         while len(self._flying) < self._in_flight:
             if self._ready:
-                task, request = self._ready.popleft()
+                task, request = self._ready[0]
+                if self._flying and self._held_bytes + request.held_bytes > _MOST_HELD_BYTES:
+                    return
+                self._ready.popleft()
                 if not task.is_dropped:
                     self._send(task, request)
             elif self._fresh:
@@ -151,6 +157,7 @@ class _Running:
             self._throw(task, error)
             return
         self._flying[exchange.handle] = exchange
+        self._held_bytes += request.held_bytes
         self._multi.add_handle(exchange.handle)
 
     def _collect(self) -> bool:
@@ -168,6 +175,7 @@ class _Running:
     def _land(self, handle: pycurl.Curl, code: int, message: str) -> None:
         self._multi.remove_handle(handle)
         exchange = self._flying.pop(handle)
+        self._held_bytes -= exchange.request.held_bytes
         task: _Task = exchange.owner
         self._idle[exchange.signs].append(exchange)
         try:
@@ -239,6 +247,7 @@ class _Running:
             if exchange.owner is task:
                 self._multi.remove_handle(handle)
                 del self._flying[handle]
+                self._held_bytes -= exchange.request.held_bytes
                 self._idle[exchange.signs].append(exchange)
         self._begun.discard(task)
         if task.steps is not None:

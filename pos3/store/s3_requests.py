@@ -44,6 +44,7 @@ class Request:
         source: is called for the next bytes to send, at most so many; ``source_bytes`` is how many there are in all.
         sink: takes the body of a good answer in pieces; without one, the body is in the response.
         limit_bytes: a longer answer is refused before its body comes; 0 for no limit.
+        held_bytes: how much of memory the request needs, about.
         where: what the request is for, in errors; its URL unless given.
     """
 
@@ -56,6 +57,7 @@ class Request:
     source_bytes: int = 0
     sink: Sink | None = None
     limit_bytes: int = 0
+    held_bytes: int = 0
     where: str = ""
 
 
@@ -65,7 +67,14 @@ class Response:
 
     status: int
     head: bytes
-    body: bytes = b""
+    blocks: Sequence[bytes] = ()
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.blocks)
+
+    def without_body(self) -> Response:
+        return Response(self.status, self.head)
 
     def header(self, name: str) -> str:
         """The value of a header, "" without it."""

@@ -78,7 +78,9 @@ class Uploads:
             # Before the bytes go out, since a rate limit acts by holding this call back.
             on_bytes(len(body))
             try:
-                response: Response = yield Request("PUT", key, headers=self._signed_as(body), body=body)
+                response: Response = yield Request(
+                    "PUT", key, headers=self._signed_as(body), body=body, held_bytes=size_bytes
+                )
             except BaseException:
                 on_bytes(-len(body))
                 raise
