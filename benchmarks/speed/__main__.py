@@ -64,7 +64,8 @@ def main() -> None:
                 options.out.write_text(json.dumps(results, indent=1) + "\n")
         remove_tree(folder)
         folder.mkdir()
-    targets.show(targets.judged(results["cases"]))
+    if not options.quick:
+        targets.show(targets.judged(results["cases"]))
     print(f"\n{round(time.monotonic() - began)} s; every single figure is in {options.out}")
 
 

@@ -23,6 +23,7 @@ _IMAGES = ROOT / "docs/images/benchmarks"
 _RAW = ROOT / "benchmarks/results.json"
 _CLEARLY = 1.1
 _QUIET_LOAD = 1.0
+_NOT_JUDGED = "A run with `--quick` tells nothing about that."
 _GROUPS = {
     "Many small files": ("small-",),
     "One large file": ("large-",),
@@ -56,8 +57,8 @@ def page(results: Mapping[str, Any]) -> str:
         reservations=_reservations(results),
         setup=_setup(results),
         where="memory" if results["machine"]["file_system"] == "tmpfs" else "a directory on a disk",
-        targets=_targets(results["cases"]),
-        losses=_losses(results["cases"]),
+        targets=_NOT_JUDGED if results["is_quick"] else _targets(results["cases"]),
+        losses=_NOT_JUDGED if results["is_quick"] else _losses(results["cases"]),
         cases="\n\n".join(_group(title, cases) for title, cases in groups(results["cases"])),
     )
 

@@ -148,12 +148,11 @@ local function list(name, bucket, arguments)
     local second = arguments["list-type"] == "2"
     local prefix, delimiter = arguments.prefix or "", arguments.delimiter or ""
     local most = math.min(tonumber(arguments["max-keys"]) or 1000, 1000)
-    local after = (second and arguments["start-after"] or arguments.marker) or ""
+    -- A place among the keys, not a number: keys may be deleted from one page to the next.
+    local after = second and (arguments["continuation-token"] or arguments["start-after"]) or arguments.marker or ""
     local keys = bucket.keys
     local at
-    if second and arguments["continuation-token"] then
-        at = tonumber(arguments["continuation-token"])
-    elseif after > prefix then
+    if after > prefix then
         local is_directory = delimiter ~= "" and after:sub(-1) == delimiter
         at = lower_bound(keys, is_directory and after:sub(1, -2) .. "0" or after .. "\0")
     else
@@ -187,7 +186,7 @@ local function list(name, bucket, arguments)
     if delimiter ~= "" then head = head .. "<Delimiter>" .. delimiter .. "</Delimiter>" end
     if second then
         head = head .. "<KeyCount>" .. count .. "</KeyCount>"
-        if truncated then head = head .. "<NextContinuationToken>" .. at .. "</NextContinuationToken>" end
+        if truncated then head = head .. "<NextContinuationToken>" .. last .. "</NextContinuationToken>" end
     elseif truncated then
         head = head .. "<NextMarker>" .. last .. "</NextMarker>"
     end

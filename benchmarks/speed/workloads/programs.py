@@ -64,6 +64,6 @@ def flow(bench: Bench) -> Iterator[Case]:
         f"A flow whose 50 mapped tasks download the same {count:,} objects",
         NGINX,
         [replace(contestant, figures=figures)],
-        budget_seconds=45,
+        budget_seconds=30,
     )
     remove_tree(tree.root)

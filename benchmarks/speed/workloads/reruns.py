@@ -181,7 +181,10 @@ def _push(bench: Bench, entrant: Entrant, remote: Remote, tree: Tree, changed_na
 
 
 def million(bench: Bench) -> Iterator[Case]:
-    """A whole sync over a million objects, all of them there already, and empty: what counts is the work on names."""
+    """A whole sync over a million objects, all of them there already, and empty: what counts is the work on names.
+
+    pos3 alone: on a busy machine, s5cmd was not done after 200 s, and no time would be left for other cases.
+    """
     count = bench.scaled(1_000_000)
     names = flat_names(count)
     tree = bench.tree("million", lambda root: empty_tree(root, names))
@@ -191,10 +194,7 @@ def million(bench: Bench) -> Iterator[Case]:
         "million",
         f"Rerun over {count:,} empty objects, nothing has changed",
         NGINX,
-        [
-            _rerun(bench, Entrant(Pos3(), 1), remote, tree),
-            _rerun(bench, Entrant(S5cmd(), 1, warms_up=False), remote, tree),
-        ],
+        [_rerun(bench, Entrant(Pos3(), 2), remote, tree)],
         budget_seconds=110,
         timeout_seconds=200,
     )
