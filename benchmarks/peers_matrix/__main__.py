@@ -3,8 +3,9 @@
     python benchmarks/peers_matrix [--only NAME...] [--tools NAME...] [--runs 2] [--json FILE] [--page docs/peers.md]
 
 Makes an environment for each tool below ``.peers``, starts an S3 server and a proxy, plays every scenario for every
-tool, and prints what was seen. The page is written when all scenarios were played for all tools. Takes about half
-an hour. The scenario of a full disk needs root.
+tool, and prints what was seen. What was seen is kept as JSON; ``--only`` and ``--tools`` play a part anew. The page is
+written when there is something of every scenario for every tool. Takes about half an hour. The scenario of a full disk
+needs root.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks")]
 
-from peers_matrix.peers import PEERS, Peer  # noqa: E402
+from peers_matrix.peers import ENVIRONMENTS, PEERS, Peer  # noqa: E402
 from peers_matrix.scenarios import SCENARIOS, Scenario  # noqa: E402
 from peers_matrix.stage import Stage  # noqa: E402
 from peers_matrix.table import Observed, page  # noqa: E402
@@ -40,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--tools", nargs="+", choices=[peer.name for peer in PEERS], metavar="NAME")
     parser.add_argument("--runs", type=int, default=2, help="of each scenario; a cell shows all that differed")
-    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--json", type=Path, default=ENVIRONMENTS / "observed.json", metavar="FILE")
     parser.add_argument("--page", type=Path, default=_ROOT / "docs" / "peers.md", metavar="FILE")
     return parser.parse_args()
 
@@ -68,8 +69,8 @@ def played(scenario: Scenario, peer: Peer, server: Server) -> str:
 
 
 def differing(runs: list[str]) -> str:
-    """What was seen, with all that came out differently; seconds and sizes always do."""
-    return "; or ".join({re.sub(r"[\d.,]+ (s|MiB|bytes)\b", "", seen): seen for seen in reversed(runs)}.values())
+    """What was seen, with all that came out differently; seconds, sizes and temporary names always do."""
+    return "; or ".join({re.sub(r"[\d.,]+ (s|MiB|bytes)\b|`[^`]*`", "", seen): seen for seen in runs}.values())
 
 
 def version_of(peer: Peer) -> str:
@@ -83,7 +84,7 @@ def main() -> None:
     tools = [peer for peer in PEERS if not options.tools or peer.name in options.tools]
     for peer in tools:
         peer.install()
-    observed: Observed = {}
+    observed: Observed = json.loads(options.json.read_text()) if options.json.exists() else {}
     with MotoServer() as moto, RcloneServer() as rclone:
         for title, scenarios in SCENARIOS.items():
             print(f"\n{title}")
@@ -100,14 +101,16 @@ def main() -> None:
                     ]
                     seen = observed.setdefault(name, {})[peer.name] = differing(runs)
                     print(f"    {peer.name:12} {seen}  [{time.monotonic() - began:.1f} s]", flush=True)
-    versions = {peer.name: version_of(peer) for peer in tools}
-    if options.json:
-        options.json.write_text(json.dumps({"versions": versions, "observed": observed}, indent=2) + "\n")
-    if any(NOT_PLAYED in seen for cells in observed.values() for seen in cells.values()):
-        sys.exit("some scenarios could not be played; the page is left as it was")
-    if not options.only and not options.tools:
-        options.page.write_text(page(observed, versions), encoding="utf-8")
+    played_ones = {
+        name: {tool: seen for tool, seen in cells.items() if NOT_PLAYED not in seen} for name, cells in observed.items()
+    }
+    options.json.write_text(json.dumps(played_ones, indent=2) + "\n")
+    every = [(name, peer.name) for scenarios in SCENARIOS.values() for name in scenarios for peer in PEERS]
+    if all(tool in played_ones.get(name, {}) for name, tool in every):
+        options.page.write_text(page(played_ones, {peer.name: version_of(peer) for peer in PEERS}), encoding="utf-8")
         print(f"\nwritten to {options.page}")
+    elif not (options.only or options.tools):
+        sys.exit(f"some scenarios {NOT_PLAYED}; the page is left as it was")
 
 
 if __name__ == "__main__":

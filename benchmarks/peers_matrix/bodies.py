@@ -124,7 +124,7 @@ def ctrl_c(stage: Stage) -> str:
     program = stage.start("down")
     stage.eventually(lambda: stage.proxy.count("GET") > 0, program)
     time.sleep(0.5)
-    program.send_signal(signal.SIGINT)
+    stage.signal(program, signal.SIGINT)
     ran = stage.finish(program, 30)
     left = stage.names() if stage.local.exists() else set()
     ended = f"ends after {ran.seconds:.1f} s" if ran.status is not None else f"{ran}"
@@ -132,21 +132,32 @@ def ctrl_c(stage: Stage) -> str:
 
 
 def killed_download(stage: Stage) -> str:
-    """SIGKILL when the first megabytes have arrived."""
-    stage.put("a", body(6, 96 * MIB))
+    """SIGKILL when the first megabytes have arrived, and something of them is on the disk."""
+    wanted = body(6, 96 * MIB)
+    stage.put("a", wanted)
     program = stage.start("down")
-    stage.eventually(lambda: sum(request.received for request in stage.proxy.requests) > 4 * MIB, program)
-    program.kill()
+
+    def is_under_way() -> bool:
+        arrived = sum(request.received for request in stage.proxy.requests)
+        return arrived > 4 * MIB and any(path.stat().st_size for path in stage.local.rglob("*") if path.is_file())
+
+    stage.eventually(is_under_way, program)
+    stage.signal(program, signal.SIGKILL)
     stage.finish(program)
-    left = stage.names() if stage.local.exists() else set()
-    if not left:
+    found = stage.files() if stage.local.exists() else {}
+    if not found:
         return "nothing left"
-    size = max((stage.local / name).stat().st_size for name in left)
-    return f"{'**under the final name**' if 'a' in left else f'as {some(left)}'} ({size / MIB:.0f} of 96 MiB)"
+    if "a" not in found:
+        return f"as {some(set(found))}"
+    if found["a"] == wanted:
+        return "came too late, the file is whole"
+    return "**under the final name**, " + ("full length with holes" if len(found["a"]) == len(wanted) else "cut off")
 
 
 def killed_download_then_upload(stage: Stage) -> str:
-    killed_download(stage)
+    left = killed_download(stage)
+    if not stage.names() or "whole" in left:
+        return left
     stage.server.delete(stage.bucket, f"{KEY}/a")
     stage.put("other", b"1")
     stage.write("other", b"1")
@@ -165,7 +176,7 @@ def killed_upload(stage: Stage) -> str:
     stage.write("a", body(7, 64 * MIB))
     program = stage.start("up")
     stage.eventually(lambda: sum(request.sent for request in stage.proxy.requests) > 20 * MIB, program)
-    program.kill()
+    stage.signal(program, signal.SIGKILL)
     stage.finish(program)
     time.sleep(1)
     return f"{'object there' if 'a' in stage.objects() else 'no object'}, {_unfinished(stage)}"
@@ -175,6 +186,6 @@ def interrupted_upload(stage: Stage) -> str:
     stage.write("a", body(7, 64 * MIB))
     program = stage.start("up")
     stage.eventually(lambda: sum(request.sent for request in stage.proxy.requests) > 20 * MIB, program)
-    program.send_signal(signal.SIGINT)
+    stage.signal(program, signal.SIGINT)
     ran = stage.finish(program, 30)
     return f"{_unfinished(stage)}, {ran} after {ran.seconds:.1f} s"

@@ -34,7 +34,8 @@ def file_and_directory(stage: Stage) -> str:
     stage.put("a/b", b"2")
     stage.put("c", b"3")
     ran = stage.down()
-    arrived = len({b"1", b"2", b"3"} & set(stage.files().values()))
+    found = stage.files()
+    arrived = sum(found.get(name) == content for name, content in (("a", b"1"), ("a/b", b"2"), ("c", b"3")))
     return loud(f"{arrived} of 3 files", arrived < 3 and ran.status == 0) + f", {ran}"
 
 
@@ -97,7 +98,7 @@ def fifo_up(stage: Stage) -> str:
     stage.write("a", b"1")
     os.mkfifo(stage.local / "pipe")
     ran = stage.finish(stage.start("up"), 15)
-    return f"{'uploads the rest' if stage.objects() == {'a'} else some(stage.objects()) or 'nothing uploaded'}, {ran}"
+    return f"uploads {'the rest' if 'a' in stage.objects() else 'nothing'}, {ran}"
 
 
 @contextlib.contextmanager

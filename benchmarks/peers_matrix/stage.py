@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -102,6 +103,11 @@ class Stage:
                 stderr=stderr,
                 start_new_session=True,
             )
+
+    def signal(self, program: subprocess.Popen[bytes], number: int) -> None:
+        """To the tool and its children, as a terminal does: some tools are a script that starts the real one."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, number)
 
     def finish(self, program: subprocess.Popen[bytes], patience_seconds: float = PATIENCE_SECONDS) -> Ran:
         began = time.monotonic()

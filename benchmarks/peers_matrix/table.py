@@ -17,7 +17,8 @@ What pos3 and five other tools do when things go wrong: each cell is what was se
 talk to a real S3 server (moto's, and rclone's for many objects) through a proxy that breaks what the row says, with
 their default options plus deletes. Most scenarios are played twice; where the two differed, the cell shows both.
 "Status" is the exit status of the command. **Bold** is what loses or spoils data, or leaves half a file where a whole
-one is expected. A dash means that the tool never deletes.
+one is expected. A dash means that the tool never deletes. Before bits are flipped, each tool uploads the object
+itself, so that it may store what checksums it likes.
 
 Options change some cells: `aws s3 sync --exact-timestamps` compares times both ways, `rclone --checksum` compares
 content, `rclone --max-delete` and `--backup-dir` bound deletes and keep what they take. A row that depends on the
