@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import cloudpickle
 import pytest
 
 import pos3
@@ -40,6 +43,11 @@ def test_importing_pos3_loads_no_sdk() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"boto3", "botocore", "pycurl", "fsspec", "prefect", "tqdm", "pydantic"}
     assert heavy & set(loaded.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("pickler", [pickle, cloudpickle], ids=lambda module: module.__name__)
+def test_the_package_can_be_pickled_with_functions_that_use_it(pickler: ModuleType) -> None:
+    assert pickle.loads(pickler.dumps(pos3)) is pos3
 
 
 def test_nothing_depends_on_the_link_at_the_top() -> None:
