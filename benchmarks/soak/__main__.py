@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -44,7 +45,7 @@ class Scenario:
     moto_every: int = 8
 
     def on_moto(self, case: int) -> bool:
-        return self.moto_every > 0 and case % self.moto_every == 0
+        return self.moto_every > 0 and case % self.moto_every == self.moto_every - 1
 
 
 def _storm(name: str, wanted: int, faults: Callable[[], list[storms.Fault]]) -> Scenario:
@@ -80,18 +81,29 @@ class Soak:
 
     def run(self, scenario: Scenario, wanted: int) -> None:
         """New cases until there are enough, the time is over, or ten have found something."""
-        before = self.results.of(scenario.name)
-        numbers = iter(range(max((result.case for result in before), default=-1) + 1, 1 << 30))
+        numbers = iter(range(max((each.case for each in self.results.of(scenario.name)), default=-1) + 1, 1 << 30))
         lock = threading.Lock()
+        under_way = 0
 
         def work() -> None:
+            nonlocal under_way
             while not self.is_over:
                 with lock:
                     found = self.results.of(scenario.name)
-                    if sum(each.n for each in found) >= wanted or sum(bool(each.violations) for each in found) >= 10:
+                    missing = wanted - sum(each.n for each in found)
+                    if missing <= 0 or sum(bool(each.violations) for each in found) >= 10:
                         return
-                    number = next(numbers)
+                    # What is under way may be enough, or come to nothing.
+                    begins = under_way < missing
+                    if begins:
+                        under_way += 1
+                        number = next(numbers)
+                if not begins:
+                    time.sleep(0.1)
+                    continue
                 self.one(scenario, number)
+                with lock:
+                    under_way -= 1
 
         with ThreadPoolExecutor(scenario.at_once) as pool:
             for each in [pool.submit(work) for _ in range(scenario.at_once)]:
@@ -114,6 +126,15 @@ class Soak:
         return result
 
 
+def forget_settings_of_the_user(home: Path) -> None:
+    """No AWS or pos3 setting of whoever starts this reaches the runs."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "POS3_"))]:
+        del os.environ[name]
+    nowhere = str(home / "nothing-here")
+    os.environ |= dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "POS3_PROFILES_FILE"), nowhere)
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+
 def main() -> int:
     names = [scenario.name for scenario in SCENARIOS]
     parser = argparse.ArgumentParser(description="A long run under strikes and faults; status 1 if a law is broken.")
@@ -130,6 +151,7 @@ def main() -> int:
     chosen = [scenario for scenario in SCENARIOS if scenario.name in (options.scenarios or names)]
     home = options.results.resolve()
     home.mkdir(parents=True, exist_ok=True)
+    forget_settings_of_the_user(home)
     # What pos3 warns of is what is provoked here.
     logging.getLogger("pos3").setLevel(logging.CRITICAL)
     for number in (signal.SIGINT, signal.SIGTERM):
