@@ -40,7 +40,7 @@ class Scenario:
     name: str
     counted: str
     wanted: int
-    run: Callable[[Corner, int], int]
+    run: Callable[[Corner], int]
     at_once: int = 2
     moto_every: int = 8
 
@@ -49,21 +49,21 @@ class Scenario:
 
 
 def _storm(name: str, wanted: int, faults: Callable[[], list[storms.Fault]]) -> Scenario:
-    return Scenario(name, "runs", wanted, lambda corner, _: storms.a_run(corner, faults()), at_once=6, moto_every=8)
+    return Scenario(name, "runs", wanted, lambda corner: storms.a_run(corner, faults()), at_once=6, moto_every=8)
 
 
 SCENARIOS = [
     Scenario("histories", "steps", 10_000, histories.a_seed, 1, moto_every=2),
-    Scenario("kill-download", "kills", 250, lambda corner, _: strikes.in_a_download(corner, signal.SIGKILL)),
-    Scenario("kill-upload", "kills", 250, lambda corner, _: strikes.in_an_upload(corner, signal.SIGKILL)),
-    Scenario("interrupt-download", "SIGINTs", 50, lambda corner, _: strikes.in_a_download(corner, signal.SIGINT)),
-    Scenario("interrupt-upload", "SIGINTs", 50, lambda corner, _: strikes.in_an_upload(corner, signal.SIGINT)),
+    Scenario("kill-download", "kills", 250, lambda corner: strikes.in_a_download(corner, signal.SIGKILL)),
+    Scenario("kill-upload", "kills", 250, lambda corner: strikes.in_an_upload(corner, signal.SIGKILL)),
+    Scenario("interrupt-download", "SIGINTs", 50, lambda corner: strikes.in_a_download(corner, signal.SIGINT)),
+    Scenario("interrupt-upload", "SIGINTs", 50, lambda corner: strikes.in_an_upload(corner, signal.SIGINT)),
     _storm("refused-10", 200, storms.refused),
     _storm("reset-10", 200, storms.reset),
     _storm("mixed-15", 1000, storms.mixed),
-    Scenario("spoiled-bodies", "bodies", 1000, lambda corner, _: storms.spoiled_bodies(corner), 4, moto_every=8),
-    Scenario("shared-cache", "rounds", 50, lambda corner, _: crowd.rounds(corner), 1, moto_every=0),
-    Scenario("hour", "minutes", 60, lambda corner, _: hour.keep_watching(corner, 60, STOPPED), 1, moto_every=0),
+    Scenario("spoiled-bodies", "bodies", 1000, storms.spoiled_bodies, 4, moto_every=8),
+    Scenario("shared-cache", "rounds", 50, crowd.rounds, 1, moto_every=0),
+    Scenario("hour", "minutes", 60, lambda corner: hour.keep_watching(corner, 60, STOPPED), 1, moto_every=0),
 ]
 
 
@@ -114,7 +114,7 @@ class Soak:
         with self.place.corner(scenario.name, number, moto=scenario.on_moto(number)) as corner:
             n = 0
             try:
-                n = scenario.run(corner, number)
+                n = scenario.run(corner)
             except Exception as error:  # noqa: BLE001 - a finding, whatever it is
                 corner.wrong(["".join(traceback.format_exception(error))])
         seconds = round(time.monotonic() - began, 3)
