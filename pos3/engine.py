@@ -17,7 +17,8 @@ from pos3.schedule import Schedule
 from pos3.transfer import Rate, Terms
 
 logger = logging.getLogger("pos3")
-_STOP_SECONDS = 3.0
+# Enough for workers to be left behind, and for what they had begun to be taken back.
+_STOP_SECONDS = 6.0
 
 Job = Callable[[Link, Terms], object]
 
@@ -148,4 +149,10 @@ class Engine:
         """Lets no further background push begin. The one that runs is waited for, or with ``at_once`` stopped."""
         if at_once:
             self.stop_running()
-        self._schedule.stop(timeout_seconds=_STOP_SECONDS if at_once else None)
+        try:
+            self._schedule.stop(timeout_seconds=_STOP_SECONDS if at_once else None)
+        except BaseException:
+            # An interrupt ends the waiting; the push must not be left to die in the middle of it.
+            self.stop_running()
+            self._schedule.stop(timeout_seconds=_STOP_SECONDS)
+            raise

@@ -136,9 +136,9 @@ class MirrorLife:
             self._bound_cache()
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:
-        self._engine.end_pushes(at_once=error is not None)
         to_push = [link for link in self._registry.pushing() if error is None or link.registration.sync_on_error]
         self._due = {link.registration for link in to_push} if push else set()
+        self._engine.end_pushes(at_once=error is not None)
         if error is None:
             if push:
                 self._push_finally(lambda: None)

@@ -23,6 +23,7 @@ class Schedule:
         self._due: list[tuple[float, int, float, Callable[[], None]]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
         # In the context of whoever made the schedule, not of the one task among many that registers first.
         self._context = contextvars.copy_context()
         self._stopped = False
@@ -37,6 +38,12 @@ class Schedule:
             self._changed.notify()
 
     def _run(self) -> None:
+        try:
+            self._call_until_stopped()
+        finally:
+            self._ended.set()
+
+    def _call_until_stopped(self) -> None:
         while True:
             with self._changed:
                 while not self._stopped and (not self._due or self._due[0][0] > self._clock()):
@@ -58,5 +65,8 @@ class Schedule:
             self._changed.notify()
         if self._thread is None or self._thread is threading.current_thread():
             return True
-        self._thread.join(timeout_seconds)
-        return not self._thread.is_alive()
+        # Not by a join: one that an interrupt ends takes the thread for ended, before Python 3.13.
+        if not self._ended.wait(timeout_seconds):
+            return False
+        self._thread.join()
+        return True

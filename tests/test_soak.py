@@ -1,11 +1,13 @@
-"""The soak harness finds nothing in a few cases of each scenario, and does find what is broken."""
+"""The soak in short: a case or two of each scenario breaks no law, and the laws do find what is broken."""
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import SIGINT, SIGKILL
 
 import pytest
 
@@ -13,32 +15,52 @@ from tests.support.program import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from soak import laws
+from soak import crowd, hour, laws, storms, strikes
+from soak.place import Corner, Place
 from soak.results import Result, Results
 
 
-def soak(results: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "soak"), "--results", str(results), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=110)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with Place(tmp_path_factory.mktemp("soak"), seed=1) as place:
+        yield place
 
 
-def test_two_cases_of_each_scenario_break_no_law(tmp_path: Path) -> None:
-    scenarios = ["kill-download", "kill-upload", "interrupt-download", "interrupt-upload"]
-    scenarios += ["refused-10", "reset-10", "mixed-15", "spoiled-bodies"]
-    done = soak(tmp_path, *scenarios, "--share", "0.001")
-    assert done.returncode == 0, done.stdout + done.stderr
-    summaries = json.loads((tmp_path / "summary.json").read_text())
-    assert [each["scenario"] for each in summaries] == scenarios
-    assert all(each["n"] >= 1 for each in summaries), summaries
+@pytest.mark.parametrize(
+    ("run", "cases"),
+    [
+        pytest.param(lambda corner: strikes.in_a_download(corner, SIGKILL), 2, id="kill-download"),
+        pytest.param(lambda corner: strikes.in_an_upload(corner, SIGKILL), 2, id="kill-upload"),
+        pytest.param(lambda corner: strikes.in_a_download(corner, SIGINT), 1, id="interrupt-download"),
+        pytest.param(lambda corner: strikes.in_an_upload(corner, SIGINT), 1, id="interrupt-upload"),
+        pytest.param(lambda corner: storms.a_run(corner, storms.refused()), 2, id="refused"),
+        pytest.param(lambda corner: storms.a_run(corner, storms.reset()), 2, id="reset"),
+        pytest.param(lambda corner: storms.a_run(corner, storms.mixed()), 2, id="mixed"),
+        pytest.param(storms.spoiled_bodies, 1, id="spoiled-bodies"),
+        pytest.param(lambda corner: crowd.rounds(corner, 3, processes=3), 1, id="shared-cache"),
+        pytest.param(lambda corner: hour.keep_watching(corner, 0.08, threading.Event(), 1.5), 1, id="hour"),
+    ],
+)
+def test_a_few_cases_break_no_law(
+    place: Place, request: pytest.FixtureRequest, run: Callable[[Corner], int], cases: int
+) -> None:
+    for case in range(cases):
+        with place.corner(request.node.callspec.id, case) as corner:
+            run(corner)
+        assert corner.violations == []
 
 
 def test_a_run_that_was_ended_goes_on_where_it_stopped(tmp_path: Path) -> None:
     results = Results(tmp_path / "results.jsonl")
-    for case in range(200):
+    for case in range(199):
         results.add(Result("refused-10", case, 1, 0.5))
-    done = soak(tmp_path, "refused-10")
+    with (tmp_path / "results.jsonl").open("a") as file:
+        file.write('{"scenario": "refused-10", "case": 199, "n"')
+    command = [sys.executable, str(ROOT / "benchmarks" / "soak"), "refused-10", "--results", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| `refused-10` | 200 runs | 0 | 0.5 |" in done.stdout
+    assert [result.case for result in Results(tmp_path / "results.jsonl").of("refused-10")] == [*range(200)]
 
 
 @pytest.mark.parametrize(

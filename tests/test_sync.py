@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import pos3
 from tests.support import Latency, Proxy, S3Site, contents, on, write_tree
@@ -309,95 +305,3 @@ def test_two_threads_that_ask_for_the_same_wait_for_one_download(
     assert seen == [{str(number): b"1" for number in range(5)}] * 6
     assert proxy.count("GET") == 5
     assert proxy.count("LIST") == 1
-
-
-# -- random histories
-
-
-names = st.sampled_from(["a", "b", "d/a", "d/b", "d/e/a", "log.tmp"])
-bodies = st.sampled_from([b"1", b"2", b"33", b""])
-operations = st.one_of(
-    st.tuples(st.just("write"), names, bodies),
-    st.tuples(st.just("unlink"), names, st.just(b"")),
-    st.tuples(st.just("put"), names, bodies),
-    st.tuples(st.just("remove"), names, st.just(b"")),
-    st.tuples(st.sampled_from(["download", "upload", "interrupted", "forget"]), st.just(""), st.just(b"")),
-)
-
-
-class History:
-    """A local tree and a prefix that change in turn, with transfers between the changes."""
-
-    def __init__(self, site: S3Site, root: Path):
-        self._site = site
-        self._key = uuid.uuid4().hex
-        self._here = write_tree(root / self._key, {})
-        self._cache = root / f"{self._key}-cache"
-
-    @property
-    def local(self) -> dict[str, bytes]:
-        return contents(self._here)
-
-    @property
-    def remote(self) -> dict[str, bytes]:
-        return self._site.objects(f"{self._key}/")
-
-    def write(self, name: str, body: bytes) -> None:
-        remote = self.remote
-        write_tree(self._here, {name: body})
-        assert self.remote == remote
-
-    def unlink(self, name: str, _body: bytes) -> None:
-        (self._here / name).unlink(missing_ok=True)
-
-    def put(self, name: str, body: bytes) -> None:
-        self._site.put(f"{self._key}/{name}", body)
-
-    def remove(self, name: str, _body: bytes) -> None:
-        self._site.delete(f"{self._key}/{name}")
-
-    def forget(self, _name: str, _body: bytes) -> None:
-        for state in self._cache.rglob("*.sqlite*"):
-            state.unlink()
-
-    def download(self, _name: str, _body: bytes) -> None:
-        local, remote = self.local, self.remote
-        with pos3.mirror(self._cache, show_progress=False):
-            pos3.download(self._site.url(self._key), self._here, exclude="*.tmp", missing_ok=True, adopt=True)
-        assert self.local == mirrored(remote, local)
-        assert self.remote == remote
-
-    def upload(self, _name: str, _body: bytes) -> None:
-        local, remote = self.local, self.remote
-        with pos3.mirror(self._cache, show_progress=False):
-            pos3.upload(self._site.url(self._key), self._here, exclude="*.tmp")
-        assert self.remote == mirrored(local, remote)
-        assert self.local == local
-
-    def interrupted(self, _name: str, _body: bytes) -> None:
-        local, remote = self.local, self.remote
-        with contextlib.suppress(KeyboardInterrupt), pos3.mirror(self._cache, show_progress=False):
-            pos3.upload(self._site.url(self._key), self._here, exclude="*.tmp", sync_on_error=True)
-            raise KeyboardInterrupt
-        assert self.remote == remote | without_excluded(local)
-        assert self.local == local
-
-
-def without_excluded(files: dict[str, bytes]) -> dict[str, bytes]:
-    return {name: data for name, data in files.items() if not name.endswith(".tmp")}
-
-
-def mirrored(source: dict[str, bytes], destination: dict[str, bytes]) -> dict[str, bytes]:
-    """What the destination must hold afterwards: the source, unless that is empty, and its own excluded files."""
-    excluded = {name: data for name, data in destination.items() if name.endswith(".tmp")}
-    return (without_excluded(source) or without_excluded(destination)) | excluded
-
-
-@given(operations=st.lists(operations, min_size=5, max_size=25))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_after_any_history_a_transfer_makes_both_sides_equal(
-    rclone_site: S3Site, tmp_path: Path, operations: list[tuple[str, str, bytes]]
-) -> None:
-    history = History(rclone_site, tmp_path)
-    for operation, name, body in [*operations, ("upload", "", b""), ("download", "", b"")]:
-        getattr(history, operation)(name, body)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -39,30 +40,30 @@ class Scenario:
     name: str
     counted: str
     wanted: int
-    run: Callable[[Corner, int], int]
+    run: Callable[[Corner], int]
     at_once: int = 2
     moto_every: int = 8
 
     def on_moto(self, case: int) -> bool:
-        return self.moto_every > 0 and case % self.moto_every == 0
+        return self.moto_every > 0 and case % self.moto_every == self.moto_every - 1
 
 
 def _storm(name: str, wanted: int, faults: Callable[[], list[storms.Fault]]) -> Scenario:
-    return Scenario(name, "runs", wanted, lambda corner, _: storms.a_run(corner, faults()), at_once=6, moto_every=8)
+    return Scenario(name, "runs", wanted, lambda corner: storms.a_run(corner, faults()), at_once=6, moto_every=8)
 
 
 SCENARIOS = [
     Scenario("histories", "steps", 10_000, histories.a_seed, 1, moto_every=2),
-    Scenario("kill-download", "kills", 250, lambda corner, _: strikes.in_a_download(corner, signal.SIGKILL)),
-    Scenario("kill-upload", "kills", 250, lambda corner, _: strikes.in_an_upload(corner, signal.SIGKILL)),
-    Scenario("interrupt-download", "SIGINTs", 50, lambda corner, _: strikes.in_a_download(corner, signal.SIGINT)),
-    Scenario("interrupt-upload", "SIGINTs", 50, lambda corner, _: strikes.in_an_upload(corner, signal.SIGINT)),
+    Scenario("kill-download", "kills", 250, lambda corner: strikes.in_a_download(corner, signal.SIGKILL)),
+    Scenario("kill-upload", "kills", 250, lambda corner: strikes.in_an_upload(corner, signal.SIGKILL)),
+    Scenario("interrupt-download", "SIGINTs", 50, lambda corner: strikes.in_a_download(corner, signal.SIGINT)),
+    Scenario("interrupt-upload", "SIGINTs", 50, lambda corner: strikes.in_an_upload(corner, signal.SIGINT)),
     _storm("refused-10", 200, storms.refused),
     _storm("reset-10", 200, storms.reset),
     _storm("mixed-15", 1000, storms.mixed),
-    Scenario("spoiled-bodies", "bodies", 1000, lambda corner, _: storms.spoiled_bodies(corner), 4, moto_every=8),
-    Scenario("shared-cache", "rounds", 50, lambda corner, _: crowd.rounds(corner), 1, moto_every=0),
-    Scenario("hour", "minutes", 60, lambda corner, _: hour.keep_watching(corner, 60, STOPPED), 1, moto_every=0),
+    Scenario("spoiled-bodies", "bodies", 1000, storms.spoiled_bodies, 4, moto_every=8),
+    Scenario("shared-cache", "rounds", 50, crowd.rounds, 1, moto_every=0),
+    Scenario("hour", "minutes", 60, lambda corner: hour.keep_watching(corner, 60, STOPPED), 1, moto_every=0),
 ]
 
 
@@ -80,18 +81,29 @@ class Soak:
 
     def run(self, scenario: Scenario, wanted: int) -> None:
         """New cases until there are enough, the time is over, or ten have found something."""
-        before = self.results.of(scenario.name)
-        numbers = iter(range(max((result.case for result in before), default=-1) + 1, 1 << 30))
+        numbers = iter(range(max((each.case for each in self.results.of(scenario.name)), default=-1) + 1, 1 << 30))
         lock = threading.Lock()
+        under_way = 0
 
         def work() -> None:
+            nonlocal under_way
             while not self.is_over:
                 with lock:
                     found = self.results.of(scenario.name)
-                    if sum(each.n for each in found) >= wanted or sum(bool(each.violations) for each in found) >= 10:
+                    missing = wanted - sum(each.n for each in found)
+                    if missing <= 0 or sum(bool(each.violations) for each in found) >= 10:
                         return
-                    number = next(numbers)
+                    # What is under way may be enough, or come to nothing.
+                    begins = under_way < missing
+                    if begins:
+                        under_way += 1
+                        number = next(numbers)
+                if not begins:
+                    time.sleep(0.1)
+                    continue
                 self.one(scenario, number)
+                with lock:
+                    under_way -= 1
 
         with ThreadPoolExecutor(scenario.at_once) as pool:
             for each in [pool.submit(work) for _ in range(scenario.at_once)]:
@@ -102,7 +114,7 @@ class Soak:
         with self.place.corner(scenario.name, number, moto=scenario.on_moto(number)) as corner:
             n = 0
             try:
-                n = scenario.run(corner, number)
+                n = scenario.run(corner)
             except Exception as error:  # noqa: BLE001 - a finding, whatever it is
                 corner.wrong(["".join(traceback.format_exception(error))])
         seconds = round(time.monotonic() - began, 3)
@@ -112,6 +124,15 @@ class Soak:
             again = f"python benchmarks/soak {scenario.name} --case {number} --seed {self.place.seed}"
             print(f"{scenario.name} {number}: {violation}\n    again: {again}\n    cache: {corner.cache}", flush=True)
         return result
+
+
+def forget_settings_of_the_user(home: Path) -> None:
+    """No AWS or pos3 setting of whoever starts this reaches the runs."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "POS3_"))]:
+        del os.environ[name]
+    nowhere = str(home / "nothing-here")
+    os.environ |= dict.fromkeys(("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "POS3_PROFILES_FILE"), nowhere)
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 
 def main() -> int:
@@ -130,6 +151,7 @@ def main() -> int:
     chosen = [scenario for scenario in SCENARIOS if scenario.name in (options.scenarios or names)]
     home = options.results.resolve()
     home.mkdir(parents=True, exist_ok=True)
+    forget_settings_of_the_user(home)
     # What pos3 warns of is what is provoked here.
     logging.getLogger("pos3").setLevel(logging.CRITICAL)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -15,16 +15,16 @@ PROCESSES = 8
 ROUNDS = 10
 
 
-def rounds(corner: Corner) -> int:
+def rounds(corner: Corner, count: int = ROUNDS, processes: int = PROCESSES) -> int:
     """Each round all processes open a mirror at once: they fetch each body once, see all of it, and lose nothing."""
     tree = first_version(corner.dice, 12)
     corner.store({}, tree)
     with ExitStack() as stack:
-        crowd = [stack.enter_context(corner.start("attend", number=number)) for number in range(PROCESSES)]
+        crowd = [stack.enter_context(corner.start("attend", number=number)) for number in range(processes)]
         for process in crowd:
             assert process.stdout is not None
             process.stdout.readline()
-        for number in range(ROUNDS):
+        for number in range(count):
             if number:
                 after = next_version(corner.dice, tree)
                 corner.store(tree, after)
@@ -60,7 +60,7 @@ def _sync(corner: Corner, crowd: list[subprocess.Popen[bytes]], tree: Tree, numb
     text = f"round {number}, process "
     _ask(crowd, {"kind": "sync", "name": f"by/{number}-", "text": text})
     # Nothing is deleted locally, so what the last version had comes back to the bucket.
-    return before | tree | {f"by/{number}-{who}": f"{text}{who}".encode() for who in range(PROCESSES)}
+    return before | tree | {f"by/{number}-{who}": f"{text}{who}".encode() for who in range(len(crowd))}
 
 
 def _ask(crowd: list[subprocess.Popen[bytes]], order: dict[str, str]) -> list[dict[str, object]]:

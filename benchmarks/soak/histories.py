@@ -14,12 +14,12 @@ from tests.model.machine import histories_on
 EXAMPLES, STEPS = 5, 40
 
 
-def a_seed(corner: Corner, seed: int) -> int:
+def a_seed(corner: Corner) -> int:
     """How many steps were made; a violation ends the case and is told with the history that led to it."""
     machine = histories_on(corner.site, corner.proxy, corner.cache)
     try:
         run_state_machine_as_test(
-            hypothesis.seed(seed)(machine),
+            hypothesis.seed(corner.dice.randrange(1 << 32))(machine),
             settings=settings(
                 max_examples=EXAMPLES,
                 stateful_step_count=STEPS,

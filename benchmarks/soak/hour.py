@@ -18,7 +18,6 @@ from soak.place import Corner
 from tests.support import ResetBefore, Slowdown
 
 FRESH_SECONDS = 15
-LOOK_SECONDS = 7
 MOST_GROWTH_KIB = 30_000
 
 
@@ -37,7 +36,7 @@ class Watched:
                 self.reports.append(report)
 
 
-def keep_watching(corner: Corner, minutes: float, stopped: threading.Event) -> int:
+def keep_watching(corner: Corner, minutes: float, stopped: threading.Event, look_seconds: float = 7) -> int:
     """Minutes of watching, at most so many; a stop from outside ends it well and counts what was."""
     corner.inject(Slowdown(0.02), ResetBefore(0.01))
     stop = corner.cache / "stop"
@@ -53,7 +52,7 @@ def keep_watching(corner: Corner, minutes: float, stopped: threading.Event) -> i
         while process.poll() is None and time.monotonic() - began < minutes * 60 + 120:
             _look(corner, gone)
             _check_quiet(corner, watched)
-            if stopped.wait(LOOK_SECONDS):
+            if stopped.wait(look_seconds):
                 stop.touch()
                 with contextlib.suppress(Exception):
                     process.wait(60)

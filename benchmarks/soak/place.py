@@ -36,12 +36,6 @@ class Place:
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> Self:
-        # Settings of the user must not reach the runs.
-        for name in [name for name in os.environ if name.startswith(("AWS_", "POS3_"))]:
-            del os.environ[name]
-        nowhere = str(self.home / "nothing-here")
-        os.environ |= {"AWS_CONFIG_FILE": nowhere, "AWS_SHARED_CREDENTIALS_FILE": nowhere}
-        os.environ |= {"POS3_PROFILES_FILE": nowhere, "AWS_EC2_METADATA_DISABLED": "true"}
         return self
 
     def __exit__(self, *_exc: object) -> None:

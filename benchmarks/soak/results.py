@@ -32,8 +32,12 @@ class Results:
     def __init__(self, path: Path):
         self._path = path
         self._lock = threading.Lock()
-        lines = path.read_text().splitlines() if path.exists() else []
-        self._all = [Result(**json.loads(line)) for line in lines if line.endswith("}")]
+        text = path.read_text() if path.exists() else ""
+        whole, _, cut = text.rpartition("\n")
+        if cut:
+            # What was being written when the last run was killed.
+            path.write_text(f"{whole}\n" if whole else "")
+        self._all = [Result(**json.loads(line)) for line in whole.splitlines()]
 
     def add(self, result: Result) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import pos3
 from tests.faults.base import (
     MIB,
     TRANSFER,
@@ -119,3 +120,37 @@ def test_ctrl_c_ends_a_push_that_waits_for_its_rate(rclone_site: S3Site, tmp_pat
         assert seconds_to_end(child, signal.SIGINT, 12) < 10
         assert child.returncode == -signal.SIGINT
     assert rclone_site.objects("data/") == {"old": b"1"}
+
+
+BACKGROUND = """
+import pos3, pathlib, sys, time
+with pos3.mirror(sys.argv[1], show_progress=False):
+    pos3.upload(sys.argv[2], sys.argv[3], interval=0.05)
+    while not pathlib.Path(sys.argv[4]).exists():
+        time.sleep(0.02)
+"""
+
+
+def test_ctrl_c_while_the_end_waits_for_a_background_push_leaves_nothing_unfinished_and_forgets_nothing(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"large": pseudo_random(40 * MIB)})
+    proxy = proxied(moto_site, Latency(seconds=1.5, match=on("PUT ?partNumber")))
+    program = run_python(BACKGROUND, tmp_path / "cache", moto_site.url("data"), tree, tmp_path / "end")
+    eventually(lambda: proxy.count("PUT ?partNumber") >= 1, 40)
+    (tmp_path / "end").touch()
+    time.sleep(0.3)
+    program.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    try:
+        output, _ = program.communicate(timeout=25)
+    finally:
+        program.kill()
+    assert time.monotonic() - began < 10
+    assert "KeyboardInterrupt" in output
+    assert moto_site.server.uploads(moto_site.bucket) == []
+    assert moto_site.keys() == {}
+    proxy.inject()
+    [recovered] = pos3.recover(tmp_path / "cache", show_progress=False)
+    assert recovered.outcome == "pushed"
+    assert moto_site.objects("data/") == contents(tree)

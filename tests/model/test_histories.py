@@ -13,7 +13,8 @@ from tests.model.machine import histories_on
 from tests.support import Proxy, S3Site, Server
 
 
-@pytest.mark.parametrize(("name", "histories"), [("rclone", 12), ("moto", 10)])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("name", "histories"), [("rclone", 8), ("moto", 5)])
 def test_after_any_history_both_sides_hold_what_the_model_says(
     name: str,
     histories: int,
@@ -33,6 +34,7 @@ def test_after_any_history_both_sides_hold_what_the_model_says(
                 suppress_health_check=list(HealthCheck),
                 # To make a history shorter takes longer than to read it.
                 phases=[Phase.generate],
+                database=None,
             ),
         )
-    assert machine.steps > 100
+    assert machine.steps > 30
