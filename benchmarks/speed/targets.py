@@ -56,7 +56,7 @@ def _small(delay_ms: int, ours: str) -> list[Target]:
 
 TARGETS = [
     *_small(0, "pos3"),
-    *_small(20, "pos3, 64 workers"),
+    *_small(20, "pos3, 256 workers"),
     *(
         Target(f"small-{way}-0ms-all", measure, 0.1, ("pos3 0.4.0",))
         for way in ("down", "up")

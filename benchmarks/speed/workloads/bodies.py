@@ -22,7 +22,7 @@ from benchmarks.speed.peers import (
 )
 
 _SMALL_BYTES = 4096
-_PARALLEL = Pos3(64)
+_PARALLEL = Pos3(256)
 _S5CMD_TUNED = S5cmd(concurrency=8, part_mib=16)
 
 
