@@ -1,0 +1,83 @@
+"""Carries out many copies at once, shows how they get on, and remembers what is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from pos3.entry import Record
+from pos3.errors import Pos3Error, TransferCancelledError
+from pos3.index import Index
+from pos3.plan import Action, Plan
+from pos3.pool import run_all
+from pos3.progress import Progress
+from pos3.store import Steps
+from pos3.transfer.terms import Outcome, Pair, Terms
+
+_WRITE_EVERY_RECORDS = 500
+_WRITE_EVERY_SECONDS = 2.0
+
+
+@contextmanager
+def shown(plan: Plan, pair: Pair, terms: Terms) -> Iterator[Progress]:
+    verb = "Downloading" if plan.direction == "download" else "Uploading"
+    progress = terms.open_progress(f"{verb} {pair.location}", plan.copy_files, plan.copy_bytes)
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+class _Bookkeeper:
+    """Writes records to the index in batches, while the transfer goes on."""
+
+    def __init__(self, index: Index):
+        self._index = index
+        self._records: list[Record] = []
+        self._written_at = time.monotonic()
+
+    def add(self, record: Record) -> None:
+        self._records.append(record)
+        now = time.monotonic()
+        if len(self._records) >= _WRITE_EVERY_RECORDS or now - self._written_at > _WRITE_EVERY_SECONDS:
+            self.flush()
+            self._written_at = now
+
+    def flush(self) -> None:
+        self._index.write(self._records)
+        self._records.clear()
+
+
+def copy_all(
+    actions: Sequence[Action],
+    copy: Callable[[Action], Steps[Record | None]],
+    pair: Pair,
+    index: Index,
+    terms: Terms,
+    outcome: Outcome,
+) -> bool:
+    """Copies in parallel; whether all of it succeeded."""
+    bookkeeper = _Bookkeeper(index)
+    left = len(actions)
+
+    def done(_action: Action, record: Record | None) -> None:
+        nonlocal left
+        left -= 1
+        if record is not None:
+            bookkeeper.add(record)
+            outcome.copied_files += 1
+            outcome.copied_bytes += record.size_bytes
+
+    try:
+        failed = run_all(actions, copy, done, lanes=pair.store.lanes(terms.workers), cancelled=terms.cancelled)
+    finally:
+        bookkeeper.flush()
+    outcome.failures += [error for _, error in failed]
+    if terms.cancelled.is_set() and not outcome.failures:
+        outcome.failures.append(TransferCancelledError("the transfer was stopped"))
+    if left and not outcome.failures:
+        # What nobody has answered for must never pass for copied.
+        told = f"{left} files were not reached, since a thread died; its traceback tells why"
+        outcome.failures.append(Pos3Error(told))
+    return not outcome.failures

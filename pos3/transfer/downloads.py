@@ -1,0 +1,136 @@
+"""Carries out the plan of a download.
+
+A file is written beside its target, verified, and renamed over it, so that a reader sees the old bytes or the new ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from pos3.entry import Record
+from pos3.errors import TransferCancelledError
+from pos3.index import Index
+from pos3.plan import Action, Plan
+from pos3.store import OnBytes, Steps
+from pos3.temporary import temporary_name
+from pos3.transfer.copying import copy_all, shown
+from pos3.transfer.places import Directories, aside
+from pos3.transfer.terms import Outcome, Pair, Terms
+
+
+def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
+    directories = Directories(pair.local)
+    with (
+        aside(plan, pair, directories) as made_way,
+        shown(plan, pair, terms) as progress,
+        _unfinished() as unfinished,
+    ):
+
+        def on_bytes(size_bytes: int) -> None:
+            if size_bytes > 0 and terms.cancelled.is_set():
+                raise TransferCancelledError("the download was stopped")
+            progress.moved(size_bytes)
+
+        def fetch(action: Action) -> Steps[Record | None]:
+            record = yield from _fetch(action, pair, directories, unfinished, on_bytes, terms.owner)
+            progress.finished_file()
+            return record
+
+        complete = copy_all((*plan.copies, *plan.last_copies), fetch, pair, index, terms, outcome)
+        if not complete:
+            return
+        made_way()
+        _delete_local(plan, pair, directories, index, outcome)
+        for action in plan.directories:
+            directories.make(pair.local_path(action.path))
+
+
+@contextmanager
+def _unfinished() -> Iterator[set[str]]:
+    """A set of temporary files; what is still in it at the end belongs to a worker that was left behind, and goes."""
+    paths: set[str] = set()
+    try:
+        yield paths
+    finally:
+        for path in list(paths):
+            with suppress(OSError):
+                os.unlink(path)
+
+
+def _fetch(
+    action: Action, pair: Pair, directories: Directories, unfinished: set[str], on_bytes: OnBytes, owner: str
+) -> Steps[Record]:
+    target = pair.local_path(action.path)
+    parent = os.path.dirname(target)
+    if action.path:
+        directories.make(parent)
+    else:
+        os.makedirs(parent, exist_ok=True)
+    temporary = os.path.join(parent, temporary_name())
+    unfinished.add(temporary)
+    try:
+        key = pair.location.object_key(action.path)
+        delivered = yield from pair.store.download(key, action.source, temporary, on_bytes)
+        if delivered.modified_ns:
+            os.utime(temporary, ns=(delivered.modified_ns, delivered.modified_ns))
+        status = os.stat(temporary)
+        directories.check(parent)
+        _put_in_place(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno and not error.filename:
+            # A failed write names no file by itself.
+            raise type(error)(error.errno, error.strerror, target) from error
+        raise
+    finally:
+        unfinished.discard(temporary)
+    return Record(action.path, status.st_size, status.st_mtime_ns, status.st_ino, delivered.etag, owner)
+
+
+def _put_in_place(temporary: str, target: str) -> None:
+    try:
+        os.replace(temporary, target)
+    except IsADirectoryError:
+        os.rmdir(target)
+        os.replace(temporary, target)
+
+
+def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index, outcome: Outcome) -> None:
+    deleted: list[str] = []
+    for action in reversed(plan.deletes):
+        target = pair.local_path(action.path)
+        if _went_aside(action.path, plan):
+            outcome.deleted_files += not action.path.endswith("/")
+            deleted.append(action.path)
+            continue
+        try:
+            with suppress(FileNotFoundError):
+                directories.check(os.path.dirname(target))
+                if action.path.endswith("/"):
+                    prune(target, pair.local)
+                else:
+                    os.unlink(target)
+                    outcome.deleted_files += 1
+        except OSError as error:
+            outcome.failures.append(error)
+            continue
+        deleted.append(action.path)
+        prune(os.path.dirname(target), pair.local)
+    index.write((), deleted)
+
+
+def _went_aside(path: str, plan: Plan) -> bool:
+    return any(not obstacle or f"{path}/".startswith(f"{obstacle}/") for obstacle in plan.obstacles)
+
+
+def prune(directory: str, root: str) -> None:
+    """Removes directories that a delete left empty, up to the root, which stays."""
+    while directory != root and directory.startswith(root):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            return
+        directory = os.path.dirname(directory)

@@ -1,0 +1,59 @@
+"""Carries out a plan, and remembers it."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from pos3.index import Index
+from pos3.plan import NEW, Plan
+from pos3.report import Report
+from pos3.transfer.downloads import download
+from pos3.transfer.terms import Outcome, Pair, Terms
+from pos3.transfer.uploads import upload
+
+
+def growth_bytes(plan: Plan, pair: Pair) -> int:
+    """How much more the local side holds while a download is under way, at the least; deletes come after it."""
+    replaced = [0]
+    for action in (*plan.copies, *plan.last_copies):
+        if action.reason != NEW:
+            with suppress(OSError):
+                replaced.append(os.lstat(pair.local_path(action.path)).st_size)
+    # A file is whole before it takes the place of its predecessor.
+    return plan.copy_bytes - sum(replaced) + max(replaced)
+
+
+def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
+    """Does what the plan says, and remembers it.
+
+    Returns:
+        figures and failures; a failure of one file does not stop the others, unless they would fail as well.
+    """
+    began = time.monotonic()
+    outcome = Outcome(kept=list(plan.kept))
+    index.write(plan.confirmed, plan.forgotten)
+    if not plan.is_empty:
+        (download if plan.direction == "download" else upload)(plan, pair, index, terms, outcome)
+    moved = (
+        Report(
+            downloaded_files=outcome.copied_files,
+            downloaded_bytes=outcome.copied_bytes,
+            deleted_local=outcome.deleted_files,
+        )
+        if plan.direction == "download"
+        else Report(
+            uploaded_files=outcome.copied_files,
+            uploaded_bytes=outcome.copied_bytes,
+            deleted_remote=outcome.deleted_files,
+        )
+    )
+    outcome.report = moved + Report(
+        unchanged=plan.unchanged,
+        duration_seconds=time.monotonic() - began,
+        kept=tuple(outcome.kept),
+        failures=tuple(str(failure) for failure in outcome.failures),
+    )
+    terms.count(outcome.report)
+    return outcome

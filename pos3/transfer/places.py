@@ -1,0 +1,100 @@
+"""Changes of a local tree that never reach through a symbolic link, and can be taken back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from pos3.plan import Plan
+from pos3.temporary import is_temporary, temporary_name
+from pos3.transfer.terms import Pair
+
+
+class Directories:
+    """Makes directories below a root, each once, and never through a symbolic link."""
+
+    def __init__(self, root: str):
+        self._root = root
+        self._made: set[str] = set()
+        self._lock = threading.Lock()
+
+    def make(self, directory: str) -> None:
+        if directory in self._made:
+            self.check(directory)
+            return
+        if directory == self._root:
+            os.makedirs(directory, exist_ok=True)
+        else:
+            self.make(os.path.dirname(directory))
+            with self._lock, suppress(FileExistsError):
+                os.mkdir(directory)
+            self._check_one(directory)
+        self._made.add(directory)
+
+    def check(self, directory: str) -> None:
+        """Whoever moves a directory away during a transfer and leaves a link to it loses nothing behind the link.
+
+        Raises:
+            NotADirectoryError: the directory, or one above it below the root, is a link or a file by now.
+        """
+        while len(directory) > len(self._root):
+            self._check_one(directory)
+            directory = os.path.dirname(directory)
+
+    @staticmethod
+    def _check_one(directory: str) -> None:
+        if not stat.S_ISDIR(os.lstat(directory).st_mode):
+            raise NotADirectoryError(
+                f"{directory} is a file or a symbolic link; pos3 changes nothing through it. Remove it, or leave "
+                "what lies below it out with exclude=[...]"
+            )
+
+
+@contextmanager
+def aside(plan: Plan, pair: Pair, directories: Directories) -> Iterator[Callable[[], None]]:
+    """Moves what is in the way aside. It goes for good when the yielded function is called, else it comes back."""
+    moved: list[tuple[str, str]] = []
+    finished = False
+
+    def finish() -> None:
+        nonlocal finished
+        finished = True
+
+    try:
+        for path in plan.obstacles:
+            original = pair.local_path(path)
+            directories.check(os.path.dirname(original))
+            check_only_deletes(path, original, plan)
+            parked = os.path.join(os.path.dirname(original), temporary_name())
+            os.rename(original, parked)
+            moved.append((original, parked))
+        yield finish
+    finally:
+        for original, parked in moved:
+            if finished or os.path.lexists(original):
+                if os.path.isdir(parked) and not os.path.islink(parked):
+                    shutil.rmtree(parked)
+                else:
+                    os.unlink(parked)
+            else:
+                os.rename(parked, original)
+
+
+def check_only_deletes(path: str, original: str, plan: Plan) -> None:
+    """A directory makes way only if all that it holds is planned to go; excluded files, say, are not."""
+    if not os.path.isdir(original) or os.path.islink(original):
+        return
+    planned = {action.path for action in plan.deletes}
+    for directory, _, names in os.walk(original):
+        inner = os.path.relpath(directory, original)
+        for name in names:
+            found = "/".join(part for part in (path, "" if inner == "." else inner, name) if part)
+            if found not in planned and not is_temporary(name):
+                raise IsADirectoryError(
+                    f"{original} is a directory where a file belongs, and {found!r} in it takes no part in the "
+                    "transfer, so the directory was not replaced. Move it away, or exclude it"
+                )

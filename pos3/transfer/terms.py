@@ -1,0 +1,68 @@
+"""What transfers are given, and what comes of them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pos3.errors import TransferCancelledError, TransferError
+from pos3.progress import OpenProgress
+from pos3.report import Kept, Report
+from pos3.store import Store
+from pos3.url import Location
+
+
+class Rate(Protocol):
+    def take(self, size_bytes: int, sleep: Callable[[float], object] | None = None) -> None: ...
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A local root and the place that it mirrors."""
+
+    local: str
+    store: Store
+    location: Location
+
+    def local_path(self, path: str) -> str:
+        return os.path.join(self.local, path.rstrip("/")) if path else self.local
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How transfers are carried out: threads, rate, progress, the signal to stop, who does it, and who counts."""
+
+    workers: int
+    upload_rate: Rate
+    open_progress: OpenProgress
+    cancelled: threading.Event
+    owner: str
+    count: Callable[[Report], None]
+
+
+@dataclass
+class Outcome:
+    """What came of a plan. ``unsettled`` are paths of files that changed while they were uploaded."""
+
+    copied_files: int = 0
+    copied_bytes: int = 0
+    deleted_files: int = 0
+    kept: list[Kept] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+    report: Report = field(default_factory=Report)
+
+    def raise_failures(self, operation: str) -> None:
+        """
+        Raises:
+            TransferCancelledError: the transfer was stopped from outside.
+            TransferError: anything else failed.
+        """
+        real = [failure for failure in self.failures if not isinstance(failure, TransferCancelledError)]
+        if real:
+            raise TransferError(operation, real) from real[0]
+        if self.failures:
+            raise self.failures[0]

@@ -1,0 +1,113 @@
+"""Carries out the plan of an upload."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pos3.entry import Record
+from pos3.errors import TransferCancelledError
+from pos3.index import Index
+from pos3.plan import EMPTIED, Action, Plan
+from pos3.report import Kept
+from pos3.store import OnBytes, Steps
+from pos3.transfer.copying import copy_all, shown
+from pos3.transfer.terms import Outcome, Pair, Terms
+
+_HOLDS_MARKERS = "holds_markers"
+# Kernels stamp files with the time of the last clock tick, up to 10 ms ago.
+_MTIME_TICK_NS = 20_000_000
+
+
+def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
+    with shown(plan, pair, terms) as progress:
+
+        def on_bytes(size_bytes: int) -> None:
+            if size_bytes > 0:
+                terms.upload_rate.take(size_bytes, terms.cancelled.wait)
+                if terms.cancelled.is_set():
+                    raise TransferCancelledError("the upload was stopped")
+            progress.moved(size_bytes)
+
+        def push(action: Action) -> Steps[Record | None]:
+            record = yield from _push(action, pair, on_bytes, terms.owner, outcome)
+            progress.finished_file()
+            return record
+
+        try:
+            complete = copy_all(plan.copies, push, pair, index, terms, outcome)
+            if complete:
+                complete = copy_all(plan.last_copies, push, pair, index, terms, outcome)
+        finally:
+            if terms.cancelled.is_set():
+                pair.store.abort_unfinished()
+    if complete:
+        empty, emptied = ([a for a in plan.directories if (a.reason == EMPTIED) is later] for later in (False, True))
+        _put_markers(empty, pair, index, outcome)
+        _delete_remote(plan, pair, index, outcome)
+        if not outcome.failures:
+            # Before the deletes, a server that keeps directories would take the marker for the directory itself.
+            _put_markers(emptied, pair, index, outcome)
+
+
+def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
+    source = pair.local_path(action.path)
+    try:
+        before = _settled_stat(source)
+        key = pair.location.object_key(action.path)
+        etag = yield from pair.store.upload(key, source, before.st_size, on_bytes)
+    except FileNotFoundError as error:
+        if error.filename != source:
+            raise
+        outcome.kept.append(Kept(action.path, "gone before it was uploaded"))
+        return None
+    # From here on the object is there, so there must be a record of it, whatever has become of the file.
+    record = Record(action.path, before.st_size, before.st_mtime_ns, before.st_ino, etag, owner)
+    if not _is_still(source, record):
+        outcome.unsettled.append(action.path)
+    return record
+
+
+def _is_still(path: str, record: Record) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    now = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return now == (record.size_bytes, record.modified_ns, record.inode)
+
+
+def _settled_stat(path: str) -> os.stat_result:
+    """The file's state at a moment after which every change shows in its mtime."""
+    status = os.stat(path)
+    age_ns = time.time_ns() - status.st_mtime_ns
+    if 0 <= age_ns < _MTIME_TICK_NS:
+        time.sleep((_MTIME_TICK_NS - age_ns) / 1e9)
+        status = os.stat(path)
+    return status
+
+
+def _put_markers(directories: list[Action], pair: Pair, index: Index, outcome: Outcome) -> None:
+    holds_markers = index.noted(_HOLDS_MARKERS) != "no"
+    for action in directories:
+        try:
+            holds_markers = holds_markers and pair.store.put_marker(pair.location.object_key(action.path))
+        except OSError as error:
+            outcome.failures.append(error)
+            return
+        if not holds_markers:
+            outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
+    if directories and not holds_markers:
+        # The next run does not try again.
+        index.note(_HOLDS_MARKERS, "no")
+
+
+def _delete_remote(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None:
+    if outcome.failures or not plan.deletes:
+        return
+    paths = {pair.location.object_key(action.path): action.path for action in plan.deletes}
+    failed = dict(pair.store.delete(list(paths)))
+    outcome.failures += failed.values()
+    gone = [path for key, path in paths.items() if key not in failed]
+    outcome.deleted_files += len(gone)
+    index.write((), gone)
