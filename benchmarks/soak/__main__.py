@@ -60,7 +60,7 @@ SCENARIOS = [
     Scenario("interrupt-upload", "SIGINTs", 50, lambda corner: strikes.in_an_upload(corner, signal.SIGINT)),
     _storm("refused-10", 200, storms.refused),
     _storm("reset-10", 200, storms.reset),
-    _storm("mixed-15", 1000, storms.mixed),
+    _storm("mixed", 1000, storms.mixed),
     Scenario("spoiled-bodies", "bodies", 1000, storms.spoiled_bodies, 4, moto_every=8),
     Scenario("shared-cache", "rounds", 50, crowd.rounds, 1, moto_every=0),
     Scenario("hour", "minutes", 60, lambda corner: hour.keep_watching(corner, 60, STOPPED), 1, moto_every=0),

@@ -26,7 +26,7 @@ from pos3.store.s3_errors import error_for, translating
 from pos3.store.s3_listing import Listing, Page, in_order
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_uploads import Uploaded, Uploads
+from pos3.store.s3_uploads import UNTOLD, Uploaded, Uploads
 from pos3.store.steps import Lane, Steps
 
 _BATCH = 1000
@@ -361,9 +361,14 @@ class S3Store:
         thread.join(_ABORT_SECONDS)
 
     def _abort_uploads(self, uploads: Sequence[tuple[str, str]]) -> None:
-        for key, upload_id in uploads:
+        for key, told in uploads:
             with suppress(BotoCoreError, ClientError):
-                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+                for upload_id in self._begun_uploads(key) if told == UNTOLD else [told]:
+                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+
+    def _begun_uploads(self, key: str) -> list[str]:
+        answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
+        return [upload["UploadId"] for upload in answer.get("Uploads", ()) if upload["Key"] == key]
 
     def put_marker(self, key: str) -> bool:
         if self._holds_markers is False:

@@ -22,6 +22,7 @@ from pos3.store.steps import Steps
 
 MIB = 1024 * 1024
 MULTIPART_BYTES = 8 * MIB
+UNTOLD = ""
 # Bodies up to here are held in memory; longer ones are read from the file while they are sent.
 _IN_MEMORY_BYTES = 256 * 1024
 _UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
@@ -52,7 +53,7 @@ class Uploads:
         self._requests = requests
         self._headers = headers
         self._proves = proves
-        # Key and id of multipart uploads under way.
+        # Key and id of multipart uploads under way; UNTOLD for one that the store may have begun without our knowing.
         self.unfinished: set[tuple[str, str]] = set()
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
@@ -125,7 +126,13 @@ class Uploads:
         return _Part(response.etag, digest)
 
     def _in_parts(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
-        begun: Response = yield Request("POST", key, "uploads=", self._headers)
+        self.unfinished.add((key, UNTOLD))
+        try:
+            begun: Response = yield Request("POST", key, "uploads=", self._headers)
+        except Exception:
+            self.unfinished.discard((key, UNTOLD))
+            raise
+        self.unfinished.discard((key, UNTOLD))
         found = _UPLOAD_ID.search(begun.body)
         if found is None:
             raise StoreError(f"{self._requests.where(Request('PUT', key))}: the store began no multipart upload")

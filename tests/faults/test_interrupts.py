@@ -26,6 +26,7 @@ from tests.support import (
     Hang,
     Latency,
     S3Site,
+    Trickle,
     contents,
     on,
     write_tree,
@@ -49,6 +50,13 @@ HANGS = Hang(times=None, match=lambda request: request.headers.get("range", "byt
             Latency(seconds=1.5, match=on("PUT ?partNumber")),
             "PUT ?partNumber",
             id="slow-parts",
+        ),
+        pytest.param(
+            "upload",
+            {"large": 9 * MIB, "more": 9 * MIB},
+            Trickle(match=on("POST ?uploads"), bytes_per_second=30),
+            "POST ?uploads",
+            id="slow-beginning-of-parts",
         ),
         pytest.param("upload", small_files(30), Hang(times=None, match=on("PUT")), "PUT", id="hung-upload"),
         pytest.param(
