@@ -91,6 +91,8 @@ class _Run(Generic[T, R]):
         try:
             for done in lane(self._jobs(), self._cancelled):
                 batch.append(done)
+                if done[2] is not None and is_hopeless(done[2]):
+                    self.stopped = True
                 now = time.monotonic()
                 if done[2] is not None or len(batch) >= _BATCH_ITEMS or now - sent_at > _BATCH_SECONDS:
                     self.done.put(batch)
@@ -128,7 +130,7 @@ def run_all(
                 on_done(item, result)  # type: ignore[arg-type]
                 continue
             failed.append((item, error))
-            if is_hopeless(error) or len(failed) >= MOST_FAILURES:
+            if len(failed) >= MOST_FAILURES:
                 run.stopped = True
 
     try:

@@ -239,6 +239,7 @@ def test_a_dry_run_plans_both_directions_and_changes_nothing(site: S3Site, synce
         f"upload: {synced}/mine to {there}/mine  (new)",
         f"delete: {synced}/b/c.txt  (not in the source)",
         f"delete: {there}/b/d/e.bin  (not in the source)",
+        f"create: {there}/b/d/  (empty directory)",
     ]
     assert (contents(synced), site.objects("data/")) == before
 
