@@ -17,6 +17,14 @@ from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
 _GLANCE_SECONDS = 0.05
+_NOBODY_THERE = frozenset(
+    {
+        pycurl.E_COULDNT_RESOLVE_HOST,
+        pycurl.E_COULDNT_RESOLVE_PROXY,
+        pycurl.E_COULDNT_CONNECT,
+        pycurl.E_OPERATION_TIMEDOUT,
+    }
+)
 _TLS_ERRORS = frozenset(
     {
         pycurl.E_SSL_CONNECT_ERROR,
@@ -128,6 +136,8 @@ class Exchange:
         if code in _TLS_ERRORS:
             raise EndpointError(f"{where}: no trusted TLS connection to the endpoint: {message}")
         if code != pycurl.E_OK:
+            # Whoever breaks off is there.
+            self.requests.has_answered |= code not in _NOBODY_THERE
             raise UnreachableError(f"{where}: cannot reach the endpoint: {message}")
         self.requests.has_answered = True
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)

@@ -46,6 +46,19 @@ def test_a_download_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: P
     assert any(request.faults for request in proxy.requests)
 
 
+@pytest.mark.parametrize(
+    "fault", [pytest.param(ResetBefore(times=3), id="reset"), pytest.param(Truncate(times=3), id="cut-off")]
+)
+def test_a_server_that_breaks_off_the_first_requests_is_no_wrong_endpoint(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore, fault: Fault
+) -> None:
+    rclone_site.put("data/x", b"1")
+    fault.struck = 0
+    proxied(rclone_site, fault)
+    assert contents(fetched(rclone_site, tmp_path)) == {"x": b"1"}
+    assert fault.struck == 3
+
+
 @pytest.mark.parametrize("storm", STORMS[:-1])
 def test_an_upload_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: PutBefore, storm: Fault) -> None:
     tree = write_tree(tmp_path / "tree", small_files(40) | {"large": pseudo_random(17 * MIB)})
