@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import boto3  # noqa: F401 - before "ready", so that strikes hit the work and not the imports
-import obstore  # noqa: F401
+import pycurl  # noqa: F401
 from soak.contents import put, remove
 
 import pos3
