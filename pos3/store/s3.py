@@ -76,11 +76,12 @@ class S3Store:
         if not self._connection.is_aws:
             return configured
         if not self._bucket_region:
-            try:
-                answer = self._client.head_bucket(Bucket=self._bucket)
-            except ClientError as error:
-                # A refusal carries the region as well.
-                answer = error.response
+            with translating(self._where("")):
+                try:
+                    answer = self._client.head_bucket(Bucket=self._bucket)
+                except ClientError as error:
+                    # A refusal carries the region as well.
+                    answer = error.response
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             self._bucket_region = headers.get("x-amz-bucket-region", configured)
         return self._bucket_region

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
 _GLANCE_SECONDS = 0.05
+_RESOLVING_SECONDS = 0.002
 _NOBODY_THERE = frozenset(
     {
         pycurl.E_COULDNT_RESOLVE_HOST,
@@ -148,6 +150,12 @@ class Exchange:
         return Response(status, b"".join(self._head), blocks)
 
 
+def wait(multi: pycurl.CurlMulti, seconds: float) -> None:
+    """Waits until something can move, or so long. A name that is being resolved has no socket to wait for."""
+    if multi.select(seconds) < 0:
+        time.sleep(min(seconds, _RESOLVING_SECONDS))
+
+
 class Line:
     """One connection, asked one thing at a time; the caller may do something else before it takes the answer."""
 
@@ -172,7 +180,7 @@ class Line:
             _, good, bad = self._multi.info_read()
             if good or bad:
                 break
-            self._multi.select(_GLANCE_SECONDS)
+            wait(self._multi, _GLANCE_SECONDS)
         self._multi.remove_handle(self._exchange.handle)
         return self._exchange.result(*(bad[0][1:] if bad else (pycurl.E_OK, "")))
 
@@ -182,6 +190,9 @@ class Line:
             self._multi.remove_handle(self._exchange.handle)
         self._exchange.handle.close()
         self._multi.close()
+
+
+_of_parents: list[Line] = []
 
 
 class Lines:
@@ -200,6 +211,8 @@ class Lines:
             pid, line = self._idle.pop()
             if pid == os.getpid():
                 return line
+            # To hang up would end the parent's connection, so it is left as it is.
+            _of_parents.append(line)
         return Line(self._requests)
 
     def give_back(self, line: Line) -> None:

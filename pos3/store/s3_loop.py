@@ -15,7 +15,7 @@ from typing import Any
 import pycurl
 
 from pos3.store.retry import Patience
-from pos3.store.s3_exchange import Exchange
+from pos3.store.s3_exchange import Exchange, wait
 from pos3.store.s3_requests import Request, Requests, Response, is_signed_by_libcurl
 from pos3.store.steps import Begin, Done, Job, R, Steps, T
 
@@ -96,7 +96,7 @@ class _Running:
         if self._flying:
             self._multi.perform()
             if not self._collect() and not self._done:
-                self._multi.select(self._pause_seconds())
+                wait(self._multi, self._pause_seconds())
         elif self._due and not self._done:
             time.sleep(self._pause_seconds())
         done, self._done = self._done, []

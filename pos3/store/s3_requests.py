@@ -112,6 +112,15 @@ def signed_headers(
     return [f"{name}: {value}" for name, value in request.headers.items()]
 
 
+def regional(endpoint: str, configured: str, region: str) -> str:
+    """The AWS endpoint of another region than the configured one: only there a bucket answers without a redirect."""
+    if region == configured:
+        return endpoint
+    if f".{configured}." in endpoint:
+        return endpoint.replace(f".{configured}.", f".{region}.")
+    return endpoint.replace("//s3.amazonaws.", f"//s3.{region}.amazonaws.")
+
+
 class TooLongError(StoreError):
     """The answer is longer than was asked for."""
 
@@ -181,6 +190,8 @@ class Requests:
 
     def _base_url(self) -> str:
         endpoint = self._connection.endpoint.rstrip("/")
+        if self._connection.is_aws:
+            endpoint = regional(endpoint, self._connection.region, self._region())
         if not self._connection.is_virtual_hosted(self._bucket):
             return f"{endpoint}/{self._bucket}/"
         scheme, host = endpoint.split("://", 1)
