@@ -50,13 +50,13 @@ class Patience:
         return float(wait_random_exponential(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)(state))
 
 
-def retrying(call: Callable[[], T], *, attempts: int = ATTEMPTS) -> T:
+def retrying(call: Callable[[], T]) -> T:
     """The result of ``call``, which is repeated with growing pauses while it fails for reasons that may pass.
 
     Raises:
         Exception: the last error, when it does not pass or the attempts are used up.
     """
-    patience = Patience(attempts)
+    patience = Patience()
     while True:
         try:
             return call()

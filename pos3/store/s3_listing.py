@@ -140,9 +140,8 @@ def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
 def _parse(response: Response, prefix: str, where: str) -> Page:
     try:
         document = read_page(response.body)
-        entries = [
-            _entry(key, size, modified, etag, document.is_quoted) for key, modified, etag, size in document.objects
-        ]
+        is_quoted = document.is_quoted
+        entries = [_entry(key, size, modified, etag, is_quoted) for key, modified, etag, size in document.objects]
     except (expat.ExpatError, LookupError, ValueError, OverflowError) as error:
         raise UnreachableError(f"{where}: the page is not valid XML, or no listing ({error})") from error
     if document.root == "Error":
@@ -158,7 +157,7 @@ def _parse(response: Response, prefix: str, where: str) -> Page:
     return Page(
         prefix,
         entries,
-        [_unquoted(directory, document.is_quoted) for directory in document.directories],
+        [_unquoted(directory, is_quoted) for directory in document.directories],
         token if truncated == "true" else "",
         _server_time(response.header("date")),
     )
