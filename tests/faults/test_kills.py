@@ -21,13 +21,14 @@ def versions(number: int) -> dict[str, bytes]:
 
 
 def killed_at_a_random_moment(proxy: Proxy, dice: Random, *arguments: object) -> None:
-    """Runs the transfer and kills it within a second of its first request."""
+    """Runs the transfer, kills it within a second of its first request, and waits for what it still had asked for."""
     proxy.clear()
     program = run_python(TRANSFER, *arguments)
     eventually(lambda: proxy.count() or program.poll() is not None)
     time.sleep(dice.random() * 0.8)
     program.kill()
     program.communicate()
+    eventually(lambda: not proxy.under_way)
 
 
 def test_downloads_that_are_killed_leave_whole_files_and_the_next_one_completes_them(
