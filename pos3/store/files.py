@@ -18,18 +18,6 @@ def create(path: str) -> int:
     return os.open(path, _NEW_FILE, 0o666)
 
 
-def write_new(path: str, blocks: Sequence[bytes]) -> int:
-    """Writes the new file ``path``, and returns its size; nothing of it stays if that fails."""
-    descriptor = create(path)
-    try:
-        return write_blocks_at(descriptor, blocks, 0)
-    except BaseException:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(descriptor)
-
-
 def write_all(descriptor: int, block: bytes) -> None:
     """Writes the whole block; a single ``os.write`` may stop short."""
     written = os.write(descriptor, block)

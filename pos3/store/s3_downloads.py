@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
@@ -13,6 +14,7 @@ from pos3.errors import IntegrityError, ObjectChangedError
 from pos3.etag import joined_etag, part_size_candidates
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes
+from pos3.store.beside import Aside
 from pos3.store.s3_loop import Together
 from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 from pos3.store.steps import Steps
@@ -22,6 +24,8 @@ MIB = 1024 * 1024
 LARGE_BYTES = 16 * MIB
 # Held in memory until they are whole: a call for each piece costs more than the piece.
 _RANGE_BYTES = 8 * MIB
+# Longer bodies are hashed and written beside the loop.
+_ASIDE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +65,18 @@ class Downloads:
     def _in_memory(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         limit_bytes = max(expected.size_bytes, MIB)
         response: Response = yield Request("GET", key, limit_bytes=limit_bytes, held_bytes=expected.size_bytes)
-        digest = hashlib.md5(usedforsecurity=False)
-        for block in response.blocks:
-            digest.update(block)
-        size_bytes = files.write_new(target, response.blocks)
+        descriptor = files.create(target)
         try:
+            keep = functools.partial(_keep, descriptor, response.blocks, 0, proves=True)
+            is_long = expected.size_bytes >= _ASIDE_BYTES
+            size_bytes, digest = (yield Aside(keep, expected.size_bytes)) if is_long else keep()
             on_bytes(size_bytes)
         except BaseException:
             os.unlink(target)
             raise
-        return Delivered(self._entry(response, expected, size_bytes), (digest.hexdigest(),))
+        finally:
+            os.close(descriptor)
+        return Delivered(self._entry(response, expected, size_bytes), (digest.hex(),))
 
     def _in_pieces(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         digest = hashlib.md5(usedforsecurity=False)
@@ -143,13 +149,10 @@ class Downloads:
         received = sum(map(len, response.blocks))
         if received != wanted:
             raise IntegrityError(f"{where}: {received} of {wanted} bytes of a range arrived")
-        digest = hashlib.md5(usedforsecurity=False)
-        if self._proves:
-            for block in response.blocks:
-                digest.update(block)
-        files.write_blocks_at(descriptor, response.blocks, start)
+        keep = functools.partial(_keep, descriptor, response.blocks, start, proves=self._proves)
+        _, digest = yield Aside(keep, wanted)
         on_bytes(wanted)
-        return response.without_body(), digest.digest()
+        return response.without_body(), digest
 
     def _entry(self, response: Response, expected: Entry, size_bytes: int) -> Entry:
         etag = response.etag
@@ -158,6 +161,15 @@ class Downloads:
         modified = response.header("last-modified")
         modified_ns = int(parsedate_to_datetime(modified).timestamp()) * 1_000_000_000 if modified else 0
         return Entry("", size_bytes, modified_ns, etag)
+
+
+def _keep(descriptor: int, blocks: Sequence[bytes], start: int, *, proves: bool) -> tuple[int, bytes]:
+    """Writes a body, or a range of one, at its place. Returns how many bytes that are, and their MD5 if it proves."""
+    digest = hashlib.md5(usedforsecurity=False)
+    if proves:
+        for block in blocks:
+            digest.update(block)
+    return files.write_blocks_at(descriptor, blocks, start), digest.digest()
 
 
 class _NoRangesError(Exception):

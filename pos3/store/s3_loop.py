@@ -14,14 +14,17 @@ from typing import Any
 
 import pycurl
 
+from pos3.store.beside import Aside, Beside
 from pos3.store.retry import Patience
 from pos3.store.s3_exchange import Exchange, wait
-from pos3.store.s3_requests import Request, Requests, Response, is_signed_by_libcurl
+from pos3.store.s3_requests import Request, Requests, is_signed_by_libcurl
 from pos3.store.steps import Begin, Done, Job, R, Steps, T
 
 _GLANCE_SECONDS = 0.05
+# A call beside the loop cannot wake it while it waits for the network.
+_GLANCE_ASIDE_SECONDS = 0.002
 # Bounds what requests in flight hold in memory, however many there are.
-_MOST_HELD_BYTES = 48 * 1024 * 1024
+_MOST_HELD_BYTES = 40 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class _Running:
         self._multi.setopt(pycurl.M_MAXCONNECTS, in_flight)
         self._idle: dict[bool, list[Exchange]] = {True: [], False: []}
         self._flying: dict[pycurl.Curl, Exchange] = {}
+        self._beside = Beside()
         self._held_bytes = 0
         # Parts that have begun and want to send a request come first: they hold files open.
         self._ready: deque[tuple[_Task, Request]] = deque()
@@ -88,17 +92,16 @@ class _Running:
 
     @property
     def has_work(self) -> bool:
-        return self._jobs_left or bool(self._flying or self._ready or self._fresh or self._due or self._done)
+        left = self._flying or self._beside or self._ready or self._fresh or self._due or self._done
+        return self._jobs_left or bool(left)
 
     def turn(self) -> Iterator[Done[Any, Any]]:
         """Starts what there is room for, moves what is in flight, and hands over what is finished."""
         self._fill()
         if self._flying:
             self._multi.perform()
-            if not self._collect() and not self._done:
-                wait(self._multi, self._pause_seconds())
-        elif self._due and not self._done:
-            time.sleep(self._pause_seconds())
+        if not self._collect() and not self._collect_aside(0) and not self._done:
+            self._pause()
         done, self._done = self._done, []
         yield from done
 
@@ -112,17 +115,26 @@ class _Running:
         self._multi.close()
         for task in list(self._begun):
             self._drop(task)
+        self._beside.close()
 
-    def _pause_seconds(self) -> float:
-        if not self._due:
-            return _GLANCE_SECONDS
-        return min(max(self._due[0][0] - time.monotonic(), 0.001), _GLANCE_SECONDS)
+    def _pause(self) -> None:
+        """Until something may go on."""
+        seconds = _GLANCE_SECONDS
+        if self._due:
+            seconds = min(max(self._due[0][0] - time.monotonic(), 0.001), seconds)
+        if self._flying:
+            wait(self._multi, min(seconds, _GLANCE_ASIDE_SECONDS) if self._beside else seconds)
+        elif self._beside:
+            self._collect_aside(seconds)
+        elif self._due:
+            time.sleep(seconds)
 
     def _fill(self) -> None:
-        while len(self._flying) < self._in_flight:
+        while len(self._flying) + len(self._beside) < self._in_flight:
             if self._ready:
                 task, request = self._ready[0]
-                if self._flying and self._held_bytes + request.held_bytes > _MOST_HELD_BYTES:
+                held_bytes = self._held_bytes + self._beside.held_bytes
+                if held_bytes and held_bytes + request.held_bytes > _MOST_HELD_BYTES:
                     return
                 self._ready.popleft()
                 if not task.is_dropped:
@@ -172,6 +184,17 @@ class _Running:
             if not queued:
                 return landed
 
+    def _collect_aside(self, seconds: float) -> bool:
+        landed = False
+        for task, future in self._beside.finished(seconds):
+            landed = True
+            error = future.exception()
+            if error is not None:
+                self._throw(task, error)
+            else:
+                self._resume(task, future.result())
+        return landed
+
     def _land(self, handle: pycurl.Curl, code: int, message: str) -> None:
         self._multi.remove_handle(handle)
         exchange = self._flying.pop(handle)
@@ -185,7 +208,7 @@ class _Running:
         else:
             self._resume(task, response)
 
-    def _resume(self, task: _Task, value: Response | list[Any]) -> None:
+    def _resume(self, task: _Task, value: Any) -> None:
         self._advance(task, lambda steps: steps.send(value))
 
     def _throw(self, task: _Task, error: BaseException) -> None:
@@ -205,6 +228,8 @@ class _Running:
         else:
             if isinstance(wanted, Together):
                 self._split(task, wanted)
+            elif isinstance(wanted, Aside):
+                self._beside.begin(task, wanted)
             else:
                 self._ready.append((task, wanted))
 
@@ -249,6 +274,7 @@ class _Running:
                 del self._flying[handle]
                 self._held_bytes -= exchange.request.held_bytes
                 self._idle[exchange.signs].append(exchange)
+        self._beside.drop(task)
         self._begun.discard(task)
         if task.steps is not None:
             with suppress(Exception):

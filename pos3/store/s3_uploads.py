@@ -15,6 +15,7 @@ from pos3.errors import IntegrityError, StoreError
 from pos3.etag import is_plain, joined_etag, part_size
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes
+from pos3.store.beside import Aside
 from pos3.store.s3_errors import error_of_body
 from pos3.store.s3_loop import Together
 from pos3.store.s3_requests import Request, Requests, Response
@@ -101,14 +102,8 @@ class Uploads:
         reader = _Reader(descriptor, start, end, on_bytes)
         digest = b""
         if self._proves:
-            content = hashlib.sha256()
-            md5 = hashlib.md5(usedforsecurity=False)
-            for offset in range(start, end, MIB):
-                block = files.read_at(descriptor, min(MIB, end - offset), offset)
-                content.update(block)
-                md5.update(block)
-            digest = md5.digest()
-            payload = f"x-amz-content-sha256: {content.hexdigest()}"
+            digest, content = yield Aside(functools.partial(_hashed, descriptor, start, end))
+            payload = f"x-amz-content-sha256: {content.hex()}"
         else:
             payload = "x-amz-content-sha256: UNSIGNED-PAYLOAD"
         try:
@@ -196,6 +191,16 @@ class _Part:
     @property
     def quoted_etag(self) -> str:
         return f'"{self.etag}"'
+
+
+def _hashed(descriptor: int, start: int, end: int) -> tuple[bytes, bytes]:
+    """MD5 and SHA-256 of a piece of a file."""
+    md5, content = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    for offset in range(start, end, MIB):
+        block = files.read_at(descriptor, min(MIB, end - offset), offset)
+        content.update(block)
+        md5.update(block)
+    return md5.digest(), content.digest()
 
 
 class _ShorterError(Exception):

@@ -1,0 +1,126 @@
+"""What a loop makes of the steps of transfers: calls beside it, and parts that are done together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from pos3.store.beside import Aside
+from pos3.store.retry import BusyError
+from pos3.store.s3 import S3Store
+from pos3.store.s3_loop import Together
+from pos3.store.steps import Steps, carried_out
+from tests.support import S3Site
+
+
+@pytest.fixture
+def store(rclone_site: S3Site) -> S3Store:
+    return S3Store(rclone_site.bucket, None, 4)
+
+
+def aside(call: Callable[[], Any], held_bytes: int = 0) -> Steps[Any]:
+    return (yield Aside(call, held_bytes))
+
+
+def together(*begins: Callable[[], Steps[Any]]) -> Steps[Any]:
+    return (yield Together(begins))
+
+
+def threads_beside() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pos3-beside")]
+
+
+def test_a_call_beside_the_loop_is_made_in_another_thread_which_is_gone_afterwards(store: S3Store) -> None:
+    name = carried_out(store, partial(aside, lambda: threading.current_thread().name))
+    assert name.startswith("pos3-beside")
+    assert not threads_beside()
+
+
+def test_a_call_beside_the_loop_that_fails_fails_the_transfer_with_its_error(store: S3Store) -> None:
+    with pytest.raises(ZeroDivisionError):
+        carried_out(store, partial(aside, lambda: 1 // 0))
+
+
+def test_a_call_beside_the_loop_whose_failure_may_pass_is_made_again(store: S3Store) -> None:
+    answers: list[Any] = [BusyError("once"), "twice"]
+
+    def call() -> str:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+    assert carried_out(store, partial(aside, call)) == "twice"
+
+
+def test_parts_are_handed_over_in_their_order_and_not_in_that_of_their_ends(store: S3Store) -> None:
+    def slept(seconds: float) -> float:
+        time.sleep(seconds)
+        return seconds
+
+    waits = [0.1, 0.0, 0.05, 0.01]
+    begins = [partial(aside, partial(slept, seconds)) for seconds in waits]
+    assert carried_out(store, partial(together, *begins)) == waits
+
+
+def test_calls_that_hold_more_than_the_limit_alone_come_to_their_end(store: S3Store) -> None:
+    begins = [partial(aside, partial(int, 7), 1 << 30) for _ in range(20)]
+    assert carried_out(store, partial(together, *begins)) == [7] * 20
+
+
+def test_a_part_that_fails_waits_for_the_calls_of_the_others_before_the_transfer_closes_what_they_use(
+    store: S3Store,
+) -> None:
+    begun, events = threading.Event(), []
+
+    def slow() -> None:
+        begun.set()
+        time.sleep(0.3)
+        events.append("written")
+
+    def fails() -> None:
+        begun.wait(10)
+        raise ValueError("broken")
+
+    def transfer() -> Steps[None]:
+        try:
+            yield Together([partial(aside, slow), partial(aside, fails)])
+        finally:
+            events.append("closed")
+
+    with pytest.raises(ValueError, match="broken"):
+        carried_out(store, transfer)
+    assert events == ["written", "closed"]
+    assert not threads_beside()
+
+
+def test_a_loop_that_is_stopped_waits_for_calls_beside_it_before_files_are_closed(store: S3Store) -> None:
+    begun, cancelled, events = threading.Event(), threading.Event(), []
+
+    def slow() -> None:
+        begun.set()
+        time.sleep(0.3)
+        events.append("written")
+
+    def transfer() -> Steps[None]:
+        try:
+            yield Together([partial(aside, slow), partial(aside, slow), partial(aside, slow)])
+        finally:
+            events.append("closed")
+
+    def cancel() -> None:
+        begun.wait(10)
+        cancelled.set()
+
+    stopper = threading.Thread(target=cancel)
+    stopper.start()
+    assert list(store.lanes(4)[0](iter([("it", transfer)]), cancelled)) == []
+    stopper.join()
+    assert events[-1] == "closed"
+    assert set(events[:-1]) == {"written"}
+    assert not threads_beside()
