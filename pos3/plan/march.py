@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from operator import itemgetter
+from itertools import compress, islice
+from operator import itemgetter, ne, not_
 from typing import Generic, TypeVar
 
 from pos3.entry import Entry, Record
@@ -92,57 +93,65 @@ def march_over(local: Iterable[Entry], remote: Iterable[Entry], records: Iterabl
     """As :func:`march`, but stretches in which both sides are as recorded come as a whole, at a tenth of the cost."""
     locals_, remotes, recorded = _Ahead(local), _Ahead(remote), _Ahead(records)
 
-    def agree(count: int) -> bool:
+    def agreed(count: int) -> int:
         known = recorded.see(count)
-        return _are_local(locals_.see(count), known) and _are_remote(remotes.see(count), known)
+        count = _agreed_locally(locals_.see(count), known) if known else 0
+        return min(count, _agreed_remotely(remotes.see(count), known)) if count else 0
 
-    return _in_stretches(locals_, remotes, recorded, agree)
+    return _in_stretches(locals_, remotes, recorded, agreed)
 
 
 def march_over_local(local: Iterable[Entry], records: Iterable[Record]) -> Iterator[Step | Agreed]:
     """As :func:`march_over`, of the local side alone."""
     locals_, recorded = _Ahead(local), _Ahead(records)
 
-    def agree(count: int) -> bool:
-        return _are_local(locals_.see(count), recorded.see(count))
+    def agreed(count: int) -> int:
+        return _agreed_locally(locals_.see(count), recorded.see(count))
 
-    return _in_stretches(locals_, _Ahead(()), recorded, agree)
-
-
-def _are_local(entries: list[Entry], records: list[Record]) -> bool:
-    return (
-        list(map(_LOCAL_STATE_OF_ENTRY, entries)) == list(map(_LOCAL_STATE_OF_RECORD, records))
-        and bool(records)
-        and not any(map(_UNUSABLE, entries))
-    )
+    return _in_stretches(locals_, _Ahead(()), recorded, agreed)
 
 
-def _are_remote(entries: list[Entry], records: list[Record]) -> bool:
-    return list(map(_REMOTE_STATE_OF_ENTRY, entries)) == list(map(_REMOTE_STATE_OF_RECORD, records)) and all(
-        map(_ETAG_OF_RECORD, records)
-    )
+def _agreed_locally(entries: list[Entry], records: list[Record]) -> int:
+    """How many entries, from the first on, are as recorded and can be used."""
+    count = _in_common(list(map(_LOCAL_STATE_OF_ENTRY, entries)), list(map(_LOCAL_STATE_OF_RECORD, records)))
+    return _first(map(_UNUSABLE, entries[:count]), count)
+
+
+def _agreed_remotely(entries: list[Entry], records: list[Record]) -> int:
+    """How many entries, from the first on, are as recorded, with an ETag to tell it by."""
+    count = _in_common(list(map(_REMOTE_STATE_OF_ENTRY, entries)), list(map(_REMOTE_STATE_OF_RECORD, records)))
+    return _first(map(not_, map(_ETAG_OF_RECORD, records[:count])), count)
+
+
+def _in_common(ours: list[tuple[object, ...]], theirs: list[tuple[object, ...]]) -> int:
+    """How many items both lists begin with."""
+    return len(ours) if ours == theirs else _first(map(ne, ours, theirs), min(len(ours), len(theirs)))
+
+
+def _first(truths: Iterable[object], otherwise: int) -> int:
+    """The position of the first that is true."""
+    return next(compress(itertools.count(), truths), otherwise)
 
 
 def _in_stretches(
-    locals_: _Ahead[Entry], remotes: _Ahead[Entry], recorded: _Ahead[Record], agree: Callable[[int], bool]
+    locals_: _Ahead[Entry], remotes: _Ahead[Entry], recorded: _Ahead[Record], agreed: Callable[[int], int]
 ) -> Iterator[Step | Agreed]:
-    """Looks further ahead as long as that goes well; after a difference, begins with one item again."""
-    count = 1
+    """Looks as far ahead as went well lately: further after a stretch that did, less far after a difference."""
+    ahead = _LONGEST
     while True:
-        while count and not agree(count):
-            count //= 4
+        count = agreed(ahead)
         if count:
-            paths = list(map(_PATH, recorded.see(count)))
-            yield Agreed(paths)
+            yield Agreed(list(map(_PATH, recorded.see(count))))
             for stream in (locals_, remotes, recorded):
-                stream.take(len(paths))
-            count = min(count * 4, _LONGEST)
-        else:
-            step = _step(locals_, remotes, recorded)
-            if step is None:
-                return
-            yield step
-            count = 1
+                stream.take(count)
+        if count == ahead:
+            ahead = min(ahead * 4, _LONGEST)
+            continue
+        ahead = min(2 * count + 1, _LONGEST)
+        step = _step(locals_, remotes, recorded)
+        if step is None:
+            return
+        yield step
 
 
 def with_next(steps: Iterable[Step | Agreed]) -> Iterator[tuple[Step | Agreed, str]]:
