@@ -32,6 +32,11 @@ class Entrant:
     warms_up: bool = True
 
 
+def once(peer: Peer, runs: int = 1) -> Entrant:
+    """One that is too slow to be warmed up, or has nothing to be warmed up."""
+    return Entrant(peer, runs, warms_up=False)
+
+
 @dataclass(frozen=True)
 class Tree:
     """A local tree of files, the objects that equal them, and the index of a bucket that holds these."""

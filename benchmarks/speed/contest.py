@@ -53,7 +53,8 @@ class Contestant:
 class Case:
     """One workload on one server with one latency.
 
-    ``budget_seconds`` bounds the whole case: no round is begun that would not fit, but one is always played.
+    ``budget_seconds`` bounds the whole case: no round is begun that would not fit, but one is always played. The first
+    contestant is pos3. Where a round of all would not fit, the slowest of the others sit it out, all but one.
     """
 
     name: str
@@ -97,9 +98,8 @@ def play(case: Case, front: Front, tools: Collection[str], budget_seconds: float
     try:
         for number in range(max((entry.runs for entry in entries), default=0) + 1):
             playing = [entry for entry in entries if outcomes[entry.label].plays(entry, number)]
-            needed_seconds = sum(outcomes[entry.label].last_seconds for entry in playing)
-            if number > 1 and time.monotonic() + needed_seconds > until:
-                break
+            if number > 1:
+                playing = _fitting(playing, outcomes, until - time.monotonic())
             first = number % max(1, len(playing))
             # Each is the first of a round as often as the others.
             for entry in [*playing[first:], *playing[:first]]:
@@ -114,6 +114,19 @@ def play(case: Case, front: Front, tools: Collection[str], budget_seconds: float
         "spent_seconds": round(time.monotonic() - began, 1),
         "contestants": [outcome.as_dict() for outcome in outcomes.values()],
     }
+
+
+def _fitting(playing: list[Contestant], outcomes: dict[str, Outcome], left_seconds: float) -> list[Contestant]:
+    """Those who can play a round in the time that is left; nobody, if pos3 and one other cannot."""
+
+    def seconds(entry: Contestant) -> float:
+        return outcomes[entry.label].last_seconds
+
+    ours, others = playing[:1], sorted(playing[1:], key=seconds)
+    while len(others) > 1 and sum(map(seconds, ours + others)) > left_seconds:
+        others.pop()
+    chosen = [entry for entry in playing if entry in ours or entry in others]
+    return chosen if sum(map(seconds, chosen)) <= left_seconds else []
 
 
 def _play(case: Case, entry: Contestant, number: int, outcome: Outcome, front: Front) -> None:

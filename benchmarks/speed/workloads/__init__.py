@@ -19,8 +19,8 @@ WORKLOADS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "list": lists.listing,
     "start": programs.start,
     "flow": programs.flow,
-    "million": reruns.million,
     "delete": lists.delete,
     "dataset": bodies.dataset,
     "real": real.real,
+    "million": reruns.million,
 }

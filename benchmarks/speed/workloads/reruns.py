@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, Tree
+from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, Tree, once
 from benchmarks.speed.contest import Case, Contestant, Run
 from benchmarks.speed.data import (
     MODIFIED_SECONDS,
@@ -31,7 +31,7 @@ def rerun(bench: Bench) -> Iterator[Case]:
     tree = bench.flat("many", count, _SIZE_BYTES)
     bench.front.bind(BUCKET, tree.index)
     remote = Remote(bench.front.http, BUCKET, PREFIX)
-    entrants = [Entrant(Pos3()), Entrant(S5cmd()), Entrant(Rclone(), 3), Entrant(AwsCli(), 1, warms_up=False)]
+    entrants = [Entrant(Pos3()), Entrant(Rclone()), once(S5cmd()), once(AwsCli())]
     yield Case(
         "rerun",
         f"Rerun over {count:,} objects, nothing has changed",
@@ -73,7 +73,7 @@ def changed(bench: Bench) -> Iterator[Case]:
             before=versions.restore_and_serve,
             check=lambda number, *_: versions.check(versions.tree.root, number),
         )
-        for entrant in (Entrant(S5cmd()), Entrant(Rclone(), 3), Entrant(AwsCli(), 1, warms_up=False))
+        for entrant in (Entrant(Rclone()), once(S5cmd()), once(AwsCli()))
     ]
     yield Case(
         "changed",
@@ -140,16 +140,16 @@ def pushes(bench: Bench) -> Iterator[Case]:
         ("push-changed", few, f"{len(few)} files have changed"),
     ):
         bench.front.bind(BUCKET, tree.index)
-        peers = [S5cmd(), Rclone()] if not names else []
+        peers = [Entrant(Rclone()), once(S5cmd())] if not names else []
         yield Case(
             case,
             f"Push of {count:,} files, {title}",
             NGINX,
             [
-                _push(bench, Entrant(Pos3(), 3), remote, tree, names),
-                *(_sync_up(bench, Entrant(peer, 3), remote, tree) for peer in peers),
+                _push(bench, Entrant(Pos3()), remote, tree, names),
+                *(_sync_up(bench, entrant, remote, tree) for entrant in peers),
             ],
-            budget_seconds=20,
+            budget_seconds=30,
         )
     remove_tree(tree.root)
 
@@ -195,7 +195,7 @@ def million(bench: Bench) -> Iterator[Case]:
         f"Rerun over {count:,} empty objects, nothing has changed",
         NGINX,
         [_rerun(bench, Entrant(Pos3(), 2), remote, tree)],
-        budget_seconds=110,
+        budget_seconds=30,
         timeout_seconds=200,
     )
     remove_tree(tree.root)
