@@ -1,12 +1,14 @@
 """What can go wrong between a client and an S3 server, as small objects that a Proxy is given.
 
-A fault strikes a request when its `match` accepts it, its dice roll is under `rate`, and it has struck fewer
-than `times` times. Several faults may strike one request; delays add up, and the earliest end wins.
+A fault strikes a request when its `match` accepts it, its dice roll is under `rate`, it has struck fewer than `times`
+times, and fewer than `spares_after` times a request of the same kind for the same key. Several faults may strike one
+request; delays add up, and the earliest end wins.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -76,14 +78,20 @@ class Fault:
     rate: float = 1.0
     match: Match = anything
     times: int | None = None
+    spares_after: int | None = field(default=None, kw_only=True)
     struck: int = field(default=0, init=False)
+    _struck_alike: Counter[tuple[str, str]] = field(default_factory=Counter, init=False, repr=False)
 
     def strikes(self, request: Request, dice: Random) -> bool:
+        alike = request.kind, request.key
         if not self.match(request) or (self.times is not None and self.struck >= self.times):
+            return False
+        if self.spares_after is not None and self._struck_alike[alike] >= self.spares_after:
             return False
         if self.rate < 1.0 and dice.random() >= self.rate:
             return False
         self.struck += 1
+        self._struck_alike[alike] += 1
         return True
 
     def apply(self, sabotage: Sabotage) -> None:
