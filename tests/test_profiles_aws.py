@@ -168,3 +168,26 @@ def test_a_certificate_of_nobody_known_is_refused_and_named(tls_server: TlsServe
 def test_a_bucket_of_another_region_is_asked_there(endpoint: str, region: str, expected: str) -> None:
     configured = next((name for name in ("eu-west-1", "cn-north-1") if name in endpoint), "us-east-1")
     assert regional(endpoint, configured, region) == expected
+
+
+def test_a_bucket_of_another_aws_region_is_found_and_signed_for(
+    moto_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto stands for AWS: all names lead to it, as through an HTTP proxy."""
+    bucket = f"{moto_site.bucket}-north"
+    north = {"LocationConstraint": "eu-north-1"}
+    moto_site.server.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=north)
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    with Proxy(moto_site.server) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.endpoint_url)
+        monkeypatch.setenv("http_proxy", proxy.endpoint_url)
+        profile = profile_of(moto_site, "http://s3.us-east-1.amazonaws.com")
+        tree = write_tree(tmp_path / "tree", {"a": b"1"})
+        with opened(tmp_path):
+            pos3.upload(f"s3://{bucket}/data", tree, profile=profile)
+    assert moto_site.server.get(bucket, "data/a") == b"1"
+    [asked, *rest] = proxy.requests
+    assert asked.method == "HEAD"
+    assert "/us-east-1/s3/" in asked.headers["authorization"]
+    assert {request.headers["host"] for request in rest} == {f"{bucket}.s3.eu-north-1.amazonaws.com"}
+    assert all("/eu-north-1/s3/" in request.headers["authorization"] for request in rest)

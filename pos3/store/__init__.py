@@ -1,4 +1,4 @@
-"""Stores: one protocol, S3 through boto3 and libcurl, every other URL scheme through fsspec."""
+"""Stores: one protocol, S3 through libcurl, every other URL scheme through fsspec."""
 
 from __future__ import annotations
 

@@ -50,17 +50,20 @@ class Patience:
         return float(wait_random_exponential(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)(state))
 
 
-def retrying(call: Callable[[], T]) -> T:
+def retrying(call: Callable[[], T], begin_patience: Callable[[], Patience]) -> T:
     """The result of ``call``, which is repeated with growing pauses while it fails for reasons that may pass.
+
+    How often, says what ``begin_patience`` gives after the first failure.
 
     Raises:
         Exception: the last error, when it does not pass or the attempts are used up.
     """
-    patience = Patience()
+    patience = None
     while True:
         try:
             return call()
         except Exception as error:
+            patience = patience or begin_patience()
             pause_seconds = patience.pause_seconds(error)
             if pause_seconds is None:
                 raise

@@ -1,90 +1,50 @@
-"""S3 and what speaks its protocol: boto3 for control and listings, libcurl for bodies."""
+"""S3 and what speaks its protocol: one bucket, with all that a store must do."""
 
 from __future__ import annotations
 
-import functools
-import os
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from pos3.entry import Entry
-from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, RemoteNotFoundError, StoreError
-from pos3.etag import is_plain, matches_content, part_size
+from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
-from pos3.store import files
-from pos3.store.base import Counted, OnBytes, Survey, UnsortedListingError
-from pos3.store.retry import BusyError, UnreachableError, retrying
+from pos3.store.base import OnBytes, Survey, UnsortedListingError
+from pos3.store.s3_bodies import Bodies
 from pos3.store.s3_client import Connection
-from pos3.store.s3_downloads import MIB, Delivered, Downloads
-from pos3.store.s3_errors import error_for, translating
+from pos3.store.s3_deletes import Deletes
+from pos3.store.s3_exchange import Lines
 from pos3.store.s3_listing import Listing, Page, in_order
 from pos3.store.s3_loop import Loop
-from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_uploads import UNTOLD, Uploaded, Uploads
+from pos3.store.s3_requests import Request, Requests
+from pos3.store.s3_unfinished import abort
 from pos3.store.steps import Lane, Steps
 
-_BATCH = 1000
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
 _SURVEY_PAGES = 20
-_ABORT_SECONDS = 3.0
-# How often a download begins again because the object was replaced, before it pauses.
-_CHANGES = 3
 
 
 class S3Store:
     """One bucket. Keeps the contract of :class:`pos3.store.base.Store`."""
 
     def __init__(self, bucket: str, profile: Profile | None, max_workers: int):
-        self._bucket = bucket
-        self._connection = Connection(profile, max_workers + 8)
-        settings = self._connection.profile
-        self._request_options: dict[str, Any] = {"RequestPayer": "requester"} if settings.requester_pays else {}
-        upload_options = {
-            "ServerSideEncryption": settings.server_side_encryption or ("aws:kms" if settings.sse_kms_key_id else None),
-            "SSEKMSKeyId": settings.sse_kms_key_id,
-        }
-        self._upload_options = {name: value for name, value in upload_options.items() if value}
+        connection = Connection(profile)
+        settings = connection.profile
         payer = ("x-amz-request-payer: requester",) if settings.requester_pays else ()
-        self._requests = Requests(self._connection, bucket, self._region, payer)
+        self._bucket = bucket
+        self._max_workers = max_workers
+        self._creation_headers = _creation_headers(settings)
+        self._requests = Requests(connection, bucket, payer)
         self._listing = Listing(self._requests, bucket)
-        proves = self._connection.is_plain_http
-        self._downloads = Downloads(self._requests, proves)
-        self._uploads = Uploads(self._requests, tuple(_headers(upload_options)), proves)
-        self._bucket_region = ""
+        self._lines = Lines(self._requests)
+        self._bodies = Bodies(self._requests, self._creation_headers, connection.is_plain_http)
+        self._deletes = Deletes(self._requests, bucket, max_workers)
         self._sorted = True
-        self._etags_are_md5 = not self._upload_options
-        self._batch_deletes = True
         self._holds_markers: bool | None = None
-
-    @property
-    def _client(self) -> Any:
-        return self._connection.client
 
     def _where(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
-
-    def _region(self) -> str:
-        """The bucket's region: boto3 follows redirects to it by itself, signatures for libcurl must name it."""
-        configured = self._connection.region
-        if not self._connection.is_aws:
-            return configured
-        if not self._bucket_region:
-            with translating(self._where("")):
-                try:
-                    answer = self._client.head_bucket(Bucket=self._bucket)
-                except ClientError as error:
-                    # A refusal carries the region as well.
-                    answer = error.response
-            headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            self._bucket_region = headers.get("x-amz-bucket-region", configured)
-        return self._bucket_region
 
     # Listings
 
@@ -130,15 +90,9 @@ class S3Store:
                     raise
                 return Page(key, [found], [], "", 0.0)
 
-    def _head(self, key: str) -> Entry:
-        with translating(self._where(key)):
-            head = self._client.head_object(Bucket=self._bucket, Key=key, **self._request_options)
-        modified_ns = int(head["LastModified"].timestamp()) * 1_000_000_000
-        return Entry(key, head["ContentLength"], modified_ns, head["ETag"].strip('"'))
-
     def _find(self, key: str) -> Entry | None:
         try:
-            return self._head(key)
+            return self._lines.ask(Request("HEAD", key)).entry(key, self._where(key))
         except RemoteNotFoundError:
             return None
 
@@ -207,184 +161,31 @@ class S3Store:
         return [Loop(self._requests, workers)]
 
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
-        for left in reversed(range(_CHANGES)):
-            counted = Counted(on_bytes)
-            try:
-                delivered = yield from self._downloads.download(key, expected, target, counted)
-            except ObjectChangedError:
-                now = self._listed_now(key, expected)
-                if now == expected or not left:
-                    raise
-                expected = now
-                continue
-            try:
-                self._verify(key, expected, delivered, target)
-            except BaseException:
-                counted.take_back()
-                os.unlink(target)
-                raise
-            return delivered.entry
-        raise AssertionError("unreachable")
-
-    def _listed_now(self, key: str, before: Entry) -> Entry:
-        """The object as it is now, for another attempt; as it was, if that cannot be asked."""
-        try:
-            now = self._head(key)
-        except StoreError:
-            return before
-        return Entry(before.path, now.size_bytes, now.modified_ns, now.etag)
-
-    def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> None:
-        """Compares what arrived with the listed size, and with the ETag where that can prove something.
-
-        TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
-        """
-        entry = delivered.entry
-        if expected.etag and not entry.etag:
-            told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
-            raise UnreachableError(f"{self._where(key)}: {told}")
-        if entry.etag and entry.etag == expected.etag and entry.size_bytes != expected.size_bytes:
-            # A message may be whole and still carry less than the object.
-            told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
-            raise IntegrityError(f"{self._where(key)}: {told}")
-        if not self._etags_are_md5 or entry.etag in delivered.digests:
-            return
-        if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
-            matches = False
-        elif self._connection.is_plain_http:
-            first = [part_size(entry.size_bytes)]
-            matches = matches_content(entry.etag, entry.size_bytes, files.blocks(target), first)
-        else:
-            return
-        if matches:
-            return
-        if not is_plain(entry.etag):
-            self._verify_parts(key, entry, target)
-        elif not self._is_encrypted(key):
-            raise IntegrityError(f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}")
-
-    def _verify_parts(self, key: str, delivered: Entry, target: str) -> None:
-        with translating(self._where(key)):
-            part = self._client.head_object(Bucket=self._bucket, Key=key, PartNumber=1, **self._request_options)
-        first_part_bytes = part["ContentLength"]
-        known = "PartsCount" in part and first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
-        if not known or self._is_encrypted(key):
-            return
-        blocks = files.blocks(target)
-        if not matches_content(delivered.etag, delivered.size_bytes, blocks, [first_part_bytes]):
-            raise IntegrityError(f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}")
-
-    def _is_encrypted(self, key: str) -> bool:
-        """Whether the object's ETag is no MD5, since KMS or a customer's key encrypts it."""
-        with translating(self._where(key)):
-            head = self._client.head_object(Bucket=self._bucket, Key=key, **self._request_options)
-        encrypted = str(head.get("ServerSideEncryption", "")).startswith("aws:") or "SSECustomerAlgorithm" in head
-        if encrypted:
-            self._etags_are_md5 = False
-        return encrypted
+        return self._bodies.download(key, expected, target, on_bytes)
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
-        counted = Counted(on_bytes)
-        uploaded = yield from self._uploads.upload(key, source, size_bytes, counted)
-        etag = uploaded.etag
-        try:
-            if uploaded.is_multipart or not etag:
-                # Some servers answer a multipart upload with another ETag than they list afterwards.
-                answer: Response = yield Request("HEAD", key)
-                etag = answer.etag
-            self._verify_uploaded(key, etag, uploaded)
-        except BaseException:
-            counted.take_back()
-            raise
-        return etag
-
-    def _verify_uploaded(self, key: str, etag: str, uploaded: Uploaded) -> None:
-        if not self._etags_are_md5 or not uploaded.proofs or etag in uploaded.proofs:
-            return
-        # An ETag of another form, or of other parts, proves nothing either way.
-        forms = {proof[32:] for proof in uploaded.proofs}
-        if etag[32:] in forms and not self._is_encrypted(key):
-            raise IntegrityError(f"{self._where(key)}: the store received other bytes than were sent")
-
-    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
-        failed: list[tuple[str, Exception]] = []
-        for start in range(0, len(keys), _BATCH):
-            batch = keys[start : start + _BATCH]
-            if self._batch_deletes:
-                try:
-                    failed += retrying(functools.partial(self._delete_batch, batch))
-                    continue
-                except (BusyError, ConnectionError, PermissionError, RemoteNotFoundError) as error:
-                    failed += [(key, error) for key in batch]
-                    continue
-                except StoreError:
-                    # Not every server knows how to delete many at once.
-                    self._batch_deletes = False
-            failed += self._delete_singly(batch)
-        return failed
-
-    def _delete_batch(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
-        with translating(f"deleting in s3://{self._bucket}"):
-            answer = self._client.delete_objects(
-                Bucket=self._bucket,
-                Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
-                **self._request_options,
-            )
-        return [
-            (error["Key"], error_for(error.get("Code", ""), 0, error.get("Message", ""), self._where(error["Key"])))
-            for error in answer.get("Errors", ())
-            if error.get("Code") != "NoSuchKey"
-        ]
-
-    def _delete_singly(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
-        failed: list[tuple[str, Exception]] = []
-        for key in keys:
-            try:
-                retrying(functools.partial(self._delete_one, key))
-            except RemoteNotFoundError:
-                continue
-            except StoreError as error:
-                failed.append((key, error))
-        return failed
-
-    def _delete_one(self, key: str) -> None:
-        with translating(self._where(key)):
-            self._client.delete_object(Bucket=self._bucket, Key=key, **self._request_options)
+        return self._bodies.upload(key, source, size_bytes, on_bytes)
 
     def abort_unfinished(self) -> None:
-        abandoned = sorted(self._uploads.unfinished)
-        if not abandoned:
-            return
-        self._uploads.unfinished.clear()
-        # The process may be about to end, so a store that does not answer is not waited for.
-        thread = threading.Thread(target=self._abort_uploads, args=(abandoned,), name="pos3-abort", daemon=True)
-        thread.start()
-        thread.join(_ABORT_SECONDS)
+        if unfinished := self._bodies.take_unfinished():
+            abort(unfinished, self._requests, self._max_workers)
 
-    def _abort_uploads(self, uploads: Sequence[tuple[str, str]]) -> None:
-        for key, told in uploads:
-            with suppress(BotoCoreError, ClientError):
-                for upload_id in self._begun_uploads(key) if told == UNTOLD else [told]:
-                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+    # Deletes and markers
 
-    def _begun_uploads(self, key: str) -> list[str]:
-        answer = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
-        return [upload["UploadId"] for upload in answer.get("Uploads", ()) if upload["Key"] == key]
+    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+        return self._deletes.delete(keys)
 
     def put_marker(self, key: str) -> bool:
         if self._holds_markers is False:
             return False
-        with translating(self._where(key)):
-            self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=b"", **self._upload_options, **self._request_options
-            )
+        self._lines.ask(Request("PUT", key, headers=self._creation_headers))
         if self._holds_markers is None:
             self._holds_markers = any(entry.path == key for entry in self._listing.page(key, page_size=1).entries)
             if not self._holds_markers:
                 # Some servers store "dir/" as the file "dir", which would then be in the way of the directory.
                 name = key.rstrip("/")
                 if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
-                    self._delete_singly([name])
+                    self._deletes.one_by_one([name])
         return bool(self._holds_markers)
 
 
@@ -392,9 +193,10 @@ def _is_ordered(page: Page) -> bool:
     return all(one.path < other.path for one, other in pairwise(page.entries))
 
 
-def _headers(upload_options: dict[str, str | None]) -> Iterator[str]:
-    names = {
-        "ServerSideEncryption": "x-amz-server-side-encryption",
-        "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+def _creation_headers(profile: Profile) -> tuple[str, ...]:
+    """What a request must carry so that the object is encrypted as the profile wants."""
+    values = {
+        "x-amz-server-side-encryption": profile.server_side_encryption or ("aws:kms" if profile.sse_kms_key_id else ""),
+        "x-amz-server-side-encryption-aws-kms-key-id": profile.sse_kms_key_id,
     }
-    return (f"{names[option]}: {value}" for option, value in upload_options.items() if value)
+    return tuple(f"{name}: {value}" for name, value in values.items() if value)

@@ -1,4 +1,4 @@
-"""From a profile to a session, to its boto3 client, and to what libcurl needs to be the same caller."""
+"""From a profile to a botocore session, and to what libcurl needs to be the same caller."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import botocore.loaders
 import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from pos3.errors import CredentialsError
 from pos3.profiles import Profile
@@ -26,19 +27,19 @@ DEFAULT_PROFILE = Profile(local_name="default", endpoint=None)
 
 
 class Connection:
-    """A session with its credentials, and the boto3 client that is made of it when it is first needed.
+    """A session with its credentials, and a client where only that knows the endpoint or a bucket's region.
 
     The ambient AWS configuration is read only where the profile leaves a choice.
     """
 
-    def __init__(self, profile: Profile | None, max_connections: int):
+    def __init__(self, profile: Profile | None):
         """
         Raises:
             ProfileError: the AWS profile does not exist.
         """
         self.profile = profile or DEFAULT_PROFILE
-        self._max_connections = max_connections
         self._lock = threading.RLock()
+        self._regions: dict[str, str] = {}
         with self._translating():
             self.session = _botocore_session(self.profile.aws_profile)
             self.session.get_scoped_config()
@@ -52,16 +53,9 @@ class Connection:
 
     @functools.cached_property
     def client(self) -> Any:
-        """The boto3 client. Importing boto3 and making one costs more than many a transfer."""
+        """The botocore client. Making one costs more than many a transfer."""
         with self._lock, self._translating():
-            style = self.profile.addressing_style
-            if style == "auto" and self._named_endpoint and not _is_aws(self._named_endpoint):
-                # Servers behind one host name seldom answer to bucket.host, so path style is what works.
-                style = "path"
-            client = _client(self.session, self.profile, self._max_connections, style)
-            if style != "auto" or _is_aws(str(client.meta.endpoint_url)):
-                return client
-            return _client(self.session, self.profile, self._max_connections, "path")
+            return _client(self.session, self.profile)
 
     @property
     def _named_endpoint(self) -> str:
@@ -80,6 +74,21 @@ class Connection:
     def region(self) -> str:
         # A region is needed to sign, but a custom endpoint has none: us-east-1 is what such servers take.
         return str(self.session.get_config_variable("region") or DEFAULT_REGION)
+
+    def region_of(self, bucket: str) -> str:
+        """The region that a bucket is in: signatures must name it, and only there requests need no redirect."""
+        if not self.is_aws:
+            return self.region
+        if bucket not in self._regions:
+            with translating(f"s3://{bucket}/"):
+                try:
+                    answer = self.client.head_bucket(Bucket=bucket)
+                except ClientError as error:
+                    # A refusal carries the region as well.
+                    answer = error.response
+            headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+            self._regions[bucket] = headers.get("x-amz-bucket-region", self.region)
+        return self._regions[bucket]
 
     @property
     def is_aws(self) -> bool:
@@ -105,10 +114,7 @@ class Connection:
 
 def _botocore_session(aws_profile: str | None) -> Any:
     session = botocore.session.Session(profile=aws_profile)
-    models = _service_models(session.get_config_variable("data_path"))
-    # boto3 adds its own directory for each session.
-    models.search_paths[:] = dict.fromkeys(models.search_paths)
-    session.register_component("data_loader", models)
+    session.register_component("data_loader", _service_models(session.get_config_variable("data_path")))
     return session
 
 
@@ -122,25 +128,19 @@ def _is_aws(endpoint: str) -> bool:
     return (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
-def _client(session: Any, profile: Profile, max_connections: int, style: str) -> Any:
-    import boto3.session
-
+def _client(session: Any, profile: Profile) -> Any:
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
-        max_pool_connections=max_connections,
         tcp_keepalive=True,
-        s3={"addressing_style": style},
-        # Many S3-compatible servers reject the checksums that boto3 adds by default.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
+        s3={"addressing_style": profile.addressing_style},
         user_agent_extra="pos3",
         **({"signature_version": UNSIGNED} if profile.public else {}),
     )
     region = None if session.get_config_variable("region") else DEFAULT_REGION
     verify = str(Path(profile.verify).expanduser()) if isinstance(profile.verify, str) else profile.verify
-    return boto3.session.Session(botocore_session=session).client(
+    return session.create_client(
         "s3",
         endpoint_url=profile.endpoint,
         region_name=region,

@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 from pos3.entry import Entry
 from pos3.errors import IntegrityError, ObjectChangedError
@@ -158,9 +157,7 @@ class Downloads:
         etag = response.etag
         if etag == expected.etag and size_bytes == expected.size_bytes and expected.modified_ns:
             return expected
-        modified = response.header("last-modified")
-        modified_ns = int(parsedate_to_datetime(modified).timestamp()) * 1_000_000_000 if modified else 0
-        return Entry("", size_bytes, modified_ns, etag)
+        return Entry("", size_bytes, response.modified_ns, etag)
 
 
 def _keep(descriptor: int, blocks: Sequence[bytes], start: int, *, proves: bool) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""One translation of what S3 and boto3 report into the errors of pos3."""
+"""One translation of what S3 and botocore report into the errors of pos3."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CREDENTIAL_CODES = {
 _TRANSIENT_CODES = {
     "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException",
     "RequestLimitExceeded", "BandwidthLimitExceeded", "503", "500", "502", "504", "429", "IncompleteBody", "BadDigest",
-    "XAmzContentSHA256Mismatch", "NoSuchUpload", "InvalidPart", "InvalidPartOrder",
+    "XAmzContentSHA256Mismatch", "InvalidPart", "InvalidPartOrder",
 }  # fmt: skip
 _CODE = re.compile(r"<Code>([^<]+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
@@ -43,9 +43,15 @@ _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
 _QUOTED = re.compile(r"(?i)\b((?:[\w-]*signature|credential|[\w-]*token|secret[\w-]*|password)\s*[=:]\s*)[^\s,;&<]+")
 
 
+class NoSuchUploadError(BusyError):
+    """There is no such multipart upload: none yet, on a server that is late, or none any more."""
+
+
 def error_for(code: str, status: int, message: str, where: str) -> StoreError:
     """The error that an S3 error code, or a bare HTTP status, stands for."""
     message = _QUOTED.sub(r"\1***", message)
+    if code == "NoSuchUpload":
+        return NoSuchUploadError(f"{where}: the store answered {code} ({message or 'no message'})")
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
         return BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
     if code == "NoSuchBucket":

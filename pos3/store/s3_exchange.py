@@ -12,9 +12,9 @@ from typing import Any
 import pycurl
 
 from pos3.errors import EndpointError
-from pos3.store.retry import UnreachableError
+from pos3.store.retry import UnreachableError, retrying
 from pos3.store.s3_errors import error_of_body
-from pos3.store.s3_requests import Request, Requests, Response, TooLongError
+from pos3.store.s3_requests import Request, Requests, Response, TooLongError, is_signed_by_libcurl
 
 _SEND_BYTES = 256 * 1024
 _GLANCE_SECONDS = 0.05
@@ -160,11 +160,17 @@ class Line:
     """One connection, asked one thing at a time; the caller may do something else before it takes the answer."""
 
     def __init__(self, requests: Requests):
+        self._requests = requests
         self._exchange = Exchange.of(requests, signs=True)
         self._multi = pycurl.CurlMulti()
 
     def send(self, request: Request) -> None:
         """Sends a request, or at least begins to."""
+        signs = is_signed_by_libcurl(request)
+        if self._exchange.signs is not signs:
+            # The connection stays: it is not the handle's.
+            self._exchange.handle.close()
+            self._exchange = Exchange.of(self._requests, signs=signs)
         self._exchange.begin(request, self)
         self._multi.add_handle(self._exchange.handle)
         self._multi.perform()
@@ -218,3 +224,23 @@ class Lines:
     def give_back(self, line: Line) -> None:
         """Keeps a connection on which nothing is under way."""
         self._idle.append((os.getpid(), line))
+
+    def ask(self, request: Request) -> Response:
+        """The response to a request, which is repeated while its failure may pass.
+
+        Raises:
+            StoreError: the last answer was an error, or there was none.
+        """
+        line = self.take()
+
+        def asked() -> Response:
+            line.send(request)
+            return line.receive()
+
+        try:
+            response = retrying(asked, self._requests.patience)
+        except BaseException:
+            line.close()
+            raise
+        self.give_back(line)
+        return response

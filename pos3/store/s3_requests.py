@@ -1,7 +1,7 @@
 """Requests to one bucket, and how libcurl is set up to send and sign them.
 
 libcurl signs, connects, keeps connections and speaks TLS; credentials, endpoint, region and trust are those of the
-boto3 session. Paths are sent as they stand, so that every key can be addressed.
+botocore session. Paths are sent as they stand, so that every key can be addressed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,8 +19,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
+from pos3.entry import Entry
 from pos3.errors import StoreError
-from pos3.store.retry import ATTEMPTS, Patience
+from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3_client import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, Connection, session_credentials
 from pos3.store.s3_errors import translating
 
@@ -85,6 +87,25 @@ class Response:
     def etag(self) -> str:
         return self.header("etag").strip('"')
 
+    @property
+    def modified_ns(self) -> int:
+        """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
+        try:
+            return int(parsedate_to_datetime(self.header("last-modified")).timestamp()) * 1_000_000_000
+        except (TypeError, ValueError, OverflowError):
+            return 0
+
+    def entry(self, path: str, where: str) -> Entry:
+        """The object that a HEAD was answered for.
+
+        Raises:
+            UnreachableError: the answer tells no length, so it is of something else.
+        """
+        length = self.header("content-length")
+        if not length.isdecimal():
+            raise UnreachableError(f"{where}: the answer to HEAD has no length, so it is not of an object")
+        return Entry(path, int(length), self.modified_ns, self.etag)
+
 
 def is_signed_by_libcurl(request: Request) -> bool:
     """libcurl signs only paths that it has resolved, so that with such segments it would ask for another key."""
@@ -128,15 +149,17 @@ class TooLongError(StoreError):
 class Requests:
     """What all requests to one bucket have in common."""
 
-    def __init__(self, connection: Connection, bucket: str, region: Callable[[], str], headers: tuple[str, ...]):
+    def __init__(self, connection: Connection, bucket: str, headers: tuple[str, ...]):
         self._connection = connection
         self._bucket = bucket
-        self._region = region
         self._headers = headers
         self._base = ""
         self._proxy = ""
         self._credentials: Any = None
         self.has_answered = False
+
+    def _region(self) -> str:
+        return self._connection.region_of(self._bucket)
 
     def where(self, request: Request) -> str:
         """What the request is for, in errors."""

@@ -23,7 +23,7 @@ PutBefore = Callable[..., object]
 )
 def test_aws_itself_is_reached_over_verified_tls(monkeypatch: pytest.MonkeyPatch, profile: pos3.Profile | None) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
-    connection = Connection(profile, 4)
+    connection = Connection(profile)
     assert connection.endpoint.startswith("https://")
     # True, or the bundle that the environment names.
     assert connection.client._endpoint.http_session._verify

@@ -1,0 +1,156 @@
+"""The bodies of one bucket's objects, both ways, each of them proven as far as the store allows it."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from pos3.entry import Entry
+from pos3.errors import IntegrityError, ObjectChangedError, StoreError
+from pos3.etag import is_plain, matches_content, part_size
+from pos3.store import files
+from pos3.store.base import Counted, OnBytes
+from pos3.store.retry import UnreachableError
+from pos3.store.s3_downloads import MIB, Delivered, Downloads
+from pos3.store.s3_loop import Together
+from pos3.store.s3_requests import Request, Requests, Response
+from pos3.store.s3_uploads import Uploaded, Uploads
+from pos3.store.steps import Steps
+
+# How often a download begins again because the object was replaced, before it pauses.
+_CHANGES = 3
+
+
+class Bodies:
+    """Keeps what :class:`pos3.store.base.Store` says of downloads and uploads.
+
+    Args:
+        headers: sent with what creates an object, such as those for encryption.
+        proves: whether bodies are proven even if they are large; over TLS they need not be.
+    """
+
+    def __init__(self, requests: Requests, headers: tuple[str, ...], proves: bool):
+        self._requests = requests
+        self._proves = proves
+        self._downloads = Downloads(requests, proves)
+        self._uploads = Uploads(requests, headers, proves)
+        # Encryption may give objects other ETags.
+        self._etags_are_md5 = not headers
+
+    def take_unfinished(self) -> list[tuple[str, str]]:
+        """Key and id of multipart uploads that were stopped, or UNTOLD; they are the caller's from now on."""
+        taken = sorted(self._uploads.unfinished)
+        self._uploads.unfinished.clear()
+        return taken
+
+    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+        for left in reversed(range(_CHANGES)):
+            counted = Counted(on_bytes)
+            try:
+                delivered = yield from self._downloads.download(key, expected, target, counted)
+            except ObjectChangedError:
+                now = yield from self._listed_now(key, expected)
+                if now == expected or not left:
+                    raise
+                expected = now
+                continue
+            try:
+                yield from self._verify(key, expected, delivered, target)
+            except BaseException:
+                counted.take_back()
+                os.unlink(target)
+                raise
+            return delivered.entry
+        raise AssertionError("unreachable")
+
+    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+        counted = Counted(on_bytes)
+        uploaded = yield from self._uploads.upload(key, source, size_bytes, counted)
+        etag = uploaded.etag
+        try:
+            if uploaded.is_multipart or not etag:
+                # Some servers answer a multipart upload with another ETag than they list afterwards.
+                etag = (yield from _head(key)).etag
+            yield from self._verify_uploaded(key, etag, uploaded)
+        except BaseException:
+            counted.take_back()
+            raise
+        return etag
+
+    def _where(self, key: str) -> str:
+        return self._requests.where(Request("GET", key))
+
+    def _listed_now(self, key: str, before: Entry) -> Steps[Entry]:
+        """The object as it is now, for another attempt; as it was, if that cannot be asked."""
+        try:
+            return (yield from _head(key)).entry(before.path, self._where(key))
+        except StoreError:
+            return before
+
+    def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> Steps[None]:
+        """Compares what arrived with the listed size, and with the ETag where that can prove something.
+
+        TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
+        """
+        entry = delivered.entry
+        if expected.etag and not entry.etag:
+            told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
+            raise UnreachableError(f"{self._where(key)}: {told}")
+        if entry.etag and entry.etag == expected.etag and entry.size_bytes != expected.size_bytes:
+            # A message may be whole and still carry less than the object.
+            told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
+            raise IntegrityError(f"{self._where(key)}: {told}")
+        if not self._etags_are_md5 or entry.etag in delivered.digests:
+            return
+        if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
+            matches = False
+        elif self._proves:
+            first = [part_size(entry.size_bytes)]
+            matches = matches_content(entry.etag, entry.size_bytes, files.blocks(target), first)
+        else:
+            return
+        if matches:
+            return
+        if not is_plain(entry.etag):
+            yield from self._verify_parts(key, entry, target)
+        elif not (yield from self._is_encrypted(key)):
+            raise IntegrityError(f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}")
+
+    def _verify_parts(self, key: str, delivered: Entry, target: str) -> Steps[None]:
+        part = yield from _head(key, "partNumber=1")
+        first_part_bytes = part.entry("", self._where(key)).size_bytes
+        told = bool(part.header("x-amz-mp-parts-count"))
+        known = told and 0 < first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
+        if not known or (yield from self._is_encrypted(key)):
+            return
+        blocks = files.blocks(target)
+        if not matches_content(delivered.etag, delivered.size_bytes, blocks, [first_part_bytes]):
+            raise IntegrityError(f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}")
+
+    def _verify_uploaded(self, key: str, etag: str, uploaded: Uploaded) -> Steps[None]:
+        if not self._etags_are_md5 or not uploaded.proofs or etag in uploaded.proofs:
+            return
+        # An ETag of another form, or of other parts, proves nothing either way.
+        forms = {proof[32:] for proof in uploaded.proofs}
+        if etag[32:] in forms and not (yield from self._is_encrypted(key)):
+            raise IntegrityError(f"{self._where(key)}: the store received other bytes than were sent")
+
+    def _is_encrypted(self, key: str) -> Steps[bool]:
+        """Whether the object's ETag is no MD5, since KMS or a customer's key encrypts it."""
+        head = yield from _head(key)
+        by_kms = head.header("x-amz-server-side-encryption").startswith("aws:")
+        encrypted = by_kms or bool(head.header("x-amz-server-side-encryption-customer-algorithm"))
+        if encrypted:
+            self._etags_are_md5 = False
+        return encrypted
+
+
+def _head(key: str, query: str = "") -> Steps[Response]:
+    """What a HEAD is answered with. It is repeated by itself, since what came before it may have moved gigabytes."""
+    answers: list[Response] = yield Together([functools.partial(_asked, Request("HEAD", key, query))])
+    return answers[0]
+
+
+def _asked(request: Request) -> Steps[Response]:
+    response: Response = yield request
+    return response

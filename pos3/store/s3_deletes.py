@@ -1,0 +1,105 @@
+"""Deletes: a thousand objects with one request where the server can do that, several such requests in flight."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+
+from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError
+from pos3.store.retry import BusyError, is_transient
+from pos3.store.s3_errors import error_for
+from pos3.store.s3_loop import Loop
+from pos3.store.s3_requests import Request, Requests, Response
+from pos3.store.s3_xml import is_writable, read_answer, text_of, written
+from pos3.store.steps import Job, Steps
+
+_BATCH_KEYS = 1000
+# S3 carries out 3,500 deletes a second below a prefix, and each key of a batch counts.
+_BATCHES = 4
+# What says nothing about whether the server knows batches.
+_FINAL = (BusyError, ConnectionError, PermissionError, RemoteNotFoundError)
+_Failed = dict[str, Exception]
+
+
+class Deletes:
+    """Deletes objects of one bucket."""
+
+    def __init__(self, requests: Requests, bucket: str, in_flight: int):
+        self._requests = requests
+        self._in_flight = in_flight
+        self._where = f"deleting in s3://{bucket}"
+        self._knows_batches = True
+
+    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+        """See :meth:`pos3.store.base.Store.delete`."""
+        failed: _Failed = {}
+        alone = [key for key in keys if not is_writable(key)]
+        together = [key for key in keys if is_writable(key)] if alone else keys
+        lane = Loop(self._requests, min(self._in_flight, _BATCHES))
+        for batch, answered, error in lane(self._batches(together, alone), threading.Event()):
+            if error is None:
+                for key, refusal in (answered or {}).items():
+                    if is_transient(refusal):
+                        alone.append(key)
+                    else:
+                        failed[key] = refusal
+            elif isinstance(error, StoreError) and not isinstance(error, _FINAL):
+                # Not every server knows how to delete many at once.
+                self._knows_batches = False
+                alone += batch
+            else:
+                failed.update(dict.fromkeys(batch, error))
+        failed.update(self.one_by_one(alone))
+        return [(key, failed[key]) for key in keys if key in failed]
+
+    def one_by_one(self, keys: Sequence[str]) -> _Failed:
+        """Deletes objects with a request for each of them; returns what failed."""
+        lane = Loop(self._requests, self._in_flight)
+        jobs: Iterator[Job[str, None]] = ((key, functools.partial(self._one, key)) for key in keys)
+        outcomes = lane(jobs, threading.Event())
+        return {key: error for key, _, error in outcomes if error is not None}
+
+    def _batches(self, keys: Sequence[str], alone: list[str]) -> Iterator[Job[Sequence[str], _Failed]]:
+        """Batches as long as the server is not known to refuse them; what is left then is ``alone``."""
+        for start in range(0, len(keys), _BATCH_KEYS):
+            batch = keys[start : start + _BATCH_KEYS]
+            if self._knows_batches:
+                yield batch, functools.partial(self._batch, batch)
+            else:
+                alone += batch
+
+    def _batch(self, keys: Sequence[str]) -> Steps[_Failed]:
+        listed = "".join(f"<Object><Key>{written(key)}</Key></Object>" for key in keys)
+        body = (
+            f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{listed}</Delete>'
+        ).encode()
+        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        # S3 insists on one of its checksums, and every server knows this one.
+        headers = (f"Content-MD5: {md5}",)
+        response: Response = yield Request("POST", "", "delete=", headers, body, where=self._where)
+        return self._refusals(response.body, set(keys))
+
+    def _refusals(self, answer: bytes, asked: set[str]) -> _Failed:
+        """What the server says that it has not deleted; some say nothing at all if there is nothing."""
+        if not answer:
+            return {}
+        refused: _Failed = {}
+        for element in read_answer(answer, "DeleteResult", self._where).iterfind("{*}Error"):
+            key, code, message = (text_of(element, name) for name in ("Key", "Code", "Message"))
+            if key not in asked:
+                raise StoreError(f"{self._where}: the answer names the key {key!r}, which was not asked for")
+            if code != "NoSuchKey":
+                refused[key] = error_for(code, 0, message, self._requests.where(Request("DELETE", key)))
+        return refused
+
+    def _one(self, key: str) -> Steps[None]:
+        try:
+            yield Request("DELETE", key)
+        except BucketNotFoundError:
+            raise
+        except RemoteNotFoundError:
+            # Gone already. S3 does not even say so, but others do.
+            pass

@@ -1,0 +1,50 @@
+"""XML to and from S3, apart from listings of objects, which have a reader of their own."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from pos3.errors import StoreError
+from pos3.store.retry import UnreachableError
+from pos3.store.s3_errors import error_of_body
+
+# What XML 1.0 cannot hold, not even as a reference.
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# A reader takes a line end that stands for itself for a newline, whatever it was.
+_LINE_ENDS = {"\r": "&#13;", "\n": "&#10;"}
+
+
+def is_writable(text: str) -> bool:
+    """Whether XML can hold the text at all."""
+    return _UNWRITABLE.search(text) is None
+
+
+def written(text: str) -> str:
+    """A writable text as the content of an element; whoever reads it gets exactly this text."""
+    return escape(text, _LINE_ENDS)
+
+
+def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:
+    """The element ``name``, which the body of a good answer must be.
+
+    Raises:
+        UnreachableError: it is no XML, or not whole.
+        StoreError: it is something else; also what S3 may answer with status 200 before it knows better.
+    """
+    try:
+        root = ElementTree.fromstring(body)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise UnreachableError(f"{where}: the answer is not valid XML ({error})") from error
+    found = root.tag.rpartition("}")[2]
+    if found == "Error":
+        raise error_of_body(200, body, where)
+    if found != name:
+        raise StoreError(f"{where}: the answer is no {name}; check the endpoint's URL")
+    return root
+
+
+def text_of(element: ElementTree.Element, name: str) -> str:
+    """The text of a child, "" without it. Servers differ in whether they name S3's namespace."""
+    return element.findtext(f"{{*}}{name}", "")

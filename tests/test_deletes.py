@@ -1,0 +1,343 @@
+"""Deletes on S3, and what else goes with the requests that move no bodies: heads, markers, aborted uploads."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Self
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pos3
+from pos3.errors import AccessDeniedError, BucketNotFoundError, StoreError
+from pos3.store import Store, carried_out, open_store
+from pos3.store.s3_client import Connection
+from pos3.store.s3_requests import Requests
+from pos3.store.s3_unfinished import abort
+from pos3.store.s3_uploads import UNTOLD
+from pos3.store.s3_xml import is_writable, read_answer, written
+from pos3.url import Location
+from tests.support import Hang, Latency, Proxy, S3Site, Status, on, write_tree
+from tests.support.trees import pseudo_random
+
+PutBefore = Callable[..., Proxy]
+MIB = 1024 * 1024
+
+
+def s3_store(bucket: str, max_workers: int = 8) -> Store:
+    return open_store(Location("s3", bucket, ""), None, max_workers)
+
+
+# Keys
+
+NEIGHBOURS = [
+    pytest.param("a&b", "a&amp;b", id="ampersand"),
+    pytest.param("a&amp;b", "a&b", id="written-ampersand"),
+    pytest.param("<a>", "&lt;a&gt;", id="angles"),
+    pytest.param("<![CDATA[a]]>", "a", id="cdata"),
+    pytest.param("\"a'", "&quot;a&apos;", id="quotes"),
+    pytest.param("a\nb", "a b", id="newline"),
+    pytest.param("a\rb", "a\nb", id="carriage-return"),
+    pytest.param("a\r\nb", "a\nb", id="dos-line-end"),
+    pytest.param("a\tb", "a b", id="tab"),
+    pytest.param(" a ", "a", id="blanks-around"),
+    pytest.param("a\x01b", "ab", id="control-character"),
+    pytest.param("a\x7f\x85b", "ab", id="other-control-characters"),
+    pytest.param("a\ufffeb", "a\ufffdb", id="no-character"),
+    pytest.param("🚀\u2028é", "🚀 é", id="beyond-ascii"),
+    pytest.param("a%26b+c", "a&b c", id="percent"),
+    pytest.param("a/./b/../c", "a/c", id="dots"),
+]
+
+
+@pytest.mark.parametrize(("key", "neighbour"), NEIGHBOURS)
+def test_a_delete_hits_exactly_the_key_whatever_characters_it_has(s3: S3Site, key: str, neighbour: str) -> None:
+    if not s3.server.traits.any_key and "/." in key:
+        pytest.skip("this server cannot hold such keys")
+    plain = {f"data/{number}": b"" for number in range(3)}
+    s3.put_all({key: b"1", neighbour: b"2", **plain})
+    assert s3_store(s3.bucket).delete([*plain, key]) == []
+    assert list(s3.keys()) == [neighbour]
+
+
+def test_what_xml_cannot_hold_is_deleted_alone_and_the_rest_together(moto_site: S3Site, proxied: PutBefore) -> None:
+    keys = ["a", "b\x01", "b\x1f", "c\ufffe", "d\n"]
+    moto_site.put_all(dict.fromkeys([*keys, "stays"], b""))
+    proxy = proxied(moto_site)
+    assert s3_store(moto_site.bucket).delete(keys) == []
+    assert list(moto_site.keys()) == ["stays"]
+    assert proxy.kinds == {"POST ?delete": 1, "DELETE": 3}
+
+
+@given(st.text())
+def test_a_key_comes_out_of_xml_as_it_went_in(key: str) -> None:
+    if is_writable(key):
+        assert ElementTree.fromstring(f"<Key>{written(key)}</Key>".encode()).findtext(".") == key
+    else:
+        assert re.search("[\x00-\x1f\ud800-\udfff\ufffe\uffff]", key)
+
+
+# Many at once
+
+
+def deny(site: S3Site, key: str) -> None:
+    """The bucket's policy forbids to delete this object."""
+    statement = {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:DeleteObject",
+        "Resource": f"arn:aws:s3:::{site.bucket}/{key}",
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    site.server.s3.put_bucket_policy(Bucket=site.bucket, Policy=policy)
+
+
+def test_of_2500_deletes_the_one_that_fails_is_returned_and_all_others_are_done(
+    moto_site: S3Site, proxied: PutBefore
+) -> None:
+    present = [f"data/{number}" for number in (0, 999, 1000, 1500, 1501, 2499)]
+    moto_site.put_all(dict.fromkeys(present, b""))
+    deny(moto_site, "data/1500")
+    proxy = proxied(moto_site)
+    [(key, error)] = s3_store(moto_site.bucket).delete([f"data/{number}" for number in range(2500)])
+    assert key == "data/1500"
+    assert isinstance(error, AccessDeniedError)
+    assert f"s3://{moto_site.bucket}/data/1500" in str(error)
+    assert list(moto_site.keys()) == ["data/1500"]
+    assert proxy.kinds == {"POST ?delete": 3}
+
+
+def test_failures_come_in_the_order_of_the_keys(rclone_site: S3Site, proxied: PutBefore) -> None:
+    proxied(
+        rclone_site,
+        Status(code=501, error_code="NotImplemented", match=on("POST ?delete")),
+        Latency(seconds=0.1, match=on(key="^a")),
+        Status(code=403, error_code="AccessDenied", match=on("DELETE", key="^[ac]")),
+    )
+    failed = s3_store(rclone_site.bucket).delete(["a", "b", "c"])
+    assert [key for key, _ in failed] == ["a", "c"]
+
+
+def test_batches_are_in_flight_together_where_latency_is_added(rclone_site: S3Site, proxied: PutBefore) -> None:
+    proxy = proxied(rclone_site, Latency(seconds=0.02))
+    assert s3_store(rclone_site.bucket).delete([f"gone-{number}" for number in range(5000)]) == []
+    assert proxy.kinds == {"POST ?delete": 5}
+    assert proxy.peak == 4
+
+
+def test_single_deletes_are_in_flight_together_where_latency_is_added(rclone_site: S3Site, proxied: PutBefore) -> None:
+    no_batches = Status(code=501, error_code="NotImplemented", match=on("POST ?delete"))
+    proxy = proxied(rclone_site, no_batches, Latency(seconds=0.02))
+    assert s3_store(rclone_site.bucket).delete([f"gone-{number}" for number in range(40)]) == []
+    assert proxy.kinds == {"POST ?delete": 1, "DELETE": 40}
+    assert proxy.peak == 8
+
+
+def test_a_server_that_refuses_batches_is_not_asked_for_them_again(rclone_site: S3Site, proxied: PutBefore) -> None:
+    rclone_site.put_all(dict.fromkeys(["a", "b", "stays"], b""))
+    proxy = proxied(rclone_site, Status(code=400, error_code="InvalidRequest", match=on("POST ?delete")))
+    store = s3_store(rclone_site.bucket)
+    assert store.delete(["a"]) == []
+    assert store.delete(["b"]) == []
+    assert list(rclone_site.keys()) == ["stays"]
+    assert proxy.kinds == {"POST ?delete": 1, "DELETE": 2}
+
+
+def test_a_missing_bucket_is_an_error_for_each_key(s3: S3Site, proxied: PutBefore) -> None:
+    failed = s3_store("pos3-no-such-bucket").delete(["a", "b"])
+    assert [(key, type(error)) for key, error in failed] == [("a", BucketNotFoundError), ("b", BucketNotFoundError)]
+    proxied(s3, Status(code=501, error_code="NotImplemented", match=on("POST ?delete")))
+    [(_, error)] = s3_store("pos3-no-such-bucket").delete(["a"])
+    assert isinstance(error, BucketNotFoundError)
+
+
+# Answers
+
+
+class Scripted:
+    """A server that answers batches with a body of the test's, and single deletes with 204."""
+
+    def __init__(self, answer: bytes):
+        alone: list[str] = []
+        self.alone = alone
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                return
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def do_DELETE(self) -> None:
+                alone.append(unquote(self.path).removeprefix("/bucket/"))
+                self.send_response(204)
+                self.end_headers()
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def error_element(key: str, code: str) -> str:
+    return f"<Error><Key>{key}</Key><Code>{code}</Code><Message>told</Message></Error>"
+
+
+RESULT = '<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{}</DeleteResult>'
+
+
+@pytest.mark.parametrize(
+    ("answer", "alone", "failed"),
+    [
+        pytest.param(RESULT.format(""), [], {}, id="all-deleted"),
+        pytest.param("", [], {}, id="nothing-told"),
+        pytest.param(RESULT.format("<Deleted><Key>a</Key></Deleted>"), [], {}, id="not-quiet"),
+        pytest.param(RESULT.format(error_element("a", "NoSuchKey")), [], {}, id="gone-already"),
+        pytest.param(RESULT.format(error_element("a", "SlowDown")), ["a"], {}, id="busy-for-one-key"),
+        pytest.param(
+            RESULT.format(error_element("b", "AccessDenied")), [], {"b": "AccessDenied: told"}, id="one-key-denied"
+        ),
+        pytest.param(RESULT.format(error_element("c", "AccessDenied")), ["a", "b"], {}, id="key-that-nobody-named"),
+        pytest.param("<html>Welcome</html>", ["a", "b"], {}, id="some-other-document"),
+    ],
+)
+def test_a_batch_is_believed_only_what_it_says(
+    isolated_home: Path, answer: str, alone: list[str], failed: dict[str, str]
+) -> None:
+    with Scripted(answer.encode()) as server:
+        profile = pos3.Profile("scripted", server.endpoint_url, access_key="k", secret_key="s")
+        found = dict(open_store(Location("s3", "bucket", ""), profile, 4).delete(["a", "b"]))
+        assert sorted(server.alone) == alone
+    assert list(found) == list(failed)
+    for key, text in failed.items():
+        assert text in str(found[key])
+
+
+@given(st.one_of(st.binary(), st.text().map(lambda text: f"<DeleteResult>{text}</DeleteResult>".encode())))
+def test_whatever_is_answered_is_read_or_a_store_error(body: bytes) -> None:
+    with suppress(StoreError):
+        assert read_answer(body, "DeleteResult", "s3://b/").tag.endswith("DeleteResult")
+
+
+@pytest.mark.parametrize(("code", "times"), [(503, 2), (200, 1)], ids=["503", "200-that-is-an-error"])
+def test_a_batch_that_fails_for_the_moment_is_sent_again(
+    rclone_site: S3Site, proxied: PutBefore, code: int, times: int
+) -> None:
+    rclone_site.put_all(dict.fromkeys(["a", "stays"], b""))
+    proxy = proxied(rclone_site, Status(code=code, error_code="SlowDown", times=times, match=on("POST ?delete")))
+    assert s3_store(rclone_site.bucket).delete(["a"]) == []
+    assert list(rclone_site.keys()) == ["stays"]
+    assert proxy.kinds == {"POST ?delete": times + 1}
+
+
+# Heads and markers
+
+
+def test_a_head_that_fails_for_the_moment_does_not_send_the_body_again(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(moto_site, Status(code=503, error_code="SlowDown", times=2, match=on("HEAD")))
+    (tmp_path / "x").write_bytes(pseudo_random(9 * MIB))
+    store = s3_store(moto_site.bucket)
+    moved: list[int] = []
+    etag = carried_out(store, lambda: store.upload("x", str(tmp_path / "x"), 9 * MIB, moved.append))
+    assert etag == moto_site.keys()["x"].etag
+    assert (proxy.count("PUT ?partNumber"), proxy.count("HEAD"), sum(moved)) == (2, 3, 9 * MIB)
+
+
+def test_a_busy_store_is_asked_again_for_a_marker_also_below_odd_keys(moto_site: S3Site, proxied: PutBefore) -> None:
+    proxied(moto_site, Status(code=503, error_code="SlowDown", times=1, match=on("PUT")))
+    store = s3_store(moto_site.bucket)
+    keys = ["a/", "b/../c/", "d/"]
+    assert [store.put_marker(key) for key in keys] == [True, True, True]
+    assert list(moto_site.keys()) == keys
+
+
+def test_every_request_is_libcurls_where_the_endpoint_is_named(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    """Making botocore's client costs more than many a transfer."""
+    moto_site.put_all({"up/old": b"1", "up/old\x01": b"2"})
+    proxy = proxied(moto_site)
+    tree = write_tree(tmp_path / "tree", {"small": b"1", "large": bytes(9 * MIB), "empty/": b""})
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.upload(moto_site.url("up"), tree)
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.download(moto_site.url("up"), tmp_path / "down")
+    assert set(moto_site.keys()) == {"up/small", "up/large", "up/empty/"}
+    assert set(proxy.kinds) >= {"LIST", "GET", "PUT", "HEAD", "POST ?uploads", "POST ?delete", "DELETE"}
+    assert {request.headers["user-agent"] for request in proxy.requests} == {"pos3"}
+
+
+# Uploads that were stopped
+
+
+@pytest.fixture
+def begin(moto_site: S3Site) -> Callable[[str], str]:
+    """`begin(key)` begins a multipart upload, and returns its id."""
+    client = moto_site.server.s3
+    return lambda key: client.create_multipart_upload(Bucket=moto_site.bucket, Key=key)["UploadId"]
+
+
+def requests_to(site: S3Site) -> Requests:
+    return Requests(Connection(None), site.bucket, ())
+
+
+@pytest.mark.parametrize("key", ["data/x", "data/& <x>\n?é", "data/../x"], ids=["plain", "odd", "dots"])
+@pytest.mark.parametrize("knows_id", [True, False], ids=["known", "untold"])
+def test_uploads_that_were_stopped_are_aborted_and_others_go_on(
+    moto_site: S3Site, begin: Callable[[str], str], key: str, knows_id: bool
+) -> None:
+    stopped, other = begin(key), f"{key}-2"
+    begin(other)
+    abort([(key, stopped if knows_id else UNTOLD)], requests_to(moto_site), 4)
+    assert moto_site.server.uploads(moto_site.bucket) == [other]
+
+
+def test_an_upload_that_is_gone_already_holds_nothing_up(s3: S3Site, proxied: PutBefore) -> None:
+    proxy = proxied(s3)
+    began = time.monotonic()
+    abort([("gone", "1"), ("never-begun", UNTOLD)], requests_to(s3), 4)
+    assert time.monotonic() - began < 2
+    assert proxy.count() == 2
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(moto_site: S3Site, proxied: PutBefore) -> None:
+    proxied(moto_site, Hang(times=None))
+    began = time.monotonic()
+    abort([("x", "1")], requests_to(moto_site), 4)
+    assert 2.5 < time.monotonic() - began < 5
+
+
+def test_a_busy_store_is_asked_again_to_abort(
+    moto_site: S3Site, begin: Callable[[str], str], proxied: PutBefore
+) -> None:
+    uploads = [("x", begin("x")), ("y", begin("y"))]
+    proxied(moto_site, Status(code=503, error_code="SlowDown", times=2))
+    abort(uploads, requests_to(moto_site), 4)
+    assert moto_site.server.uploads(moto_site.bucket) == []
