@@ -18,7 +18,6 @@ import configparser
 import contextlib
 import os
 import threading
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from itertools import chain
@@ -225,6 +224,8 @@ def _tables_in(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("profiles", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
