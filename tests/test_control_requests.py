@@ -1,4 +1,4 @@
-"""Deletes on S3, and what else goes with the requests that move no bodies: heads, markers, aborted uploads."""
+"""Requests to S3 that move no bodies: deletes, heads, markers, aborted uploads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pos3.store.s3_unfinished import abort
 from pos3.store.s3_uploads import UNTOLD
 from pos3.store.s3_xml import is_writable, read_answer, written
 from pos3.url import Location
-from tests.support import Hang, Latency, Proxy, S3Site, Status, on, write_tree
+from tests.support import Flip, Hang, Latency, Proxy, S3Site, Status, on, write_tree
 from tests.support.trees import pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -161,6 +161,15 @@ def test_a_missing_bucket_is_an_error_for_each_key(s3: S3Site, proxied: PutBefor
     assert isinstance(error, BucketNotFoundError)
 
 
+def test_what_a_server_does_not_find_counts_as_deleted(rclone_site: S3Site, proxied: PutBefore) -> None:
+    proxied(
+        rclone_site,
+        Status(code=501, error_code="NotImplemented", match=on("POST ?delete")),
+        Status(code=404, error_code="NoSuchKey", match=on("DELETE")),
+    )
+    assert s3_store(rclone_site.bucket).delete(["gone"]) == []
+
+
 # Answers
 
 
@@ -268,6 +277,34 @@ def test_a_head_that_fails_for_the_moment_does_not_send_the_body_again(
     etag = carried_out(store, lambda: store.upload("x", str(tmp_path / "x"), 9 * MIB, moved.append))
     assert etag == moto_site.keys()["x"].etag
     assert (proxy.count("PUT ?partNumber"), proxy.count("HEAD"), sum(moved)) == (2, 3, 9 * MIB)
+
+
+def put_in_parts(site: S3Site, key: str, data: bytes, part_bytes: int) -> None:
+    client, at = site.server.s3, {"Bucket": site.bucket, "Key": key}
+    upload = client.create_multipart_upload(**at)["UploadId"]
+    parts = []
+    for number, start in enumerate(range(0, len(data), part_bytes), start=1):
+        body = data[start : start + part_bytes]
+        sent = client.upload_part(**at, UploadId=upload, PartNumber=number, Body=body)
+        parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+    client.complete_multipart_upload(**at, UploadId=upload, MultipartUpload={"Parts": parts})
+
+
+@pytest.mark.parametrize("flips", [0, 1], ids=["whole", "one-bit-flipped"])
+def test_an_object_in_parts_of_an_odd_size_is_proven_by_the_size_of_its_first(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, flips: int
+) -> None:
+    data = pseudo_random(10 * MIB)
+    put_in_parts(moto_site, "x", data, 6 * MIB)
+    proxy = proxied(moto_site, Flip(times=flips), Status(code=503, error_code="SlowDown", times=1, match=on("HEAD")))
+    store = s3_store(moto_site.bucket)
+    [listed] = store.entries("x", is_prefix=False)
+    moved: list[int] = []
+    got = carried_out(store, lambda: store.download("x", listed, str(tmp_path / "x"), moved.append))
+    assert got.etag == listed.etag
+    assert (tmp_path / "x").read_bytes() == data
+    assert (proxy.count("GET"), sum(moved)) == (1 + flips, 10 * MIB)
+    assert "1" in {request.query.get("partNumber") for request in proxy.requests if request.method == "HEAD"}
 
 
 def test_a_busy_store_is_asked_again_for_a_marker_also_below_odd_keys(moto_site: S3Site, proxied: PutBefore) -> None:
