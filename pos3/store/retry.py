@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
-from typing import TypeVar
 
 from pos3.errors import EndpointError, IntegrityError, ObjectChangedError, StoreError
-
-T = TypeVar("T")
 
 ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.2
@@ -48,23 +43,3 @@ class Patience:
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = self._failed
         return float(wait_random_exponential(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)(state))
-
-
-def retrying(call: Callable[[], T], begin_patience: Callable[[], Patience]) -> T:
-    """The result of ``call``, which is repeated with growing pauses while it fails for reasons that may pass.
-
-    How often, says what ``begin_patience`` gives after the first failure.
-
-    Raises:
-        Exception: the last error, when it does not pass or the attempts are used up.
-    """
-    patience = None
-    while True:
-        try:
-            return call()
-        except Exception as error:
-            patience = patience or begin_patience()
-            pause_seconds = patience.pause_seconds(error)
-            if pause_seconds is None:
-                raise
-        time.sleep(pause_seconds)

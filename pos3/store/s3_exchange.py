@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import pycurl
 
 from pos3.errors import EndpointError
-from pos3.store.retry import UnreachableError, retrying
+from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
 from pos3.store.s3_requests import Request, Requests, Response, TooLongError, is_signed_by_libcurl
+
+T = TypeVar("T")
 
 _SEND_BYTES = 256 * 1024
 _GLANCE_SECONDS = 0.05
@@ -175,12 +178,30 @@ class Line:
         self._multi.add_handle(self._exchange.handle)
         self._multi.perform()
 
-    def receive(self) -> Response:
-        """The response to the last request.
+    def receive(self, read: Callable[[Response], T]) -> T:
+        """What ``read`` makes of the response. The request is repeated while this fails for reasons that may pass.
 
         Raises:
-            StoreError: the answer was an error, or there was none.
+            Exception: the last error; the line is hung up.
         """
+        request = self._exchange.request
+        patience = None
+        while True:
+            try:
+                return read(self._response())
+            except Exception as error:
+                patience = patience or self._requests.patience()
+                pause_seconds = patience.pause_seconds(error)
+                if pause_seconds is None:
+                    self.close()
+                    raise
+            except BaseException:
+                self.close()
+                raise
+            time.sleep(pause_seconds)
+            self.send(request)
+
+    def _response(self) -> Response:
         while True:
             self._multi.perform()
             _, good, bad = self._multi.info_read()
@@ -232,15 +253,7 @@ class Lines:
             StoreError: the last answer was an error, or there was none.
         """
         line = self.take()
-
-        def asked() -> Response:
-            line.send(request)
-            return line.receive()
-
-        try:
-            response = retrying(asked, self._requests.patience)
-        except BaseException:
-            line.close()
-            raise
+        line.send(request)
+        response = line.receive(lambda response: response)
         self.give_back(line)
         return response

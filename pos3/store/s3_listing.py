@@ -7,7 +7,6 @@ about two.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,22 +68,8 @@ class Listing:
         return Request("GET", "", urlencode(sorted(query.items()), quote_via=quote, safe=""), where=where)
 
     def _received(self, line: Line, request: Request, prefix: str) -> Page:
-        """The page that a line has been asked for. A line that fails for good is hung up."""
-        patience = None
-        while True:
-            try:
-                return _parse(line.receive(), prefix, request.where)
-            except Exception as error:
-                patience = patience or self._requests.patience()
-                pause_seconds = patience.pause_seconds(error)
-                if pause_seconds is None:
-                    line.close()
-                    raise
-            except BaseException:
-                line.close()
-                raise
-            time.sleep(pause_seconds)
-            line.send(request)
+        """The page that a line has been asked for."""
+        return line.receive(lambda response: _parse(response, prefix, request.where))
 
     def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page]:
         """All pages in turn."""
