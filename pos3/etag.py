@@ -49,20 +49,41 @@ def matches_content(etag: str, size_bytes: int, blocks: Iterable[bytes], first: 
         blocks: the content in order, in blocks whose length divides 1 MiB, so that no block crosses a part's end.
         first: part sizes to try before the common ones.
     """
-    candidates = part_size_candidates(etag, size_bytes, first)
-    if not candidates and not is_plain(etag):
-        return False
-    whole = hashlib.md5(usedforsecurity=False)
-    sums = {size: PartSums(size) for size in candidates}
-    for block in blocks:
-        if candidates:
-            for part_sum in sums.values():
+    match = ContentMatch(etag, size_bytes, first)
+    if match.is_possible:
+        match.take(blocks)
+    return match.is_proven()
+
+
+class ContentMatch:
+    """The same for content that is given piece by piece."""
+
+    def __init__(self, etag: str, size_bytes: int, first: Sequence[int] = ()):
+        self._etag = etag
+        # A plain ETag is no sum of parts, so its candidates are none.
+        self._whole = hashlib.md5(usedforsecurity=False) if is_plain(etag) else None
+        self._sums = [PartSums(size) for size in part_size_candidates(etag, size_bytes, first)]
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether any content could be proven equal; if not, none has to be read."""
+        return self._whole is not None or bool(self._sums)
+
+    def take(self, blocks: Iterable[bytes]) -> int:
+        """Takes the next blocks, and returns how many these were."""
+        taken = 0
+        for block in blocks:
+            taken += 1
+            if self._whole is not None:
+                self._whole.update(block)
+            for part_sum in self._sums:
                 part_sum.update(block)
-        else:
-            whole.update(block)
-    if not candidates:
-        return whole.hexdigest() == etag
-    return any(part_sum.etag() == etag for part_sum in sums.values())
+        return taken
+
+    def is_proven(self) -> bool:
+        if self._whole is not None:
+            return self._whole.hexdigest() == self._etag
+        return any(part_sum.etag() == self._etag for part_sum in self._sums)
 
 
 class PartSums:

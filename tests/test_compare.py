@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pos3
-from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
+from pos3.etag import ContentMatch, is_plain, matches_content, part_size, part_size_candidates
 from tests.support import Proxy, S3Site, contents, write_tree
 from tests.support.trees import pseudo_random
 
@@ -43,6 +44,17 @@ def test_a_multipart_etag_is_computed_as_s3_does(data: bytes, block: int, factor
     assert matches_content(etag, len(data), in_blocks(data, block), [part])
     changed = bytes([data[0] ^ 1]) + data[1:]
     assert not matches_content(etag, len(data), in_blocks(changed, block), [part])
+
+
+@given(data=st.binary(min_size=1, max_size=64), pieces=st.integers(1, 5), is_in_parts=st.booleans())
+def test_content_may_come_piece_by_piece(data: bytes, pieces: int, is_in_parts: bool) -> None:
+    match = ContentMatch(reference_etag(data, 4) if is_in_parts else hashlib.md5(data).hexdigest(), len(data), [4])
+    blocks = iter(in_blocks(data, 2))
+    taken = 0
+    while count := match.take(islice(blocks, pieces)):
+        taken += count
+    assert taken == len(in_blocks(data, 2))
+    assert match.is_proven()
 
 
 @pytest.mark.parametrize("part_mib", [5, 8, 16], ids=lambda size: f"{size}MiB")

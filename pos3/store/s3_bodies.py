@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 
 from pos3.entry import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, StoreError
-from pos3.etag import is_plain, matches_content, part_size
+from pos3.etag import ContentMatch, is_plain, part_size
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes
+from pos3.store.beside import Aside
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_loop import Together
@@ -19,6 +21,7 @@ from pos3.store.steps import Steps
 
 # How often a download begins again because the object was replaced, before it pauses.
 _CHANGES = 3
+_PIECE_BLOCKS = 64
 
 
 class Bodies:
@@ -105,8 +108,7 @@ class Bodies:
         if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
             matches = False
         elif self._proves:
-            first = [part_size(entry.size_bytes)]
-            matches = matches_content(entry.etag, entry.size_bytes, files.blocks(target), first)
+            matches = yield from _is_proven(entry, target, part_size(entry.size_bytes))
         else:
             return
         if matches:
@@ -123,8 +125,7 @@ class Bodies:
         known = told and 0 < first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
         if not known or (yield from self._is_encrypted(key)):
             return
-        blocks = files.blocks(target)
-        if not matches_content(delivered.etag, delivered.size_bytes, blocks, [first_part_bytes]):
+        if not (yield from _is_proven(delivered, target, first_part_bytes)):
             raise IntegrityError(f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}")
 
     def _verify_uploaded(self, key: str, etag: str, uploaded: Uploaded) -> Steps[None]:
@@ -143,6 +144,18 @@ class Bodies:
         if encrypted:
             self._etags_are_md5 = False
         return encrypted
+
+
+def _is_proven(delivered: Entry, target: str, part_bytes: int) -> Steps[bool]:
+    """Whether the file has the content that the ETag stands for.
+
+    It is read beside the loop, and in pieces, since whoever stops the transfer waits for the end of one.
+    """
+    match = ContentMatch(delivered.etag, delivered.size_bytes, [part_bytes])
+    blocks = files.blocks(target) if match.is_possible else iter(())
+    while (yield Aside(functools.partial(match.take, itertools.islice(blocks, _PIECE_BLOCKS)))):
+        pass
+    return match.is_proven()
 
 
 def _head(key: str, query: str = "") -> Steps[Response]:
