@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from pos3.errors import BucketNotFoundError, CredentialsError, EndpointError, TransferCancelledError
+from pos3.errors import TransferCancelledError
 from pos3.store import Lane, Steps
+from pos3.store.retry import is_shared
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,7 +29,7 @@ _BATCH_SECONDS = 0.2
 
 def is_hopeless(error: BaseException) -> bool:
     """Whether the next item would fail for the same reason."""
-    if isinstance(error, (BucketNotFoundError, CredentialsError, EndpointError, TransferCancelledError)):
+    if is_shared(error) or isinstance(error, TransferCancelledError):
         return True
     return isinstance(error, OSError) and error.errno in _HOPELESS_ERRNOS
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.errors import AccessDeniedError, BucketNotFoundError, StoreError
+from pos3.errors import AccessDeniedError, BucketNotFoundError, CredentialsError, EndpointError, StoreError
 from pos3.store import Store, carried_out, open_store
 from pos3.store.s3_client import Connection
 from pos3.store.s3_requests import Requests
@@ -115,6 +115,22 @@ def test_of_2500_deletes_the_one_that_fails_is_returned_and_all_others_are_done(
     assert f"s3://{moto_site.bucket}/data/1500" in str(error)
     assert list(moto_site.keys()) == ["data/1500"]
     assert proxy.kinds == {"POST ?delete": 3}
+
+
+def test_what_would_fail_for_the_same_reason_is_left_undone(rclone_site: S3Site, proxied: PutBefore) -> None:
+    refusal = Status(code=403, error_code="InvalidAccessKeyId", match=on("POST ?delete"))
+    proxy = proxied(rclone_site, refusal)
+    keys = [f"data/{number}" for number in range(20_000)]
+    failed = s3_store(rclone_site.bucket).delete(keys)
+    assert [key for key, _ in failed] == keys
+    assert {type(error) for _, error in failed} == {CredentialsError}
+    assert proxy.count("POST ?delete") <= 8
+    no_batches = Status(code=501, error_code="NotImplemented", match=on("POST ?delete"))
+    proxy.inject(no_batches, Status(code=301, error_code="PermanentRedirect"))
+    failed = s3_store(rclone_site.bucket).delete(keys[:1000])
+    assert [key for key, _ in failed] == keys[:1000]
+    assert {type(error) for _, error in failed} == {EndpointError}
+    assert proxy.count("DELETE") <= 16
 
 
 def test_failures_come_in_the_order_of_the_keys(rclone_site: S3Site, proxied: PutBefore) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import random
 
-from pos3.errors import EndpointError, IntegrityError, ObjectChangedError, StoreError
+from pos3.errors import (
+    BucketNotFoundError,
+    CredentialsError,
+    EndpointError,
+    IntegrityError,
+    ObjectChangedError,
+    StoreError,
+)
 
 ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.2
@@ -21,6 +28,11 @@ class UnreachableError(EndpointError):
 
 def is_transient(error: BaseException) -> bool:
     return isinstance(error, (BusyError, UnreachableError, IntegrityError, ObjectChangedError))
+
+
+def is_shared(error: BaseException) -> bool:
+    """Whether whatever is asked of the store next would fail for the same reason."""
+    return isinstance(error, (BucketNotFoundError, CredentialsError, EndpointError))
 
 
 class Patience:

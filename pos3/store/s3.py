@@ -185,7 +185,7 @@ class S3Store:
                 # Some servers store "dir/" as the file "dir", which would then be in the way of the directory.
                 name = key.rstrip("/")
                 if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
-                    self._deletes.one_by_one([name])
+                    self._deletes.delete([name])
         return bool(self._holds_markers)
 
 

@@ -9,19 +9,19 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError
-from pos3.store.retry import BusyError, is_transient
+from pos3.store.retry import BusyError, is_shared, is_transient
 from pos3.store.s3_errors import error_for
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
 from pos3.store.s3_xml import is_writable, read_answer, text_of, written
-from pos3.store.steps import Job, Steps
+from pos3.store.steps import Done, Job, R, Steps, T
 
 _BATCH_KEYS = 1000
 # S3 carries out 3,500 deletes a second below a prefix, and each key of a batch counts.
 _BATCHES = 4
 # What says nothing about whether the server knows batches.
 _FINAL = (BusyError, ConnectionError, PermissionError, RemoteNotFoundError)
-_Failed = dict[str, Exception]
+_Refused = dict[str, StoreError]
 
 
 class Deletes:
@@ -34,35 +34,35 @@ class Deletes:
         self._knows_batches = True
 
     def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
-        """See :meth:`pos3.store.base.Store.delete`."""
-        failed: _Failed = {}
+        """See :meth:`pos3.store.base.Store.delete`. What would fail for the same reason as another is left undone."""
+        undone = StoreError(f"{self._where}: left undone")
+        fates: dict[str, Exception | None] = dict.fromkeys(keys, undone)
         alone = [key for key in keys if not is_writable(key)]
         together = [key for key in keys if is_writable(key)] if alone else keys
-        lane = Loop(self._requests, min(self._in_flight, _BATCHES))
-        for batch, answered, error in lane(self._batches(together, alone), threading.Event()):
-            if error is None:
-                for key, refusal in (answered or {}).items():
-                    if is_transient(refusal):
-                        alone.append(key)
-                    else:
-                        failed[key] = refusal
-            elif isinstance(error, StoreError) and not isinstance(error, _FINAL):
+        for batch, refused, error in self._outcomes(self._batches(together, alone), min(self._in_flight, _BATCHES)):
+            if isinstance(error, StoreError) and not isinstance(error, _FINAL):
                 # Not every server knows how to delete many at once.
                 self._knows_batches = False
                 alone += batch
-            else:
-                failed.update(dict.fromkeys(batch, error))
-        failed.update(self.one_by_one(alone))
-        return [(key, failed[key]) for key in keys if key in failed]
+                continue
+            fates.update(dict.fromkeys(batch, error))
+            fates.update(refused or {})
+            alone += [key for key, refusal in (refused or {}).items() if is_transient(refusal)]
+        singles: Iterator[Job[str, None]] = ((key, functools.partial(self._one, key)) for key in alone)
+        fates.update((key, error) for key, _, error in self._outcomes(singles, self._in_flight))
+        failed = [(key, error) for key, error in fates.items() if error is not None]
+        cause = next((error for _, error in failed if is_shared(error)), undone)
+        return [(key, cause if error is undone else error) for key, error in failed]
 
-    def one_by_one(self, keys: Sequence[str]) -> _Failed:
-        """Deletes objects with a request for each of them; returns what failed."""
-        lane = Loop(self._requests, self._in_flight)
-        jobs: Iterator[Job[str, None]] = ((key, functools.partial(self._one, key)) for key in keys)
-        outcomes = lane(jobs, threading.Event())
-        return {key: error for key, _, error in outcomes if error is not None}
+    def _outcomes(self, jobs: Iterator[Job[T, R]], in_flight: int) -> Iterator[Done[T, R]]:
+        """What becomes of the jobs, until one fails for a reason that is that of all."""
+        stop = threading.Event()
+        for item, result, error in Loop(self._requests, in_flight)(jobs, stop):
+            yield item, result, error
+            if error is not None and is_shared(error):
+                stop.set()
 
-    def _batches(self, keys: Sequence[str], alone: list[str]) -> Iterator[Job[Sequence[str], _Failed]]:
+    def _batches(self, keys: Sequence[str], alone: list[str]) -> Iterator[Job[Sequence[str], _Refused]]:
         """Batches as long as the server is not known to refuse them; what is left then is ``alone``."""
         for start in range(0, len(keys), _BATCH_KEYS):
             batch = keys[start : start + _BATCH_KEYS]
@@ -71,7 +71,7 @@ class Deletes:
             else:
                 alone += batch
 
-    def _batch(self, keys: Sequence[str]) -> Steps[_Failed]:
+    def _batch(self, keys: Sequence[str]) -> Steps[_Refused]:
         listed = "".join(f"<Object><Key>{written(key)}</Key></Object>" for key in keys)
         body = (
             f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{listed}</Delete>'
@@ -82,11 +82,11 @@ class Deletes:
         response: Response = yield Request("POST", "", "delete=", headers, body, where=self._where)
         return self._refusals(response.body, set(keys))
 
-    def _refusals(self, answer: bytes, asked: set[str]) -> _Failed:
+    def _refusals(self, answer: bytes, asked: set[str]) -> _Refused:
         """What the server says that it has not deleted; some say nothing at all if there is nothing."""
-        if not answer:
+        if not answer.strip():
             return {}
-        refused: _Failed = {}
+        refused: _Refused = {}
         for element in read_answer(answer, "DeleteResult", self._where).iterfind("{*}Error"):
             key, code, message = (text_of(element, name) for name in ("Key", "Code", "Message"))
             if key not in asked:
