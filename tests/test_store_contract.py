@@ -1027,6 +1027,15 @@ def test_a_store_that_does_not_list_in_order_is_found_out_and_still_listed_whole
     assert paths(store, "", is_prefix=True) == sorted(keys)
 
 
+@pytest.mark.parametrize("page_size", [1000, 5])
+def test_keys_that_only_begin_alike_are_not_below_wherever_a_page_ends(
+    listing: Callable[..., Store], page_size: int
+) -> None:
+    inside = [f"{number:02}" for number in range(12)]
+    store = listing([*(f"data/{name}" for name in inside), "data0", "data0/x"], page_size)
+    assert paths(store, "data", is_prefix=False) == inside
+
+
 @pytest.mark.parametrize("page_size", [1000, 2])
 def test_an_exact_object_is_found_in_whatever_order_a_store_lists(
     listing: Callable[..., Store], page_size: int

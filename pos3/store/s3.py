@@ -174,7 +174,7 @@ class S3Store:
         if first.entries[0].path < below or not first.entries[-1].path.startswith(below):
             yield from self._listing.below(key)
             return
-        yield from in_order(self._listing.pages_after(first), below, where)
+        yield from self._listing.below_after(first, key)
 
     def _entries_sorted_here(self, key: str, is_prefix: bool) -> Iterator[Entry]:
         below = f"{key}/" if key else ""

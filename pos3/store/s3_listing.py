@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from operator import lt
@@ -50,19 +50,23 @@ class Listing:
         self._bucket = bucket
         self._lines = Lines(requests)
 
-    def page(self, prefix: str, *, token: str = "", delimiter: str = "", page_size: int = 1000) -> Page:
+    def page(
+        self, prefix: str, *, token: str = "", after: str = "", delimiter: str = "", page_size: int = 1000
+    ) -> Page:
         """One page; asked for again while the store is busy, the connection fails or the page arrives broken."""
-        request = self._request(prefix, token, delimiter, page_size)
+        request = self._request(prefix, token, delimiter, page_size, after)
         line = self._lines.take()
         line.send(request)
         page = self._received(line, request, prefix)
         self._lines.give_back(line)
         return page
 
-    def _request(self, prefix: str, token: str, delimiter: str, page_size: int) -> Request:
+    def _request(self, prefix: str, token: str, delimiter: str, page_size: int = 1000, after: str = "") -> Request:
         query = {"list-type": "2", "max-keys": str(page_size), "prefix": prefix, "encoding-type": "url"}
         if token:
             query["continuation-token"] = token
+        elif after:
+            query["start-after"] = after
         if delimiter:
             query["delimiter"] = delimiter
         where = f"listing s3://{self._bucket}/{prefix}"
@@ -99,7 +103,7 @@ class Listing:
         page = first
         try:
             while page.next_token:
-                request = self._request(first.prefix, page.next_token, delimiter, 1000)
+                request = self._request(first.prefix, page.next_token, delimiter)
                 line.send(request)
                 yield page
                 token, page = page.next_token, self._received(line, request, first.prefix)
@@ -119,6 +123,28 @@ class Listing:
         """
         prefix = f"{key}/" if key else ""
         yield from in_order(self.pages(prefix), prefix, f"s3://{self._bucket}/{prefix}")
+
+    def below_after(self, first: Page, key: str) -> Iterator[Entry]:
+        """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page has begun below it."""
+        prefix = f"{key}/"
+        where = f"s3://{self._bucket}/{prefix}"
+        yield from in_order(self._inside(self.pages_after(first), prefix, where), prefix, where)
+
+    def _inside(self, pages: Iterator[Page], prefix: str, where: str) -> Iterator[Page]:
+        last = ""
+        for page in pages:
+            inside = [entry for entry in page.entries if entry.path.startswith(prefix)]
+            last = inside[-1].path if inside else last
+            if len(inside) == len(page.entries):
+                yield page
+                continue
+            yield replace(page, entries=inside)
+            # What follows is not for us, as long as the store lists in order.
+            if page.next_token:
+                more = self.page(prefix, after=last)
+                if more.entries or more.next_token:
+                    raise UnsortedListingError(f"{where}: keys are not listed in order")
+            return
 
 
 def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
