@@ -18,13 +18,14 @@ from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, R
 from pos3.etag import is_plain, matches_content, part_size
 from pos3.profiles import Profile
 from pos3.store import files
-from pos3.store.base import Counted, OnBytes, Survey, UnsortedListingError
+from pos3.store.base import Counted, Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
 from pos3.store.retry import BusyError, UnreachableError, retrying
 from pos3.store.s3_client import Connection
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_errors import error_for, translating
-from pos3.store.s3_listing import Listing, Page, in_order
+from pos3.store.s3_listing import Listing, in_order
 from pos3.store.s3_loop import Loop
+from pos3.store.s3_page import Page
 from pos3.store.s3_requests import Request, Requests, Response
 from pos3.store.s3_uploads import UNTOLD, Uploaded, Uploads
 from pos3.store.steps import Lane, Steps
@@ -33,6 +34,7 @@ _BATCH = 1000
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
 _SURVEY_PAGES = 20
+_MOST_PAGES_AT_ONCE = 16
 _ABORT_SECONDS = 3.0
 # How often a download begins again because the object was replaced, before it pauses.
 _CHANGES = 3
@@ -53,7 +55,7 @@ class S3Store:
         self._upload_options = {name: value for name, value in upload_options.items() if value}
         payer = ("x-amz-request-payer: requester",) if settings.requester_pays else ()
         self._requests = Requests(self._connection, bucket, self._region, payer)
-        self._listing = Listing(self._requests, bucket)
+        self._listing = Listing(self._requests, bucket, min(max_workers, _MOST_PAGES_AT_ONCE))
         proves = self._connection.is_plain_http
         self._downloads = Downloads(self._requests, proves)
         self._uploads = Uploads(self._requests, tuple(_headers(upload_options)), proves)
@@ -142,20 +144,21 @@ class S3Store:
         except RemoteNotFoundError:
             return None
 
-    def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
+    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
         if not self._sorted:
             yield from self._entries_sorted_here(key, is_prefix)
             return
+        whole = _whole_keys(landmarks, f"{key}/" if key else "")
         try:
             if is_prefix or not key:
-                yield from self._listing.below(key)
+                yield from self._listing.below(key, whole)
             else:
-                yield from self._object_or_below(key)
+                yield from self._object_or_below(key, whole)
         except UnsortedListingError:
             self._sorted = False
             raise
 
-    def _object_or_below(self, key: str) -> Iterator[Entry]:
+    def _object_or_below(self, key: str, landmarks: Landmarks) -> Iterator[Entry]:
         """One listing answers both questions: an object of exactly this key sorts before all that lies below it."""
         first = self._first_page(key)
         for entry in first.entries:
@@ -172,9 +175,9 @@ class S3Store:
         if not _is_ordered(first):
             raise UnsortedListingError(f"{where}: keys are not listed in order")
         if first.entries[0].path < below or not first.entries[-1].path.startswith(below):
-            yield from self._listing.below(key)
+            yield from self._listing.below(key, landmarks)
             return
-        yield from self._listing.below_after(first, key)
+        yield from self._listing.below_after(first, key, landmarks)
 
     def _entries_sorted_here(self, key: str, is_prefix: bool) -> Iterator[Entry]:
         below = f"{key}/" if key else ""
@@ -386,6 +389,14 @@ class S3Store:
                 if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
                     self._delete_singly([name])
         return bool(self._holds_markers)
+
+
+def _whole_keys(landmarks: Landmarks, below: str) -> Landmarks:
+    def whole(after: str, steps: int) -> str:
+        path = landmarks(after.removeprefix(below), steps)
+        return path and below + path
+
+    return whole
 
 
 def _is_ordered(page: Page) -> bool:

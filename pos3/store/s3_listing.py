@@ -1,4 +1,4 @@
-"""S3 listings: one page after the other, each checked to be whole.
+"""S3 listings, page by page, each checked to be whole; several pages at once where the store lets itself be waited for.
 
 The page is parsed here: boto3's parser spends 154 microseconds of CPU on a key, most of it on timestamps, and this one
 about two.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from operator import lt
@@ -18,37 +18,30 @@ from xml.parsers import expat
 
 from pos3.entry import Entry
 from pos3.errors import StoreError
-from pos3.store.base import UnsortedListingError
+from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
-from pos3.store.s3_exchange import Line, Lines
-from pos3.store.s3_page import read_page
+from pos3.store.s3_lines import Bundle, Kept, Line
+from pos3.store.s3_page import Page, read_page
+from pos3.store.s3_parallel import Talk, pages_at_once
+from pos3.store.s3_ranges import Ranges, StartAfterError, Wanted
 from pos3.store.s3_requests import Request, Requests, Response
 
 _SECOND_NS = 1_000_000_000
-
-
-@dataclass(frozen=True)
-class Page:
-    """One page of a listing: whole keys in the paths, in the order in which the store sent them.
-
-    ``next_token`` is "" on the last page; ``server_time`` is in seconds since the epoch, 0 if the store does not tell.
-    """
-
-    prefix: str
-    entries: list[Entry]
-    directories: list[str]
-    next_token: str
-    server_time: float
+# To read a page and compare what it holds takes about half as long. A store that answers sooner does not keep waiting.
+_WORTH_SECONDS = 0.015
 
 
 class Listing:
-    """The listings of one bucket."""
+    """The listings of one bucket, with at most ``most_at_once`` requests at the same time."""
 
-    def __init__(self, requests: Requests, bucket: str):
+    def __init__(self, requests: Requests, bucket: str, most_at_once: int):
         self._requests = requests
         self._bucket = bucket
-        self._lines = Lines(requests)
+        self._most_at_once = most_at_once
+        self._lines = Kept(lambda: Line(requests))
+        self._bundles = Kept(lambda: Bundle(requests))
+        self._starts_after = True
 
     def page(
         self, prefix: str, *, token: str = "", after: str = "", delimiter: str = "", page_size: int = 1000
@@ -77,7 +70,8 @@ class Listing:
         patience = None
         while True:
             try:
-                return _parse(line.receive(), prefix, request.where)
+                page = _parse(line.receive(), prefix, request.where)
+                return replace(page, wait_seconds=line.wait_seconds)
             except Exception as error:
                 patience = patience or self._requests.patience()
                 pause_seconds = patience.pause_seconds(error)
@@ -115,20 +109,31 @@ class Listing:
         self._lines.give_back(line)
         yield page
 
-    def below(self, key: str) -> Iterator[Entry]:
+    def below(self, key: str, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
         """Every object below the directory ``key``, paths relative to it, in order.
 
+        Args:
+            landmarks: of whole keys.
         Raises:
             UnsortedListingError: the store's order is another.
         """
         prefix = f"{key}/" if key else ""
-        yield from in_order(self.pages(prefix), prefix, f"s3://{self._bucket}/{prefix}")
+        yield from self._ordered(self.page(prefix), prefix, landmarks)
 
-    def below_after(self, first: Page, key: str) -> Iterator[Entry]:
-        """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page has begun below it."""
-        prefix = f"{key}/"
+    def below_after(self, first: Page, key: str, landmarks: Landmarks) -> Iterator[Entry]:
+        """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page lies below it."""
+        yield from self._ordered(first, f"{key}/", landmarks)
+
+    def _ordered(self, first: Page, prefix: str, landmarks: Landmarks) -> Iterator[Entry]:
         where = f"s3://{self._bucket}/{prefix}"
-        yield from in_order(self._inside(self.pages_after(first), prefix, where), prefix, where)
+        pays = self._most_at_once > 1 and len(first.entries) > 1 and first.wait_seconds >= _WORTH_SECONDS
+        if first.next_token and pays and self._starts_after:
+            pages = self._at_once(first, prefix, landmarks, where)
+        elif first.prefix != prefix:
+            pages = self._inside(self.pages_after(first), prefix, where)
+        else:
+            pages = self.pages_after(first)
+        yield from in_order(pages, prefix, where)
 
     def _inside(self, pages: Iterator[Page], prefix: str, where: str) -> Iterator[Page]:
         last = ""
@@ -146,21 +151,64 @@ class Listing:
                     raise UnsortedListingError(f"{where}: keys are not listed in order")
             return
 
+    def _at_once(self, first: Page, prefix: str, landmarks: Landmarks, where: str) -> Iterator[Page]:
+        last = _last_in_order(first, "", where)
+        yield first
+        ranges = Ranges(prefix, first, landmarks, self._most_at_once)
+        try:
+            for page in pages_at_once(ranges, self._talk(), self._bundles):
+                last = page.entries[-1].path
+                yield page
+            return
+        except StartAfterError:
+            self._starts_after = ranges.is_proven
+        pages = self.pages_after(first)
+        yield from _rest(pages if first.prefix == prefix else self._inside(pages, prefix, where), last, where)
+
+    def _talk(self) -> Talk:
+        def request(wanted: Wanted) -> Request:
+            return self._request(wanted.prefix, wanted.token, wanted.delimiter, after=wanted.after)
+
+        def read(wanted: Wanted, response: Response) -> Page:
+            where = request(wanted).where
+            page = _parse(response, wanted.prefix, where)
+            if wanted.token and page.next_token == wanted.token:
+                raise StoreError(f"{where}: the store repeats one page for ever")
+            return page
+
+        return Talk(request, read, self._requests.patience)
+
 
 def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
     """The entries of ``pages`` relative to ``prefix``; the directory's own marker is left out."""
     cut = len(prefix)
     last = ""
     for page in pages:
-        if not page.entries:
-            continue
-        keys = [entry.path for entry in page.entries]
-        if not (last < keys[0] and all(map(lt, keys, keys[1:]))):
-            raise UnsortedListingError(f"{where}: keys are not listed in order")
-        last = keys[-1]
+        last = _last_in_order(page, last, where)
         for key, size_bytes, modified_ns, etag, _, _ in page.entries:
             if len(key) > cut:
                 yield Entry(key[cut:], size_bytes, modified_ns, etag)
+
+
+def _rest(pages: Iterator[Page], known: str, where: str) -> Iterator[Page]:
+    """What follows the key ``known`` in a listing from its beginning."""
+    last = ""
+    for page in pages:
+        last = _last_in_order(page, last, where)
+        if last > known:
+            yield replace(page, entries=[entry for entry in page.entries if entry.path > known])
+
+
+def _last_in_order(page: Page, last: str, where: str) -> str:
+    """The last key of a page that follows ``last``.
+
+    Raises:
+        UnsortedListingError: it does not, or not in order.
+    """
+    keys = [entry.path for entry in page.entries]
+    if keys and not (last < keys[0] and all(map(lt, keys, keys[1:]))):
+        raise UnsortedListingError(f"{where}: keys are not listed in order")
+    return keys[-1] if keys else last
 
 
 def _parse(response: Response, prefix: str, where: str) -> Page:
