@@ -52,6 +52,7 @@ _BUSY_SECONDS = 60.0
 _ABANDONED_LOCK_SECONDS = 15.0
 _GLANCE_SECONDS = 0.05
 _PAGE_RECORDS = 10_000
+_LANDMARKS = 16
 _UPSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -184,6 +185,35 @@ class Index:
             return connection.execute(query, (path,)).fetchall()
 
         return self._run(rows, [])
+
+    def landmarks(self, url: str) -> Callable[[str, int], str]:
+        """Finds the path so many records behind another one, or "" if there are fewer. It may be outdated."""
+        query = "SELECT path FROM files WHERE path > ? ORDER BY path LIMIT 1 OFFSET ?"
+        is_url: bool | None = None
+        ahead: dict[tuple[str, int], str] = {}
+
+        def landmark(after: str, steps: int) -> str:
+            nonlocal is_url
+            if is_url is None:
+                is_url = self.exists and self.state().url == url
+            if not is_url:
+                return ""
+            if (after, steps) not in ahead:
+                ahead.clear()
+                nothing: list[tuple[tuple[str, int], str]] = []
+                ahead.update(self._run(lambda connection: list(chain(connection, after, steps)), nothing))
+            return ahead.pop((after, steps), "")
+
+        def chain(connection: sqlite3.Connection, path: str, steps: int) -> Iterator[tuple[tuple[str, int], str]]:
+            # Those that will be asked for next, in one go.
+            for _ in range(_LANDMARKS):
+                row = connection.execute(query, (path, steps - 1)).fetchone()
+                if row is None:
+                    return
+                yield (path, steps), str(row[0])
+                path = row[0]
+
+        return landmark
 
     def summary(self, url: str) -> tuple[int, int, str]:
         """Files and bytes on record, and the ETag if the root is a single object. Fails never."""

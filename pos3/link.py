@@ -124,7 +124,8 @@ class Link:
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
     def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
-        return self._store.entries(self.registration.location.key, is_prefix=is_prefix)
+        landmarks = self.index.landmarks(self._url)
+        return self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks)
 
     def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
         takes_part = self.registration.filter.predicate()

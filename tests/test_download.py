@@ -14,7 +14,19 @@ from pathlib import Path
 import pytest
 
 import pos3
-from tests.support import Hang, Proxy, RcloneServer, S3Site, Status, Truncate, contents, odd_tree, on, write_tree
+from tests.support import (
+    Hang,
+    Proxy,
+    RcloneServer,
+    S3Site,
+    Status,
+    Truncate,
+    contents,
+    later_pages,
+    odd_tree,
+    on,
+    write_tree,
+)
 from tests.support.trees import assert_same, longest_name, pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -241,7 +253,7 @@ def test_a_listing_that_breaks_off_changes_nothing(
     put_empty(rclone, rclone_site, [*(f"data/{number:04}" for number in range(1001)), "data/zz-old"])
     path = fetched(rclone_site, tmp_path)
     rclone_site.delete("data/zz-old")
-    proxied(rclone_site, Status(403, "AccessDenied", match=lambda request: "continuation-token" in request.query))
+    proxied(rclone_site, Status(403, "AccessDenied", match=later_pages))
     with opened(tmp_path), pytest.raises(pos3.AccessDeniedError):
         pos3.download(rclone_site.url("data"))
     assert len(contents(path)) == 1002

@@ -68,7 +68,9 @@ def test_thousands_of_files_go_there_and_back_and_a_rerun_only_lists(
     proxy = proxied(s3)
     fetched = fetch()
     assert (fetched.downloaded_files, fetched.unchanged) == (0, count)
-    assert proxy.kinds == {"LIST": pages}
+    # One more where pages are asked for at once, and the last one turns out to be empty.
+    assert set(proxy.kinds) == {"LIST"}
+    assert pages <= proxy.count() <= pages + 1
     proxy.clear()
     pushed = push()
     assert (pushed.uploaded_files, pushed.unchanged) == (0, count)

@@ -33,6 +33,7 @@ from tests.support import (
     Flip,
     Hang,
     Latency,
+    OtherQuery,
     Proxy,
     RcloneServer,
     ResetAfter,
@@ -457,6 +458,14 @@ def test_latency_delays(s3: S3Site, proxied: PutBefore) -> None:
     began = time.monotonic()
     proxy.server.s3.head_bucket(Bucket=s3.bucket)
     assert time.monotonic() - began >= 0.2
+
+
+def test_other_query_changes_what_the_server_sees(moto_site: S3Site, proxied: PutBefore) -> None:
+    moto_site.put_all({f"k{number}": b"" for number in range(6)})
+    proxy = proxied(moto_site, OtherQuery(query={"max-keys": "2", "start-after": ""}))
+    page = proxy.server.s3.list_objects_v2(Bucket=moto_site.bucket, StartAfter="k4")
+    assert [item["Key"] for item in page["Contents"]] == ["k0", "k1"]
+    assert proxy.requests[0].query["start-after"] == "k4"
 
 
 def test_fail_page_fails_the_nth_page_of_each_listing(s3: S3Site, proxied: PutBefore) -> None:

@@ -18,7 +18,18 @@ from pathlib import Path
 import pytest
 
 import pos3
-from tests.support import Latency, Proxy, RcloneServer, S3Site, Status, contents, odd_tree, on, write_tree
+from tests.support import (
+    Latency,
+    Proxy,
+    RcloneServer,
+    S3Site,
+    Status,
+    contents,
+    later_pages,
+    odd_tree,
+    on,
+    write_tree,
+)
 from tests.support.trees import assert_same, deep_tree, pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -179,7 +190,7 @@ def test_a_listing_that_breaks_off_deletes_nothing(
 ) -> None:
     write_tree(rclone.data / rclone_site.bucket, {f"data/{number:04}": b"" for number in range(1001)})
     tree = write_tree(tmp_path / "tree", {"a": b"1"})
-    proxied(rclone_site, Status(403, "AccessDenied", match=lambda request: "continuation-token" in request.query))
+    proxied(rclone_site, Status(403, "AccessDenied", match=later_pages))
     with pytest.raises(pos3.AccessDeniedError), opened(tmp_path):
         pos3.upload(rclone_site.url("data"), tree)
     assert len(rclone_site.keys()) == 1001

@@ -172,5 +172,10 @@ class Bench:
         )
 
 
+def added(delay_ms: int) -> str:
+    """What the title of a case says of its latency."""
+    return f", {delay_ms} ms added to each request" if delay_ms else ""
+
+
 def _slug(peer: Peer) -> str:
     return re.sub(r"\W+", "-", peer.label)

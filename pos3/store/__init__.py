@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pos3.profiles import Profile
-from pos3.store.base import OnBytes, Store, Survey, UnsortedListingError, twice_if_unsorted
+from pos3.store.base import Landmarks, OnBytes, Store, Survey, UnsortedListingError, nothing_known, twice_if_unsorted
 from pos3.store.steps import Lane, Steps, carried_out
 from pos3.url import Location
 
 __all__ = [
+    "Landmarks",
     "Lane",
     "OnBytes",
     "Steps",
@@ -15,6 +16,7 @@ __all__ = [
     "Survey",
     "UnsortedListingError",
     "carried_out",
+    "nothing_known",
     "open_store",
     "twice_if_unsorted",
 ]

@@ -17,6 +17,13 @@ from pos3.store.steps import Lane, Steps
 T = TypeVar("T")
 OnBytes = Callable[[int], None]
 """Called with a number of bytes moved (negative when a retry starts over); may raise to stop the transfer."""
+Landmarks = Callable[[str, int], str]
+"""Called with a path and a number of steps: the path so many known paths further on, or "" if there are fewer."""
+
+
+def nothing_known(_after: str, _steps: int) -> str:
+    """The landmarks of what has never been listed."""
+    return ""
 
 
 class Counted:
@@ -73,12 +80,14 @@ class Store(Protocol):
         """
         ...
 
-    def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
+    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
         """All objects at or below ``key``, in code-point order of their paths relative to it.
 
         If an object has exactly this key and ``is_prefix`` is false, that object alone, with path "". Either every
         object is yielded or an error is raised; a listing is never silently partial.
 
+        Args:
+            landmarks: where the listing may be divided, to be asked for in several places at once; need not be right.
         Raises:
             UnsortedListingError: the store does not list in order; call again.
         """

@@ -22,7 +22,7 @@ from pos3.errors import (
 )
 from pos3.profiles import Profile
 from pos3.store import files
-from pos3.store.base import OnBytes, Survey
+from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
 from pos3.store.steps import Lane, Steps, blocking, one_by_one
 from pos3.temporary import is_temporary, temporary_name
 
@@ -77,7 +77,7 @@ class FsspecStore:
         recent = frozenset((entry.path, entry.etag) for entry in found)
         return Survey(is_object, bool(below) or self._fs.isdir(self._path(key)), now, recent)
 
-    def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
+    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
         where = self._where(key)
 
         def found() -> dict[str, Any]:

@@ -9,13 +9,14 @@ from itertools import pairwise
 from pos3.entry import Entry
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
-from pos3.store.base import OnBytes, Survey, UnsortedListingError
+from pos3.store.base import Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
 from pos3.store.s3_bodies import Bodies
 from pos3.store.s3_client import Connection
 from pos3.store.s3_deletes import Deletes
-from pos3.store.s3_exchange import Lines
-from pos3.store.s3_listing import Listing, Page, in_order
+from pos3.store.s3_lines import Kept, Line, asked
+from pos3.store.s3_listing import Listing, in_order
 from pos3.store.s3_loop import Loop
+from pos3.store.s3_page import Page
 from pos3.store.s3_requests import Request, Requests
 from pos3.store.s3_unfinished import abort
 from pos3.store.steps import Lane, Steps
@@ -23,6 +24,7 @@ from pos3.store.steps import Lane, Steps
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
 _SURVEY_PAGES = 20
+_MOST_PAGES_AT_ONCE = 16
 
 
 class S3Store:
@@ -36,8 +38,8 @@ class S3Store:
         self._max_workers = max_workers
         self._creation_headers = _creation_headers(settings)
         self._requests = Requests(connection, bucket, payer)
-        self._listing = Listing(self._requests, bucket)
-        self._lines = Lines(self._requests)
+        self._listing = Listing(self._requests, bucket, min(max_workers, _MOST_PAGES_AT_ONCE))
+        self._lines = Kept(lambda: Line(self._requests))
         self._bodies = Bodies(self._requests, self._creation_headers, connection.is_plain_http)
         self._deletes = Deletes(self._requests, bucket, max_workers)
         self._sorted = True
@@ -92,24 +94,25 @@ class S3Store:
 
     def _find(self, key: str) -> Entry | None:
         try:
-            return self._lines.ask(Request("HEAD", key)).entry(key, self._where(key))
+            return asked(self._lines, Request("HEAD", key)).entry(key, self._where(key))
         except RemoteNotFoundError:
             return None
 
-    def entries(self, key: str, *, is_prefix: bool) -> Iterator[Entry]:
+    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
         if not self._sorted:
             yield from self._entries_sorted_here(key, is_prefix)
             return
+        whole = _whole_keys(landmarks, f"{key}/" if key else "")
         try:
             if is_prefix or not key:
-                yield from self._listing.below(key)
+                yield from self._listing.below(key, whole)
             else:
-                yield from self._object_or_below(key)
+                yield from self._object_or_below(key, whole)
         except UnsortedListingError:
             self._sorted = False
             raise
 
-    def _object_or_below(self, key: str) -> Iterator[Entry]:
+    def _object_or_below(self, key: str, landmarks: Landmarks) -> Iterator[Entry]:
         """One listing answers both questions: an object of exactly this key sorts before all that lies below it."""
         first = self._first_page(key)
         for entry in first.entries:
@@ -126,9 +129,9 @@ class S3Store:
         if not _is_ordered(first):
             raise UnsortedListingError(f"{where}: keys are not listed in order")
         if first.entries[0].path < below or not first.entries[-1].path.startswith(below):
-            yield from self._listing.below(key)
+            yield from self._listing.below(key, landmarks)
             return
-        yield from in_order(self._listing.pages_after(first), below, where)
+        yield from self._listing.below_after(first, key, landmarks)
 
     def _entries_sorted_here(self, key: str, is_prefix: bool) -> Iterator[Entry]:
         below = f"{key}/" if key else ""
@@ -178,7 +181,7 @@ class S3Store:
     def put_marker(self, key: str) -> bool:
         if self._holds_markers is False:
             return False
-        self._lines.ask(Request("PUT", key, headers=self._creation_headers))
+        asked(self._lines, Request("PUT", key, headers=self._creation_headers))
         if self._holds_markers is None:
             self._holds_markers = any(entry.path == key for entry in self._listing.page(key, page_size=1).entries)
             if not self._holds_markers:
@@ -187,6 +190,14 @@ class S3Store:
                 if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
                     self._deletes.delete([name])
         return bool(self._holds_markers)
+
+
+def _whole_keys(landmarks: Landmarks, below: str) -> Landmarks:
+    def whole(after: str, steps: int) -> str:
+        path = landmarks(after.removeprefix(below), steps)
+        return path and below + path
+
+    return whole
 
 
 def _is_ordered(page: Page) -> bool:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import pycurl
 
 from pos3.errors import EndpointError
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
-from pos3.store.s3_requests import Request, Requests, Response, TooLongError, is_signed_by_libcurl
-
-T = TypeVar("T")
+from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
-_GLANCE_SECONDS = 0.05
 _RESOLVING_SECONDS = 0.002
 _NOBODY_THERE = frozenset(
     {
@@ -152,108 +145,14 @@ class Exchange:
         blocks, self._body = self._body, []
         return Response(status, b"".join(self._head), blocks)
 
+    @property
+    def wait_seconds(self) -> float:
+        """How long the last answer let itself be waited for, once the request could be sent."""
+        sent, begun = self.handle.getinfo(pycurl.PRETRANSFER_TIME), self.handle.getinfo(pycurl.STARTTRANSFER_TIME)
+        return float(begun - sent)
+
 
 def wait(multi: pycurl.CurlMulti, seconds: float) -> None:
     """Waits until something can move, or so long. A name that is being resolved has no socket to wait for."""
     if multi.select(seconds) < 0:
         time.sleep(min(seconds, _RESOLVING_SECONDS))
-
-
-class Line:
-    """One connection, asked one thing at a time; the caller may do something else before it takes the answer."""
-
-    def __init__(self, requests: Requests):
-        self._requests = requests
-        self._exchange = Exchange.of(requests, signs=True)
-        self._multi = pycurl.CurlMulti()
-
-    def send(self, request: Request) -> None:
-        """Sends a request, or at least begins to."""
-        signs = is_signed_by_libcurl(request)
-        if self._exchange.signs is not signs:
-            # The connection stays: it is not the handle's.
-            self._exchange.handle.close()
-            self._exchange = Exchange.of(self._requests, signs=signs)
-        self._exchange.begin(request, self)
-        self._multi.add_handle(self._exchange.handle)
-        self._multi.perform()
-
-    def receive(self, read: Callable[[Response], T]) -> T:
-        """What ``read`` makes of the response. The request is repeated while this fails for reasons that may pass.
-
-        Raises:
-            Exception: the last error; the line is hung up.
-        """
-        request = self._exchange.request
-        patience = None
-        while True:
-            try:
-                return read(self._response())
-            except Exception as error:
-                patience = patience or self._requests.patience()
-                pause_seconds = patience.pause_seconds(error)
-                if pause_seconds is None:
-                    self.close()
-                    raise
-            except BaseException:
-                self.close()
-                raise
-            time.sleep(pause_seconds)
-            self.send(request)
-
-    def _response(self) -> Response:
-        while True:
-            self._multi.perform()
-            _, good, bad = self._multi.info_read()
-            if good or bad:
-                break
-            wait(self._multi, _GLANCE_SECONDS)
-        self._multi.remove_handle(self._exchange.handle)
-        return self._exchange.result(*(bad[0][1:] if bad else (pycurl.E_OK, "")))
-
-    def close(self) -> None:
-        """Hangs up, whatever is under way."""
-        with suppress(pycurl.error):
-            self._multi.remove_handle(self._exchange.handle)
-        self._exchange.handle.close()
-        self._multi.close()
-
-
-_of_parents: list[Line] = []
-
-
-class Lines:
-    """Connections that are kept for whoever needs one next. Safe to use from several threads, and after a fork."""
-
-    def __init__(self, requests: Requests):
-        self._requests = requests
-        self._idle: deque[tuple[int, Line]] = deque()
-
-    def take(self) -> Line:
-        """
-        Raises:
-            CredentialsError: there are none.
-        """
-        with suppress(IndexError):
-            pid, line = self._idle.pop()
-            if pid == os.getpid():
-                return line
-            # To hang up would end the parent's connection, so it is left as it is.
-            _of_parents.append(line)
-        return Line(self._requests)
-
-    def give_back(self, line: Line) -> None:
-        """Keeps a connection on which nothing is under way."""
-        self._idle.append((os.getpid(), line))
-
-    def ask(self, request: Request) -> Response:
-        """The response to a request, which is repeated while its failure may pass.
-
-        Raises:
-            StoreError: the last answer was an error, or there was none.
-        """
-        line = self.take()
-        line.send(request)
-        response = line.receive(lambda response: response)
-        self.give_back(line)
-        return response

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from pos3.entry import Entry
+
 _OPEN, _CLOSE = "<Contents>", "</Contents>"
 # The elements of an object come in any order; those that are not wanted hold only text, or others that do.
 _OBJECT = re.compile(
@@ -23,6 +25,22 @@ _OBJECT = re.compile(
     r"|<Owner>(?:<(?:ID|DisplayName)>[^<]*</(?:ID|DisplayName)>)*</Owner>"
     r"|\s+)*</Contents>\s*"
 )
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a listing: whole keys in the paths, in the order in which the store sent them.
+
+    ``next_token`` is "" on the last page; ``server_time`` is in seconds since the epoch, 0 if the store does not tell;
+    ``wait_seconds`` is how long it took to begin with its answer.
+    """
+
+    prefix: str
+    entries: list[Entry]
+    directories: list[str]
+    next_token: str
+    server_time: float
+    wait_seconds: float = 0.0
 
 
 @dataclass

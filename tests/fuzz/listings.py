@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pos3.store import s3_listing
-from pos3.store.s3_listing import Page
+from pos3.store.s3_page import Page
 from pos3.store.s3_requests import Response
 
 

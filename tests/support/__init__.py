@@ -9,6 +9,7 @@ from tests.support.faults import (
     Flip,
     Hang,
     Latency,
+    OtherQuery,
     ResetAfter,
     ResetBefore,
     Short,
@@ -17,6 +18,7 @@ from tests.support.faults import (
     Status,
     Trickle,
     Truncate,
+    later_pages,
     on,
 )
 from tests.support.proxy import Proxy
@@ -34,6 +36,7 @@ __all__ = [
     "Hang",
     "Latency",
     "MotoServer",
+    "OtherQuery",
     "Proxy",
     "RcloneServer",
     "Relay",
@@ -52,6 +55,7 @@ __all__ = [
     "Truncate",
     "assert_same",
     "contents",
+    "later_pages",
     "odd_tree",
     "on",
     "write_tree",

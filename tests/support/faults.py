@@ -36,6 +36,11 @@ def anything(_request: Request) -> bool:
     return True
 
 
+def later_pages(request: Request) -> bool:
+    """Matches the pages of a listing that do not begin at its beginning."""
+    return request.kind == "LIST" and not {"continuation-token", "start-after"}.isdisjoint(request.query)
+
+
 OBJECTS = on("GET")
 LISTINGS = on("LIST")
 LARGEST_SKEW_SECONDS = 15 * 60
@@ -68,6 +73,8 @@ class Sabotage:
     """The rate of the response body; 0 for as fast as it goes."""
     clock_ahead: float = 0.0
     """Seconds by which the server's clock is ahead."""
+    query: dict[str, str] = field(default_factory=dict)
+    """Parameters that the server gets with other values; "" for not at all."""
     names: list[str] = field(default_factory=list)
 
 
@@ -225,6 +232,22 @@ class Latency(Fault):
 
     def apply(self, sabotage: Sabotage) -> None:
         sabotage.delay += self.seconds
+
+
+@dataclass
+class OtherQuery(Fault):
+    """The server sees other parameters than were sent, as if it did not know them, or knew better.
+
+    For servers that do not check signatures.
+    """
+
+    query: dict[str, str] = field(default_factory=dict)
+    match: Match = field(default=LISTINGS, kw_only=True)
+    rate: float = field(default=1.0, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.query |= self.query
 
 
 @dataclass

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
 from tests.support.answers import Answer
@@ -171,7 +171,7 @@ class Proxy:
 
         request.forwarded = True
         await upstream.open()
-        upstream.send_head(f"{request.method} {call.target} HTTP/1.1", call.headers)
+        upstream.send_head(f"{request.method} {_asked(call.target, sabotage.query)} HTTP/1.1", call.headers)
         if "100-continue" in request.headers.get("expect", ""):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -232,6 +232,15 @@ class Proxy:
             yield
         finally:
             self._in_flight -= 1
+
+
+def _asked(target: str, changed: dict[str, str]) -> str:
+    """A request's target with some parameters changed."""
+    if not changed:
+        return target
+    path, _, query = target.partition("?")
+    parameters = {**dict(parse_qsl(query, keep_blank_values=True)), **changed}
+    return f"{path}?{urlencode({name: value for name, value in parameters.items() if value or name not in changed})}"
 
 
 class _ResetError(Exception):

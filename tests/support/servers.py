@@ -6,6 +6,7 @@ when the body ends or the test run dies, however it dies. Only what was started 
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import shutil
@@ -17,10 +18,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, Self
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -273,6 +277,15 @@ class MotoServer(LocalServer):
 
     def command(self, port: int) -> list[str]:
         return [sys.executable, "-P", str(_SUPPORT / "moto_server.py"), str(port)]
+
+    def put_empty(self, bucket: str, keys: Iterable[str]) -> None:
+        """Stores empty objects, unsigned, at a third of boto3's cost."""
+        scope = f"Credential={self.access_key}/20260101/{self.region}/s3/aws4_request"
+        headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=none"}
+        with closing(http.client.HTTPConnection(urlsplit(self.endpoint_url).netloc)) as connection:
+            for key in keys:
+                connection.request("PUT", f"/{bucket}/{key}", b"", headers)
+                assert connection.getresponse().read() == b""
 
 
 class EnvServer(Server):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, Tree, once
+from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, Tree, added, once
 from benchmarks.speed.contest import Case
 from benchmarks.speed.data import MIB, deep_names, remove_tree, write_index, write_large, write_tree
 from benchmarks.speed.peers import (
@@ -37,8 +37,7 @@ class _Small:
 
     @property
     def title(self) -> str:
-        latency = f", {self.delay_ms} ms added to each request" if self.delay_ms else ""
-        return f"{self.count:,} x 4 KiB{latency}"
+        return f"{self.count:,} x 4 KiB{added(self.delay_ms)}"
 
 
 _SMALL = [
@@ -137,8 +136,7 @@ def dataset(bench: Bench) -> Iterator[Case]:
     remote = Remote(bench.front.http, BUCKET, PREFIX)
     for delay_ms, ours in ((0, Pos3()), (20, _PARALLEL)):
         entrants = [Entrant(ours), Entrant(S5cmd()), once(Rclone(), 2)]
-        latency = f", {delay_ms} ms added to each request" if delay_ms else ""
-        title = f"{len(names):,} x 1 MiB in a deep tree{latency}"
+        title = f"{len(names):,} x 1 MiB in a deep tree{added(delay_ms)}"
         yield Case(
             f"dataset-down-{delay_ms}ms",
             f"Download {title}",

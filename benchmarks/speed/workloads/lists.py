@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, once
+from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, added, once
 from benchmarks.speed.contest import Case, Contestant
 from benchmarks.speed.data import flat_names, synthetic, write_index
 from benchmarks.speed.measure import Measured, RunError
@@ -22,19 +22,22 @@ def listing(bench: Bench) -> Iterator[Case]:
         once(AwsCli()),
         once(S3fs()),
     ]
+    far = [once(Pos3(), 3), once(S5cmd()), once(Rclone(), 2)]
     million = [once(Pos3(), 2), once(S5cmd()), once(Rclone(), 2)]
-    for name, wanted, entrants, budget_seconds in (
-        ("100k", 100_000, hundred_thousand, 45),
-        ("1m", 1_000_000, million, 45),
+    for name, wanted, entrants, delay_ms, budget_seconds in (
+        ("100k", 100_000, hundred_thousand, 0, 45),
+        ("100k-100ms", 100_000, far, 100, 40),
+        ("1m", 1_000_000, million, 0, 45),
     ):
         count = bench.scaled(wanted)
         bench.front.bind(BUCKET, write_index(bench.scratch / "listed.tsv", PREFIX, synthetic(flat_names(count))))
         yield Case(
             f"list-{name}",
-            f"List {count:,} keys",
+            f"List {count:,} keys{added(delay_ms)}",
             NGINX,
             [_listing(bench, entrant, remote, count) for entrant in entrants],
-            budget_seconds=budget_seconds,
+            delay_ms / 1000,
+            budget_seconds,
         )
     bench.front.bind(BUCKET)
 

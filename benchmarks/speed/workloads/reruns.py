@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, Tree, once
+from benchmarks.speed.bench import BUCKET, NGINX, PREFIX, Bench, Entrant, Tree, added, once
 from benchmarks.speed.contest import Case, Contestant, Run
 from benchmarks.speed.data import (
     MODIFIED_SECONDS,
@@ -31,14 +31,17 @@ def rerun(bench: Bench) -> Iterator[Case]:
     tree = bench.flat("many", count, _SIZE_BYTES)
     bench.front.bind(BUCKET, tree.index)
     remote = Remote(bench.front.http, BUCKET, PREFIX)
-    entrants = [Entrant(Pos3()), Entrant(Rclone()), once(S5cmd()), once(AwsCli())]
-    yield Case(
-        "rerun",
-        f"Rerun over {count:,} objects, nothing has changed",
-        NGINX,
-        [_rerun(bench, entrant, remote, tree) for entrant in entrants],
-        budget_seconds=50,
-    )
+    near = [Entrant(Pos3()), Entrant(Rclone()), once(S5cmd()), once(AwsCli())]
+    far = [once(Pos3(), 3), once(Rclone(), 2), once(S5cmd())]
+    for name, entrants, delay_ms, budget_seconds in (("rerun", near, 0, 50), ("rerun-100ms", far, 100, 40)):
+        yield Case(
+            name,
+            f"Rerun over {count:,} objects, nothing has changed{added(delay_ms)}",
+            NGINX,
+            [_rerun(bench, entrant, remote, tree) for entrant in entrants],
+            delay_ms / 1000,
+            budget_seconds,
+        )
     remove_tree(tree.root)
 
 
