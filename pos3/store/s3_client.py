@@ -1,4 +1,4 @@
-"""From a profile to a botocore session, and to what libcurl needs to be the same caller."""
+"""From a profile to a session, and to what libcurl needs to be the same caller."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Connection:
 
     @functools.cached_property
     def client(self) -> Any:
-        """The botocore client. Making one costs more than many a transfer."""
+        """The boto3 client. Importing boto3 and making one costs more than many a transfer."""
         with self._lock, self._translating():
             return _client(self.session, self.profile)
 
@@ -114,7 +114,10 @@ class Connection:
 
 def _botocore_session(aws_profile: str | None) -> Any:
     session = botocore.session.Session(profile=aws_profile)
-    session.register_component("data_loader", _service_models(session.get_config_variable("data_path")))
+    models = _service_models(session.get_config_variable("data_path"))
+    # boto3 adds its own directory for each session.
+    models.search_paths[:] = dict.fromkeys(models.search_paths)
+    session.register_component("data_loader", models)
     return session
 
 
@@ -129,6 +132,8 @@ def _is_aws(endpoint: str) -> bool:
 
 
 def _client(session: Any, profile: Profile) -> Any:
+    import boto3.session
+
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -140,7 +145,7 @@ def _client(session: Any, profile: Profile) -> Any:
     )
     region = None if session.get_config_variable("region") else DEFAULT_REGION
     verify = str(Path(profile.verify).expanduser()) if isinstance(profile.verify, str) else profile.verify
-    return session.create_client(
+    return boto3.session.Session(botocore_session=session).client(
         "s3",
         endpoint_url=profile.endpoint,
         region_name=region,
