@@ -22,7 +22,7 @@ from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
 from pos3.report import Report
 from pos3.store import Store, open_store
-from pos3.transfer import Rate, Terms
+from pos3.transfer import Rate
 
 _NS = 1_000_000_000
 # Below that, a difference of clocks cannot be told from the time that a request takes.
@@ -155,7 +155,7 @@ class _LeftLink(Link):
     def plan_upload(self, *, delete: bool = False) -> Plan:
         return super().plan_upload(delete=False)
 
-    def _plan_push(self, terms: Terms) -> Plan:
+    def _plan_push(self) -> Plan:
         # Records alone do not tell what others have put there.
         return self.plan_upload()
 
