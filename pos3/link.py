@@ -162,7 +162,7 @@ class Link(Planner):
             if not os.path.exists(self.registration.local):
                 return
             plan = self._plan_push()
-            if plan.is_empty and not plan.confirmed:
+            if plan.is_empty and not (plan.confirmed or plan.forgotten):
                 return
             self.index.mark_used(self._url)
             outcome = execute(plan, self.pair, self.index, terms)

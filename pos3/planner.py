@@ -185,17 +185,29 @@ class Planner:
         return plan
 
     def _without_replaced(self, plan: Plan) -> Plan:
-        """The plan without deletes of objects that somebody else has replaced since; asks only if there are deletes."""
+        """The plan without deletes of objects that somebody else has replaced or deleted; asks only if there are any.
+
+        What is not to be deleted any more is remembered, so that the next push does not ask again.
+        """
         if not plan.deletes:
             return plan
-        wanted = {action.path: action.source.etag for action in plan.deletes}
+        wanted = {action.path for action in plan.deletes}
 
-        def unchanged() -> set[str]:
+        def etags() -> dict[str, str]:
             remote = self._remote(is_prefix=os.path.isdir(self.registration.local))
-            return {entry.path for entry in remote if wanted.get(entry.path) == entry.etag}
+            return {entry.path: entry.etag for entry in remote if entry.path in wanted}
 
-        mine = twice_if_unsorted(unchanged)
-        return replace(plan, deletes=tuple(action for action in plan.deletes if action.path in mine))
+        there = twice_if_unsorted(etags)
+        gone = [action.source for action in plan.deletes]
+        replaced = [file for file in gone if there.get(file.path, file.etag) != file.etag]
+        # The file may come back as it was: then only the record tells that somebody has changed the object since.
+        others = (Record(file.path, file.size_bytes, file.modified_ns, file.inode, file.etag) for file in replaced)
+        return replace(
+            plan,
+            deletes=tuple(action for action in plan.deletes if there.get(action.path) == action.source.etag),
+            confirmed=(*plan.confirmed, *others),
+            forgotten=(*plan.forgotten, *sorted(wanted - there.keys())),
+        )
 
     # Checks of plans
 

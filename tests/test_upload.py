@@ -311,6 +311,43 @@ def test_a_background_push_does_not_delete_what_another_writer_replaced(
     assert proxy.count("PUT") == 3
 
 
+def test_a_background_push_asks_only_once_about_files_whose_objects_are_not_ours_to_delete(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(s3)
+    with opened(tmp_path):
+        path = pos3.upload(s3.url("data"), interval=None)
+        write_tree(path, {"stays": b"1", "replaced": b"2", "deleted": b"3"})
+        pos3.flush()
+        s3.put("data/replaced", b"theirs")
+        s3.delete("data/deleted")
+        (path / "replaced").unlink()
+        (path / "deleted").unlink()
+        pos3.flush()
+        proxy.clear()
+        pos3.flush()
+        assert not proxy.kinds
+        s3.put("data/deleted", b"3")
+        pos3.flush()
+        assert s3.objects("data/") == {"stays": b"1", "replaced": b"theirs", "deleted": b"3"}
+
+
+def test_a_file_that_was_away_while_another_writer_replaced_its_object_does_not_replace_theirs(
+    s3: S3Site, tmp_path: Path
+) -> None:
+    with opened(tmp_path):
+        path = pos3.upload(s3.url("data"), interval=None)
+        write_tree(path, {"stays": b"1", "away": b"2"})
+        pos3.flush()
+        time.sleep(1.1)
+        s3.put("data/away", b"theirs")
+        (path / "away").rename(tmp_path / "aside")
+        pos3.flush()
+        (tmp_path / "aside").rename(path / "away")
+        pos3.flush()
+    assert s3.objects("data/") == {"stays": b"1", "away": b"theirs"}
+
+
 # -- what cannot be read
 
 

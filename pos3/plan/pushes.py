@@ -47,7 +47,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
         elif here is None and record is not None and record.owner == owner and policy.delete:
             if unusable_here.find(path) is not None:
                 continue
-            gone = Entry(path, record.size_bytes, etag=record.etag)
+            gone = Entry(path, record.size_bytes, record.modified_ns, record.etag, record.inode)
             draft.deletes.append(Action(path, "deleted locally", gone))
     return draft.plan("upload", problems, policy.where)
 
