@@ -21,6 +21,7 @@ from pos3.store.files import blocks
 from pos3.transfer import Pair
 
 FILLED = "filled"
+_NS = 1_000_000_000
 
 
 class Planner:
@@ -97,10 +98,13 @@ class Planner:
     def _protects(self, remote: Entry, record: Record | None) -> str:
         survey = self.take_stock()
         mine = record is not None and record.owner == self._owner and record.etag == remote.etag
-        if mine or remote.modified_ns < int(survey.server_time) * 1_000_000_000:
+        if mine or (remote.path, remote.etag) in survey.recent:
             return ""
-        if (remote.path, remote.etag) in survey.recent:
+        set_back_seconds = self._store.clock_set_back_seconds
+        if remote.modified_ns < int(survey.server_time - set_back_seconds) * _NS:
             return ""
+        if remote.modified_ns < int(survey.server_time) * _NS:
+            return "the store's clock went back, so another writer may have put it there while this mirror was open"
         return "another writer put it there while this mirror was open"
 
     # Plans

@@ -162,15 +162,21 @@ class _LeftLink(Link):
     def _policy(self, *, delete: bool) -> Policy:
         return replace(super()._policy(delete=delete), outranks=self._outranks)
 
+    @property
+    def _set_back_seconds(self) -> float:
+        """By how much the store's clock has gone back since the registration, as far as this machine's can tell."""
+        behind_seconds = self.clock_ahead_seconds - self._entry.clock_ahead_seconds
+        return behind_seconds if behind_seconds > _SAME_CLOCK_SECONDS else 0.0
+
     def _outranks(self, here: Entry, there: Entry, record: Record | None) -> str:
         if record is not None and record.etag == there.etag:
             return ""
         if record is not None and record.matches_local(here):
             return "changed in the store since it was synced, and not here"
-        if there.modified_ns < int(self._entry.surveyed_at) * _NS:
+        if there.modified_ns < int(self._entry.surveyed_at - self._set_back_seconds) * _NS:
             # The dead mirror has seen it and was to replace it.
             return ""
-        ahead_seconds = self._entry.clock_ahead_seconds
+        ahead_seconds = self._entry.clock_ahead_seconds + self._set_back_seconds
         ahead_ns = int(ahead_seconds * _NS) if abs(ahead_seconds) > _SAME_CLOCK_SECONDS else 0
         # Stores tell whole seconds, rounded down.
         is_newer = there.modified_ns // _NS >= (here.modified_ns - ahead_ns) // _NS

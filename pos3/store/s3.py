@@ -86,6 +86,10 @@ class S3Store:
             self._bucket_region = headers.get("x-amz-bucket-region", configured)
         return self._bucket_region
 
+    @property
+    def clock_set_back_seconds(self) -> float:
+        return self._requests.clock.set_back_seconds
+
     # Listings
 
     def survey(self, key: str) -> Survey:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from operator import lt
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
@@ -19,6 +18,7 @@ from xml.parsers import expat
 from pos3.entry import Entry
 from pos3.errors import StoreError
 from pos3.store.base import UnsortedListingError
+from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
 from pos3.store.s3_exchange import Line, Lines
@@ -159,7 +159,7 @@ def _parse(response: Response, prefix: str, where: str) -> Page:
         entries,
         [_unquoted(directory, is_quoted) for directory in document.directories],
         token if truncated == "true" else "",
-        _server_time(response.header("date")),
+        seconds_of(response.header("date")),
     )
 
 
@@ -185,10 +185,3 @@ def timestamp_ns(text: str) -> int:
         return 0
     moment = datetime.fromisoformat(text)
     return int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000
-
-
-def _server_time(date: str) -> float:
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0

@@ -19,6 +19,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from pos3.errors import StoreError
+from pos3.store.clock import ServerClock
 from pos3.store.retry import ATTEMPTS, Patience
 from pos3.store.s3_client import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, Connection, session_credentials
 from pos3.store.s3_errors import translating
@@ -137,6 +138,7 @@ class Requests:
         self._proxy = ""
         self._credentials: Any = None
         self.has_answered = False
+        self.clock = ServerClock()
 
     def where(self, request: Request) -> str:
         """What the request is for, in errors."""
