@@ -14,7 +14,10 @@ NAMES = ["a", "b", "d/a", "d/b", "d/e/a", "log.tmp", "d/log.tmp", "raw/a"]
 CHANGING = ["k", "k/a", "k/b"]
 DIRECTORIES = ["void/", "d/void/", "d/", "k/"]
 EDITS = ["edit", "replace, all but the inode as before", "touch", "unlink", "unlink", "rename"]
-LOCAL_CHANGES = ["write", *EDITS, "make a directory", "write what is in the bucket", "lose all files"]
+LOCAL_CHANGES = [
+    *("write", *EDITS, "make a directory"),
+    *("write what is in the bucket", "write what was in the bucket", "lose all files"),
+]
 REPLACEMENTS = ["replace", "delete", "delete and put again"]
 REMOTE_CHANGES = ["put", "put back", *REPLACEMENTS, "put a marker", "delete a marker"]
 
@@ -65,7 +68,7 @@ class Changes(Stage):
     def change_here(self, change: str, here: str, name: str, size: int, number: int) -> None:
         """``here`` is a file that is there, or ""; ``name`` may be anything."""
         world, traits = self.world, self.site.server.traits
-        there = pick(files(world.remote), number)
+        there, gone = pick(files(world.remote), number), pick(files(world.gone), number)
         usable = traits.any_key or name not in CHANGING
         match change:
             case "write" if usable:
@@ -84,6 +87,8 @@ class Changes(Stage):
                 world.make_directory(pick(DIRECTORIES, number))
             case "write what is in the bucket" if there:
                 world.write(there, world.remote[there])
+            case "write what was in the bucket" if gone:
+                world.write(gone, world.gone[gone])
             case "lose all files" if number % 4 == 0:
                 world.lose_all_files()
 

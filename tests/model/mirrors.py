@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
@@ -33,6 +35,8 @@ class Mirrors(Storms):
             self.push_in_the_background(storm)
         elif step == "close with an error":
             self.close_with_an_error(error("of the body"), storm)
+        elif step == "finish":
+            self.finish(storm)
         else:
             self.close(storm)
 
@@ -41,7 +45,9 @@ class Mirrors(Storms):
         rule(
             opening=terms,
             forgetful=st.sampled_from([False] * 9 + [True]),
-            step=st.sampled_from(["push"] * 5 + ["close", "close", "close with an error"]),
+            step=st.sampled_from(
+                ["push"] * 5 + ["finish", "close", "close", "close with an error", "close with an error"]
+            ),
             error=st.sampled_from([ValueError, KeyboardInterrupt, SystemExit]),
             storm=storms,
         )(step)
@@ -58,6 +64,7 @@ class Mirrors(Storms):
             self.ride_out(error, local, remote, [] if expected is None else [expected], [remote])
         elif error is not None:
             assert expected is None, f"{error!r}"
+            assert isinstance(error, pos3.UnsafeKeysError), f"{error!r}"
             mirror.close()
             self.mirror = None
             self.check_local(local)
@@ -83,10 +90,18 @@ class Mirrors(Storms):
     def close(self, storm: str | None) -> None:
         mirror, self.mirror = self.mirror, None
         assert mirror is not None
+        self.push_all(mirror.close, storm)
+
+    def finish(self, storm: str | None) -> None:
+        assert self.mirror is not None
+        self.push_all(self.mirror.finish, storm)
+
+    def push_all(self, call: Callable[[], object], storm: str | None) -> None:
+        """What a clean end does."""
         local, remote, terms = self.world.local(), self.world.remote, self.model.terms
         pushes = terms.kind != "download"
         outcomes = self.model.after_upload(delete=terms.delete_remote) if pushes else [remote]
-        error = self.attempt(mirror.close, storm)
+        error = self.attempt(call, storm)
         self.check_local(local)
         if storm:
             self.ride_out(error, local, remote, [local], outcomes)
@@ -95,6 +110,7 @@ class Mirrors(Storms):
             self.model.know_uploaded(local, remote)
             if all_mine:
                 self.check_that_nothing_is_left_to_do("upload")
+            if all_mine and self.mirror is None:
                 self.check_that_a_second_run_moves_nothing()
 
     def close_with_an_error(self, raised: BaseException, storm: str | None) -> None:

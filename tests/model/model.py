@@ -136,7 +136,8 @@ class Model:
                 del self.known[name]
         for name, data in equal.items():
             known = self.known.get(name)
-            mine = known.mine if known is not None and known.data == data else None
+            # What was found equal without a transfer is nobody's, unless it was somebody's before.
+            mine = known.mine if known is not None and known.data == data else False
             moved = destination_before.get(name) != data
             self.known[name] = Known(self.world.stamp(name), data, True if moved else mine)
 
