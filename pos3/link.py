@@ -13,7 +13,8 @@ from dataclasses import replace
 from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError
 from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files
-from pos3.index import Index, UseMark
+from pos3.index import Index
+from pos3.locks import UseMark
 from pos3.noted import Noted
 from pos3.observer import Registered
 from pos3.plan import check_max_delete
