@@ -11,7 +11,8 @@ from pos3.api import as_transfer_plan
 from pos3.engine import Engine
 from pos3.entry import Entry, Record
 from pos3.index import Index
-from pos3.journal import Keeper, Orphan, orphans
+from pos3.journal import Orphan, orphans
+from pos3.journal_file import Keeper
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link
 from pos3.noted import Noted
