@@ -318,3 +318,14 @@ def test_a_file_that_comes_back_after_a_download_removed_it_is_pushed_again(s3: 
         write_tree(path, {"b": b"2"})
         pos3.flush()
         assert s3.objects("data/") == {"a": b"1", "b": b"2"}
+
+
+def test_what_exclude_hides_stays_on_record(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"data/a": b"1", "data/hidden": b"2"})
+    with opened(tmp_path):
+        pos3.sync(s3.url("data"), interval=None)
+    with opened(tmp_path) as mirror:
+        pos3.sync(s3.url("data"), interval=None, exclude="hidden")
+        pos3.flush()
+        mirror.finish()
+        assert [known.files for known in mirror.registrations()] == [2]
