@@ -1,4 +1,4 @@
-"""What was last synced, and the locks and marks that go with it.
+"""What was last synced.
 
 Everything pos3 remembers of a local root lies below the cache root, never in the root itself, and is for this user
 alone::
@@ -18,8 +18,6 @@ that is full, say, is a warning: transfers go on, and their files are compared a
 
 from __future__ import annotations
 
-import fcntl
-import functools
 import hashlib
 import logging
 import os
@@ -31,9 +29,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote
 
-from filelock import FileLock, SoftFileLock, Timeout
-
 from pos3.entry import Record
+from pos3.locks import UseMark, has_locks, locked, wait_for_directory
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
@@ -48,9 +45,6 @@ CREATE TABLE IF NOT EXISTS root (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWI
 PRAGMA user_version = {_SCHEMA_VERSION};
 """
 _BUSY_SECONDS = 60.0
-# Longer than any transaction takes.
-_ABANDONED_LOCK_SECONDS = 15.0
-_GLANCE_SECONDS = 0.05
 _PAGE_RECORDS = 10_000
 _LANDMARKS = 16
 _UPSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
@@ -91,7 +85,7 @@ class Index:
 
     def _connect(self) -> sqlite3.Connection:
         make_private(self.directory)
-        connection = self._opened() if _has_locks(self.directory) else self._opened_without_locks()
+        connection = self._opened() if has_locks(self.directory) else self._opened_without_locks()
         try:
             with suppress(sqlite3.OperationalError):
                 # Not every file system can share memory between processes; the default journal works there.
@@ -112,11 +106,7 @@ class Index:
 
     def _opened_without_locks(self) -> sqlite3.Connection:
         """A connection that is alone by a directory beside the index; one that a dead process left is removed."""
-        lock = f"{self.path}.lock"
-        with suppress(FileNotFoundError):
-            while time.time() - os.stat(lock).st_mtime < _ABANDONED_LOCK_SECONDS:
-                time.sleep(_GLANCE_SECONDS)
-            os.rmdir(lock)
+        wait_for_directory(f"{self.path}.lock")
         uri = f"file:{quote(os.fsencode(self.path))}?vfs=unix-dotfile"
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
         # An index that was made where there are locks needs memory that is shared, or nobody to share it with.
@@ -297,68 +287,13 @@ class Index:
         While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
         """
         make_private(self.directory)
-        lock: FileLock | SoftFileLock
-        lock = FileLock(f"{self._base}.lock") if _has_locks(self.directory) else SoftFileLock(f"{self._base}.soft.lock")
-        while True:
-            try:
-                lock.acquire(timeout=0.5)
-                break
-            except Timeout:
-                on_wait()
-        try:
+        with locked(self._base, on_wait):
             yield
-        finally:
-            lock.release()
 
     def use(self) -> UseMark:
         """Marks the root as in use until the mark is released or its process ends."""
         make_private(self.directory)
         return UseMark(f"{self._base}.use")
-
-
-@functools.cache
-def _has_locks(directory: str) -> bool:
-    """Whether the file system has the locks that SQLite and we need. Told in a warning if not, once a process."""
-    try:
-        descriptor = os.open(os.path.join(directory, ".locks"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        # Whoever has to write there will tell what is wrong.
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
-    except OSError as error:
-        logger.warning("no file locks in %s (%s); using lock files, which may outlive a crash", directory, error)
-        return False
-    finally:
-        os.close(descriptor)
-    return True
-
-
-class UseMark:
-    """A shared ``flock`` on a file: whoever wants to remove the root must get it alone.
-
-    It belongs to no thread, so a mirror may register in one thread and close in another, and the kernel drops it
-    with the process. On a file system without locks a root always counts as in use.
-    """
-
-    def __init__(self, path: str):
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with suppress(OSError):
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
-
-    def is_alone(self) -> bool:
-        """Whether nobody else uses the root; then nobody can begin to until the release."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def release(self) -> None:
-        os.close(self._descriptor)
 
 
 def indexes(cache_root: str) -> Iterator[Index]:

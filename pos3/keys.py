@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 _MOST_PROBLEMS = 100
 
@@ -30,7 +31,51 @@ def segment_problem(path: str) -> str:
     return ""
 
 
-def beginnings(names: Sequence[str]) -> list[str]:
+class Above:
+    """The names of a sorted walk that the current path may lie below. All paths lie below the root, ""."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def find(self, path: str) -> str | None:
+        """The innermost pushed name that ``path`` lies below, or None."""
+        self._leave(path)
+        for name in reversed(self._names):
+            if path != name and path.startswith(_inside(name)):
+                return name
+        return None
+
+    def pairs(self, paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Each pushed name with each of the sorted paths that lies below it."""
+        self._leave(paths[0])
+        for name in self._names:
+            inside = _inside(name)
+            for path in islice(paths, bisect_left(paths, inside), None):
+                if not path.startswith(inside):
+                    break
+                yield name, path
+
+    def push(self, name: str) -> None:
+        self._leave(name)
+        self._names.append(name)
+
+    def push_all(self, names: Sequence[str]) -> None:
+        """The same as pushing each of the sorted names, one after the other."""
+        self._leave(names[-1])
+        self._names += _beginnings(names)
+
+    def _leave(self, path: str) -> None:
+        # Nothing that sorts after ``path`` can lie below a name that ``path`` does not start with.
+        while self._names and not path.startswith(self._names[-1]):
+            self._names.pop()
+
+
+def _inside(name: str) -> str:
+    """How every path begins that lies below ``name``."""
+    return name if not name or name.endswith("/") else f"{name}/"
+
+
+def _beginnings(names: Sequence[str]) -> list[str]:
     """Those of the sorted names with which the last one begins; only below them can a later name lie."""
     last = names[-1]
     found = []
@@ -50,7 +95,7 @@ class PathChecker:
 
     def __init__(self, *, fold_names: bool = False):
         self.problems: list[str] = []
-        self._open_files: list[str] = []
+        self.files = Above()
         self._fold_names = fold_names
         self._folded: dict[str, str] = {}
 
@@ -66,10 +111,10 @@ class PathChecker:
         return not problem
 
     def pass_over(self, names: Sequence[str]) -> None:
-        """Sorted names that are known to be files of one directory, such as files that exist."""
-        while self._open_files and not names[-1].startswith(self._open_files[-1]):
-            self._open_files.pop()
-        self._open_files += beginnings(names)
+        """Sorted names that can be files of one directory as far as they alone are concerned: files that exist."""
+        for file, path in self.files.pairs(names):
+            self.add(f"{path!r}: {_below_file(file)}")
+        self.files.push_all(names)
 
     def add(self, problem: str) -> None:
         """Adds a problem that was found elsewhere, once."""
@@ -77,17 +122,18 @@ class PathChecker:
             self.problems.append(problem)
 
     def _file_as_directory(self, path: str) -> str:
-        # Between "a" and "a/b" only names that start with "a" can come, so the candidates form a stack.
-        while self._open_files and not path.startswith(self._open_files[-1]):
-            self._open_files.pop()
-        for name in reversed(self._open_files):
-            if path.startswith(f"{name}/"):
-                return f"{name!r} is a file, so nothing can lie below it"
+        file = self.files.find(path)
+        if file is not None:
+            return _below_file(file)
         if not path.endswith("/"):
-            self._open_files.append(path)
+            self.files.push(path)
         return ""
 
     def _same_name(self, path: str) -> str:
         folded = unicodedata.normalize("NFC", path).casefold()
         other = self._folded.setdefault(folded, path)
         return "" if other == path else f"the same name as {other!r} on this disk"
+
+
+def _below_file(file: str) -> str:
+    return f"{file!r} is a file, so nothing can lie below it"

@@ -1,4 +1,4 @@
-"""One registration at work: its listings, its plans, and what is done with them."""
+"""One registration at work: its plans carried out, one at a time, and what came of them."""
 
 from __future__ import annotations
 
@@ -9,62 +9,42 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from itertools import islice
 
-from pos3.entry import Entry, Record
-from pos3.errors import (
-    ConflictError,
-    PlanRefusedError,
-    RemoteNotFoundError,
-    TransferCancelledError,
-    TransferError,
-)
-from pos3.etag import matches_content, part_size
-from pos3.filters import Filter, everything, matcher
+from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError
+from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files
-from pos3.index import Index, UseMark
-from pos3.listing import Scan, existing_parent, ignores_case, local_entries
+from pos3.index import Index
+from pos3.locks import UseMark
 from pos3.noted import Noted
 from pos3.observer import Registered
-from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
+from pos3.plan import check_max_delete
+from pos3.planner import FILLED, Planner
 from pos3.registration import Registration, names_a_file
 from pos3.report import Kept, Report
-from pos3.store import Store, Survey, twice_if_unsorted
-from pos3.store.files import blocks
+from pos3.store import Store
 from pos3.temporary import is_abandoned
-from pos3.transfer import Outcome, Pair, Terms, execute, growth_bytes
+from pos3.transfer import Outcome, Terms, execute, growth_bytes
 from pos3.url import Location
 
 logger = logging.getLogger("pos3")
-_FILLED = "filled"
 
 MakeRoom = Callable[[str, str, int], None]
 
 
-class Link:
+class Link(Planner):
     """Ties a registration to its store and its index.
 
     At most one transfer of a link runs at a time, and at most one of all processes that share its local root.
     """
 
     def __init__(self, registration: Registration, store: Store, index: Index, cache_root: str, owner: str):
-        self.registration = registration
-        self.pair = Pair(registration.local, store, registration.location)
-        self.index = index
-        self.survey: Survey | None = None
-        self.clock_ahead_seconds = 0.0
+        super().__init__(registration, store, index, cache_root, owner)
         self.failed_pushes: list[Exception] = []
         self.share = Report()
         self.failure = ""
-        self._owner = owner
-        self._url = str(registration.location)
-        self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
         self._lock = threading.RLock()
         self._share_lock = threading.Lock()
         self._use: UseMark | None = None
-
-    def __str__(self) -> str:
-        return str(self.registration)
 
     def local_path(self, location: Location) -> str:
         """Where a place at or below this registration's lies locally."""
@@ -103,166 +83,6 @@ class Link:
             return theirs(path) and mine("/".join(part for part in (below, path) if part))
 
         return fingerprint_of_files(self.index, self._url, below, takes_part)
-
-    # What the plans are made of
-
-    @property
-    def _store(self) -> Store:
-        return self.pair.store
-
-    def take_stock(self) -> Survey:
-        """Asks once what lies at the URL. Proves access, and fixes the moment from which others' writes are theirs."""
-        if self.survey is None:
-            survey = self._store.survey(self.registration.location.key)
-            self.survey = survey if survey.server_time else replace(survey, server_time=time.time())
-            self.clock_ahead_seconds = time.time() - self.survey.server_time
-        return self.survey
-
-    def _local(self, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Iterator[Entry]:
-        chosen = self.registration.filter
-        keep = leftovers.append if leftovers is not None else lambda entry: None
-        return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
-
-    def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
-        landmarks = self.index.landmarks(self._url)
-        return self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks)
-
-    def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
-        takes_part = self.registration.filter.predicate()
-        entries = self._objects(is_prefix=is_prefix)
-        if only_object:
-            entries = (entry for entry in islice(entries, 1) if not entry.path)
-        return entries if takes_part is everything else (entry for entry in entries if takes_part(entry.path))
-
-    def _records(self) -> Iterator[Record]:
-        takes_part = self.registration.filter.predicate()
-        records = self.index.records(self._url)
-        return records if takes_part is everything else (record for record in records if takes_part(record.path))
-
-    def _policy(self, *, delete: bool) -> Policy:
-        registration = self.registration
-        return Policy(
-            "upload",
-            f"{registration}",
-            delete=delete,
-            compare=registration.compare,
-            proven_equal=self._proven_equal,
-            protects=self._protects,
-            overwrite=matcher(registration.overwrite),
-            last=matcher(registration.upload_last),
-            key_prefix=f"{registration.location.key}/" if registration.location.key else "",
-        )
-
-    def _proven_equal(self, local: Entry, remote: Entry) -> bool:
-        path = self.pair.local_path(local.path)
-        try:
-            return matches_content(remote.etag, local.size_bytes, blocks(path), [part_size(local.size_bytes)])
-        except OSError:
-            return False
-
-    def _protects(self, remote: Entry, record: Record | None) -> str:
-        survey = self.take_stock()
-        mine = record is not None and record.owner == self._owner and record.etag == remote.etag
-        if mine or remote.modified_ns < int(survey.server_time) * 1_000_000_000:
-            return ""
-        if (remote.path, remote.etag) in survey.recent:
-            return ""
-        return "another writer put it there while this mirror was open"
-
-    # Plans
-
-    def plan_download(
-        self, *, delete: bool, leftovers: list[os.DirEntry[str]] | None = None, compare: Compare | None = None
-    ) -> Plan:
-        """
-        Raises:
-            RemoteNotFoundError: nothing is at the URL.
-            UnsafeKeysError and the store's errors.
-        """
-        is_prefix = self.registration.location.is_prefix
-        # A dry run leaves no trace, so it does not try out the disk.
-        fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
-        policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
-        policy = replace(policy, compare=compare or policy.compare)
-
-        def plan() -> Plan:
-            local = self._local(follow_symlinks=False, leftovers=leftovers)
-            return plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
-
-        made = twice_if_unsorted(plan)
-        if not made.source_files and not made.directories and not self._is_there():
-            raise RemoteNotFoundError(
-                f"{self._url}: no object and no prefix with objects; nothing was changed. "
-                "Check the URL, or pass missing_ok=True if it may be missing"
-            )
-        return made
-
-    def _is_there(self) -> bool:
-        location = self.registration.location
-        survey = self._store.survey(location.key)
-        return survey.is_prefix or (survey.is_object and not location.is_prefix)
-
-    def plan_upload(self, *, delete: bool) -> Plan:
-        """An empty plan if the local side does not exist.
-
-        Raises:
-            UnsafeKeysError and the store's errors.
-        """
-        local = self.registration.local
-        if not os.path.exists(local):
-            return Plan("upload")
-        is_directory = os.path.isdir(local)
-        self.check_kinds()
-        policy = self._policy(delete=delete)
-        links = self.registration.follow_symlinks
-
-        def plan() -> Plan:
-            remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
-            return plan_upload(self._local(follow_symlinks=links), remote, self._records(), policy)
-
-        return twice_if_unsorted(plan)
-
-    def check_kinds(self) -> None:
-        """
-        Raises:
-            ConflictError: a file is to be pushed to a directory, or a directory to an object.
-        """
-        local, location, survey = self.registration.local, self.registration.location, self.take_stock()
-        if os.path.isfile(local) and location.is_prefix:
-            raise ConflictError(f"{local} is a file, but {self._url}/ means a directory; name the object's key")
-        if os.path.isfile(local) and survey.is_prefix and not survey.is_object:
-            raise ConflictError(f"{local} is a file, but objects lie below {self._url}/; name another key")
-        if os.path.isdir(local) and survey.is_object and not location.is_prefix:
-            raise ConflictError(
-                f"{self._url} is an object, but {local} is a directory; '{self._url}/' means the prefix"
-            )
-
-    def _plan_push(self, terms: Terms) -> Plan:
-        if not self.index.has_records(self._url):
-            files = (entry for entry in self._local(follow_symlinks=True) if not (entry.unusable or entry.is_directory))
-            return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
-        local = self._local(follow_symlinks=self.registration.follow_symlinks)
-        delete = self.registration.upload_delete
-        plan = self._without_replaced(plan_push(local, self._records(), terms.owner, self._policy(delete=delete)))
-        if plan.copy_files and self.registration.compare != "auto":
-            # Records alone cannot tell what another way of comparing says of a new file.
-            return replace(self.plan_upload(delete=False), deletes=plan.deletes)
-        return plan
-
-    def _without_replaced(self, plan: Plan) -> Plan:
-        """The plan without deletes of objects that somebody else has replaced since; asks only if there are deletes."""
-        if not plan.deletes:
-            return plan
-        wanted = {action.path: action.source.etag for action in plan.deletes}
-
-        def unchanged() -> set[str]:
-            remote = self._remote(is_prefix=os.path.isdir(self.registration.local))
-            return {entry.path for entry in remote if wanted.get(entry.path) == entry.etag}
-
-        mine = twice_if_unsorted(unchanged)
-        return replace(plan, deletes=tuple(action for action in plan.deletes if action.path in mine))
-
-    # Work
 
     def noted(self) -> Noted:
         """The registration as it is written down in case this process dies."""
@@ -319,37 +139,9 @@ class Link:
             self.index.mark_used(self._url)
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
-            self.index.note(_FILLED, "yes")
+            self.index.note(FILLED, "yes")
             outcome = execute(plan, self.pair, self.index, terms)
         outcome.raise_failures("Download")
-
-    def _check_target(self, plan: Plan) -> None:
-        """One object goes to a file; whoever names a directory most likely means a file in it."""
-        local = self.registration.local
-        is_object = any(not action.path for action in plan.copies)
-        if is_object and os.path.isdir(local) and not self._in_cache and not self.index.noted(_FILLED):
-            name = self.registration.location.key.rpartition("/")[2]
-            raise ConflictError(
-                f"{self._url} is one object, but {local} is a directory; name the file, such as {local}/{name}"
-            )
-
-    def check_adoption(self, plan: Plan) -> None:
-        """A directory that pos3 has never filled may be a home directory or a typo.
-
-        Raises:
-            PlanRefusedError: it is such a directory, and the plan deletes or replaces something in it.
-        """
-        local = self.registration.local
-        if self._in_cache:
-            return
-        if self.index.noted(_FILLED) or (self.index.exists and self.index.state().url == self._url):
-            return
-        if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
-            raise PlanRefusedError(
-                f"{local} is in use and pos3 has never filled it: the download of {self._url} would delete "
-                f"{len(plan.deletes)} and replace or add {plan.copy_files} files; nothing was changed. "
-                "Pass delete=False to keep what is there, or adopt=True if the directory is meant to become a mirror"
-            )
 
     def prepare_local(self) -> None:
         """Creates the local directory; for a URL that looks like a file, only the directory around it."""
@@ -370,8 +162,8 @@ class Link:
         with self._alone(terms):
             if not os.path.exists(self.registration.local):
                 return
-            plan = self._plan_push(terms)
-            if plan.is_empty and not plan.confirmed:
+            plan = self._plan_push()
+            if plan.is_empty and not (plan.confirmed or plan.forgotten):
                 return
             self.index.mark_used(self._url)
             outcome = execute(plan, self.pair, self.index, terms)
@@ -402,7 +194,7 @@ class Link:
             raise refusal
 
     def _push_again(self, terms: Terms) -> Outcome:
-        again = execute(self._plan_push(terms), self.pair, self.index, terms)
+        again = execute(self._plan_push(), self.pair, self.index, terms)
         for path in again.unsettled:
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))

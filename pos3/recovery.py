@@ -11,7 +11,8 @@ from pos3.api import as_transfer_plan
 from pos3.engine import Engine
 from pos3.entry import Entry, Record
 from pos3.index import Index
-from pos3.journal import Keeper, Orphan, orphans
+from pos3.journal import Orphan, orphans
+from pos3.journal_file import Keeper
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link
 from pos3.noted import Noted
@@ -22,7 +23,7 @@ from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
 from pos3.report import Report
 from pos3.store import Store, open_store
-from pos3.transfer import Rate, Terms
+from pos3.transfer import Rate
 
 _NS = 1_000_000_000
 # Below that, a difference of clocks cannot be told from the time that a request takes.
@@ -155,22 +156,28 @@ class _LeftLink(Link):
     def plan_upload(self, *, delete: bool = False) -> Plan:
         return super().plan_upload(delete=False)
 
-    def _plan_push(self, terms: Terms) -> Plan:
+    def _plan_push(self) -> Plan:
         # Records alone do not tell what others have put there.
         return self.plan_upload()
 
     def _policy(self, *, delete: bool) -> Policy:
         return replace(super()._policy(delete=delete), outranks=self._outranks)
 
+    @property
+    def _set_back_seconds(self) -> float:
+        """By how much the store's clock has gone back since the registration, as far as this machine's can tell."""
+        behind_seconds = self.clock_ahead_seconds - self._entry.clock_ahead_seconds
+        return behind_seconds if behind_seconds > _SAME_CLOCK_SECONDS else 0.0
+
     def _outranks(self, here: Entry, there: Entry, record: Record | None) -> str:
         if record is not None and record.etag == there.etag:
             return ""
         if record is not None and record.matches_local(here):
             return "changed in the store since it was synced, and not here"
-        if there.modified_ns < int(self._entry.surveyed_at) * _NS:
+        if there.modified_ns < int(self._entry.surveyed_at - self._set_back_seconds) * _NS:
             # The dead mirror has seen it and was to replace it.
             return ""
-        ahead_seconds = self._entry.clock_ahead_seconds
+        ahead_seconds = self._entry.clock_ahead_seconds + self._set_back_seconds
         ahead_ns = int(ahead_seconds * _NS) if abs(ahead_seconds) > _SAME_CLOCK_SECONDS else 0
         # Stores tell whole seconds, rounded down.
         is_newer = there.modified_ns // _NS >= (here.modified_ns - ahead_ns) // _NS

@@ -381,6 +381,21 @@ def test_keys_that_cannot_be_files_are_listed_in_one_error_and_nothing_is_transf
     assert not list(tmp_path.rglob("evil"))
 
 
+def test_an_object_that_comes_to_lie_above_downloaded_files_is_found_before_anything_is_transferred(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    moto_site.put_all({"data/a/b": b"1", "data/a/c": b"2", "data/z": b"3"})
+    with opened(tmp_path):
+        path = pos3.download(moto_site.url("data"))
+    moto_site.put_all({"data/a": b"above", "data/new": b"4"})
+    proxy = proxied(moto_site)
+    with opened(tmp_path), pytest.raises(pos3.UnsafeKeysError, match="'a/c': 'a' is a file") as failure:
+        pos3.download(moto_site.url("data"))
+    assert len(failure.value.problems) == 2
+    assert proxy.count("GET") == 0
+    assert contents(path) == {"a/b": b"1", "a/c": b"2", "z": b"3"}
+
+
 @pytest.mark.parametrize(
     ("key", "exclude"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 
 from pos3.entry import Entry, Record
 from pos3.errors import InvalidArgumentError, PlanRefusedError, UnsafeKeysError
-from pos3.plan import Plan, Policy, check_max_delete, march, parse_max_delete, plan_download, plan_push, plan_upload
+from pos3.plan import (
+    Direction,
+    Plan,
+    Policy,
+    check_max_delete,
+    march,
+    parse_max_delete,
+    plan_download,
+    plan_push,
+    plan_upload,
+)
 
 OWNER = "this-mirror"
 
@@ -289,6 +300,31 @@ def test_what_is_always_overwritten_is_copied_whether_it_changed_or_not(world: W
     policy = replace(world.policy(), overwrite=lambda path: path in always)
     plan = plan_upload(world.locals(), world.remotes(), world.records(), policy)
     assert always & world.local.keys() <= {action.path for action in plan.copies}
+
+
+def planned(make: Callable[..., Plan], world: World, policy: Policy) -> Plan | None:
+    """None if there can be no plan."""
+    with contextlib.suppress(UnsafeKeysError):
+        return make(world.locals(), world.remotes(), world.records(), policy)
+    return None
+
+
+@pytest.mark.parametrize(("direction", "make"), [("download", plan_download), ("upload", plan_upload)])
+@given(trees, raw_trees, trees, st.booleans())
+def test_what_is_passed_over_as_a_whole_is_planned_as_if_each_file_were_looked_at(
+    direction: Direction,
+    make: Callable[..., Plan],
+    local: dict[str, int],
+    there_too: dict[str, int],
+    known: dict[str, int],
+    delete: bool,
+) -> None:
+    world = World(local, {**there_too, **local}, {**known, **local})
+    policy = replace(world.policy(delete=delete), direction=direction)
+    one_by_one = replace(policy, overwrite=lambda path: False)
+    assert policy.trusts_records
+    assert not one_by_one.trusts_records
+    assert planned(make, world, policy) == planned(make, world, one_by_one)
 
 
 @given(world=worlds)

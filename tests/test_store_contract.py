@@ -262,6 +262,7 @@ def test_a_survey_finds_a_prefix_behind_more_than_a_page_of_siblings(crowd: Plac
 def test_a_survey_tells_the_time_of_the_store(place: Place) -> None:
     place.put("data/x", b"1")
     assert abs(place.store.survey("data").server_time - time.time()) < 5
+    assert place.store.clock_set_back_seconds == 0
 
 
 def test_a_survey_remembers_what_was_written_this_very_moment(place: Place) -> None:

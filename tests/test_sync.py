@@ -305,3 +305,27 @@ def test_two_threads_that_ask_for_the_same_wait_for_one_download(
     assert seen == [{str(number): b"1" for number in range(5)}] * 6
     assert proxy.count("GET") == 5
     assert proxy.count("LIST") == 1
+
+
+def test_a_file_that_comes_back_after_a_download_removed_it_is_pushed_again(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"data/a": b"1", "data/b": b"2"})
+    with opened(tmp_path):
+        pos3.sync(s3.url("data"), interval=None)
+    s3.delete("data/b")
+    with opened(tmp_path):
+        path = pos3.sync(s3.url("data"), interval=None)
+        assert contents(path) == {"a": b"1"}
+        write_tree(path, {"b": b"2"})
+        pos3.flush()
+        assert s3.objects("data/") == {"a": b"1", "b": b"2"}
+
+
+def test_what_exclude_hides_stays_on_record(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"data/a": b"1", "data/hidden": b"2"})
+    with opened(tmp_path):
+        pos3.sync(s3.url("data"), interval=None)
+    with opened(tmp_path) as mirror:
+        pos3.sync(s3.url("data"), interval=None, exclude="hidden")
+        pos3.flush()
+        mirror.finish()
+        assert [known.files for known in mirror.registrations()] == [2]

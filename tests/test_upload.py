@@ -322,6 +322,58 @@ def test_a_background_push_does_not_delete_what_another_writer_replaced(
     assert proxy.count("PUT") == 3
 
 
+def test_a_background_push_asks_only_once_about_files_whose_objects_are_not_ours_to_delete(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(s3)
+    with opened(tmp_path):
+        path = pos3.upload(s3.url("data"), interval=None)
+        write_tree(path, {"stays": b"1", "replaced": b"2", "deleted": b"3"})
+        pos3.flush()
+        s3.put("data/replaced", b"theirs")
+        s3.delete("data/deleted")
+        (path / "replaced").unlink()
+        (path / "deleted").unlink()
+        pos3.flush()
+        proxy.clear()
+        pos3.flush()
+        assert not proxy.kinds
+        s3.put("data/deleted", b"3")
+        pos3.flush()
+        assert s3.objects("data/") == {"stays": b"1", "replaced": b"theirs", "deleted": b"3"}
+
+
+def test_a_file_that_was_away_while_another_writer_replaced_its_object_does_not_replace_theirs(
+    s3: S3Site, tmp_path: Path
+) -> None:
+    with opened(tmp_path):
+        path = pos3.upload(s3.url("data"), interval=None)
+        write_tree(path, {"stays": b"1", "away": b"2"})
+        pos3.flush()
+        time.sleep(1.1)
+        s3.put("data/away", b"theirs")
+        (path / "away").rename(tmp_path / "aside")
+        pos3.flush()
+        (tmp_path / "aside").rename(path / "away")
+        pos3.flush()
+    assert s3.objects("data/") == {"stays": b"1", "away": b"theirs"}
+
+
+def test_an_object_of_another_writer_that_a_file_was_found_equal_to_is_not_ours_to_delete(
+    s3: S3Site, tmp_path: Path
+) -> None:
+    with opened(tmp_path) as mirror:
+        path = pos3.upload(s3.url("data"), interval=None)
+        write_tree(path, {"stays": b"1", "shared": b"ours"})
+        pos3.flush()
+        s3.put("data/shared", b"theirs")
+        write_tree(path, {"shared": b"theirs"})
+        assert mirror.finish().uploaded_files == 0
+        (path / "shared").unlink()
+        pos3.flush()
+        assert s3.objects("data/") == {"stays": b"1", "shared": b"theirs"}
+
+
 # -- what cannot be read
 
 
@@ -446,6 +498,15 @@ def test_a_marker_does_not_hide_what_is_in_the_directory(moto_site: S3Site, tmp_
         path = pos3.sync(moto_site.url("data"))
         write_tree(path, {"d/y": b"2"})
     assert {"data/d/x", "data/d/y"} <= set(moto_site.keys())
+
+
+def test_a_failed_marker_means_that_no_object_is_deleted(moto_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    moto_site.put_all({"data/stale": b"1", "data/d/x": b"1"})
+    tree = write_tree(tmp_path / "tree", {"a": b"1", "d/": b"", "void/": b""})
+    proxied(moto_site, Status(403, "AccessDenied", match=on("PUT", key="void/$")))
+    with pytest.raises(pos3.TransferError, match="void/"), opened(tmp_path):
+        pos3.upload(moto_site.url("data"), tree)
+    assert set(moto_site.keys()) == {"data/a", "data/stale", "data/d/x"}
 
 
 def test_a_server_that_cannot_hold_markers_gets_none_and_says_so(rclone_site: S3Site, tmp_path: Path) -> None:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn, get_args
 
+from pos3.cli import values
 from pos3.cli.completion import print_shell_code, profile_names
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP
-from pos3.errors import InvalidArgumentError
 from pos3.options import default_cache_root
-from pos3.plan import Compare, parse_max_delete
-from pos3.report import parse_bytes
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+from pos3.plan import Compare
 
 
 class _Version(argparse.Action):
@@ -171,7 +166,10 @@ With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C)
     _add_delete(command, "--delete-remote", "delete objects that were synced and are gone locally (off by default)")
     _add_upload_last(command)
     command.add_argument(
-        "--interval", metavar="SECONDS", type=_interval, help="go on uploading changes, with this pause in between"
+        "--interval",
+        metavar="SECONDS",
+        type=values.interval,
+        help="go on uploading changes, with this pause in between",
     )
 
 
@@ -223,7 +221,7 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     command.add_argument(
         "--max-delete",
         metavar="N|N%",
-        type=_max_delete,
+        type=values.max_delete,
         help="refuse to delete more files than this, or than this share",
     )
     _add_max_workers(command)
@@ -234,7 +232,11 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
 
 def _add_max_workers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--max-workers", metavar="N", type=_max_workers, default=10, help="requests at the same time (default: 10)"
+        "--max-workers",
+        metavar="N",
+        type=values.max_workers,
+        default=10,
+        help="requests at the same time (default: 10)",
     )
 
 
@@ -292,10 +294,10 @@ Removes what is cached, least recently used first. Never what is in use, what is
 outside the cache root. Prints what was removed.""",
     )
     command.add_argument(
-        "--limit", metavar="SIZE", type=_size, help="until the cache holds at most this: 50GB, 512MiB, 0"
+        "--limit", metavar="SIZE", type=values.size, help="until the cache holds at most this: 50GB, 512MiB, 0"
     )
     command.add_argument(
-        "--older-than", metavar="AGE", type=_age, help="only what was not used for this long: 30d, 12h, 45m, 2w"
+        "--older-than", metavar="AGE", type=values.age, help="only what was not used for this long: 30d, 12h, 45m, 2w"
     )
     command.add_argument("-n", "--dry-run", action="store_true", help="print what would be removed, and change nothing")
     _add_cache_root(command)
@@ -311,44 +313,3 @@ outside the cache root. Prints what was removed.""",
     command.add_argument("--checksum", action="store_true", help="read the files and compare their checksums")
     _add_cache_root(command)
     command.add_argument("--json", action="store_true", help="one object a line")
-
-
-def _max_delete(text: str) -> str:
-    try:
-        parse_max_delete(text, 0)
-    except InvalidArgumentError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a count such as 100 nor a share such as 50%") from None
-    return text
-
-
-def _max_workers(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
-def _interval(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
-
-
-def _size(text: str) -> int:
-    try:
-        size_bytes = parse_bytes(text)
-    except (ValueError, OverflowError):
-        size_bytes = -1
-    if size_bytes < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50GB or 512MiB")
-    return size_bytes
-
-
-def _age(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an age such as 30d, 12h, 45m or 2w")
-    return float(match[1]) * _UNITS[match[2]]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pos3.entry import Entry, Record
-from pos3.keys import PathChecker
+from pos3.keys import Above, PathChecker
 from pos3.plan.changes import differs
-from pos3.plan.draft import Above, Draft
+from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over, with_next
 from pos3.plan.model import NEW, SYMLINK, Action, Plan, Policy
 from pos3.report import Kept
@@ -40,12 +40,11 @@ class _DownloadPlanner:
         self.policy = policy
         self.draft = Draft()
         self.checker = PathChecker(fold_names=policy.fold_names)
-        self._files_here, self._unusable_here, self._files_there = Above(), Above(), Above()
+        self._files_here, self._unusable_here = Above(), Above()
 
     def visit_agreed(self, paths: list[str]) -> None:
         self.checker.pass_over(paths)
         self._files_here.push_all(paths)
-        self._files_there.push_all(paths)
         self.draft.pass_over(len(paths))
 
     def visit_remote(self, here: Entry | None, there: Entry, record: Record | None) -> None:
@@ -62,7 +61,6 @@ class _DownloadPlanner:
                 self.draft.directories.append(Action(path, NEW, there))
             return
         self.draft.source_files += 1
-        self._files_there.push(path)
         usable = here if here is not None and not here.unusable else None
         reason = _download_reason(usable, here, there, record, self.policy)
         if reason:
@@ -77,7 +75,7 @@ class _DownloadPlanner:
         if here.unusable:
             self.draft.kept.append(Kept(here.path, here.unusable))
             return
-        above = self._files_there.find(here.path)
+        above = self.checker.files.find(here.path)
         if above is not None:
             self._make_way(above)
         will_be_filled = here.is_directory and following.startswith(here.path)

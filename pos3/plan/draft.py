@@ -1,13 +1,11 @@
-"""PURE. A plan while it is being made, and what its makers remember of the walk."""
+"""PURE. A plan while it is being made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pos3.entry import Entry, Record
 from pos3.errors import UnsafeKeysError
-from pos3.keys import beginnings
 from pos3.plan.model import Action, Direction, Plan, Policy
 from pos3.report import Kept
 
@@ -70,33 +68,3 @@ class Draft:
 def _is_below(path: str, names: set[str]) -> bool:
     """Whether one of the names is a file in which ``path`` would lie."""
     return any(path[:end] in names for end, letter in enumerate(path) if letter == "/")
-
-
-class Above:
-    """The names of a sorted walk that the current path may lie below. All paths lie below the root, ""."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-
-    def find(self, path: str) -> str | None:
-        """The innermost pushed name that ``path`` lies below, or None."""
-        self._leave(path)
-        for name in reversed(self._names):
-            below = name if not name or name.endswith("/") else f"{name}/"
-            if path != name and path.startswith(below):
-                return name
-        return None
-
-    def push(self, name: str) -> None:
-        self._leave(name)
-        self._names.append(name)
-
-    def push_all(self, names: Sequence[str]) -> None:
-        """The same as pushing each of the sorted names, one after the other."""
-        self._leave(names[-1])
-        self._names += beginnings(names)
-
-    def _leave(self, path: str) -> None:
-        # Nothing that sorts after ``path`` can lie below a name that ``path`` does not start with.
-        while self._names and not path.startswith(self._names[-1]):
-            self._names.pop()

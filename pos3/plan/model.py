@@ -33,8 +33,8 @@ class Plan:
     ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create). In an
     upload, the markers of directories come before the deletes, but for those whose reason is ``EMPTIED``.
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
-    ``confirmed`` are new records of pairs that were found equal without a transfer; ``forgotten`` are paths of records
-    that have nothing left on either side.
+    ``confirmed`` are records that hold without a transfer: of pairs that were found equal, or that belong to no mirror
+    any more; ``forgotten`` are paths of records that have nothing left on either side.
     """
 
     direction: Direction

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pos3.entry import Entry, Record
-from pos3.plan.draft import Above, Draft
+from pos3.keys import Above
+from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over_local
 from pos3.plan.model import NEW, Action, Plan, Policy
 from pos3.plan.uploads import key_problem
@@ -47,7 +48,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
         elif here is None and record is not None and record.owner == owner and policy.delete:
             if unusable_here.find(path) is not None:
                 continue
-            gone = Entry(path, record.size_bytes, etag=record.etag)
+            gone = Entry(path, record.size_bytes, record.modified_ns, record.etag, record.inode)
             draft.deletes.append(Action(path, "deleted locally", gone))
     return draft.plan("upload", problems, policy.where)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pos3.entry import Entry, Record
+from pos3.keys import Above
 from pos3.plan.changes import differs
-from pos3.plan.draft import Above, Draft
+from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over
 from pos3.plan.model import EMPTIED, NEW, Action, Plan, Policy
 from pos3.report import Kept
@@ -78,6 +79,9 @@ class _UploadPlanner:
     def visit_agreed(self, paths: list[str]) -> None:
         self.hollow.leave(paths[0])
         self.hollow.fill()
+        for name, path in self._objects_there.pairs(paths):
+            if name in self._staying:
+                self._cannot_lie_below(name, path)
         self._files_here.push_all(paths)
         self.draft.pass_over(len(paths))
 
@@ -98,7 +102,7 @@ class _UploadPlanner:
             elif there is None:
                 self.hollow.enter(Action(path, NEW, here), self.draft.directories)
         elif blocking is not None and blocking in self._staying:
-            self.problems.append(f"{path!r}: {blocking!r} is an object there, and it stays")
+            self._cannot_lie_below(blocking, path)
         else:
             self._files_here.push(path)
             self.draft.source_files += 1
@@ -127,6 +131,9 @@ class _UploadPlanner:
             self.hollow.enter(delete, self.draft.deletes)
         else:
             self.draft.deletes.append(delete)
+
+    def _cannot_lie_below(self, name: str, path: str) -> None:
+        self.problems.append(f"{path!r}: {name!r} is an object there, and it stays")
 
     def _reason_to_stay(self, there: Entry, record: Record | None) -> str:
         if not self.policy.delete:

@@ -72,6 +72,11 @@ class Survey:
 class Store(Protocol):
     """One bucket, or the like, reached with one profile."""
 
+    @property
+    def clock_set_back_seconds(self) -> float:
+        """By how much the store's clock has been seen to go back at the most; what is new may be dated that early."""
+        ...
+
     def survey(self, key: str) -> Survey:
         """What lies at ``key``, by at most a few pages of one listing; proves that bucket and access are right.
 

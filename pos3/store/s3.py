@@ -48,6 +48,10 @@ class S3Store:
     def _where(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
 
+    @property
+    def clock_set_back_seconds(self) -> float:
+        return self._requests.clock.set_back_seconds
+
     # Listings
 
     def survey(self, key: str) -> Survey:

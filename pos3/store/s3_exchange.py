@@ -9,6 +9,7 @@ from typing import Any
 import pycurl
 
 from pos3.errors import EndpointError
+from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
 from pos3.store.s3_requests import Request, Requests, Response, TooLongError
@@ -48,6 +49,7 @@ class Exchange:
     _failure: BaseException | None = None
     _is_good: bool | None = None
     _method: str = ""
+    _sent_at: float = 0.0
 
     @classmethod
     def of(cls, requests: Requests, *, signs: bool) -> Exchange:
@@ -58,6 +60,7 @@ class Exchange:
     def begin(self, request: Request, owner: Any) -> None:
         """Prepares the handle; the request goes out when the handle is driven."""
         self.request, self.owner = request, owner
+        self._sent_at = time.monotonic()
         self._head.clear()
         self._body = []
         self._failure = self._is_good = None
@@ -143,7 +146,11 @@ class Exchange:
             # Kept out of local variables, which some tracebacks show.
             raise error_of_body(status, b"".join(self._body), where)
         blocks, self._body = self._body, []
-        return Response(status, b"".join(self._head), blocks)
+        response = Response(status, b"".join(self._head), blocks)
+        now = time.monotonic()
+        if self.requests.clock.is_due(now):
+            self.requests.clock.saw(seconds_of(response.header("date")), self._sent_at, now)
+        return response
 
     @property
     def wait_seconds(self) -> float:

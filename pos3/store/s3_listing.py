@@ -10,7 +10,6 @@ import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from operator import lt
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
@@ -18,6 +17,7 @@ from xml.parsers import expat
 from pos3.entry import Entry
 from pos3.errors import StoreError
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
+from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
 from pos3.store.s3_lines import Bundle, Kept, Line
@@ -218,7 +218,7 @@ def _parse(response: Response, prefix: str, where: str) -> Page:
         entries,
         [_unquoted(directory, is_quoted) for directory in document.directories],
         token if truncated == "true" else "",
-        _server_time(response.header("date")),
+        seconds_of(response.header("date")),
     )
 
 
@@ -244,10 +244,3 @@ def timestamp_ns(text: str) -> int:
         return 0
     moment = datetime.fromisoformat(text)
     return int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000
-
-
-def _server_time(date: str) -> float:
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0

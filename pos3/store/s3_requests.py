@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +20,7 @@ from botocore.utils import get_environ_proxies
 
 from pos3.entry import Entry
 from pos3.errors import StoreError
+from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3_client import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, Connection, session_credentials
 from pos3.store.s3_errors import translating
@@ -90,10 +90,7 @@ class Response:
     @property
     def modified_ns(self) -> int:
         """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
-        try:
-            return int(parsedate_to_datetime(self.header("last-modified")).timestamp()) * 1_000_000_000
-        except (TypeError, ValueError, OverflowError):
-            return 0
+        return int(seconds_of(self.header("last-modified"))) * 1_000_000_000
 
     def entry(self, path: str, where: str) -> Entry:
         """The object that a HEAD was answered for.
@@ -157,6 +154,7 @@ class Requests:
         self._proxy = ""
         self._credentials: Any = None
         self.has_answered = False
+        self.clock = ServerClock()
 
     def _region(self) -> str:
         return self._connection.region_of(self._bucket)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from tests.faults.base import PutBefore, opened, small_files
+from tests.faults.base import PutBefore, opened, run_python, small_files
 from tests.support import RcloneServer, S3Site, SkewedClock, Status, contents, on, write_tree
 
 HOUR = 3600.0
@@ -79,6 +79,16 @@ def test_credentials_that_are_rotated_under_an_open_mirror_are_taken_up(
 # Clocks
 
 
+LEFT = """
+import os, signal, sys, pos3
+mirror = pos3.Mirror(pos3.MirrorOptions(sys.argv[1], show_progress=False)).open()
+path = mirror.upload(sys.argv[2], interval=None)
+for name in ("both", "mine"):
+    (path / name).write_text("ours")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 @pytest.mark.parametrize("seconds", [1000, -1000], ids=["ahead", "behind"])
 def test_a_clock_that_is_wrong_is_named_before_anything_is_changed(
     rclone_site: S3Site, tmp_path: Path, proxied: PutBefore, seconds: float
@@ -115,6 +125,39 @@ def test_a_server_whose_clock_differs_is_judged_by_its_own_clock(
         pos3.sync(s3.url("data"), interval=None)
     assert (mirror.report().downloaded_files, mirror.report().uploaded_files) == (0, 0)
     assert proxy.count("GET") == proxy.count("PUT") == 0
+
+
+@pytest.mark.parametrize("kind", ["upload", "sync"])
+def test_a_server_whose_clock_goes_back_makes_nothing_new_look_old(
+    private_rclone: tuple[RcloneServer, S3Site], tmp_path: Path, proxied: PutBefore, kind: str
+) -> None:
+    """It dates what others write before the mirror's beginning. What was there long before still goes."""
+    server, site = private_rclone
+    site.put_all({"data/kept": b"1", "data/stale": b"1"})
+    server.kill()
+    os.utime(server.data / site.bucket / "data/stale", (time.time() - HOUR, time.time() - HOUR))
+    server.restart()
+    proxy = proxied(site)
+    with opened(tmp_path) as mirror:
+        path = write_tree(getattr(pos3, kind)(site.url("data"), interval=None), {"kept": b"1"})
+        (path / "stale").unlink(missing_ok=True)
+        site.put("data/theirs", b"2")
+        proxy.inject(SkewedClock(-600))
+        time.sleep(0.1)
+    assert site.objects("data/") == {"kept": b"1", "theirs": b"2"}
+    assert [(kept.path, "clock went back" in kept.reason) for kept in mirror.report().kept] == [("theirs", True)]
+
+
+def test_what_a_killed_process_left_gives_way_also_if_the_servers_clock_has_gone_back(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(rclone_site)
+    run_python(LEFT, tmp_path / "cache", rclone_site.url("out")).communicate()
+    rclone_site.put("out/both", b"theirs")
+    proxy.inject(SkewedClock(-600))
+    (found,) = pos3.recover(tmp_path / "cache", show_progress=False)
+    assert rclone_site.objects("out/") == {"both": b"theirs", "mine": b"ours"}
+    assert [kept.path for kept in found.report.kept] == ["both"]
 
 
 def test_a_clock_that_goes_back_an_hour_hides_no_edit(

@@ -79,6 +79,10 @@ def uploaded(local: Tree, remote: Tree, choice: Choice, stays: set[str], *, dele
     ours, theirs = choice.view(local), choice.view(remote)
     deletes = delete and bool(files(ours))
     kept = {name: data for name, data in theirs.items() if name in stays or not (deletes or name in ours)}
-    # A directory that is empty is no reason to refuse, where an object of its name stays.
-    placed = {name: data for name, data in ours.items() if not (name.endswith("/") and clashes([name], files(kept)))}
+    # A directory that is empty is no reason to refuse, where an object of its name stays; its marker is not put then.
+    placed = {
+        name: data
+        for name, data in ours.items()
+        if not name.endswith("/") or name in theirs or not clashes([name], files(kept))
+    }
     return choice.rest(remote) | placed | kept

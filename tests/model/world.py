@@ -28,6 +28,8 @@ class World:
     cache: Path
     remote: Tree = field(default_factory=dict)
     """What is in the bucket if pos3 did what it should."""
+    gone: Tree = field(default_factory=dict)
+    """What was in the bucket once, under names that it lacks now."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -163,11 +165,17 @@ class World:
 
     def put(self, name: str, data: bytes) -> None:
         self.site.put(f"{self.key}/{name}", data)
-        self.remote[name] = data
+        self.settle(self.remote | {name: data})
 
     def delete(self, name: str) -> None:
         self.site.delete(f"{self.key}/{name}")
-        self.remote.pop(name, None)
+        self.settle({other: data for other, data in self.remote.items() if other != name})
+
+    def settle(self, remote: Tree) -> None:
+        """From now on, this is what the bucket should hold."""
+        self.gone |= self.remote
+        self.remote = remote
+        self.gone = {name: data for name, data in self.gone.items() if name not in remote}
 
     def faulty(self, *faults: Fault) -> None:
         self.proxy.inject(*faults)

@@ -81,7 +81,8 @@ def test_a_worker_runs_mirrored_flows_to_every_end(rclone_site: S3Site, cache: P
 
     both_stale = {"out/stale", "log/stale"}
     with running(cache, "-m", "prefect", "worker", "start", "--type", "process", "--pool", "processes"):
-        eventually(lambda: state_of("waits-to-be-stopped") == "Running")
+        # Until then a worker and five engines have started, and each has imported Prefect.
+        eventually(lambda: state_of("waits-to-be-stopped") == "Running", within_seconds=150)
         root = cache / "_" / rclone_site.bucket
         eventually((root / "waits-to-be-stopped" / "log" / "new").exists)
         client.set_flow_run_state(runs["waits-to-be-stopped"].id, Cancelling())

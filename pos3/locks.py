@@ -1,0 +1,95 @@
+"""Locks and marks of local roots, and what stands in for them on a file system without locks.
+
+The kernel drops a lock with its process. A lock file may outlive one: it names the process, or is soon abandoned.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from filelock import FileLock, SoftFileLock, Timeout
+
+logger = logging.getLogger("pos3")
+
+# Longer than any transaction takes.
+_ABANDONED_SECONDS = 15.0
+_GLANCE_SECONDS = 0.05
+
+
+@functools.cache
+def has_locks(directory: str) -> bool:
+    """Whether the file system has the locks that SQLite and we need. Told in a warning if not, once a process."""
+    try:
+        descriptor = os.open(os.path.join(directory, ".locks"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        # Whoever has to write there will tell what is wrong.
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    except OSError as error:
+        logger.warning("no file locks in %s (%s); using lock files, which may outlive a crash", directory, error)
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+@contextmanager
+def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Held by one thread of one process at a time; ``path`` is the lock's, without its suffix.
+
+    While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
+    """
+    lock: FileLock | SoftFileLock
+    lock = FileLock(f"{path}.lock") if has_locks(os.path.dirname(path)) else SoftFileLock(f"{path}.soft.lock")
+    while True:
+        try:
+            lock.acquire(timeout=0.5)
+            break
+        except Timeout:
+            on_wait()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def wait_for_directory(lock: str) -> None:
+    """Returns when a directory that stands for a lock is gone; one that a dead process left is removed."""
+    with suppress(FileNotFoundError):
+        while time.time() - os.stat(lock).st_mtime < _ABANDONED_SECONDS:
+            time.sleep(_GLANCE_SECONDS)
+        os.rmdir(lock)
+
+
+class UseMark:
+    """A shared ``flock`` on a file: whoever wants to remove the root must get it alone.
+
+    It belongs to no thread, so a mirror may register in one thread and close in another, and the kernel drops it
+    with the process. On a file system without locks a root always counts as in use.
+    """
+
+    def __init__(self, path: str):
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+
+    def is_alone(self) -> bool:
+        """Whether nobody else uses the root; then nobody can begin to until the release."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> None:
+        os.close(self._descriptor)

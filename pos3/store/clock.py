@@ -1,0 +1,53 @@
+"""A server's clock, as the dates of its answers tell it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from email.utils import parsedate_to_datetime
+
+_GLANCE_SECONDS = 0.05
+
+
+def seconds_of(date: str) -> float:
+    """A Date header in seconds since the epoch; 0 for none."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+class ServerClock:
+    """Notices when a server's clock goes back. Safe to use from several threads.
+
+    An answer is dated, in whole seconds, between the moments at which its request was sent and it arrived. So each date
+    bounds by how much the server's clock is ahead of this machine's monotonic one.
+    """
+
+    def __init__(self) -> None:
+        self.set_back_seconds = 0.0
+        """By how much the clock has gone back, at the most; 0 unless it certainly has."""
+        self._at_least_ahead_seconds = self._at_most_ahead_seconds = -math.inf
+        self._next_glance = 0.0
+        self._lock = threading.Lock()
+
+    def is_due(self, now: float) -> bool:
+        """Whether another date is worth the while; ``now`` is ``time.monotonic()``."""
+        return now >= self._next_glance
+
+    def saw(self, server_time: float, sent_at: float, arrived_at: float) -> None:
+        """Takes note of an answer.
+
+        Args:
+            server_time: its date in seconds since the epoch; 0 if it has none.
+            sent_at, arrived_at: when its request was sent, and the answer had come, by ``time.monotonic()``.
+        """
+        if not server_time:
+            return
+        at_least, at_most = server_time - arrived_at, server_time + 1 - sent_at
+        with self._lock:
+            self._next_glance = arrived_at + _GLANCE_SECONDS
+            if at_most < self._at_least_ahead_seconds:
+                self.set_back_seconds = max(self.set_back_seconds, self._at_most_ahead_seconds - at_least)
+            self._at_least_ahead_seconds = max(self._at_least_ahead_seconds, at_least)
+            self._at_most_ahead_seconds = max(self._at_most_ahead_seconds, at_most)

@@ -1,0 +1,158 @@
+"""What the promises say, as dictionaries: what each side must hold after a step, and what pos3 then remembers.
+
+The model knows the promises and not the code. Where they leave something open, it allows both outcomes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tests.model.trees import CHOICES, Choice, Tree, clashes, downloaded, files, uploaded
+from tests.model.world import Stamp, World
+
+
+@dataclass(frozen=True)
+class Known:
+    """When both sides were last equal, as far as a file can tell: its stamp, its content.
+
+    ``mine`` says whether the open mirror itself transferred it; None where the promises leave that open.
+    """
+
+    stamp: Stamp | None
+    data: bytes
+    mine: bool | None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """With which arguments the open mirror has registered the URL."""
+
+    kind: str
+    choice: Choice
+    delete_local: bool
+    delete_remote: bool
+    sync_on_error: bool
+
+
+@dataclass
+class Model:
+    """What can be known of a world: what was equal once, what others have put there since the mirror was opened."""
+
+    world: World
+    terms: Terms = field(default_factory=lambda: Terms("download", CHOICES[0], True, True, False))
+    known: dict[str, Known] = field(default_factory=dict)
+    foreign: Tree = field(default_factory=dict)
+    at_opening: Tree = field(default_factory=dict)
+
+    def begin(self, terms: Terms) -> None:
+        """A mirror is opened; nothing is its own yet."""
+        self.terms = terms
+        self.known = {name: replace(known, mine=False) for name, known in self.known.items()}
+        self.foreign, self.at_opening = {}, dict(self.world.remote)
+
+    def forget(self) -> None:
+        self.known = {}
+
+    # What a step must come to
+
+    def after_download(self) -> Tree | None:
+        """The local side after a download; None if it must be refused."""
+        local, remote, choice = self.world.local(), self.world.remote, self.terms.choice
+        theirs = choice.view(remote)
+        if clashes(theirs) or (not self.terms.delete_local and clashes(choice.view(local), theirs)):
+            return None
+        if not files(theirs) and clashes(choice.view(local), theirs):
+            return None
+        return downloaded(local, remote, choice, delete=self.terms.delete_local)
+
+    def protected(self, local: Tree, remote: Tree, *, or_maybe: bool = False) -> set[str]:
+        """What another writer has put there since the registration, and this mirror has not replaced."""
+        found = set()
+        for name, data in self.terms.choice.view(remote).items():
+            known = self.known.get(name)
+            mine = known is not None and known.data == data and (known.mine or (known.mine is None and not or_maybe))
+            # The same content as at the registration: only the time tells, in whole seconds, and they may be the same.
+            same = self.at_opening.get(name) == data and not or_maybe
+            if self.foreign.get(name) != data or mine or same:
+                continue
+            edited = known is None or known.stamp != self.world.stamp(name)
+            if name not in local or (not edited and known is not None and known.data != data):
+                found.add(name)
+        return found
+
+    def after_upload(self, *, delete: bool) -> list[Tree]:
+        """What the bucket may hold after a full comparison; nothing if it must be refused."""
+        local, remote, choice = self.world.local(), self.world.remote, self.terms.choice
+        outcomes = []
+        for stays in (self.protected(local, remote), self.protected(local, remote, or_maybe=True)):
+            after = uploaded(local, remote, choice, stays, delete=delete)
+            kept = {name for name in after if name not in local and not choice.hides(name)}
+            if not clashes(files(choice.view(local)), kept):
+                outcomes.append(after)
+        return outcomes
+
+    def after_push(self) -> list[Tree]:
+        """What the bucket may hold after a background push."""
+        local, remote, choice = self.world.local(), self.world.remote, self.terms.choice
+        ours = files(choice.view(local))
+        if not self.known:
+            return self.after_upload(delete=False) if ours else [remote]
+        changed = {name: data for name, data in ours.items() if not self.is_as_known(name, data)}
+        least, most = remote | changed, remote | changed
+        for name, known in self.known.items():
+            gone = name not in local and not choice.hides(name) and remote.get(name) == known.data
+            if gone and ours and self.terms.delete_remote:
+                if known.mine or known.mine is None:
+                    del most[name]
+                if known.mine:
+                    del least[name]
+        return [least, most]
+
+    def is_as_known(self, name: str, data: bytes) -> bool:
+        known = self.known.get(name)
+        return known is not None and (known.stamp == self.world.stamp(name) or known.data == data)
+
+    # What is remembered when it has come to that
+
+    def know_downloaded(self, before: Tree) -> None:
+        theirs = files(self.terms.choice.view(self.world.remote))
+        self._know(theirs, before, only_there=lambda name: False)
+
+    def know_uploaded(self, local: Tree, remote: Tree) -> None:
+        stays = self.protected(local, remote)
+        ours = files(self.terms.choice.view(local))
+        after = self.world.remote
+        self._know(
+            {name: data for name, data in ours.items() if name not in stays},
+            remote,
+            only_there=lambda name: name in after,
+        )
+
+    def _know(self, equal: Tree, destination_before: Tree, only_there: Callable[[str], bool]) -> None:
+        local = self.world.local()
+        for name in list(self.known):
+            if name not in local and not only_there(name) and not self.terms.choice.hides(name):
+                del self.known[name]
+        for name, data in equal.items():
+            known = self.known.get(name)
+            # What was found equal without a transfer is nobody's, unless it was somebody's before.
+            mine = known.mine if known is not None and known.data == data else False
+            moved = destination_before.get(name) != data
+            self.known[name] = Known(self.world.stamp(name), data, True if moved else mine)
+
+    def know_pushed(self, local: Tree) -> None:
+        ours = files(self.terms.choice.view(local))
+        if not self.known:
+            for name, data in ours.items():
+                self.known[name] = Known(self.world.stamp(name), data, None)
+            return
+        for name, data in ours.items():
+            known = self.known.get(name)
+            mine = known.mine if known is not None and self.is_as_known(name, data) else True
+            self.known[name] = Known(self.world.stamp(name), data, mine)
+        for name in list(self.known):
+            if name not in local and not self.terms.choice.hides(name) and name not in self.world.remote:
+                known = self.known[name]
+                if known.mine is not False and ours and self.terms.delete_remote:
+                    del self.known[name]
