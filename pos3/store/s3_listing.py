@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from operator import lt
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
 
@@ -22,9 +23,11 @@ from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
 from pos3.store.s3_lines import Bundle, Kept, Line
 from pos3.store.s3_page import Page, read_page
-from pos3.store.s3_parallel import Talk, pages_at_once
-from pos3.store.s3_ranges import Ranges, StartAfterError, Wanted
 from pos3.store.s3_requests import Request, Requests, Response
+
+if TYPE_CHECKING:
+    from pos3.store.s3_parallel import Talk
+    from pos3.store.s3_ranges import Wanted
 
 _SECOND_NS = 1_000_000_000
 # To read a page and compare what it holds takes about half as long. A store that answers sooner does not keep waiting.
@@ -123,11 +126,12 @@ class Listing:
     def _inside(self, pages: Iterator[Page], prefix: str, where: str) -> Iterator[Page]:
         last = ""
         for page in pages:
-            inside = [entry for entry in page.entries if entry.path.startswith(prefix)]
-            last = inside[-1].path if inside else last
-            if len(inside) == len(page.entries):
+            if not page.entries or page.entries[-1].path.startswith(prefix):
+                last = page.entries[-1].path if page.entries else last
                 yield page
                 continue
+            inside = [entry for entry in page.entries if entry.path.startswith(prefix)]
+            last = inside[-1].path if inside else last
             yield replace(page, entries=inside)
             # What follows is not for us, as long as the store lists in order.
             if page.next_token:
@@ -139,6 +143,10 @@ class Listing:
     def _at_once(self, first: Page, prefix: str, landmarks: Landmarks, where: str) -> Iterator[Page]:
         last = _last_in_order(first, "", where)
         yield first
+        # Loaded here, since many a listing is one page.
+        from pos3.store.s3_parallel import pages_at_once
+        from pos3.store.s3_ranges import Ranges, StartAfterError
+
         ranges = Ranges(prefix, first, landmarks, self._most_at_once)
         try:
             for page in pages_at_once(ranges, self._talk(), self._bundles):
@@ -151,6 +159,8 @@ class Listing:
         yield from _rest(pages if first.prefix == prefix else self._inside(pages, prefix, where), last, where)
 
     def _talk(self) -> Talk:
+        from pos3.store.s3_parallel import Talk
+
         def request(wanted: Wanted) -> Request:
             return self._request(wanted.prefix, wanted.token, wanted.delimiter, after=wanted.after)
 
