@@ -22,8 +22,8 @@ def listing(bench: Bench) -> Iterator[Case]:
         once(AwsCli()),
         once(S3fs()),
     ]
-    far = [once(Pos3(), 3), once(S5cmd()), once(Rclone(), 2)]
-    million = [once(Pos3(), 2), once(S5cmd()), once(Rclone(), 2)]
+    far = [once(Pos3(), 3), once(S5cmd()), once(Rclone())]
+    million = [once(Pos3(), 2), once(S5cmd()), once(Rclone())]
     for name, wanted, entrants, delay_ms, budget_seconds in (
         ("100k", 100_000, hundred_thousand, 0, 45),
         ("100k-100ms", 100_000, far, 100, 40),

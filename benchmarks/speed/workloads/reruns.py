@@ -32,7 +32,7 @@ def rerun(bench: Bench) -> Iterator[Case]:
     bench.front.bind(BUCKET, tree.index)
     remote = Remote(bench.front.http, BUCKET, PREFIX)
     near = [Entrant(Pos3()), Entrant(Rclone()), once(S5cmd()), once(AwsCli())]
-    far = [Entrant(Pos3(), 3), once(Rclone(), 2), once(S5cmd())]
+    far = [Entrant(Pos3(), 3), once(Rclone()), once(S5cmd())]
     for name, entrants, delay_ms, budget_seconds in (("rerun", near, 0, 50), ("rerun-100ms", far, 100, 40)):
         yield Case(
             name,
