@@ -172,9 +172,13 @@ local function list(name, bucket, arguments)
             local time = bucket.times[at]
             iso[time] = iso[time] or iso_time(time)
             last = key
-            out[#out + 1] = "<Contents><Key>" .. key .. "</Key><LastModified>" .. iso[time]
-                .. "</LastModified><ETag>&quot;" .. bucket.etags[at] .. "&quot;</ETag><Size>" .. bucket.sizes[at]
-                .. "</Size><StorageClass>STANDARD</StorageClass></Contents>"
+            -- Piece by piece: LuaJIT keeps each string that it makes in a table, and finds those that are so alike only
+            -- by comparing them one after the other.
+            local n = #out
+            out[n + 1], out[n + 2], out[n + 3] = "<Contents><Key>", key, "</Key><LastModified>"
+            out[n + 4], out[n + 5], out[n + 6] = iso[time], "</LastModified><ETag>&quot;", bucket.etags[at]
+            out[n + 7], out[n + 8] = "&quot;</ETag><Size>", bucket.sizes[at]
+            out[n + 9] = "</Size><StorageClass>STANDARD</StorageClass></Contents>"
             at = at + 1
         end
         count = count + 1

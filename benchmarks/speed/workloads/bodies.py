@@ -42,7 +42,7 @@ class _Small:
 
 _SMALL = [
     _Small("0ms", 10_000, 0, [Entrant(Pos3()), Entrant(S5cmd()), once(Rclone())], 45),
-    _Small("20ms", 5_000, 20, [Entrant(_PARALLEL), Entrant(S5cmd()), once(Rclone(), 2), once(Pos3())], 45),
+    _Small("20ms", 5_000, 20, [Entrant(_PARALLEL), Entrant(S5cmd()), once(Rclone(), 2)], 45),
     _Small("100ms", 1_000, 100, [Entrant(_PARALLEL), Entrant(S5cmd()), once(Rclone(), 2), once(Pos3())], 25),
     _Small(
         "0ms-all",

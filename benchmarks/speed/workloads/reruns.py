@@ -76,7 +76,7 @@ def changed(bench: Bench) -> Iterator[Case]:
             before=versions.restore_and_serve,
             check=lambda number, *_: versions.check(versions.tree.root, number),
         )
-        for entrant in (Entrant(Rclone()), once(S5cmd()), once(AwsCli()))
+        for entrant in (Entrant(Rclone()), once(S5cmd()))
     ]
     yield Case(
         "changed",
