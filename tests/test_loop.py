@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,9 @@ from pos3.store.retry import BusyError
 from pos3.store.s3 import S3Store
 from pos3.store.s3_loop import Together
 from pos3.store.steps import Steps, carried_out
-from tests.support import S3Site
+from tests.faults.base import run_python
+from tests.support import S3Site, contents, write_tree
+from tests.support.trees import pseudo_random
 
 
 @pytest.fixture
@@ -39,6 +42,39 @@ def test_a_call_beside_the_loop_is_made_in_another_thread_which_is_gone_afterwar
     name = carried_out(store, partial(aside, lambda: threading.current_thread().name))
     assert name.startswith("pos3-beside")
     assert not threads_beside()
+
+
+def test_a_call_is_made_all_the_same_where_no_thread_can_be_had(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    name = carried_out(store, partial(aside, lambda: threading.current_thread().name))
+    assert name == threading.current_thread().name
+
+
+AT_EXIT = """
+import atexit, sys, pos3
+def push():
+    with pos3.mirror(sys.argv[1], show_progress=False):
+        pos3.upload(sys.argv[2], sys.argv[3], interval=None)
+        (pos3.download(sys.argv[2] + "-back") / "seen").write_bytes(b"1")
+atexit.register(push)
+"""
+
+
+def test_long_bodies_are_moved_while_the_interpreter_exits(rclone_site: S3Site, tmp_path: Path) -> None:
+    files = {"large": pseudo_random(17 << 20), "medium": pseudo_random(1 << 20)}
+    rclone_site.put_all({f"out-back/{name}": data for name, data in files.items()})
+    out = write_tree(tmp_path / "out", files)
+    program = run_python(AT_EXIT, tmp_path / "cache", rclone_site.url("out"), out)
+    output, _ = program.communicate(timeout=60)
+    assert output == ""
+    assert rclone_site.objects("out/") == files
+    [seen] = (tmp_path / "cache").rglob("seen")
+    assert contents(seen.parent) == files | {"seen": b"1"}
 
 
 def test_a_call_beside_the_loop_that_fails_fails_the_transfer_with_its_error(store: S3Store) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 from collections.abc import Callable, Hashable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +29,14 @@ _NOTHING = Aside(lambda: None)
 
 
 class Beside:
-    """The calls of one loop, at most one an owner. Threads are started with the first call."""
+    """The calls of one loop, at most one an owner. Threads are started as calls come.
+
+    They are no ``ThreadPoolExecutor``: that ends before the functions of ``atexit`` run, some of which push.
+    """
 
     def __init__(self) -> None:
-        self._executor: ThreadPoolExecutor | None = None
+        self._threads: list[threading.Thread] = []
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._under_way: dict[Hashable, tuple[Future[Any], Aside]] = {}
         self._finished: queue.SimpleQueue[tuple[Any, Future[Any]]] = queue.SimpleQueue()
         self.held_bytes = 0
@@ -40,14 +46,27 @@ class Beside:
         return len(self._under_way)
 
     def begin(self, owner: Hashable, aside: Aside) -> None:
-        if self._executor is None:
-            self._executor = ThreadPoolExecutor(
-                min(_MOST_THREADS, os.cpu_count() or 1), thread_name_prefix="pos3-beside"
-            )
-        future = self._executor.submit(aside.call)
+        """Has the call made; here and now, if no thread can be had."""
+        future: Future[Any] = Future()
         self._under_way[owner] = future, aside
         self.held_bytes += aside.held_bytes
         future.add_done_callback(lambda done: self._finished.put((owner, done)))
+        if len(self._threads) < min(len(self._under_way), _MOST_THREADS, os.cpu_count() or 1):
+            self._start_thread()
+        if self._threads:
+            self._calls.put((future, aside.call))
+        else:
+            _make(future, aside.call)
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._work, name=f"pos3-beside-{len(self._threads)}", daemon=True)
+        with suppress(RuntimeError):
+            thread.start()
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        while (wanted := self._calls.get()) is not None:
+            _make(*wanted)
 
     def finished(self, seconds: float) -> Iterator[tuple[Any, Future[Any]]]:
         """The calls that have ended since this was asked last, with their owners; waits so long for the first one."""
@@ -73,5 +92,15 @@ class Beside:
 
     def close(self) -> None:
         """Ends the threads. All calls have been dropped before."""
-        if self._executor is not None:
-            self._executor.shutdown()
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+def _make(future: Future[Any], call: Callable[[], Any]) -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
+            future.set_exception(error)
