@@ -84,8 +84,10 @@ class Connection:
                 try:
                     answer = self.client.head_bucket(Bucket=bucket)
                 except ClientError as error:
-                    # A refusal carries the region as well.
+                    # A refusal carries the region as well; a server that is too busy for an answer does not.
                     answer = error.response
+                    if answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+                        raise
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             self._regions[bucket] = headers.get("x-amz-bucket-region", self.region)
         return self._regions[bucket]

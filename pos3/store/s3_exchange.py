@@ -134,7 +134,8 @@ class Exchange:
         where = self.requests.where(self.request)
         if code == pycurl.E_FILESIZE_EXCEEDED:
             raise TooLongError(f"{where}: the answer is longer than {self.request.limit_bytes} bytes")
-        if code in _TLS_ERRORS:
+        # A handshake breaks off where a server is busy, too; what is not trusted has errors of its own.
+        if code in _TLS_ERRORS and not (code == pycurl.E_SSL_CONNECT_ERROR and self.requests.has_answered):
             raise EndpointError(f"{where}: no trusted TLS connection to the endpoint: {message}")
         if code != pycurl.E_OK:
             # Whoever breaks off is there.

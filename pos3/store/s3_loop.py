@@ -108,7 +108,9 @@ class _Running:
     def stop(self) -> None:
         """Ends everything that is under way; files that it was writing are removed."""
         for handle in list(self._flying):
-            self._multi.remove_handle(handle)
+            # An interrupt may have come between two steps of what begins or ends a request.
+            with suppress(pycurl.error):
+                self._multi.remove_handle(handle)
             self._flying.pop(handle).handle.close()
         for exchange in (*self._idle[True], *self._idle[False]):
             exchange.handle.close()

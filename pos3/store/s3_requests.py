@@ -175,8 +175,9 @@ class Requests:
         """
         profile = self._connection.profile
         if not self._base:
-            self._base = self._base_url()
-            self._proxy = get_environ_proxies(self._base).get(urlsplit(self._base).scheme) or ""
+            base = self._base_url()
+            self._proxy = get_environ_proxies(base).get(urlsplit(base).scheme) or ""
+            self._base = base
         handle = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),

@@ -79,6 +79,10 @@ class Model:
             edited = known is None or known.stamp != self.world.stamp(name)
             if name not in local or (not edited and known is not None and known.data != data):
                 found.add(name)
+        if or_maybe:
+            # Markers are on no record, so one that this mirror has put itself may pass for another writer's.
+            markers = remote.keys() - files(remote).keys() - self.at_opening.keys() - local.keys()
+            found |= {name for name in markers if not self.terms.choice.hides(name)}
         return found
 
     def after_upload(self, *, delete: bool) -> list[Tree]:
