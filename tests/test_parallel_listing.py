@@ -19,7 +19,7 @@ from pos3.errors import StoreError
 from pos3.index import Index
 from pos3.store import Landmarks, Store, nothing_known, open_store, s3_listing, twice_if_unsorted
 from pos3.url import Location
-from tests.faults.base import eventually
+from tests.faults.base import PutBefore, eventually
 from tests.support import (
     FailPage,
     Fault,
@@ -39,7 +39,6 @@ from tests.support import (
 )
 from tests.support.trees import ODD_NAMES
 
-PutBefore = Callable[..., Proxy]
 # More than what makes it worth while, and pages that a few objects fill.
 SLOW = Latency(seconds=0.03, match=lambda request: request.kind == "LIST")
 SMALL_PAGES = OtherQuery(query={"max-keys": "20"})

@@ -160,6 +160,17 @@ class Exchange:
         return float(begun - sent)
 
 
+def landed(multi: pycurl.CurlMulti) -> list[tuple[pycurl.Curl, int, str]]:
+    """The handles whose requests have ended since this was asked last, each with libcurl's code and message."""
+    found: list[tuple[pycurl.Curl, int, str]] = []
+    while True:
+        queued, good, bad = multi.info_read()
+        found += [(handle, pycurl.E_OK, "") for handle in good]
+        found += bad
+        if not queued:
+            return found
+
+
 def wait(multi: pycurl.CurlMulti, seconds: float) -> None:
     """Waits until something can move, or so long. A name that is being resolved has no socket to wait for."""
     if multi.select(seconds) < 0:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 import pycurl
 
-from pos3.store.s3_exchange import Exchange, wait
+from pos3.store.s3_exchange import Exchange, landed, wait
 from pos3.store.s3_requests import Request, Requests, Response, is_signed_by_libcurl
 
 T = TypeVar("T")
@@ -63,12 +63,12 @@ class Line:
     def _response(self) -> Response:
         while True:
             self._multi.perform()
-            _, good, bad = self._multi.info_read()
-            if good or bad:
+            if ended := landed(self._multi):
                 break
             wait(self._multi, _GLANCE_SECONDS)
-        self._multi.remove_handle(self._exchange.handle)
-        return self._exchange.result(*(bad[0][1:] if bad else (pycurl.E_OK, "")))
+        [(handle, code, message)] = ended
+        self._multi.remove_handle(handle)
+        return self._exchange.result(code, message)
 
     @property
     def wait_seconds(self) -> float:
@@ -107,12 +107,12 @@ class Bundle:
     def receive(self, seconds: float) -> Iterator[tuple[Any, Response | Exception]]:
         """The owners whose responses have come, with these or with the errors; waits for the first at most so long."""
         self._multi.perform()
-        landed = self._landed()
-        if not landed and seconds and self._flying:
+        ended = landed(self._multi)
+        if not ended and seconds and self._flying:
             wait(self._multi, min(seconds, _GLANCE_SECONDS))
             self._multi.perform()
-            landed = self._landed()
-        for handle, code, message in landed:
+            ended = landed(self._multi)
+        for handle, code, message in ended:
             self._multi.remove_handle(handle)
             exchange = self._flying.pop(handle)
             self._idle.append(exchange)
@@ -122,15 +122,6 @@ class Bundle:
                 yield exchange.owner, error
             else:
                 yield exchange.owner, response
-
-    def _landed(self) -> list[tuple[pycurl.Curl, int, str]]:
-        landed: list[tuple[pycurl.Curl, int, str]] = []
-        while True:
-            queued, good, bad = self._multi.info_read()
-            landed += [(handle, pycurl.E_OK, "") for handle in good]
-            landed += bad
-            if not queued:
-                return landed
 
     def close(self) -> None:
         """Hangs up, whatever is under way."""

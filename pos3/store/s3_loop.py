@@ -16,7 +16,7 @@ import pycurl
 
 from pos3.store.beside import Aside, Beside
 from pos3.store.retry import Patience
-from pos3.store.s3_exchange import Exchange, wait
+from pos3.store.s3_exchange import Exchange, landed, wait
 from pos3.store.s3_requests import Request, Requests, is_signed_by_libcurl
 from pos3.store.steps import Begin, Done, Job, R, Steps, T
 
@@ -175,27 +175,21 @@ class _Running:
         self._multi.add_handle(exchange.handle)
 
     def _collect(self) -> bool:
-        landed = False
-        while True:
-            queued, good, bad = self._multi.info_read()
-            for handle in good:
-                self._land(handle, pycurl.E_OK, "")
-            for handle, code, message in bad:
-                self._land(handle, code, message)
-            landed = landed or bool(good or bad)
-            if not queued:
-                return landed
+        ended = landed(self._multi)
+        for handle, code, message in ended:
+            self._land(handle, code, message)
+        return bool(ended)
 
     def _collect_aside(self, seconds: float) -> bool:
-        landed = False
+        has_landed = False
         for task, future in self._beside.finished(seconds):
-            landed = True
+            has_landed = True
             error = future.exception()
             if error is not None:
                 self._throw(task, error)
             else:
                 self._resume(task, future.result())
-        return landed
+        return has_landed
 
     def _land(self, handle: pycurl.Curl, code: int, message: str) -> None:
         self._multi.remove_handle(handle)
