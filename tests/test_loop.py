@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from pos3.errors import RemoteNotFoundError
 from pos3.store.beside import Aside
 from pos3.store.retry import BusyError
 from pos3.store.s3 import S3Store
 from pos3.store.s3_loop import Together
+from pos3.store.s3_requests import Request
 from pos3.store.steps import Steps, carried_out
 from tests.faults.base import run_python
-from tests.support import S3Site, contents, write_tree
+from tests.support import Latency, Proxy, S3Site, contents, write_tree
 from tests.support.trees import pseudo_random
 
 
@@ -160,3 +162,23 @@ def test_a_loop_that_is_stopped_waits_for_calls_beside_it_before_files_are_close
     assert events[-1] == "closed"
     assert set(events[:-1]) == {"written"}
     assert not threads_beside()
+
+
+def test_parts_that_fail_at_the_same_moment_are_one_failure_of_their_transfer(
+    rclone_site: S3Site, proxied: Callable[..., Proxy]
+) -> None:
+    proxied(rclone_site, Latency(seconds=0.15))
+    store = S3Store(rclone_site.bucket, None, 4)
+
+    def missing() -> Steps[Any]:
+        return (yield Request("HEAD", "nothing"))
+
+    def busy() -> Steps[None]:
+        yield Aside(partial(time.sleep, 0.05))
+        # The loop does not look until all answers have come.
+        time.sleep(0.4)
+
+    jobs = iter([("it", partial(together, busy, missing, missing, missing))])
+    [(item, result, error)] = store.lanes(8)[0](jobs, threading.Event())
+    assert (item, result) == ("it", None)
+    assert isinstance(error, RemoteNotFoundError)

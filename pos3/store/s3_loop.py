@@ -177,7 +177,9 @@ class _Running:
     def _collect(self) -> bool:
         ended = landed(self._multi)
         for handle, code, message in ended:
-            self._land(handle, code, message)
+            # One that failed may have dropped others of the same transfer that have ended as well.
+            if handle in self._flying:
+                self._land(handle, code, message)
         return bool(ended)
 
     def _collect_aside(self, seconds: float) -> bool:
