@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -111,12 +110,6 @@ class Corner:
         if isinstance(server, RcloneServer):
             return (server.data / self.site.bucket / self.key / name).read_bytes()
         return self.site.get(f"{self.key}/{name}")
-
-    def settle(self) -> None:
-        """Returns when the server has answered what a dead process had asked for."""
-        deadline = time.monotonic() + 20
-        while self.proxy.under_way and time.monotonic() < deadline:
-            time.sleep(0.002)
 
     def clear(self) -> None:
         """Removes the case's objects. No other case has the same prefix."""

@@ -68,7 +68,7 @@ def strike(corner: Corner, process: subprocess.Popen[bytes], number: signal.Sign
         except subprocess.TimeoutExpired:
             process.kill()
         seconds = time.monotonic() - struck_at
-    corner.settle()
+    corner.proxy.settle()
     kinds = corner.proxy.kinds
     corner.inject()
     return Struck(process.returncode, seconds, kinds)

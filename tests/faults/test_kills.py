@@ -28,7 +28,7 @@ def killed_at_a_random_moment(proxy: Proxy, dice: Random, *arguments: object) ->
     time.sleep(dice.random() * 0.8)
     program.kill()
     program.communicate()
-    eventually(lambda: not proxy.under_way)
+    proxy.settle()
 
 
 def test_downloads_that_are_killed_leave_whole_files_and_the_next_one_completes_them(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
@@ -38,6 +40,8 @@ class Proxy:
         self._requests: list[Request] = []
         self._in_flight = 0
         self._peak = 0
+        self._connected = 0
+        self._since_clear: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -88,11 +92,33 @@ class Proxy:
         """How many requests are under way, those of clients that have left included."""
         return self._in_flight
 
+    @property
+    def connected(self) -> int:
+        """How many connections clients have begun."""
+        return self._connected
+
     def clear(self) -> None:
         """Forgets what was recorded; faults stay."""
         with self._lock:
             self._requests.clear()
             self._peak = self._in_flight
+            self._since_clear = set()
+
+    def settle(self, timeout_seconds: float = 20.0) -> None:
+        """Returns when all that dead clients had sent is done, also what nobody had read yet.
+
+        Raises:
+            TimeoutError: a connection that was begun since :meth:`clear` is still open.
+        """
+        # Connections are accepted in the order in which they came, so this one is behind those of the dead.
+        with socket.create_connection(("127.0.0.1", self._port), timeout_seconds) as last:
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
+        deadline = time.monotonic() + timeout_seconds
+        while self._since_clear:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(self._since_clear)} connection(s) open after {timeout_seconds} s")
+            time.sleep(0.002)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -116,8 +142,10 @@ class Proxy:
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = self._loop.create_task(self._connection(reader, writer))
-            connections.add(task)
-            task.add_done_callback(connections.discard)
+            self._connected += 1
+            for known in (connections, self._since_clear):
+                known.add(task)
+                task.add_done_callback(known.discard)
 
         listener = await asyncio.start_server(accept, "127.0.0.1", 0, limit=_HEAD_LIMIT)
         self._port = listener.sockets[0].getsockname()[1]
