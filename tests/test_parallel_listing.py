@@ -63,6 +63,22 @@ def starts_within(request: Request) -> bool:
     return "start-after" in request.query
 
 
+def continues(request: Request) -> bool:
+    return "continuation-token" in request.query
+
+
+def starts_of(proxy: Proxy) -> set[str]:
+    """Where the ranges began that were asked for, directories that were looked at left out."""
+    return {request.query["start-after"] for request in proxy.requests if starts_within(request) and not looks(request)}
+
+
+def passing_over(border: str) -> Fault:
+    """A server that begins one key too late, behind this border only."""
+    keys = [f"data/{name}" for name in NAMES]
+    too_late = keys[bisect_right(keys, border)]
+    return OtherQuery(query={"start-after": too_late}, match=lambda request: request.query.get("start-after") == border)
+
+
 def looks(request: Request) -> bool:
     return "delimiter" in request.query
 
@@ -178,6 +194,41 @@ def test_a_server_that_refuses_start_after_is_listed_whole(
 def test_a_server_that_begins_elsewhere_is_listed_whole(tree: S3Site, put_before: PutBefore) -> None:
     put_before(tree, OtherQuery(query={"start-after": "data/20/205"}, match=starts_within))
     assert listed(store_of(tree.bucket), every_known) == NAMES
+
+
+@landmarks_or_none
+def test_a_server_that_passes_over_a_key_behind_one_border_is_listed_whole(
+    tree: S3Site, put_before: PutBefore, landmarks: Landmarks
+) -> None:
+    sound = put_before(tree)
+    assert listed(store_of(tree.bucket), landmarks) == NAMES
+    _, border, *_ = sorted(starts_of(sound))
+    proxy = put_before(tree, passing_over(border))
+    assert listed(store_of(tree.bucket), landmarks) == NAMES
+    assert border in starts_of(proxy)
+
+
+def test_a_file_whose_key_is_passed_over_behind_a_border_is_not_deleted(
+    moto: MotoServer, moto_site: S3Site, tmp_path: Path, put_before: PutBefore
+) -> None:
+    moto.put_empty(moto_site.bucket, [f"data/{name}" for name in NAMES])
+    local = tmp_path / "local"
+
+    def download() -> pos3.Report:
+        with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+            pos3.download(moto_site.url("data"), local)
+            return mirror.report()
+
+    assert download().downloaded_files == 300
+    sound = put_before(moto_site)
+    assert download().unchanged == 300
+    assert not any(continues(request) for request in sound.requests)
+    proxy = put_before(moto_site, passing_over(sorted(starts_of(sound))[5]))
+    again = download()
+    assert (again.unchanged, again.downloaded_files, again.deleted_local) == (300, 0, 0)
+    assert sorted(contents(local)) == NAMES
+    # From the beginning, one page after the other.
+    assert sum(continues(request) for request in proxy.requests) == 14
 
 
 @pytest.mark.parametrize(

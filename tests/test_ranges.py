@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -97,6 +98,50 @@ def test_any_keys_with_any_landmarks_and_pages_of_any_size_are_listed_whole_and_
     keys = sorted(PREFIX + name for name in names)
     bucket = Bucket(keys, page_keys)
     assert listed(bucket, known([PREFIX + path for path in landmarks]), at_once, dice) == keys
+
+
+@settings(max_examples=400)
+@example(["a", "b", "ba", "bb", "c", "ca", "cb", "d"], None, 3, 1, 1, False, Random(0))
+@given(
+    NAMES,
+    st.none() | st.lists(PATHS, max_size=30),
+    st.integers(2, 7),
+    st.integers(2, 8),
+    st.integers(0, 12),
+    st.booleans(),
+    st.randoms(use_true_random=False),
+)
+def test_a_key_that_one_range_does_not_begin_with_is_found_out(
+    names: list[str],
+    landmarks: list[str] | None,
+    page_keys: int,
+    at_once: int,
+    begun_before: int,
+    is_short: bool,
+    dice: Random,
+) -> None:
+    """Without landmarks of its own, the listing is that of an index in which all is as it was."""
+    keys = sorted(PREFIX + name for name in names)
+    bucket = Bucket(keys, page_keys)
+    begun, dropped = 0, ""
+
+    def answer(wanted: Wanted) -> Page:
+        nonlocal begun, dropped
+        page = bucket.answer(wanted)
+        if wanted.token or wanted.delimiter:
+            return page
+        begun += 1
+        if begun != begun_before + 1 or not page.entries:
+            return page
+        dropped = page.entries[0].path
+        return replace(page, entries=page.entries[1:]) if is_short else bucket.page(PREFIX, dropped, "", "")
+
+    points = known(keys if landmarks is None else [PREFIX + path for path in landmarks])
+    try:
+        assert listed(bucket, points, at_once, dice, answer) == keys
+        assert not dropped
+    except StartAfterError:
+        assert dropped
 
 
 def tree(directories: int, files: int, above: str = "") -> list[str]:
@@ -220,19 +265,3 @@ def test_a_store_that_lists_in_another_order_is_found_out() -> None:
 
     with pytest.raises(UnsortedListingError):
         listed(bucket, known(bucket.keys), answer=turned)
-
-
-def test_ranges_that_do_not_join_are_found_out() -> None:
-    """As with a store whose own order is another one, but for single pages."""
-    bucket = Bucket(tree(10, 10), 10)
-    gone = bucket.keys[bisect_left(bucket.keys, f"{PREFIX}00004/00003")]
-
-    def torn(wanted: Wanted) -> Page:
-        page = bucket.answer(wanted)
-        if page.entries and page.entries[0].path == gone:
-            return Page(page.prefix, page.entries[1:], page.directories, page.next_token, 0.0)
-        return page
-
-    landmarks = known([*bucket.keys[:42:4], f"{PREFIX}00004/00002x"])
-    with pytest.raises(StartAfterError):
-        listed(bucket, landmarks, answer=torn)

@@ -13,7 +13,7 @@ from pos3.store.base import Landmarks
 _FEWEST_PAGES, MOST_PAGES = 2, 12
 # So many ranges for each request at the same time keep all of them busy until the end.
 _RANGES_PER_REQUEST = 1.5
-# So much of a range's last page stays free: a few keys more than expected cost no further page.
+# So much of a range's last page stays free, a key at least: a few keys more than expected cost no further page.
 _MARGIN_PAGES = 0.05
 
 
@@ -83,8 +83,8 @@ class Look:
 class Run:
     """The keys after one and up to another ("" for all that follow), with points at which ranges of them can begin.
 
-    A range is to have ``most_pages`` of ``page_keys`` each. ``looked`` is the directory whose children the points are,
-    if they are; ``cut`` is the look that would show further ones.
+    A range is to have ``most_pages`` of ``page_keys`` each, which also show the key behind its end. ``looked`` is the
+    directory whose children the points are, if they are; ``cut`` is the look that would show further ones.
     """
 
     after: str
@@ -99,9 +99,9 @@ class Run:
     def steps(self) -> int:
         """How many points further on the next range is to end."""
         keys = self.density.keys_per_step
-        # What has turned out to be known exactly fits exactly.
-        margin = 0.0 if keys == 1.0 else _MARGIN_PAGES
-        return max(1, int((self.most_pages - margin) * self.page_keys / keys))
+        # What has turned out to be known exactly fits exactly, with the key that shows what follows.
+        free_keys = 1.0 if keys == 1.0 else max(1.0, _MARGIN_PAGES * self.page_keys)
+        return max(1, int((self.most_pages * self.page_keys - free_keys) / keys))
 
     def pages(self, steps: int) -> float:
         """How many pages lie between so many points, about."""

@@ -1,7 +1,8 @@
 """PURE. Divides a listing into ranges of keys whose pages can be asked for at once, and puts them in order again.
 
 Where a range begins need not be right. Every key belongs to exactly one range, wherever the borders are, so a poor
-guess costs requests and never an object.
+guess costs requests and never an object. A range ends when a page has shown what follows it, and the next one must
+begin with that, so no key is lost at a border that the store does not keep to.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class _Range:
 
     ``last`` is the key after which nothing is known of it. ``looked`` is the deepest directory around it that has been
     looked at, and ``look`` what is to be looked at next, as soon as that is allowed. ``first_key`` is the first key
-    that its pages showed, ``next_key`` the first behind its end: "" if there is none, None if that is not known.
+    that its pages showed, ``next_key`` the first behind its end: "" if there is none, None as long as no page showed
+    that.
     """
 
     after: str
@@ -51,9 +53,13 @@ class _Range:
     received_pages: int = 0
     received_keys: int = 0
     is_asked: bool = False
-    is_whole: bool = False
     first_key: str = ""
     next_key: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is there, and what the next range must begin with is known."""
+        return self.next_key is not None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -84,7 +90,8 @@ class Ranges:
         # What is asked for first begins one key early: if it shows that key, and none before, then the store begins
         # where it is asked to.
         before, self._proof = (entry.path for entry in first.entries[-2:])
-        border = landmarks(self._proof, self._page_keys - 1)
+        # That key and the one behind the border are in its page, too.
+        border = landmarks(self._proof, max(1, self._page_keys - 2))
         self._segments: list[_Range | Run] = [
             _Range(before, border, before, expected_pages=1.0 if border else 0.0, received_pages=1)
         ]
@@ -209,7 +216,6 @@ class Ranges:
             found.received_keys += end - begin
             found.last = keys[end - 1]
         found.token = page.next_token
-        found.is_whole = not page.next_token or end < len(keys) or found.last == found.until != ""
         if found.next_key == "":
             self._end_behind(found)
         if found.is_whole:
@@ -227,7 +233,7 @@ class Ranges:
             if isinstance(segment, _Range) and (segment.is_asked or segment.received_pages):
                 begun.append(segment)
             elif isinstance(segment, _Range):
-                segment.is_whole = True
+                segment.next_key = ""
         self._segments[at:] = begun
 
     def look_failed(self, wanted: Wanted) -> None:
