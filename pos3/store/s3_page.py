@@ -14,16 +14,17 @@ from xml.parsers import expat
 from pos3.entry import Entry
 
 _OPEN, _CLOSE = "<Contents>", "</Contents>"
-# The elements of an object come in any order; those that are not wanted hold only text, or others that do.
+# The elements of an object come in any order; those that are not wanted hold only text, or others that do. Nothing that
+# was matched is given back: indented elements can be split in so many ways that a single unknown one would take years.
 _OBJECT = re.compile(
     r"<Contents>(?:"
-    r"<Key>([^<&]*)</Key>"
-    r"|<LastModified>([^<&]*)</LastModified>"
-    r"|<ETag>(?:&quot;|&#34;)?([^<&]*)(?:&quot;|&#34;)?</ETag>"
-    r"|<Size>([0-9]+)</Size>"
-    r"|<(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>[^<]*</(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>"
-    r"|<Owner>(?:<(?:ID|DisplayName)>[^<]*</(?:ID|DisplayName)>)*</Owner>"
-    r"|\s+)*</Contents>\s*"
+    r"<Key>([^<&]*+)</Key>"
+    r"|<LastModified>([^<&]*+)</LastModified>"
+    r"|<ETag>(?:&quot;|&#34;)?([^<&]*+)(?:&quot;|&#34;)?</ETag>"
+    r"|<Size>([0-9]++)</Size>"
+    r"|<(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>[^<]*+</(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>"
+    r"|<Owner>\s*+(?:<(?:ID|DisplayName)>[^<]*+</(?:ID|DisplayName)>\s*+)*+</Owner>"
+    r"|\s++)*+</Contents>\s*+(?=<Contents>|\Z)"
 )
 
 
@@ -69,10 +70,11 @@ def read_page(page: bytes) -> Document:
     if 0 <= begin < end:
         middle = text[begin:end]
         objects = _OBJECT.findall(middle)
-        # Each object was understood, or none is taken this way.
+        # Each object was understood, and nothing stands between two of them, or none is taken this way.
         if len(objects) == middle.count(_OPEN) == middle.count(_CLOSE) and "\ufffd" not in text:
-            around = _Reader().read((text[:begin] + text[end:]).encode())
-            if not around.objects:
+            # One object stands for all, to show that they are where objects can be: in no comment, for example.
+            around = _Reader().read((text[:begin] + _OPEN + _CLOSE + text[end:]).encode())
+            if len(around.objects) == 1:
                 around.objects = objects
                 return around
     return _Reader().read(page)

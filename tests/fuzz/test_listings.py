@@ -28,6 +28,18 @@ ENTRIES = st.builds(
     st.just(0),
     st.just(""),
 )
+_OBJECT = "<Contents><Key>no</Key><Size>1</Size></Contents>"
+BETWEEN = (
+    "<CommonPrefixes><Prefix>dir/</Prefix></CommonPrefixes>",
+    "<EncodingType>url</EncodingType>",
+    "<NextContinuationToken>more</NextContinuationToken>",
+    "<Unknown><Size>1</Size></Unknown>",
+    f"<!-- {_OBJECT} -->",
+    f"<![CDATA[{_OBJECT}]]>",
+    f"<?no {_OBJECT}?>",
+    "text",
+    "\n  ",
+)
 REQUIRED = ("Key", "Size", "IsTruncated")
 
 
@@ -58,6 +70,38 @@ def test_a_page_is_read_as_it_was_written(entries: list[Entry], token: str) -> N
     assert page.entries == entries
     assert page.next_token == token
     assert page.directories == ["dir/"]
+
+
+@given(st.lists(ENTRIES | st.sampled_from(BETWEEN), max_size=8), st.sampled_from(["", "\n", "\n" + " " * 8]))
+def test_a_page_is_read_alike_whatever_stands_between_its_objects(pieces: list[Entry | str], indent: str) -> None:
+    text = "".join(piece for piece in pieces if isinstance(piece, str))
+    entries = [piece for piece in pieces if isinstance(piece, Entry)]
+    is_truncated, is_quoted = "<NextContinuationToken>" in text, "<EncodingType>" in text
+    body = (
+        f"<ListBucketResult><IsTruncated>{'true' if is_truncated else 'false'}</IsTruncated>"
+        + "".join(
+            piece if isinstance(piece, str) else element(piece, quoted=is_quoted).replace("><", f">{indent}<")
+            for piece in pieces
+        )
+        + "</ListBucketResult>"
+    )
+    page = parse_page(body.encode())
+    assert page.entries == entries
+    assert page.directories == ["dir/"] * text.count("<CommonPrefixes>")
+    assert page.next_token == ("more" if is_truncated else "")
+    # Such ends of elements are for expat alone.
+    assert parse_page(body.replace("</Contents>", "</Contents >").encode()) == page
+
+
+@pytest.mark.parametrize("unknown", ["<Unknown>1</Unknown>", "<Unknown/>", "<ETag/>", "<!-- -->", "text"])
+def test_an_indented_object_with_something_unknown_in_it_is_read_like_any_other(unknown: str) -> None:
+    entry = Entry("a/b", 1, 123_000_000, "e")
+    indented = element(entry).replace("><", ">" + "\n" + " " * 40 + "<")
+    body = page_of([entry] * 3).replace(
+        element(entry).encode(), indented.replace("</Size>", f"</Size>{unknown}").encode()
+    )
+    page = parse_page(body)
+    assert [(found.path, found.size_bytes) for found in page.entries] == [("a/b", 1)] * 3
 
 
 @given(st.lists(ANY_KEYS, max_size=5))
