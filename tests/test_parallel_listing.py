@@ -6,6 +6,7 @@ What is true of any keys and borders is in test_ranges.py.
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from tests.support import (
     OtherQuery,
     Proxy,
     RcloneServer,
+    Relay,
     Request,
     S3Site,
     Slowdown,
@@ -294,6 +296,27 @@ def test_a_forked_child_has_connections_of_its_own(tree: S3Site, put_before: Put
         os._exit(0 if listed(store, every_known) == NAMES else 1)
     assert listed(store, every_known) == NAMES
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_is_asked_after_a_listing_needs_no_further_connection(
+    moto_site: S3Site, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections = set()
+
+    def note(data: bytes) -> bytes:
+        # Each connection has a thread of its own.
+        connections.add(threading.get_ident())
+        return data
+
+    moto_site.put("data/a", b"1")
+    # Unlike moto, the proxy keeps connections.
+    with Relay(proxied(moto_site).endpoint_url, up=note) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.endpoint_url)
+        store = store_of(moto_site.bucket)
+        assert listed(store) == ["a"]
+        assert store.put_marker("data/empty/")
+        assert listed(store) == ["a", "empty/"]
+    assert len(connections) == 1
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])

@@ -13,7 +13,7 @@ from pos3.store.base import Landmarks, OnBytes, Survey, UnsortedListingError, no
 from pos3.store.s3_bodies import Bodies
 from pos3.store.s3_client import Connection
 from pos3.store.s3_deletes import Deletes
-from pos3.store.s3_lines import Kept, Line, asked
+from pos3.store.s3_lines import ConnectionPool, Line, asked
 from pos3.store.s3_listing import Listing, in_order
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_page import Page
@@ -38,8 +38,8 @@ class S3Store:
         self._max_workers = max_workers
         self._creation_headers = _creation_headers(settings)
         self._requests = Requests(connection, bucket, payer)
-        self._listing = Listing(self._requests, bucket, min(max_workers, _MOST_PAGES_AT_ONCE))
-        self._lines = Kept(lambda: Line(self._requests))
+        self._lines = ConnectionPool(lambda: Line(self._requests))
+        self._listing = Listing(self._requests, bucket, self._lines, min(max_workers, _MOST_PAGES_AT_ONCE))
         self._bodies = Bodies(self._requests, self._creation_headers, connection.is_plain_http)
         self._deletes = Deletes(self._requests, bucket, max_workers)
         self._sorted = True

@@ -137,8 +137,8 @@ C = TypeVar("C", bound=Line | Bundle)
 _of_parents: list[Line | Bundle] = []
 
 
-class Kept(Generic[C]):
-    """Connections that are kept for whoever needs one next. Safe to use from several threads, and after a fork."""
+class ConnectionPool(Generic[C]):
+    """Connections, kept alive for whoever needs one next. Safe to use from several threads, and after a fork."""
 
     def __init__(self, connect: Callable[[], C]):
         self._connect = connect
@@ -150,11 +150,11 @@ class Kept(Generic[C]):
             CredentialsError: there are none.
         """
         with suppress(IndexError):
-            pid, kept = self._idle.pop()
+            pid, connection = self._idle.pop()
             if pid == os.getpid():
-                return kept
+                return connection
             # To hang up would end the parent's connection, so it is left as it is.
-            _of_parents.append(kept)
+            _of_parents.append(connection)
         return self._connect()
 
     def give_back(self, connection: C) -> None:
@@ -162,7 +162,7 @@ class Kept(Generic[C]):
         self._idle.append((os.getpid(), connection))
 
 
-def asked(lines: Kept[Line], request: Request) -> Response:
+def asked(lines: ConnectionPool[Line], request: Request) -> Response:
     """The response to a request, which is repeated while its failure may pass.
 
     Raises:

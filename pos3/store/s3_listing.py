@@ -21,7 +21,7 @@ from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
 from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
-from pos3.store.s3_lines import Bundle, Kept, Line
+from pos3.store.s3_lines import Bundle, ConnectionPool, Line
 from pos3.store.s3_page import Page, read_page
 from pos3.store.s3_requests import Request, Requests, Response
 
@@ -35,14 +35,18 @@ _WORTH_SECONDS = 0.015
 
 
 class Listing:
-    """The listings of one bucket, with at most ``most_at_once`` requests at the same time."""
+    """The listings of one bucket, with at most ``most_at_once`` requests at the same time.
 
-    def __init__(self, requests: Requests, bucket: str, most_at_once: int):
+    Args:
+        lines: where single pages are asked for.
+    """
+
+    def __init__(self, requests: Requests, bucket: str, lines: ConnectionPool[Line], most_at_once: int):
         self._requests = requests
         self._bucket = bucket
         self._most_at_once = most_at_once
-        self._lines = Kept(lambda: Line(requests))
-        self._bundles = Kept(lambda: Bundle(requests))
+        self._lines = lines
+        self._bundles = ConnectionPool(lambda: Bundle(requests))
         self._starts_after = True
 
     def page(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from pos3.errors import StoreError
 from pos3.store.retry import Patience
-from pos3.store.s3_lines import Bundle, Kept
+from pos3.store.s3_lines import Bundle, ConnectionPool
 from pos3.store.s3_page import Page
 from pos3.store.s3_ranges import Ranges, StartAfterError, Wanted
 from pos3.store.s3_requests import Request, Response
@@ -28,7 +28,7 @@ class Talk:
     patience: Callable[[], Patience]
 
 
-def pages_at_once(ranges: Ranges, talk: Talk, bundles: Kept[Bundle]) -> Iterator[Page]:
+def pages_at_once(ranges: Ranges, talk: Talk, bundles: ConnectionPool[Bundle]) -> Iterator[Page]:
     """The pages of ``ranges`` in order. A page that fails for the moment is asked for again.
 
     Raises:
