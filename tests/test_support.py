@@ -48,6 +48,7 @@ from tests.support import (
     Status,
     Trickle,
     Truncate,
+    Unseen,
     assert_same,
     contents,
     odd_tree,
@@ -492,6 +493,16 @@ def test_other_query_changes_what_the_server_sees(moto_site: S3Site, proxied: Pu
     page = proxy.server.s3.list_objects_v2(Bucket=moto_site.bucket, StartAfter="k4")
     assert [item["Key"] for item in page["Contents"]] == ["k0", "k1"]
     assert proxy.requests[0].query["start-after"] == "k4"
+
+
+def test_a_header_that_is_unseen_reaches_the_proxy_but_not_the_server(moto_site: S3Site, proxied: PutBefore) -> None:
+    moto_site.put("x", b"1")
+    proxy = proxied(moto_site, Unseen(headers=("if-match",)))
+    get = {"Bucket": moto_site.bucket, "Key": "x", "IfMatch": '"0000"'}
+    assert proxy.server.s3.get_object(**get)["Body"].read() == b"1"
+    assert proxy.requests[0].headers["if-match"] == '"0000"'
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        moto_site.server.s3.get_object(**get)
 
 
 def test_fail_page_fails_the_nth_page_of_each_listing(s3: S3Site, proxied: PutBefore) -> None:

@@ -103,6 +103,7 @@ class Downloads:
         """
         Raises:
             _NoRangesError: the server does not do ranges.
+            ObjectChangedError: the object is no longer the expected one.
         """
         size = expected.size_bytes
         # Ranges that are the parts of the upload give the ETag without a second look at the file.
@@ -118,9 +119,11 @@ class Downloads:
             # The first range alone tells whether the server does ranges at all.
             parts: list[tuple[Response, bytes]] = yield Together(begins[:1])
             parts += yield Together(begins[1:])
-        except BaseException:
+        except BaseException as error:
             counted.take_back()
             os.unlink(target)
+            if isinstance(error, _ReplacedError):
+                raise ObjectChangedError(str(error)) from error
             raise
         finally:
             os.close(descriptor)
@@ -138,13 +141,15 @@ class Downloads:
         except TooLongError as error:
             # A server that does not do ranges sends everything.
             raise _NoRangesError from error
+        except ObjectChangedError as error:
+            raise _ReplacedError(str(error)) from error
         content_range = response.header("content-range")
         if not content_range.startswith(f"bytes {start}-{end - 1}/"):
             raise _NoRangesError
         where = self._requests.where(request)
         # Not every server honours If-Match, so the version is compared here as well.
         if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
-            raise ObjectChangedError(f"{where}: the object was replaced while it was being read")
+            raise _ReplacedError(f"{where}: the object was replaced while it was being read")
         received = sum(map(len, response.blocks))
         if received != wanted:
             raise IntegrityError(f"{where}: {received} of {wanted} bytes of a range arrived")
@@ -167,6 +172,10 @@ def _keep(descriptor: int, blocks: Sequence[bytes], start: int, *, proves: bool)
         for block in blocks:
             digest.update(block)
     return files.write_blocks_at(descriptor, blocks, start), digest.digest()
+
+
+class _ReplacedError(Exception):
+    """There is another object by now: no range of the expected one can be had, however often it is asked for."""
 
 
 class _NoRangesError(Exception):

@@ -64,6 +64,8 @@ def error_for(code: str, status: int, message: str, where: str) -> StoreError:
         return CredentialsError(f"{where}: {code}: {_CREDENTIAL_CODES[code]}")
     if code in ("PreconditionFailed", "412") or status == 412:
         return ObjectChangedError(f"{where}: the object was replaced while it was being read")
+    if code == "InvalidRange" or status == 416:
+        return ObjectChangedError(f"{where}: the object was replaced by a shorter one while it was being read")
     if code == "InvalidObjectState":
         return StoreError(f"{where}: {code}: the object is archived; restore it first")
     if code in ("AccessDenied", "403", "AllAccessDisabled", "Forbidden") or status in (401, 403):

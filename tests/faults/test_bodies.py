@@ -19,6 +19,7 @@ from tests.support import (
     Short,
     Status,
     Truncate,
+    Unseen,
     assert_same,
     contents,
     on,
@@ -123,10 +124,12 @@ def test_an_upload_that_was_spoiled_on_its_way_is_sent_again(
     assert_same(tree, s3.server, s3.bucket, "data")
 
 
+@pytest.mark.parametrize("unseen", [(), ("if-match",)], ids=["conditions", "no-conditions"])
 @pytest.mark.parametrize("newer", [30 * MIB, 18 * MIB, 5], ids=["longer", "shorter", "small"])
 def test_an_object_replaced_while_its_ranges_are_read_arrives_as_the_newer_version(
-    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, newer: int
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, newer: int, unseen: tuple[str, ...]
 ) -> None:
+    """A server without conditional requests sends ranges of the newer version, or has none there any more (416)."""
     replacement = pseudo_random(newer, seed=2)
     moto_site.put("data/x", pseudo_random(24 * MIB, seed=1))
     seen: list[Request] = []
@@ -138,8 +141,21 @@ def test_an_object_replaced_while_its_ranges_are_read_arrives_as_the_newer_versi
                 moto_site.put("data/x", replacement)
         return False
 
-    proxied(moto_site, Fault(match=third_get))
+    proxy = proxied(moto_site, Fault(match=third_get), Unseen(headers=unseen))
     assert (fetched(moto_site, tmp_path) / "x").read_bytes() == replacement
+    refused = {request.status for request in proxy.requests} & {412, 416}
+    assert refused == ({412} if not unseen else {416} if newer < 16 * MIB else set())
+
+
+def test_an_object_that_turns_short_each_time_is_an_error_that_says_so(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    moto_site.put("data/x", pseudo_random(17 * MIB))
+    proxied(moto_site, Status(code=416, error_code="InvalidRange", match=on("GET")))
+    with opened(tmp_path), pytest.raises(pos3.TransferError, match=r"data/x.*shorter") as caught:
+        pos3.download(moto_site.url("data"))
+    assert isinstance(caught.value.failures[0], pos3.ObjectChangedError)
+    assert not leftovers(tmp_path)
 
 
 @pytest.mark.parametrize("size", [1, 3 * MIB, 17 * MIB], ids=["byte", "stream", "large"])

@@ -18,6 +18,7 @@ from tests.support.faults import (
     Status,
     Trickle,
     Truncate,
+    Unseen,
     later_pages,
     on,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "Traits",
     "Trickle",
     "Truncate",
+    "Unseen",
     "assert_same",
     "contents",
     "later_pages",

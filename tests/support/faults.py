@@ -75,6 +75,8 @@ class Sabotage:
     """Seconds by which the server's clock is ahead."""
     query: dict[str, str] = field(default_factory=dict)
     """Parameters that the server gets with other values; "" for not at all."""
+    unseen: set[str] = field(default_factory=set)
+    """Headers that the server does not get, in lower case."""
     names: list[str] = field(default_factory=list)
 
 
@@ -248,6 +250,22 @@ class OtherQuery(Fault):
 
     def apply(self, sabotage: Sabotage) -> None:
         sabotage.query |= self.query
+
+
+@dataclass
+class Unseen(Fault):
+    """The server does not see the headers `headers`, as if it did not know them: `Unseen(headers=("if-match",))`.
+
+    For servers that do not check signatures.
+    """
+
+    headers: tuple[str, ...] = ()
+    match: Match = field(default=anything, kw_only=True)
+    rate: float = field(default=1.0, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.unseen |= set(self.headers)
 
 
 @dataclass

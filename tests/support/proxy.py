@@ -199,7 +199,8 @@ class Proxy:
 
         request.forwarded = True
         await upstream.open()
-        upstream.send_head(f"{request.method} {_asked(call.target, sabotage.query)} HTTP/1.1", call.headers)
+        seen = [(name, value) for name, value in call.headers if name.lower() not in sabotage.unseen]
+        upstream.send_head(f"{request.method} {_asked(call.target, sabotage.query)} HTTP/1.1", seen)
         if "100-continue" in request.headers.get("expect", ""):
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
