@@ -167,7 +167,7 @@ class PublishingLink(_MarkedLink):
                 if plan.is_empty and self._manifest_in(marker) == self.tally.manifest():
                     execute(plan, self.pair, self.index, terms)
                     return
-                for _, error in self._store.delete([self._marker_key]):
+                for _, error in self._store.delete([self._marker_key], terms.cancelled):
                     raise error
             execute(plan, self.pair, self.index, terms).raise_failures("Upload")
             self._check_result()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread, Timer
 from typing import Self
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -19,7 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.errors import AccessDeniedError, BucketNotFoundError, CredentialsError, EndpointError, StoreError
+from pos3.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    CredentialsError,
+    EndpointError,
+    StoreError,
+    TransferCancelledError,
+)
 from pos3.store import Store, carried_out, open_store
 from pos3.store.s3_client import Connection
 from pos3.store.s3_requests import Requests
@@ -131,6 +138,21 @@ def test_what_would_fail_for_the_same_reason_is_left_undone(rclone_site: S3Site,
     assert [key for key, _ in failed] == keys[:1000]
     assert {type(error) for _, error in failed} == {EndpointError}
     assert proxy.count("DELETE") <= 16
+
+
+def test_deletes_that_hang_end_soon_when_they_are_stopped(rclone_site: S3Site, proxied: PutBefore) -> None:
+    keys = [f"data/{number}" for number in range(3)]
+    rclone_site.put_all(dict.fromkeys(keys, b""))
+    no_batches = Status(code=501, error_code="NotImplemented", match=on("POST ?delete"))
+    proxy = proxied(rclone_site, no_batches, Hang(match=on("DELETE", key="1"), times=None))
+    cancelled = Event()
+    Timer(0.5, cancelled.set).start()
+    began = time.monotonic()
+    [(key, error)] = s3_store(rclone_site.bucket).delete(keys, cancelled)
+    assert time.monotonic() - began < 3
+    assert (key, type(error)) == ("data/1", TransferCancelledError)
+    assert list(rclone_site.keys()) == ["data/1"]
+    assert proxy.count("DELETE") == 3
 
 
 def test_failures_come_in_the_order_of_the_keys(rclone_site: S3Site, proxied: PutBefore) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
@@ -31,6 +31,7 @@ from pos3.errors import (
     EndpointError,
     RemoteNotFoundError,
     StoreError,
+    TransferCancelledError,
 )
 from pos3.store import Store, UnsortedListingError, carried_out, open_store
 from pos3.url import Location
@@ -680,6 +681,18 @@ def test_an_object_that_is_gone_counts_as_deleted(place: Place) -> None:
     place.put("data/x", b"1")
     assert place.store.delete(["data/gone", "data/x", "gone/too"]) == []
     assert list(place.keys()) == []
+
+
+def test_deletes_that_are_stopped_are_returned_and_ask_for_nothing(place: Place) -> None:
+    place.put_all({"data/x": b"1", "data/y": b"2"})
+    cancelled = Event()
+    cancelled.set()
+    failed = place.store.delete(["data/x", "data/y"], cancelled)
+    assert [(key, type(error)) for key, error in failed] == [
+        ("data/x", TransferCancelledError),
+        ("data/y", TransferCancelledError),
+    ]
+    assert set(place.keys()) == {"data/x", "data/y"}
 
 
 def test_nothing_to_delete_is_no_request(s3: S3Site, proxied: PutBefore) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pos3.profiles import Profile
 from pos3.store.base import Landmarks, OnBytes, Store, Survey, UnsortedListingError, nothing_known, twice_if_unsorted
-from pos3.store.steps import Lane, Steps, carried_out
+from pos3.store.steps import Lane, Steps, blocking, carried_out, one_by_one
 from pos3.url import Location
 
 __all__ = [
@@ -15,8 +15,10 @@ __all__ = [
     "Store",
     "Survey",
     "UnsortedListingError",
+    "blocking",
     "carried_out",
     "nothing_known",
+    "one_by_one",
     "open_store",
     "twice_if_unsorted",
 ]

@@ -6,13 +6,14 @@ Keys are whole keys within the bucket. Every method may be called from several t
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pos3.entry import Entry
 from pos3.errors import StoreError
-from pos3.store.steps import Lane, Steps
+from pos3.store.steps import NEVER, Lane, Steps
 
 T = TypeVar("T")
 OnBytes = Callable[[int], None]
@@ -128,8 +129,14 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
-        """Deletes objects; one that is gone already counts as deleted. Returns what failed, with the cause."""
+    def delete(self, keys: Sequence[str], cancelled: threading.Event = NEVER) -> list[tuple[str, Exception]]:
+        """Deletes objects; one that is gone already counts as deleted.
+
+        Once ``cancelled`` is set, nothing more is asked for, and what was asked for is waited for briefly.
+
+        Returns:
+            what is not known to be deleted, with the cause: TransferCancelledError for what was stopped.
+        """
         ...
 
     def put_marker(self, key: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -19,11 +20,12 @@ from pos3.errors import (
     ProfileError,
     RemoteNotFoundError,
     StoreError,
+    TransferCancelledError,
 )
 from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
-from pos3.store.steps import Lane, Steps, blocking, one_by_one
+from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
 from pos3.temporary import is_temporary, temporary_name
 
 # File systems whose files appear only when they are committed. Of any other, opening a file for writing may already
@@ -173,9 +175,12 @@ class FsspecStore:
                 self._fs.makedirs(directory, exist_ok=True)
         return _Pending(self._fs, directory, self._path(key))
 
-    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+    def delete(self, keys: Sequence[str], cancelled: threading.Event = NEVER) -> list[tuple[str, Exception]]:
         failed: list[tuple[str, Exception]] = []
         for key in keys:
+            if cancelled.is_set():
+                failed.append((key, TransferCancelledError(f"{self._where(key)}: stopped before it was deleted")))
+                continue
             try:
                 if key.endswith("/"):
                     self._call(self._where(key), lambda key=key: self._fs.rmdir(self._path(key.rstrip("/"))))  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -19,7 +20,7 @@ from pos3.store.s3_loop import Loop
 from pos3.store.s3_page import Page
 from pos3.store.s3_requests import Request, Requests
 from pos3.store.s3_unfinished import abort
-from pos3.store.steps import Lane, Steps
+from pos3.store.steps import NEVER, Lane, Steps
 
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
@@ -179,8 +180,8 @@ class S3Store:
 
     # Deletes and markers
 
-    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
-        return self._deletes.delete(keys)
+    def delete(self, keys: Sequence[str], cancelled: threading.Event = NEVER) -> list[tuple[str, Exception]]:
+        return self._deletes.delete(keys, cancelled)
 
     def put_marker(self, key: str) -> bool:
         if self._holds_markers is False:
@@ -192,7 +193,7 @@ class S3Store:
                 # Some servers store "dir/" as the file "dir", which would then be in the way of the directory.
                 name = key.rstrip("/")
                 if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
-                    self._deletes.delete([name])
+                    self._deletes.delete([name], NEVER)
         return bool(self._holds_markers)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 
-from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError
+from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError, TransferCancelledError
 from pos3.store.retry import BusyError, is_shared, is_transient
 from pos3.store.s3_errors import error_for
 from pos3.store.s3_loop import Loop
@@ -19,6 +19,8 @@ from pos3.store.steps import Done, Job, R, Steps, T
 _BATCH_KEYS = 1000
 # S3 carries out 3,500 deletes a second below a prefix, and each key of a batch counts.
 _BATCHES = 4
+# Less than whoever stops a transfer waits for its threads.
+_DRAIN_SECONDS = 1.5
 # What says nothing about whether the server knows batches.
 _FINAL = (BusyError, ConnectionError, PermissionError, RemoteNotFoundError)
 _Refused = dict[str, StoreError]
@@ -33,13 +35,15 @@ class Deletes:
         self._where = f"deleting in s3://{bucket}"
         self._knows_batches = True
 
-    def delete(self, keys: Sequence[str]) -> list[tuple[str, Exception]]:
+    def delete(self, keys: Sequence[str], cancelled: threading.Event) -> list[tuple[str, Exception]]:
         """See :meth:`pos3.store.base.Store.delete`. What would fail for the same reason as another is left undone."""
         undone = StoreError(f"{self._where}: left undone")
+        stop = _Stop(cancelled)
         fates: dict[str, Exception | None] = dict.fromkeys(keys, undone)
         alone = [key for key in keys if not is_writable(key)]
         together = [key for key in keys if is_writable(key)] if alone else keys
-        for batch, refused, error in self._outcomes(self._batches(together, alone), min(self._in_flight, _BATCHES)):
+        batches = self._batches(together, alone)
+        for batch, refused, error in self._outcomes(batches, min(self._in_flight, _BATCHES), stop):
             if isinstance(error, StoreError) and not isinstance(error, _FINAL):
                 # Not every server knows how to delete many at once.
                 self._knows_batches = False
@@ -49,15 +53,15 @@ class Deletes:
             fates.update(refused or {})
             alone += [key for key, refusal in (refused or {}).items() if is_transient(refusal)]
         singles: Iterator[Job[str, None]] = ((key, functools.partial(self._one, key)) for key in alone)
-        fates.update((key, error) for key, _, error in self._outcomes(singles, self._in_flight))
+        fates.update((key, error) for key, _, error in self._outcomes(singles, self._in_flight, stop))
         failed = [(key, error) for key, error in fates.items() if error is not None]
-        cause = next((error for _, error in failed if is_shared(error)), undone)
+        stopped = TransferCancelledError(f"{self._where}: stopped")
+        cause = next((error for _, error in failed if is_shared(error)), stopped if cancelled.is_set() else undone)
         return [(key, cause if error is undone else error) for key, error in failed]
 
-    def _outcomes(self, jobs: Iterator[Job[T, R]], in_flight: int) -> Iterator[Done[T, R]]:
-        """What becomes of the jobs, until one fails for a reason that is that of all."""
-        stop = threading.Event()
-        for item, result, error in Loop(self._requests, in_flight)(jobs, stop):
+    def _outcomes(self, jobs: Iterator[Job[T, R]], in_flight: int, stop: _Stop) -> Iterator[Done[T, R]]:
+        """What becomes of the jobs, until they are stopped, or one fails for a reason that is that of all."""
+        for item, result, error in Loop(self._requests, in_flight, _DRAIN_SECONDS)(jobs, stop):
             yield item, result, error
             if error is not None and is_shared(error):
                 stop.set()
@@ -103,3 +107,14 @@ class Deletes:
         except RemoteNotFoundError:
             # Gone already. S3 does not even say so, but others do.
             pass
+
+
+class _Stop(threading.Event):
+    """Is set by itself, or by another one."""
+
+    def __init__(self, other: threading.Event):
+        super().__init__()
+        self._other = other
+
+    def is_set(self) -> bool:
+        return super().is_set() or self._other.is_set()

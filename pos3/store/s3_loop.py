@@ -55,17 +55,22 @@ class _Task:
 
 
 class Loop:
-    """One lane: see :class:`pos3.store.steps.Lane`. Each call has connections of its own."""
+    """One lane: see :class:`pos3.store.steps.Lane`. Each call has connections of its own.
 
-    def __init__(self, requests: Requests, in_flight: int):
+    When it is cancelled, it sends nothing more, and waits for answers to what was sent for ``drain_seconds`` at most.
+    """
+
+    def __init__(self, requests: Requests, in_flight: int, drain_seconds: float = 0.0):
         self._requests = requests
         self._in_flight = in_flight
+        self._drain_seconds = drain_seconds
 
     def __call__(self, jobs: Iterator[Job[T, R]], cancelled: threading.Event) -> Iterator[Done[T, R]]:
         running = _Running(self._requests, self._in_flight, jobs)
         try:
             while running.has_work and not cancelled.is_set():
                 yield from running.turn()
+            yield from running.drained(self._drain_seconds)
         finally:
             running.stop()
 
@@ -102,6 +107,18 @@ class _Running:
             self._multi.perform()
         if not self._collect() and not self._collect_aside(0) and not self._done:
             self._pause()
+        yield from self._handed_over()
+
+    def drained(self, seconds: float) -> Iterator[Done[Any, Any]]:
+        """What is finished by the answers that come within so many seconds to what was sent already."""
+        until = time.monotonic() + seconds
+        while self._flying and (left := until - time.monotonic()) > 0:
+            self._multi.perform()
+            if not self._collect():
+                wait(self._multi, min(left, _GLANCE_SECONDS))
+            yield from self._handed_over()
+
+    def _handed_over(self) -> Iterator[Done[Any, Any]]:
         done, self._done = self._done, []
         yield from done
 

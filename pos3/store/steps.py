@@ -17,6 +17,8 @@ from pos3.store.retry import Patience
 T = TypeVar("T")
 R = TypeVar("R")
 
+NEVER = threading.Event()
+"""The signal to stop of what nobody stops. Nobody sets it."""
 Steps = Generator[Any, Any, R]
 Begin = Callable[[], Steps[R]]
 """Begins the steps of one item from the start; called again when they are repeated."""
@@ -79,7 +81,7 @@ def carried_out(store: HasLanes, begin: Begin[R]) -> R:
         Exception: whatever the job fails with in the end.
     """
     job: Job[_Alone[R], R] = (_Alone(), begin)
-    for _, result, error in store.lanes(1)[0](iter([job]), threading.Event()):
+    for _, result, error in store.lanes(1)[0](iter([job]), NEVER):
         if error is not None:
             raise error
         return result  # type: ignore[return-value]

@@ -9,8 +9,9 @@ from pos3.entry import Record
 from pos3.errors import TransferCancelledError
 from pos3.index import Index
 from pos3.plan import EMPTIED, Action, Plan
+from pos3.pool import run_all
 from pos3.report import Kept
-from pos3.store import OnBytes, Steps
+from pos3.store import OnBytes, Steps, blocking, one_by_one
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.terms import Outcome, Pair, Terms
 
@@ -43,11 +44,11 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome)
                 pair.store.abort_unfinished()
     if complete:
         empty, emptied = ([a for a in plan.directories if (a.reason == EMPTIED) is later] for later in (False, True))
-        _put_markers(empty, pair, index, outcome)
-        _delete_remote(plan, pair, index, outcome)
+        _put_markers(empty, pair, index, terms, outcome)
+        _delete_remote(plan, pair, index, terms, outcome)
         if not outcome.failures:
             # Before the deletes, a server that keeps directories would take the marker for the directory itself.
-            _put_markers(emptied, pair, index, outcome)
+            _put_markers(emptied, pair, index, terms, outcome)
 
 
 def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
@@ -87,9 +88,12 @@ def _settled_stat(path: str) -> os.stat_result:
     return status
 
 
-def _put_markers(directories: list[Action], pair: Pair, index: Index, outcome: Outcome) -> None:
+def _put_markers(directories: list[Action], pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
     holds_markers = index.noted(_HOLDS_MARKERS) != "no"
     for action in directories:
+        if terms.cancelled.is_set():
+            outcome.failures.append(TransferCancelledError("the upload was stopped"))
+            return
         try:
             holds_markers = holds_markers and pair.store.put_marker(pair.location.object_key(action.path))
         except OSError as error:
@@ -102,12 +106,23 @@ def _put_markers(directories: list[Action], pair: Pair, index: Index, outcome: O
         index.note(_HOLDS_MARKERS, "no")
 
 
-def _delete_remote(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None:
+def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
+    """In a thread of its own, so that an interrupt of this one ends it with a record of what is gone."""
     if outcome.failures or not plan.deletes:
         return
     paths = {pair.location.object_key(action.path): action.path for action in plan.deletes}
-    failed = dict(pair.store.delete(list(paths)))
-    outcome.failures += failed.values()
-    gone = [path for key, path in paths.items() if key not in failed]
-    outcome.deleted_files += len(gone)
-    index.write((), gone)
+
+    def delete(keys: list[str]) -> Steps[list[tuple[str, Exception]]]:
+        return blocking(lambda: pair.store.delete(keys, terms.cancelled))
+
+    def done(_keys: list[str], failures: list[tuple[str, Exception]]) -> None:
+        failed = dict(failures)
+        outcome.failures += failed.values()
+        gone = [path for key, path in paths.items() if key not in failed]
+        outcome.deleted_files += len(gone)
+        index.write((), gone)
+
+    failed = run_all([list(paths)], delete, done, lanes=[one_by_one], cancelled=terms.cancelled)
+    outcome.failures += [error for _, error in failed]
+    if terms.cancelled.is_set() and not outcome.failures:
+        outcome.failures.append(TransferCancelledError("the deletes were stopped"))

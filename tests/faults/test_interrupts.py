@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 import pos3
+from pos3.index import Index
 from tests.faults.base import (
     MIB,
     TRANSFER,
     PutBefore,
     eventually,
     leftovers,
+    opened,
     run_python,
     running,
     seconds_to_end,
@@ -26,6 +28,7 @@ from tests.support import (
     Hang,
     Latency,
     S3Site,
+    Status,
     Trickle,
     contents,
     on,
@@ -162,3 +165,74 @@ def test_ctrl_c_while_the_end_waits_for_a_background_push_leaves_nothing_unfinis
     [recovered] = pos3.recover(tmp_path / "cache", show_progress=False)
     assert recovered.outcome == "pushed"
     assert moto_site.objects("data/") == contents(tree)
+
+
+DELETING = """
+import pos3, sys
+with pos3.mirror(sys.argv[1], show_progress=False, max_workers=1):
+    pos3.upload(sys.argv[2], sys.argv[3], interval=None)
+"""
+NO_BATCHES = Status(code=501, error_code="NotImplemented", match=on("POST ?delete"))
+
+
+def recorded(tmp_path: Path, url: str, local: Path) -> list[str]:
+    return [record.path for record in Index(str(tmp_path / "cache"), str(local)).records(url)]
+
+
+def test_ctrl_c_amid_thousands_of_deletes_ends_them_within_a_request_and_the_next_run_goes_on(
+    three_pages: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    url, tree = three_pages.url("data"), tmp_path / "tree"
+    with opened(tmp_path):
+        pos3.download(url, tree)
+    for path in tree.iterdir():
+        if path.name != "1500":
+            path.unlink()
+    proxy = proxied(three_pages, Latency(seconds=1, match=on("POST ?delete")))
+    program = run_python(DELETING, tmp_path / "cache", url, tree)
+    eventually(lambda: proxy.count("POST ?delete") == 2, 40)
+    program.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    try:
+        output, _ = program.communicate(timeout=25)
+    finally:
+        program.kill()
+    assert time.monotonic() - began < 3
+    assert program.returncode in (-signal.SIGINT, 130)
+    assert "KeyboardInterrupt" in output
+    assert proxy.count("POST ?delete") == 2
+    left = [key.removeprefix("data/") for key in three_pages.keys("data/")]
+    assert len(left) == 1000
+    assert recorded(tmp_path, url, tree) == left
+    proxy.inject()
+    with opened(tmp_path):
+        pos3.upload(url, tree, interval=None)
+    assert three_pages.objects("data/") == {"1500": b"remote"}
+    assert recorded(tmp_path, url, tree) == ["1500"]
+
+
+def test_a_background_push_amid_its_deletes_stops_when_the_mirror_ends_with_an_error(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    rclone_site.put_all({f"data/{name}": data for name, data in small_files(60).items()})
+    proxy = proxied(rclone_site, NO_BATCHES, Latency(seconds=0.5, match=on("DELETE")))
+    url = rclone_site.url("data")
+    mirror = pos3.Mirror(pos3.MirrorOptions(cache_root=tmp_path / "cache", show_progress=False, max_workers=2)).open()
+    tree = mirror.sync(url, interval=0.1)
+    for path in [path for path in tree.rglob("*") if path.is_file()][1:]:
+        path.unlink()
+    eventually(lambda: proxy.count("DELETE") >= 3)
+    began, error = time.monotonic(), ZeroDivisionError()
+    mirror.close(error)
+    assert time.monotonic() - began < 2
+    assert not hasattr(error, "__notes__")
+    asked = proxy.count("DELETE")
+    assert asked < 20
+    left = [key.removeprefix("data/") for key in rclone_site.keys("data/")]
+    assert len(left) == 60 - asked
+    assert recorded(tmp_path, url, tree) == left
+    proxy.inject()
+    with opened(tmp_path):
+        pos3.upload(url, tree, interval=None)
+    assert rclone_site.objects("data/") == contents(tree)
+    assert len(contents(tree)) == 1
