@@ -416,3 +416,79 @@ def test_a_busy_store_is_asked_again_to_abort(
     proxied(moto_site, Status(code=503, error_code="SlowDown", times=2))
     abort(uploads, requests_to(moto_site), 4)
     assert moto_site.server.uploads(moto_site.bucket) == []
+
+
+LARGE = {"large": pseudo_random(9 * MIB)}
+NO_PARTS = Status(code=403, error_code="AccessDenied", match=on("PUT ?partNumber"))
+
+
+def no_aborts(code: str, status: int = 403, times: int | None = None) -> Status:
+    return Status(code=status, error_code=code, times=times, match=on("DELETE ?uploadId"))
+
+
+def test_an_abort_that_fails_is_tried_again_at_the_end_of_the_push(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(moto_site, NO_PARTS, no_aborts("InternalError", 500, times=1))
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.upload(moto_site.url("up"), write_tree(tmp_path / "tree", LARGE), interval=None)
+        with pytest.raises(pos3.TransferError, match="access denied"):
+            pos3.flush()
+        assert moto_site.server.uploads(moto_site.bucket) == []
+        assert proxy.count("DELETE ?uploadId") == 2
+        proxy.inject()
+    assert moto_site.objects() == {"up/large": LARGE["large"]}
+
+
+def test_an_abort_that_fails_again_is_tried_once_more_at_the_end_of_the_mirror(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(moto_site, NO_PARTS, no_aborts("InvalidAccessKeyId"))
+    mirror = pos3.Mirror(pos3.MirrorOptions(cache_root=tmp_path / "cache", show_progress=False)).open()
+    mirror.upload(moto_site.url("up"), write_tree(tmp_path / "tree", LARGE), interval=None)
+    with pytest.raises(pos3.TransferError, match="access denied"):
+        mirror.flush()
+    assert moto_site.server.uploads(moto_site.bucket) == ["up/large"]
+    proxy.inject()
+    mirror.close(ZeroDivisionError())
+    assert moto_site.server.uploads(moto_site.bucket) == []
+    assert moto_site.keys() == {}
+
+
+def test_an_abort_that_is_denied_is_told_once_and_not_tried_for_ever(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy = proxied(moto_site, NO_PARTS, no_aborts("AccessDenied"))
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.upload(moto_site.url("up"), write_tree(tmp_path / "tree", LARGE), interval=None)
+        with pytest.raises(pos3.TransferError, match="access denied"):
+            pos3.flush()
+        proxy.inject()
+    [told] = [record.getMessage() for record in caplog.records if "unfinished upload" in record.getMessage()]
+    assert moto_site.url("up/large") in told
+    assert "AccessDenied" in told
+    assert proxy.count("DELETE ?uploadId") == 2
+
+
+def test_a_push_that_fails_leaves_the_uploads_of_others_alone(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    """One push fails while another of the same bucket has a large upload under way."""
+    proxied(
+        moto_site,
+        Status(code=403, error_code="AccessDenied", match=on("PUT", key="denied")),
+        Latency(seconds=1, match=on("PUT ?partNumber")),
+    )
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.upload(moto_site.url("slow"), write_tree(tmp_path / "slow", LARGE), interval=None)
+        pos3.upload(moto_site.url("denied"), write_tree(tmp_path / "denied", {"a": b"1"}), interval=None)
+        slow = Thread(target=pos3.flush, args=(tmp_path / "slow",))
+        slow.start()
+        while not moto_site.server.uploads(moto_site.bucket):
+            time.sleep(0.02)
+        with pytest.raises(pos3.TransferError, match="access denied"):
+            pos3.flush(tmp_path / "denied")
+        assert moto_site.server.uploads(moto_site.bucket) == ["slow/large"]
+        slow.join()
+        assert moto_site.objects() == {"slow/large": LARGE["large"]}
+        (tmp_path / "denied" / "a").unlink()

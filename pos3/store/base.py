@@ -143,6 +143,12 @@ class Store(Protocol):
         """Creates the empty object ``key``, ending in "/". If the store cannot hold one: False, and nothing stays."""
         ...
 
-    def abort_unfinished(self) -> None:
-        """Takes back what uploads have begun that were stopped, as far as that is done within seconds."""
+    def abort_unfinished(self, *, stopped: bool) -> None:
+        """Takes back what failed uploads have begun and left there, as far as that is done within seconds.
+
+        What fails for the moment is kept for the next call.
+
+        Args:
+            stopped: also what uploads have begun that were under way, since they were stopped.
+        """
         ...

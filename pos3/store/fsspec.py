@@ -192,7 +192,7 @@ class FsspecStore:
                 failed.append((key, error))
         return failed
 
-    def abort_unfinished(self) -> None:
+    def abort_unfinished(self, *, stopped: bool) -> None:
         """Nothing to do: a file that was not committed is not there, or has a name that no listing shows."""
 
     def put_marker(self, key: str) -> bool:

@@ -174,9 +174,9 @@ class S3Store:
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
         return self._bodies.upload(key, source, size_bytes, on_bytes)
 
-    def abort_unfinished(self) -> None:
-        if unfinished := self._bodies.take_unfinished():
-            abort(unfinished, self._requests, self._max_workers)
+    def abort_unfinished(self, *, stopped: bool) -> None:
+        if unfinished := self._bodies.take_unfinished(stopped=stopped):
+            self._bodies.give_back_unfinished(abort(unfinished, self._requests, self._max_workers))
 
     # Deletes and markers
 

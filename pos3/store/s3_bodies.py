@@ -40,11 +40,19 @@ class Bodies:
         # Encryption may give objects other ETags.
         self._etags_are_md5 = not headers
 
-    def take_unfinished(self) -> list[tuple[str, str]]:
-        """Key and id of multipart uploads that were stopped, or UNTOLD; they are the caller's from now on."""
-        taken = sorted(self._uploads.unfinished)
-        self._uploads.unfinished.clear()
+    def take_unfinished(self, *, stopped: bool) -> set[tuple[str, str]]:
+        """Key and id, or UNTOLD, of multipart uploads whose abort has failed, and with ``stopped`` of those under way.
+
+        They are the caller's from now on, or until they are given back.
+        """
+        taken = self._uploads.left_behind | (self._uploads.under_way if stopped else set())
+        self._uploads.left_behind -= taken
+        self._uploads.under_way -= taken
         return taken
+
+    def give_back_unfinished(self, uploads: set[tuple[str, str]]) -> None:
+        """Keeps uploads that could not be aborted for the next try."""
+        self._uploads.left_behind |= uploads
 
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
         for left in reversed(range(_CHANGES)):

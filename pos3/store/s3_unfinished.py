@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import Collection
-from contextlib import suppress
 from urllib.parse import quote, unquote_plus
 
+from pos3.store.retry import is_shared, is_transient
 from pos3.store.s3_errors import NoSuchUploadError
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_uploads import UNTOLD
+from pos3.store.s3_uploads import UNTOLD, aborted
 from pos3.store.s3_xml import read_answer, text_of
-from pos3.store.steps import Steps
+from pos3.store.steps import NEVER, Steps
+
+logger = logging.getLogger("pos3")
 
 _ABORT_SECONDS = 3.0
+Upload = tuple[str, str]
+"""The key and the id of a multipart upload; UNTOLD for all of that key."""
 
 
-def abort(uploads: Collection[tuple[str, str]], requests: Requests, in_flight: int) -> None:
-    """Aborts uploads, each a key and an id, or UNTOLD for all of that key; returns after three seconds at most.
+def abort(uploads: Collection[Upload], requests: Requests, in_flight: int) -> set[Upload]:
+    """Aborts uploads; returns after three seconds at most.
 
-    The process may be about to end, so a store that does not answer is not waited for.
+    The process may be about to end, so a store that does not answer is not waited for. What it refuses is logged.
+
+    Returns:
+        those that are worth another try.
     """
-    thread = threading.Thread(target=_abort_all, args=(uploads, requests, in_flight), name="pos3-abort", daemon=True)
+    left = set(uploads)
+    thread = threading.Thread(target=_abort_all, args=(left, requests, in_flight), name="pos3-abort", daemon=True)
     thread.start()
     thread.join(_ABORT_SECONDS)
+    return left.copy()
 
 
-def _abort_all(uploads: Collection[tuple[str, str]], requests: Requests, in_flight: int) -> None:
-    jobs = ((key, functools.partial(_abort_one, key, told, requests)) for key, told in uploads)
-    for _ in Loop(requests, in_flight)(jobs, threading.Event()):
-        # What fails stays there; nobody is left to be told.
-        pass
+def _abort_all(left: set[Upload], requests: Requests, in_flight: int) -> None:
+    jobs = ((upload, functools.partial(_abort_one, *upload, requests)) for upload in sorted(left))
+    for upload, _, error in Loop(requests, in_flight)(jobs, NEVER):
+        if error is None:
+            left.discard(upload)
+        elif not is_transient(error) and not is_shared(error):
+            left.discard(upload)
+            told = "the parts of an unfinished upload stay there, and are paid for, until the bucket's owner aborts it"
+            logger.warning("%s; %s", error, told)
 
 
 def _abort_one(key: str, told: str, requests: Requests) -> Steps[None]:
     begun = (yield from _begun(key, requests)) if told == UNTOLD else [told]
     for upload_id in begun:
-        with suppress(NoSuchUploadError):
-            yield Request("DELETE", key, f"uploadId={quote(upload_id, safe='')}")
+        yield from aborted(key, upload_id)
 
 
 def _begun(key: str, requests: Requests) -> Steps[list[str]]:

@@ -16,7 +16,8 @@ from pos3.etag import is_plain, joined_etag, part_size
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes
 from pos3.store.beside import Aside
-from pos3.store.s3_errors import error_of_body
+from pos3.store.retry import UnreachableError
+from pos3.store.s3_errors import NoSuchUploadError, error_of_body
 from pos3.store.s3_loop import Together
 from pos3.store.s3_requests import Request, Requests, Response
 from pos3.store.steps import Steps
@@ -54,8 +55,9 @@ class Uploads:
         self._requests = requests
         self._headers = headers
         self._proves = proves
-        # Key and id of multipart uploads under way; UNTOLD for one that the store may have begun without our knowing.
-        self.unfinished: set[tuple[str, str]] = set()
+        # Key and id of multipart uploads; UNTOLD for one that the store may have begun without our knowing.
+        self.under_way: set[tuple[str, str]] = set()
+        self.left_behind: set[tuple[str, str]] = set()
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare."""
@@ -121,18 +123,20 @@ class Uploads:
         return _Part(response.etag, digest)
 
     def _in_parts(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
-        self.unfinished.add((key, UNTOLD))
+        self.under_way.add((key, UNTOLD))
         try:
             begun: Response = yield Request("POST", key, "uploads=", self._headers)
-        except Exception:
-            self.unfinished.discard((key, UNTOLD))
+        except Exception as error:
+            self.under_way.discard((key, UNTOLD))
+            if isinstance(error, UnreachableError):
+                self.left_behind.add((key, UNTOLD))
             raise
-        self.unfinished.discard((key, UNTOLD))
+        self.under_way.discard((key, UNTOLD))
         found = _UPLOAD_ID.search(begun.body)
         if found is None:
             raise StoreError(f"{self._requests.where(Request('PUT', key))}: the store began no multipart upload")
         upload_id = unescape(found[1].decode())
-        self.unfinished.add((key, upload_id))
+        self.under_way.add((key, upload_id))
         quoted_id = quote(upload_id, safe="")
         counted = Counted(on_bytes)
         try:
@@ -159,11 +163,14 @@ class Uploads:
             raise
         except BaseException:
             counted.take_back()
+            # Until its abort has succeeded.
+            self.left_behind.add((key, upload_id))
+            self.under_way.discard((key, upload_id))
             with suppress(StoreError):
-                yield Request("DELETE", key, f"uploadId={quoted_id}")
-            self.unfinished.discard((key, upload_id))
+                yield from aborted(key, upload_id)
+                self.left_behind.discard((key, upload_id))
             raise
-        self.unfinished.discard((key, upload_id))
+        self.under_way.discard((key, upload_id))
         proofs = (joined_etag(part.digest for part in parts),) if self._proves else ()
         return Uploaded(etag, proofs, is_multipart=True)
 
@@ -179,6 +186,12 @@ class Uploads:
             raise error_of_body(200, answer.body, self._requests.where(Request("PUT", key)))
         found = _ETAG.search(answer.body)
         return unescape(found[1].decode(), {"&quot;": '"'}).strip('"') if found else ""
+
+
+def aborted(key: str, upload_id: str) -> Steps[None]:
+    """Aborts a multipart upload; one that is gone already counts as aborted."""
+    with suppress(NoSuchUploadError):
+        yield Request("DELETE", key, f"uploadId={quote(upload_id, safe='')}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,7 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome)
             if complete:
                 complete = copy_all(plan.last_copies, push, pair, index, terms, outcome)
         finally:
-            if terms.cancelled.is_set():
-                pair.store.abort_unfinished()
+            pair.store.abort_unfinished(stopped=terms.cancelled.is_set())
     if complete:
         empty, emptied = ([a for a in plan.directories if (a.reason == EMPTIED) is later] for later in (False, True))
         _put_markers(empty, pair, index, terms, outcome)

@@ -83,6 +83,7 @@ def test_an_answer_that_is_lost_after_the_work_was_done_does_no_harm(
         pos3.upload(moto_site.url("data"), tree, interval=None)
     assert_same(tree, moto_site.server, moto_site.bucket, "data")
     assert sum("ResetAfter" in request.faults for request in proxy.requests) == 1
+    assert moto_site.server.uploads(moto_site.bucket) == []
 
 
 @pytest.mark.parametrize(
