@@ -7,10 +7,8 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread, Timer
-from typing import Self
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -34,7 +32,7 @@ from pos3.store.s3_unfinished import abort
 from pos3.store.s3_uploads import UNTOLD
 from pos3.store.s3_xml import is_writable, read_answer, written
 from pos3.url import Location
-from tests.support import Flip, Hang, Latency, Proxy, S3Site, Status, on, write_tree
+from tests.support import Flip, Handler, Hang, Latency, Proxy, S3Site, ScriptedServer, Status, on, write_tree
 from tests.support.trees import pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -211,44 +209,23 @@ def test_what_a_server_does_not_find_counts_as_deleted(rclone_site: S3Site, prox
 # Answers
 
 
-class Scripted:
+class BatchServer(ScriptedServer):
     """A server that answers batches with a body of the test's, and single deletes with 204."""
 
     def __init__(self, answer: bytes):
         alone: list[str] = []
         self.alone = alone
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+        class Deletes(Handler):
+            def respond(self) -> None:
+                self.body()
+                if self.command == "POST":
+                    self.answer(200, answer)
+                else:
+                    alone.append(unquote(self.path).removeprefix("/bucket/"))
+                    self.answer(204)
 
-            def log_message(self, *_: object) -> None:
-                return
-
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def do_DELETE(self) -> None:
-                alone.append(unquote(self.path).removeprefix("/bucket/"))
-                self.send_response(204)
-                self.end_headers()
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Deletes)
 
 
 def error_element(key: str, code: str) -> str:
@@ -276,7 +253,7 @@ RESULT = '<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{}</Dele
 def test_a_batch_is_believed_only_what_it_says(
     isolated_home: Path, answer: str, alone: list[str], failed: dict[str, str]
 ) -> None:
-    with Scripted(answer.encode()) as server:
+    with BatchServer(answer.encode()) as server:
         profile = pos3.Profile("scripted", server.endpoint_url, access_key="k", secret_key="s")
         found = dict(open_store(Location("s3", "bucket", ""), profile, 4).delete(["a", "b"]))
         assert sorted(server.alone) == alone

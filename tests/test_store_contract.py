@@ -12,9 +12,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
@@ -37,11 +36,13 @@ from pos3.store import Store, UnsortedListingError, carried_out, open_store
 from pos3.url import Location
 from tests.support import (
     Fault,
+    Handler,
     MotoServer,
     Proxy,
     RcloneServer,
     ResetBefore,
     S3Site,
+    ScriptedServer,
     Server,
     Status,
     Stored,
@@ -924,52 +925,28 @@ def test_a_scheme_that_nobody_knows_is_an_error_before_any_request() -> None:
 # Listings that are not what they should be
 
 
-class ListingServer:
+class ListingServer(ScriptedServer):
     """Answers listings of any bucket from a list of keys, in the order given, and nothing else."""
 
     def __init__(self, keys: list[str], page_size: int = 1000, spoil: Callable[[str], str] = lambda page: page):
-        outer = self
-        self.pages_sent = 0
+        class Listings(Handler):
+            def respond(self) -> None:
+                if self.command == "GET":
+                    self.list_page()
+                elif urlsplit(self.path).path.partition("/")[2].partition("/")[2] in keys:
+                    dated = "Thu, 01 Jan 2026 00:00:00 GMT"
+                    self.answer(200, Content_Length="3", ETag=f'"{"0" * 32}"', Last_Modified=dated)
+                else:
+                    self.answer(404)
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: object) -> None:
-                return
-
-            def do_GET(self) -> None:
+            def list_page(self) -> None:
                 query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
                 below = [key for key in keys if key.startswith(query.get("prefix", ""))]
                 start = int(query.get("continuation-token", "0"))
-                outer.pages_sent += 1
-                body = spoil(listing_page(below, start, page_size)).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/xml")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                page = spoil(listing_page(below, start, page_size)).encode()
+                self.answer(200, page, Content_Type="application/xml")
 
-            def do_HEAD(self) -> None:
-                known = urlsplit(self.path).path.partition("/")[2].partition("/")[2] in keys
-                self.send_response(200 if known else 404)
-                if known:
-                    self.send_header("Content-Length", "3")
-                    self.send_header("ETag", f'"{"0" * 32}"')
-                    self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-                self.end_headers()
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self) -> Server:
-        self._thread.start()
-        return Server(f"http://127.0.0.1:{self._server.server_port}")
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Listings)
 
 
 def listing_page(keys: list[str], start: int, page_size: int) -> str:
@@ -996,7 +973,7 @@ def listing(monkeypatch: pytest.MonkeyPatch, isolated_home: Path) -> Iterator[Ca
     def serve(keys: list[str], page_size: int = 1000, spoil: Callable[[str], str] = lambda page: page) -> Store:
         server = ListingServer(keys, page_size, spoil)
         servers.append(server)
-        for name, value in server.__enter__().environment().items():
+        for name, value in Server(server.__enter__().endpoint_url).environment().items():
             monkeypatch.setenv(name, value)
         return s3_store("bucket")
 

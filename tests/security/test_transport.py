@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
+from typing import ClassVar
 
 import pytest
 import trustme
 
 import pos3
 from pos3.store.s3_client import Connection
-from tests.support import S3Site
+from tests.support import Handler, S3Site, ScriptedServer
 
 PutBefore = Callable[..., object]
 
@@ -36,95 +37,31 @@ PAGE = (
 )
 
 
-class Recorder:
-    """A plain HTTP server that notes what it is asked, and answers with an object."""
+class Recorder(Handler):
+    """Notes what it is asked, and answers with an object."""
 
-    def __init__(self) -> None:
-        asked: list[str] = []
-        self.asked = asked
+    asked: list[str]
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: object) -> None:
-                return
+    def respond(self) -> None:
+        self.asked.append(self.path)
+        if "list-type=2" in self.path:
+            self.listed()
+        else:
+            self.fetched()
 
-            def _answer(self) -> None:
-                asked.append(self.path)
-                self.send_response(200)
-                self.send_header("Content-Length", "3")
-                self.send_header("ETag", '"900150983cd24fb0d6963f7d28e17f72"')
-                self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
-                self.end_headers()
-                self.wfile.write(b"abc")
+    def listed(self) -> None:
+        self.answer(200, PAGE, Connection="close")
 
-        Handler.do_GET = Handler._answer  # type: ignore[attr-defined]
-        self.handler = Handler
-
-
-class Redirecting(Recorder):
-    """A TLS server that lists one object, and sends whoever wants it to another address."""
-
-    def __init__(self, elsewhere: str) -> None:
-        super().__init__()
-        asked = self.asked
-
-        class Handler(self.handler):  # type: ignore[name-defined, misc]
-            def _answer(self) -> None:
-                asked.append(self.path)
-                lists = "list-type=2" in self.path
-                self.send_response(200 if lists else 307)
-                self.send_header("Location", f"{elsewhere}{self.path}")
-                self.send_header("Content-Length", str(len(PAGE) if lists else 0))
-                self.end_headers()
-                if lists:
-                    self.wfile.write(PAGE)
-
-        Handler.do_GET = Handler._answer  # type: ignore[attr-defined]
-        self.handler = Handler
-
-
-class Impostor(Recorder):
-    """A TLS server that lists one object, and from then on has a certificate of nobody known."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        super().__init__()
-        asked, body_of = self.asked, self.handler.do_GET
-
-        class Handler(self.handler):  # type: ignore[name-defined, misc]
-            def _answer(self) -> None:
-                if "list-type=2" not in self.path:
-                    body_of(self)
-                    return
-                asked.append(self.path)
-                trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(PAGE)))
-                self.end_headers()
-                self.wfile.write(PAGE)
-
-        Handler.do_GET = Handler._answer  # type: ignore[attr-defined]
-        self.handler = Handler
+    def fetched(self) -> None:
+        dated = "Thu, 01 Jan 2026 00:00:00 GMT"
+        self.answer(200, b"abc", ETag='"900150983cd24fb0d6963f7d28e17f72"', Last_Modified=dated, Connection="close")
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
-    """`serve(recorder, context)`: its URL, over TLS if there is a context."""
-    servers: list[tuple[ThreadingHTTPServer, Thread]] = []
-
-    def start(recorder: Recorder, context: ssl.SSLContext | None = None) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), recorder.handler)
-        server.daemon_threads = True
-        if context is not None:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        return f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    """`serve(handler, context)`: its URL, over TLS if there is a context."""
+    with ExitStack() as stack:
+        yield lambda handler, context=None: stack.enter_context(ScriptedServer(handler, context)).endpoint_url
 
 
 @pytest.fixture
@@ -137,36 +74,98 @@ def context(tmp_path: Path) -> ssl.SSLContext:
     return made
 
 
+def opened(tmp_path: Path) -> pos3.mirror:
+    return pos3.mirror(tmp_path / "cache", show_progress=False)
+
+
 def download(endpoint: str, tmp_path: Path) -> None:
     profile = pos3.Profile("x", endpoint, access_key="k", secret_key="s", verify=str(tmp_path / "ca.pem"))
-    with pos3.mirror(tmp_path / "cache", show_progress=False):
+    with opened(tmp_path):
         pos3.download("s3://bucket/data", profile=profile)
 
 
 def test_a_redirect_from_tls_to_plain_http_is_not_followed(
     serve: Callable[..., str], context: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    plain = Recorder()
-    secure = Redirecting(serve(plain))
+    class Plain(Recorder):
+        asked: ClassVar = []
+
+    elsewhere = serve(Plain)
+
+    class Redirecting(Recorder):
+        asked: ClassVar = []
+
+        def fetched(self) -> None:
+            self.answer(307, Location=f"{elsewhere}{self.path}", Connection="close")
+
     with pytest.raises(pos3.TransferError):
-        download(serve(secure, context), tmp_path)
-    assert secure.asked
-    assert plain.asked == []
+        download(serve(Redirecting, context), tmp_path)
+    assert Redirecting.asked
+    assert Plain.asked == []
     assert list((tmp_path / "cache").rglob("a")) == []
 
 
 def test_bodies_are_not_taken_from_whom_nobody_trusts(
     serve: Callable[..., str], context: ssl.SSLContext, tmp_path: Path
 ) -> None:
-    impostor = Impostor(context)
+    class Impostor(Recorder):
+        """Lists one object, and from then on has a certificate of nobody known."""
+
+        asked: ClassVar = []
+
+        def listed(self) -> None:
+            trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+            super().listed()
+
     with pytest.raises(pos3.TransferError, match="TLS"):
-        download(serve(impostor, context), tmp_path)
-    assert all("list-type=2" in path for path in impostor.asked)
+        download(serve(Impostor, context), tmp_path)
+    assert all("list-type=2" in path for path in Impostor.asked)
     assert list((tmp_path / "cache").rglob("a")) == []
+
+
+def test_a_handshake_that_breaks_off_is_tried_again_once_the_server_has_answered(
+    serve: Callable[..., str], context: ssl.SSLContext, tmp_path: Path
+) -> None:
+    class Busy(Recorder):
+        """Lists one object, and then breaks off some handshakes, as a server does that is too busy for them."""
+
+        asked: ClassVar = []
+        broken = 0
+
+        def listed(self) -> None:
+            context.sni_callback = self.handshake
+            super().listed()
+
+        @classmethod
+        def handshake(cls, *_: object) -> int | None:
+            if cls.broken >= 2:
+                return None
+            cls.broken += 1
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+
+    download(serve(Busy, context), tmp_path)
+    assert Busy.broken == 2
+    [file] = (tmp_path / "cache" / "x").rglob("a")
+    assert file.read_bytes() == b"abc"
+
+
+def test_a_handshake_that_breaks_off_with_whom_nobody_has_talked_is_an_error_at_once(
+    serve: Callable[..., str], tmp_path: Path
+) -> None:
+    """Most likely nobody speaks TLS there."""
+
+    class Plain(Recorder):
+        asked: ClassVar = []
+
+    profile = pos3.Profile("x", serve(Plain).replace("http://", "https://"), access_key="k", secret_key="s")
+    began = time.monotonic()
+    with opened(tmp_path), pytest.raises(pos3.EndpointError, match="TLS"):
+        pos3.download("s3://bucket/data", profile=profile)
+    assert time.monotonic() - began < 2
 
 
 def test_plain_http_is_used_where_the_endpoint_says_so(rclone_site: S3Site, tmp_path: Path) -> None:
     rclone_site.put("data/a", b"1")
     assert rclone_site.server.endpoint_url.startswith("http://")
-    with pos3.mirror(tmp_path / "cache", show_progress=False):
+    with opened(tmp_path):
         assert (pos3.download(rclone_site.url("data")) / "a").read_bytes() == b"1"

@@ -25,6 +25,7 @@ from tests.support.faults import (
 from tests.support.proxy import Proxy
 from tests.support.relay import Relay
 from tests.support.request import Request
+from tests.support.scripted import Handler, ScriptedServer
 from tests.support.servers import EnvServer, MotoServer, RcloneServer, Server, Stored, Traits
 from tests.support.site import S3Site
 from tests.support.trees import assert_same, contents, odd_tree, write_tree
@@ -34,6 +35,7 @@ __all__ = [
     "FailPage",
     "Fault",
     "Flip",
+    "Handler",
     "Hang",
     "Latency",
     "MotoServer",
@@ -45,6 +47,7 @@ __all__ = [
     "ResetAfter",
     "ResetBefore",
     "S3Site",
+    "ScriptedServer",
     "Server",
     "Short",
     "SkewedClock",
