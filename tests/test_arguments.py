@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import inspect
 import math
 import pickle
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 
 import pos3
-from tests.support import Proxy, S3Site, contents, write_tree
+from tests.support import Handler, Proxy, S3Site, ScriptedServer, contents, write_tree
 
 PutBefore = Callable[..., Proxy]
 URL = "s3://pos3-test-nobody/data"
@@ -146,26 +144,47 @@ def test_an_endpoint_that_nobody_listens_at_is_named_within_half_a_minute(
     assert not (tmp_path / "cache" / "_").exists()
 
 
-def test_an_endpoint_that_speaks_another_language_is_named(
-    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+STRANGERS = [
+    pytest.param(200, b"<html><body>hello</body></html>", "answered 200", id="html"),
+    pytest.param(200, b"\n<!DOCTYPE html><br>hello", "answered 200", id="html-that-is-no-xml"),
+    pytest.param(200, b'{"hello": "world"}', "answered 200", id="json"),
+    pytest.param(404, b"<html><body>404 Not Found</body></html>", "answered 404", id="404-html"),
+    pytest.param(404, b"404 page not found\n", "answered 404", id="404-text"),
+    pytest.param(404, b"", "answered 404", id="404-nothing"),
+    pytest.param(405, b"", "answered 405", id="405-nothing"),
+    pytest.param(400, b"<html>plain HTTP request was sent to HTTPS port</html>", "answered 400", id="400-html"),
+    pytest.param(302, b"", "redirects to https://console.example.com:9001:", id="redirect"),
+]
+
+
+@pytest.mark.parametrize(("status", "page", "told"), STRANGERS)
+def test_an_endpoint_that_speaks_another_language_is_named_and_never_an_empty_source(
+    tmp_path: Path, isolated_home: Path, status: int, page: bytes, told: str
 ) -> None:
-    class Page(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"<html><body>hello</body></html>")
+    class Stranger(Handler):
+        def respond(self) -> None:
+            self.answer(
+                status, page, **({"Location": "https://console.example.com:9001/a?b=c"} if status == 302 else {})
+            )
 
-        def log_message(self, *args: object) -> None:
-            return None
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-        try:
-            with opened(tmp_path), pytest.raises(pos3.StoreError, match="endpoint"):
-                pos3.download(rclone_site.url("data"))
-        finally:
-            server.shutdown()
+    tree = write_tree(tmp_path / "tree", {"a": b"1"})
+    with ScriptedServer(Stranger) as server:
+        profile = pos3.Profile("lab", server.endpoint_url, access_key="key", secret_key="secret")
+        calls: list[Callable[[], object]] = [
+            lambda: pos3.download("s3://bucket/data", tree, profile=profile, missing_ok=True, adopt=True),
+            lambda: pos3.sync("s3://bucket/data", tree, profile=profile, interval=None, adopt=True),
+            lambda: pos3.upload("s3://bucket/data", tree, profile=profile, interval=None),
+            lambda: pos3.plan_download("s3://bucket/data", tree, profile=profile),
+            lambda: pos3.ls("s3://bucket/data", profile=profile),
+        ]
+        for call in calls:
+            began = time.monotonic()
+            with opened(tmp_path), pytest.raises(pos3.EndpointError, match=told) as failure:
+                call()
+            assert time.monotonic() - began < 2
+            assert server.endpoint_url in str(failure.value)
+            assert "s3://bucket/data" in str(failure.value)
+            assert contents(tree) == {"a": b"1"}
 
 
 @pytest.mark.parametrize("call", REGISTERING, ids=by_name)

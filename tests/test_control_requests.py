@@ -262,6 +262,24 @@ def test_a_batch_is_believed_only_what_it_says(
         assert text in str(found[key])
 
 
+def test_a_gateway_that_knows_no_such_path_has_deleted_nothing(isolated_home: Path) -> None:
+    """Some answer 404 to everything while there is no server behind them."""
+
+    class Gateway(Handler):
+        def respond(self) -> None:
+            self.body()
+            if self.command == "POST":
+                self.answer(501, b"<Error><Code>NotImplemented</Code></Error>")
+            else:
+                self.answer(404, b"default backend - 404")
+
+    with ScriptedServer(Gateway) as server:
+        profile = pos3.Profile("scripted", server.endpoint_url, access_key="k", secret_key="s")
+        failed = open_store(Location("s3", "bucket", ""), profile, 4).delete(["a", "b"])
+    assert [(key, type(error)) for key, error in failed] == [("a", EndpointError), ("b", EndpointError)]
+    assert server.endpoint_url in str(failed[0][1])
+
+
 @given(st.one_of(st.binary(), st.text().map(lambda text: f"<DeleteResult>{text}</DeleteResult>".encode())))
 def test_whatever_is_answered_is_read_or_a_store_error(body: bytes) -> None:
     with suppress(StoreError):

@@ -71,6 +71,12 @@ class Connection:
         return self._named_endpoint or str(self.client.meta.endpoint_url)
 
     @property
+    def shown_endpoint(self) -> str:
+        """The endpoint without what may be secret in it."""
+        parts = urlsplit(self.endpoint)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
     def region(self) -> str:
         # A region is needed to sign, but a custom endpoint has none: us-east-1 is what such servers take.
         return str(self.session.get_config_variable("region") or DEFAULT_REGION)

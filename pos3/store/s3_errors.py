@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 from xml.sax.saxutils import unescape
 
 from botocore import exceptions as botocore_errors
@@ -38,6 +39,9 @@ _TRANSIENT_CODES = {
     "XAmzContentSHA256Mismatch", "InvalidPart", "InvalidPartOrder",
 }  # fmt: skip
 _CODE = re.compile(r"<Code>([^<]+)</Code>")
+# Without a word of S3's own, these mean that somebody else has answered.
+_STRANGE_STATUSES = frozenset({*range(300, 400), 404, 405}) - {304}
+_XML_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?!!doctype html|html)", re.IGNORECASE)
 _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
 # What a server may quote of the request that it refuses.
 _QUOTED = re.compile(r"(?i)\b((?:[\w-]*signature|credential|[\w-]*token|secret[\w-]*|password)\s*[=:]\s*)[^\s,;&<]+")
@@ -109,6 +113,37 @@ def error_of_body(status: int, body: bytes, where: str) -> StoreError:
     text = body.decode("utf-8", "replace")
     code, message = _CODE.search(text), _MESSAGE.search(text)
     return error_for(code[1] if code else "", status, unescape(message[1]) if message else "", where)
+
+
+def is_strange(status: int, body: bytes) -> bool:
+    """Whether a bad answer is not from an S3 server, which always says in XML what is wrong unless it was a HEAD.
+
+    Those of servers that are busy, or of gateways before them, are left alone.
+    """
+    if status >= 500 or _CODE.search(body.decode("utf-8", "replace")):
+        return False
+    return status in _STRANGE_STATUSES or (status == 400 and is_strange_page(body))
+
+
+def is_strange_page(body: bytes) -> bool:
+    """Whether a body is no XML from its beginning on, such as a portal's page of HTML; an empty one may be cut off."""
+    return bool(body.strip()) and _XML_BEGINS.match(body) is None
+
+
+def strange(kind: type[StoreError], status: int, location: str, endpoint: str, where: str) -> StoreError:
+    """The error that an answer means which is not from an S3 server.
+
+    Args:
+        location: where the answer redirects to; "" for nowhere.
+    """
+    found = urlsplit(location)
+    if found.netloc:
+        told = f"redirects to {found.scheme}://{found.netloc.rpartition('@')[2]}"
+    else:
+        told = f"answered {status}, and not in the way of S3"
+    return kind(
+        f"{where}: {endpoint} {told}: no S3 server is there, or it has no such bucket; check the endpoint's URL"
+    )
 
 
 def _short(error: Exception) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pycurl
 
-from pos3.errors import EndpointError
+from pos3.errors import EndpointError, StoreError
 from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
-from pos3.store.s3_errors import error_of_body
+from pos3.store.s3_errors import error_of_body, is_strange, is_strange_page, strange
 from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
@@ -143,8 +143,12 @@ class Exchange:
             raise UnreachableError(f"{where}: cannot reach the endpoint: {message}")
         self.requests.has_answered = True
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
+        # Bodies are kept out of local variables, which some tracebacks show.
+        if self._is_strange(status):
+            kind = StoreError if self.request.key and self.request.method != "DELETE" else EndpointError
+            location = Response(status, b"".join(self._head)).header("location")
+            raise strange(kind, status, location, self.requests.endpoint, where)
         if status >= 300:
-            # Kept out of local variables, which some tracebacks show.
             raise error_of_body(status, b"".join(self._body), where)
         blocks, self._body = self._body, []
         response = Response(status, b"".join(self._head), blocks)
@@ -152,6 +156,14 @@ class Exchange:
         if self.requests.clock.is_due(now):
             self.requests.clock.saw(seconds_of(response.header("date")), self._sent_at, now)
         return response
+
+    def _is_strange(self, status: int) -> bool:
+        """Whether somebody else has answered than an S3 server."""
+        request = self.request
+        if status < 300:
+            return request.method == "GET" and not request.key and is_strange_page(b"".join(self._body[:1]))
+        # Of an object, a server of files may say by itself that it is not there; a HEAD is answered without words.
+        return not (request.key and request.method in ("GET", "HEAD")) and is_strange(status, b"".join(self._body))
 
     @property
     def wait_seconds(self) -> float:

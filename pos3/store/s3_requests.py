@@ -159,6 +159,11 @@ class Requests:
     def _region(self) -> str:
         return self._connection.region_of(self._bucket)
 
+    @property
+    def endpoint(self) -> str:
+        """The endpoint as it may be shown."""
+        return self._connection.shown_endpoint
+
     def where(self, request: Request) -> str:
         """What the request is for, in errors."""
         return request.where or f"s3://{self._bucket}/{request.key}"
