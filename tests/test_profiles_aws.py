@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import trustme
 
 import pos3
 from pos3.store.s3_requests import regional
-from tests.support import Proxy, RcloneServer, S3Site, contents, write_tree
+from tests.support import Proxy, RcloneServer, Request, S3Site, Status, contents, on, write_tree
 
 PutBefore = Callable[..., Proxy]
 MIB = 1024 * 1024
@@ -170,24 +171,55 @@ def test_a_bucket_of_another_region_is_asked_there(endpoint: str, region: str, e
     assert regional(endpoint, configured, region) == expected
 
 
-def test_a_bucket_of_another_aws_region_is_found_and_signed_for(
-    moto_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """moto stands for AWS: all names lead to it, as through an HTTP proxy."""
+@pytest.fixture
+def north(moto_site: S3Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Proxy, str]]:
+    """moto stands for AWS: all names lead to it, as through an HTTP proxy. A bucket of it is in eu-north-1."""
     bucket = f"{moto_site.bucket}-north"
-    north = {"LocationConstraint": "eu-north-1"}
-    moto_site.server.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=north)
+    where = {"LocationConstraint": "eu-north-1"}
+    moto_site.server.s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     with Proxy(moto_site.server) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.endpoint_url)
         monkeypatch.setenv("http_proxy", proxy.endpoint_url)
-        profile = profile_of(moto_site, "http://s3.us-east-1.amazonaws.com")
-        tree = write_tree(tmp_path / "tree", {"a": b"1"})
-        with opened(tmp_path):
-            pos3.upload(f"s3://{bucket}/data", tree, profile=profile)
+        yield proxy, bucket
+
+
+def signed_for(request: Request) -> str:
+    """The region in the signature of a request."""
+    return request.headers["authorization"].split("/s3/aws4_request")[0].rpartition("/")[2]
+
+
+def test_a_bucket_of_another_aws_region_is_found_and_signed_for(
+    moto_site: S3Site, tmp_path: Path, north: tuple[Proxy, str]
+) -> None:
+    proxy, bucket = north
+    profile = profile_of(moto_site, "http://s3.us-east-1.amazonaws.com")
+    tree = write_tree(tmp_path / "tree", {"a": b"1"})
+    with opened(tmp_path):
+        pos3.upload(f"s3://{bucket}/data", tree, profile=profile)
     assert moto_site.server.get(bucket, "data/a") == b"1"
     [asked, *rest] = proxy.requests
-    assert asked.method == "HEAD"
-    assert "/us-east-1/s3/" in asked.headers["authorization"]
+    assert (asked.method, signed_for(asked)) == ("HEAD", "us-east-1")
     assert {request.headers["host"] for request in rest} == {f"{bucket}.s3.eu-north-1.amazonaws.com"}
-    assert all("/eu-north-1/s3/" in request.headers["authorization"] for request in rest)
+    assert {signed_for(request) for request in rest} == {"eu-north-1"}
+
+
+def test_a_region_that_a_busy_server_does_not_tell_is_asked_for_again(
+    moto_site: S3Site, tmp_path: Path, north: tuple[Proxy, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for the usual one, it would make every later request of the mirror fail."""
+    proxy, bucket = north
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
+    moto_site.server.put(bucket, "data/a", b"1")
+    proxy.inject(Status(code=503, error_code="SlowDown", match=on(method="HEAD")))
+    profile = profile_of(moto_site, "http://s3.us-east-1.amazonaws.com")
+    with opened(tmp_path):
+        with pytest.raises(pos3.StoreError, match=f"s3://{bucket}.*(SlowDown|503)"):
+            pos3.ls(f"s3://{bucket}/data", profile=profile)
+        assert {request.method for request in proxy.requests} == {"HEAD"}
+        proxy.inject()
+        proxy.clear()
+        assert pos3.ls(f"s3://{bucket}/data", profile=profile) == [f"s3://{bucket}/data/a"]
+    [asked, *rest] = proxy.requests
+    assert asked.method == "HEAD"
+    assert {signed_for(request) for request in rest} == {"eu-north-1"}
