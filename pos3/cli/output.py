@@ -81,13 +81,17 @@ def note_kept(name: str, kept: Sequence[Kept]) -> None:
 def errors_as_lines(error: BaseException) -> list[str]:
     """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines."""
     if isinstance(error, TransferError) and len(error.failures) > 1:
-        failures = sorted(" ".join(str(failure).split("\n")) for failure in error.failures)
+        failures = sorted(" ".join(_with_options(failure).split("\n")) for failure in error.failures)
         return [f"{error.operation.lower()} failed for {len(error.failures)} files:", *bounded(failures)]
+    lines = [line.strip() for line in _with_options(error).split("\n") if line.strip()]
+    return lines or [type(error).__name__]
+
+
+def _with_options(error: BaseException) -> str:
     text = str(error)
     for argument, option in _AS_OPTIONS.items():
         text = text.replace(argument, option)
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    return lines or [type(error).__name__]
+    return text
 
 
 def bounded(lines: Iterable[str]) -> list[str]:

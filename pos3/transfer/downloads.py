@@ -15,6 +15,7 @@ from pos3.index import Index
 from pos3.plan import Action, Plan
 from pos3.store import OnBytes, Steps
 from pos3.temporary import temporary_name
+from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.places import Directories, aside
 from pos3.transfer.terms import Outcome, Pair, Terms
@@ -64,29 +65,27 @@ def _fetch(
 ) -> Steps[Record]:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
-    if action.path:
-        directories.make(parent)
-    else:
-        os.makedirs(parent, exist_ok=True)
     temporary = os.path.join(parent, temporary_name())
-    unfinished.add(temporary)
-    try:
-        key = pair.location.object_key(action.path)
-        delivered = yield from pair.store.download(key, action.source, temporary, on_bytes)
-        if delivered.modified_ns:
-            os.utime(temporary, ns=(delivered.modified_ns, delivered.modified_ns))
-        status = os.stat(temporary)
-        directories.check(parent)
-        _put_in_place(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno and not error.filename:
-            # A failed write names no file by itself.
-            raise type(error)(error.errno, error.strerror, target) from error
-        raise
-    finally:
-        unfinished.discard(temporary)
+    with local_errors.writing(target, temporary):
+        if action.path:
+            directories.make(parent)
+        else:
+            os.makedirs(parent, exist_ok=True)
+        unfinished.add(temporary)
+        try:
+            key = pair.location.object_key(action.path)
+            delivered = yield from pair.store.download(key, action.source, temporary, on_bytes)
+            if delivered.modified_ns:
+                os.utime(temporary, ns=(delivered.modified_ns, delivered.modified_ns))
+            status = os.stat(temporary)
+            directories.check(parent)
+            _put_in_place(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        finally:
+            unfinished.discard(temporary)
     return Record(action.path, status.st_size, status.st_mtime_ns, status.st_ino, delivered.etag, owner)
 
 

@@ -12,6 +12,7 @@ from pos3.plan import EMPTIED, Action, Plan
 from pos3.pool import run_all
 from pos3.report import Kept
 from pos3.store import OnBytes, Steps, blocking, one_by_one
+from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.terms import Outcome, Pair, Terms
 
@@ -53,9 +54,10 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome)
 def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
     source = pair.local_path(action.path)
     try:
-        before = _settled_stat(source)
-        key = pair.location.object_key(action.path)
-        etag = yield from pair.store.upload(key, source, before.st_size, on_bytes)
+        with local_errors.reading(source):
+            before = _settled_stat(source)
+            key = pair.location.object_key(action.path)
+            etag = yield from pair.store.upload(key, source, before.st_size, on_bytes)
     except FileNotFoundError as error:
         if error.filename != source:
             raise

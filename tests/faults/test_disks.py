@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from tests.faults.base import (
     small_files,
 )
 from tests.support import Fault, Request, S3Site, assert_same, contents, write_tree
+from tests.support.program import ROOT, Ran
 from tests.support.trees import pseudo_random
 
 
@@ -38,6 +42,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(
     with pytest.raises((pos3.TransferError, OSError), match="No space left on device") as caught:
         fetch()
     assert f"{disk}/local" in str(caught.value) or "data/" in str(caught.value)
+    assert ".pos3-" not in str(caught.value)
     assert (disk / "local" / "old").read_bytes() == b"old"
     assert not leftovers(disk / "local")
     assert all(path.stat().st_size == MIB for path in (disk / "local").iterdir() if path.name != "old")
@@ -82,7 +87,57 @@ def test_a_read_only_target_is_an_error_that_names_it(s3: S3Site, tmp_path: Path
     with opened(tmp_path), pytest.raises((pos3.TransferError, OSError), match="Read-only file system") as caught:
         pos3.download(s3.url("data"), disk / "local")
     assert f"{disk}/local" in str(caught.value)
+    assert ".pos3-" not in str(caught.value)
+    assert "choose another place with local=" in str(caught.value)
     assert contents(disk) == before
+
+
+def run_without_rights(*arguments: str | Path) -> Ran:
+    """`pos3 ARGUMENTS` by somebody for whom permissions count, even if that is root."""
+    command = [sys.executable, "-m", "pos3.cli", *map(str, arguments)]
+    if os.geteuid() == 0:
+        if not shutil.which("setpriv"):
+            pytest.skip("root may write and read everything, and there is no setpriv to take that right away")
+        rights = "-dac_override,-dac_read_search"
+        command = ["setpriv", f"--inh-caps={rights}", f"--bounding-set={rights}", *command]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("key", "path", "refused"),
+    [
+        pytest.param("data/one", "local/one", ["one"], id="file"),
+        pytest.param("data", "local", ["one", "two"], id="directory"),
+    ],
+)
+def test_a_target_that_may_not_be_written_is_named_in_a_line_that_says_what_to_do(
+    rclone_site: S3Site, tmp_path: Path, key: str, path: str, refused: list[str]
+) -> None:
+    rclone_site.put_all({"data/one": b"new", "data/two/x": b"new"})
+    local = write_tree(tmp_path / "local", {"one": b"old"})
+    local.chmod(0o555)
+    arguments = ("--local", tmp_path / path, "--cache-root", tmp_path / "cache", "-q")
+    ran = run_without_rights("download", rclone_site.url(key), *arguments)
+    assert ran.status == 1
+    lines = [line[line.index("[Errno") :] for line in ran.stderr.splitlines() if "[Errno" in line]
+    told = "[Errno 13] Permission denied (allow to write there, or choose another place with --local)"
+    assert lines == [f"{told}: '{local}/{name}'" for name in refused]
+    assert contents(local) == {"one": b"old"}
+
+
+def test_a_source_that_may_not_be_read_is_named_in_a_line_that_says_what_to_do(
+    rclone_site: S3Site, tmp_path: Path
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": b"1", "secret": b"2"})
+    (tree / "secret").chmod(0)
+    ran = run_without_rights("upload", rclone_site.url("up"), "--local", tree, "--cache-root", tmp_path / "cache", "-q")
+    assert ran.status == 1
+    [line] = ran.stderr.splitlines()
+    assert line.endswith(f"Permission denied (allow to read it, or leave it out with --exclude): '{tree}/secret'")
+    assert rclone_site.objects("up/") == {"a": b"1"}
 
 
 # A disk that is full where the index lies
