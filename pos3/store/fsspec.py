@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 import time
@@ -28,6 +29,8 @@ from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
 from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
 from pos3.temporary import is_temporary, temporary_name
 
+logger = logging.getLogger("pos3.store")
+
 # File systems whose files appear only when they are committed. Of any other, opening a file for writing may already
 # empty what is there.
 _HOLDING_BACK = frozenset({"gs", "gcs", "az", "abfs", "abfss", "s3", "s3a"})
@@ -47,6 +50,7 @@ class FsspecStore:
             raise InvalidURLError(f"{scheme}:// needs another package: {error}") from error
         except ValueError as error:
             raise InvalidURLError(f"{scheme}:// is not a scheme that pos3 or fsspec knows: {error}") from error
+        logger.debug("%s://%s: %s of fsspec", scheme, bucket, type(self._fs).__name__)
         self._scheme = scheme
         self._bucket = bucket
         self._holds_markers = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 
 from pos3.errors import (
@@ -13,6 +14,8 @@ from pos3.errors import (
     StoreError,
 )
 
+logger = logging.getLogger("pos3.store")
+
 ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5
@@ -21,9 +24,15 @@ _LONGEST_PAUSE_SECONDS = 5
 class BusyError(StoreError):
     """The store answered that it cannot do it now; the same request may succeed later."""
 
+    operation = ""
+    """The method of the request, where the message does not tell what it was for."""
+
 
 class UnreachableError(EndpointError):
     """No answer came, or it broke off; the same request may succeed later."""
+
+    operation = ""
+    """As above."""
 
 
 def is_transient(error: BaseException) -> bool:
@@ -43,10 +52,17 @@ class Patience:
         self._failed = 0
 
     def pause_seconds(self, error: BaseException) -> float | None:
-        """How long to wait before the next attempt; None if there is none."""
+        """How long to wait before the next attempt, which is logged; None if there is none."""
         if not is_transient(error) or self._failed >= self._left:
             return None
         self._failed += 1
+        seconds = self._next_pause_seconds()
+        operation = error.operation if isinstance(error, (BusyError, UnreachableError)) else ""
+        told = f"{operation} {error}".lstrip()
+        logger.debug("%s; attempt %d of %d in %.2f s", told, self._failed + 1, self._left + 1, seconds)
+        return seconds
+
+    def _next_pause_seconds(self) -> float:
         if self._failed == 1:
             # Most failures pass at once. The machinery below costs more than a small transfer.
             return random.uniform(0, _FIRST_PAUSE_SECONDS)

@@ -72,9 +72,8 @@ class Connection:
 
     @property
     def shown_endpoint(self) -> str:
-        """The endpoint without what may be secret in it."""
-        parts = urlsplit(self.endpoint)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        """The endpoint as it may be shown."""
+        return shown_address(self.endpoint)
 
     @property
     def region(self) -> str:
@@ -133,6 +132,12 @@ def _botocore_session(aws_profile: str | None) -> Any:
 def _service_models(data_path: str | None) -> Any:
     """What botocore knows of AWS's services, for all sessions: each would spend tens of milliseconds to parse it."""
     return botocore.loaders.create_loader(data_path)
+
+
+def shown_address(url: str) -> str:
+    """A URL without what may be secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _is_aws(endpoint: str) -> bool:

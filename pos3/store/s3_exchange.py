@@ -10,7 +10,7 @@ import pycurl
 
 from pos3.errors import EndpointError, StoreError
 from pos3.store.clock import seconds_of
-from pos3.store.retry import UnreachableError
+from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3_errors import error_of_body, is_strange, is_strange_page, strange
 from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 
@@ -129,6 +129,13 @@ class Exchange:
             StoreError: the answer was an error, or there was none.
             BaseException: what the sink raised.
         """
+        try:
+            return self._result(code, message)
+        except (BusyError, UnreachableError) as error:
+            error.operation = "" if self.request.where else self.request.method
+            raise
+
+    def _result(self, code: int, message: str) -> Response:
         if self._failure is not None:
             raise self._failure
         where = self.requests.where(self.request)

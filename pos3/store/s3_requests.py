@@ -6,6 +6,7 @@ botocore session. Paths are sent as they stand, so that every key can be address
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,8 +23,16 @@ from pos3.entry import Entry
 from pos3.errors import StoreError
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
-from pos3.store.s3_client import CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS, Connection, session_credentials
+from pos3.store.s3_client import (
+    CONNECT_TIMEOUT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+    Connection,
+    session_credentials,
+    shown_address,
+)
 from pos3.store.s3_errors import translating
+
+logger = logging.getLogger("pos3.store")
 
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
 Sink = Callable[[bytes], object]
@@ -179,7 +188,8 @@ class Requests:
             CredentialsError: there are none.
         """
         profile = self._connection.profile
-        if not self._base:
+        is_first = not self._base
+        if is_first:
             base = self._base_url()
             self._proxy = get_environ_proxies(base).get(urlsplit(base).scheme) or ""
             self._base = base
@@ -205,7 +215,25 @@ class Requests:
                 handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._region()}:s3")
         if not signs:
             handle.setopt(pycurl.PATH_AS_IS, 1)
+        if is_first:
+            self._log_how_it_is_reached()
         return handle
+
+    def _log_how_it_is_reached(self) -> None:
+        connection = self._connection
+        profile = connection.profile
+        told = [
+            f"endpoint {connection.shown_endpoint}",
+            f"{'virtual-hosted' if connection.is_virtual_hosted(self._bucket) else 'path'} addressing",
+            f"region {self._region()}",
+            f"profile {profile.local_name!r}",
+            "unsigned" if self._credentials is None else f"credentials from {self._credentials.method!r}",
+        ]
+        if profile.aws_profile:
+            told.append(f"AWS profile {profile.aws_profile!r}")
+        if self._proxy:
+            told.append(f"proxy {shown_address(self._proxy)}")
+        logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
 
     def _trust(self, handle: pycurl.Curl) -> None:
         bundle = self._connection.ca_bundle

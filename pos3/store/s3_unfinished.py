@@ -16,7 +16,7 @@ from pos3.store.s3_uploads import UNTOLD, aborted
 from pos3.store.s3_xml import read_answer, text_of
 from pos3.store.steps import NEVER, Steps
 
-logger = logging.getLogger("pos3")
+logger = logging.getLogger("pos3.store")
 
 _ABORT_SECONDS = 3.0
 Upload = tuple[str, str]

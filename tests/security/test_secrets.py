@@ -162,6 +162,30 @@ def test_the_command_line_masks_a_secret_in_a_url(tmp_path: Path) -> None:
     assert leaks(ran.stdout, ran.stderr) == []
 
 
+def test_debug_messages_of_the_command_show_no_secret_wherever_it_was_set(tmp_path: Path) -> None:
+    """Keys and token in the environment, a password of the HTTP proxy, and a server that quotes what was signed."""
+    keys = {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
+    with EchoServer("SlowDown", 503) as server:
+        host = server.endpoint_url.removeprefix("http://")
+        ran = run_program(
+            "download",
+            "-v",
+            "s3://bucket/data",
+            "--cache-root",
+            tmp_path,
+            **keys,
+            AWS_ENDPOINT_URL="http://who:hunter2@s3.example.com",
+            NO_PROXY="",
+            no_proxy="",
+            http_proxy=f"http://who:hunter2@{host}",
+        )
+    assert ran.status == 1
+    assert "endpoint http://s3.example.com, path addressing, region us-east-1, profile 'default'" in ran.stderr
+    assert f"proxy http://{host}" in ran.stderr
+    assert "attempt 2 of 6" in ran.stderr
+    assert leaks(ran.stdout, ran.stderr) == []
+
+
 def test_a_secret_in_a_url_of_a_known_profile_is_dropped(rclone_site: S3Site, tmp_path: Path) -> None:
     server = rclone_site.server
     pos3.register_profile("who", server.endpoint_url, access_key=server.access_key, secret_key=server.secret_key)
