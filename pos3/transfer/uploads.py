@@ -112,11 +112,14 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
     if outcome.failures or not plan.deletes:
         return
     paths = {pair.location.object_key(action.path): action.path for action in plan.deletes}
+    is_answered = False
 
     def delete(keys: list[str]) -> Steps[list[tuple[str, Exception]]]:
         return blocking(lambda: pair.store.delete(keys, terms.cancelled))
 
     def done(_keys: list[str], failures: list[tuple[str, Exception]]) -> None:
+        nonlocal is_answered
+        is_answered = True
         failed = dict(failures)
         outcome.failures += failed.values()
         gone = [path for key, path in paths.items() if key not in failed]
@@ -125,5 +128,5 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
 
     failed = run_all([list(paths)], delete, done, lanes=[one_by_one], cancelled=terms.cancelled)
     outcome.failures += [error for _, error in failed]
-    if terms.cancelled.is_set() and not outcome.failures:
+    if not outcome.failures and (terms.cancelled.is_set() or not is_answered):
         outcome.failures.append(TransferCancelledError("the deletes were stopped"))
