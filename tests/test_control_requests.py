@@ -32,7 +32,19 @@ from pos3.store.s3_unfinished import abort
 from pos3.store.s3_uploads import UNTOLD
 from pos3.store.s3_xml import is_writable, read_answer, written
 from pos3.url import Location
-from tests.support import Flip, Handler, Hang, Latency, Proxy, S3Site, ScriptedServer, Status, on, write_tree
+from tests.support import (
+    Flip,
+    Handler,
+    Hang,
+    Latency,
+    Proxy,
+    ResetAfter,
+    S3Site,
+    ScriptedServer,
+    Status,
+    on,
+    write_tree,
+)
 from tests.support.trees import pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -468,9 +480,10 @@ def test_an_abort_that_is_denied_is_told_once_and_not_tried_for_ever(
 def test_a_push_that_fails_leaves_the_uploads_of_others_alone(
     moto_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    """One push fails while another of the same bucket has a large upload under way."""
-    proxied(
+    """One push fails while another of the same bucket has a large upload under way, whose first beginning was lost."""
+    proxy = proxied(
         moto_site,
+        ResetAfter(times=1, match=on("POST ?uploads")),
         Status(code=403, error_code="AccessDenied", match=on("PUT", key="denied")),
         Latency(seconds=1, match=on("PUT ?partNumber")),
     )
@@ -479,11 +492,13 @@ def test_a_push_that_fails_leaves_the_uploads_of_others_alone(
         pos3.upload(moto_site.url("denied"), write_tree(tmp_path / "denied", {"a": b"1"}), interval=None)
         slow = Thread(target=pos3.flush, args=(tmp_path / "slow",))
         slow.start()
-        while not moto_site.server.uploads(moto_site.bucket):
+        while not proxy.count("PUT ?partNumber"):
             time.sleep(0.02)
         with pytest.raises(pos3.TransferError, match="access denied"):
             pos3.flush(tmp_path / "denied")
-        assert moto_site.server.uploads(moto_site.bucket) == ["slow/large"]
+        assert moto_site.server.uploads(moto_site.bucket) == ["slow/large"] * 2
         slow.join()
+        assert proxy.count("POST ?uploads") == 2
+        assert moto_site.server.uploads(moto_site.bucket) == []
         assert moto_site.objects() == {"slow/large": LARGE["large"]}
         (tmp_path / "denied" / "a").unlink()

@@ -16,7 +16,7 @@ from pos3.store.retry import UnreachableError
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_loop import Together
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_uploads import Uploaded, Uploads
+from pos3.store.s3_uploads import UNTOLD, Uploaded, Uploads
 from pos3.store.steps import Steps
 
 # How often a download begins again because the object was replaced, before it pauses.
@@ -45,9 +45,15 @@ class Bodies:
 
         They are the caller's from now on, or until they are given back.
         """
-        taken = self._uploads.left_behind | (self._uploads.under_way if stopped else set())
-        self._uploads.left_behind -= taken
-        self._uploads.under_way -= taken
+        left_behind, under_way = self._uploads.left_behind, self._uploads.under_way
+        if stopped:
+            taken = left_behind | under_way
+        else:
+            # UNTOLD stands for all uploads of a key.
+            busy = {key for key, _ in under_way}
+            taken = {(key, told) for key, told in left_behind if told != UNTOLD or key not in busy}
+        left_behind -= taken
+        under_way -= taken
         return taken
 
     def give_back_unfinished(self, uploads: set[tuple[str, str]]) -> None:

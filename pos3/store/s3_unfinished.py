@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from urllib.parse import quote, unquote_plus
 
 from pos3.store.retry import is_shared, is_transient
@@ -33,8 +34,10 @@ def abort(uploads: Collection[Upload], requests: Requests, in_flight: int) -> se
     """
     left = set(uploads)
     thread = threading.Thread(target=_abort_all, args=(left, requests, in_flight), name="pos3-abort", daemon=True)
-    thread.start()
-    thread.join(_ABORT_SECONDS)
+    # At the interpreter's end no thread may begin any more.
+    with suppress(RuntimeError):
+        thread.start()
+        thread.join(_ABORT_SECONDS)
     return left.copy()
 
 
@@ -45,8 +48,12 @@ def _abort_all(left: set[Upload], requests: Requests, in_flight: int) -> None:
             left.discard(upload)
         elif not is_transient(error) and not is_shared(error):
             left.discard(upload)
-            told = "the parts of an unfinished upload stay there, and are paid for, until the bucket's owner aborts it"
-            logger.warning("%s; %s", error, told)
+            # Of what nobody was told the id, nobody has sent parts.
+            if upload[1] != UNTOLD:
+                told = (
+                    "the parts of an unfinished upload stay there, and are paid for, until the bucket's owner aborts it"
+                )
+                logger.warning("%s; %s", error, told)
 
 
 def _abort_one(key: str, told: str, requests: Requests) -> Steps[None]:
