@@ -86,6 +86,7 @@ clean: ## remove the environment and all caches
 
 # A name on PATH may be a shim that fails, and a Python may lack venv or pip: each candidate is tried.
 $(READY): pyproject.toml
+	@echo 'Installing what pos3, its tests and examples need in $(VENV); this takes a minute or two, and only once.' >&2
 	@set -eu; \
 	fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
 	if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then \

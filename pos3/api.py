@@ -59,7 +59,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     Args:
         cache_root: directory for everything without an explicit local path.
-        show_progress: a bar on a terminal, log lines elsewhere; False is silent.
+        show_progress: a bar on a terminal, elsewhere log lines of transfers that take 2 s or more; False is silent.
         max_workers: threads, and so requests in flight, of one transfer.
         default_profile: a profile or its name for URLs that name none.
         max_upload_bytes_per_second: the rate of all uploads together; None for full speed.

@@ -106,7 +106,12 @@ class TransferError(Pos3Error):
         self.failures = list(failures)
         lines = [str(failure) for failure in self.failures[:5]]
         more = f"; and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
-        super().__init__(f"{operation}: {len(self.failures)} failed: {'; '.join(lines)}{more}")
+        super().__init__(f"{self.summary}: {'; '.join(lines)}{more}")
+
+    @property
+    def summary(self) -> str:
+        """How many failed, in words: "2 downloads failed"."""
+        return f"{len(self.failures)} {self.operation.lower()}{'' if len(self.failures) == 1 else 's'} failed"
 
     def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException]], dict[str, Any]]:
         return type(self), (self.operation, self.failures), self.__dict__

@@ -37,8 +37,8 @@ def _with_directories(paths: list[str]) -> set[str]:
 
 
 def list_local(address: str | os.PathLike[str], recursive: bool) -> list[str]:
-    """The paths of what lies in a local directory, sorted."""
+    """The paths of what lies in a local directory, sorted; of a file, its own."""
     shown = Path(os.path.expanduser(os.fspath(address).removeprefix("file://")))
     if not shown.is_dir():
-        return []
+        return [str(shown)] if shown.exists() else []
     return sorted(str(child) for child in (shown.rglob("*") if recursive else shown.iterdir()))

@@ -27,6 +27,7 @@ from pos3.registration import (
     Registration,
     check_flag,
     check_interval,
+    check_local,
 )
 from pos3.url import is_url, local_path, shown
 
@@ -99,6 +100,7 @@ class Mirror(Questions):
             TransferError: some files failed; the others were downloaded, nothing was deleted.
         """
         self._check_open()
+        check_local(local)
         if not is_url(remote):
             return _passed_through(remote, missing_ok)
         wanted = self._wanted(
@@ -173,6 +175,7 @@ class Mirror(Questions):
         """
         self._check_open()
         interval_seconds = check_interval(interval)
+        check_local(local)
         if not is_url(remote):
             return _local_directory(remote)
         wanted = self._wanted(
@@ -224,6 +227,7 @@ class Mirror(Questions):
         """
         self._check_open()
         interval_seconds = check_interval(interval)
+        check_local(local)
         if not is_url(remote):
             return _local_directory(remote)
         wanted = self._wanted(
@@ -284,6 +288,7 @@ class Mirror(Questions):
             IncompleteSetError: somebody changed one of the sides meanwhile; the set has no marker.
         """
         self._check_open()
+        check_local(local)
         if not is_url(remote):
             raise InvalidURLError(
                 f"publish() needs a remote URL such as 's3://bucket/set', got {shown(os.fspath(remote))}"

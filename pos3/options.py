@@ -47,7 +47,7 @@ class MirrorOptions:
         Raises:
             InvalidArgumentError: naming the variable whose value cannot work.
         """
-        variables = {name: f"{_PREFIX}{name.upper()}" for name in names}
+        variables = {name: variable_of(name) for name in names}
         given = {name: variable for name, variable in variables.items() if environment.get(variable)}
         return {name: _parsed(variable, environment[variable], _PARSERS[name]) for name, variable in given.items()}
 
@@ -85,9 +85,14 @@ class MirrorOptions:
         return size_bytes
 
 
+def variable_of(option: str) -> str:
+    """The environment variable that an option comes from: ``cache_root`` from ``POS3_CACHE_ROOT``."""
+    return f"{_PREFIX}{option.upper()}"
+
+
 def default_cache_root() -> str:
     """The cache root of whoever names none."""
-    return os.environ.get(f"{_PREFIX}CACHE_ROOT") or DEFAULT_CACHE_ROOT
+    return os.environ.get(variable_of("cache_root")) or DEFAULT_CACHE_ROOT
 
 
 def _switch(text: str) -> bool:

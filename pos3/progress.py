@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -14,6 +15,10 @@ from pos3.report import format_bytes
 logger = logging.getLogger("pos3")
 _LOG_EVERY_SECONDS = 10.0
 _QUIET_BELOW_SECONDS = 2.0
+# What a bar shows after its title, beside the digits of the files.
+_FIGURES_COLUMNS = 58
+_SHORTEST_URL = 8
+_USUAL_COLUMNS = 80
 
 
 class Progress(Protocol):
@@ -51,7 +56,7 @@ def silent(title: str, files: int, size_bytes: int) -> Progress:
 
 
 class BarProgress:
-    """A bar on stderr: bytes, rate, time left, and files done."""
+    """A bar on stderr: bytes, rate, time left, and files done; they all show, however long the title is."""
 
     def __init__(self, title: str, files: int, size_bytes: int):
         from tqdm import tqdm
@@ -59,12 +64,23 @@ class BarProgress:
         self._files = files
         self._done = 0
         self._lock = threading.Lock()
+        columns = _terminal_columns() - _FIGURES_COLUMNS - 2 * len(str(files))
         self._bar: Any = tqdm(
-            total=size_bytes, unit="B", unit_scale=True, unit_divisor=1024, desc=title, file=sys.stderr, leave=False
+            total=size_bytes,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            desc=_shortened(title, columns),
+            file=sys.stderr,
+            leave=False,
+            # Otherwise a bar that has been fast does not show that it has become slow.
+            miniters=1,
         )
 
     def moved(self, size_bytes: int) -> None:
         with self._lock:
+            # A file may have grown since it was listed.
+            self._bar.total = max(self._bar.total, self._bar.n + size_bytes)
             self._bar.update(size_bytes)
 
     def finished_file(self) -> None:
@@ -74,6 +90,21 @@ class BarProgress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _terminal_columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
+
+
+def _shortened(title: str, columns: int) -> str:
+    """The title with the beginning of its URL left out, if it is longer than so many columns."""
+    if len(title) <= columns:
+        return title
+    verb, _, url = title.partition(" ")
+    return f"{verb} ...{url[-max(columns - len(verb) - 4, _SHORTEST_URL) :]}"
 
 
 class LogProgress:
@@ -100,6 +131,7 @@ class LogProgress:
     def moved(self, size_bytes: int) -> None:
         with self._lock:
             self._done_bytes += size_bytes
+            self._size_bytes = max(self._size_bytes, self._done_bytes)
             self._log_if_due()
 
     def finished_file(self) -> None:

@@ -30,7 +30,8 @@ class Questions(MirrorLife):
     def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
         """Returns what lies directly below ``prefix``, or with ``recursive`` at any depth, sorted.
 
-        Remote entries are full URLs, those of prefixes end with "/"; entries of a local path are paths.
+        Remote entries are full URLs, those of prefixes without a slash at the end; entries of a local path are paths.
+        Of a single object or file, it is that one. Empty if nothing is there.
 
         Args:
             prefix: ``s3://bucket/key``, or a local path.

@@ -13,7 +13,7 @@ from pos3.filters import Filter, as_patterns, matcher
 from pos3.keys import segment_problem
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
-from pos3.url import Location
+from pos3.url import Location, has_scheme, shown
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,20 @@ def check_flag(name: str, value: Any) -> bool:
     return value
 
 
+def check_local(local: str | os.PathLike[str] | None) -> None:
+    """
+    Raises:
+        InvalidArgumentError: no local side can be so. A URL is most likely the other argument.
+    """
+    if local is None:
+        return
+    text = os.fspath(local)
+    if has_scheme(text):
+        raise InvalidArgumentError(f"local={shown(text)} is a URL; the URL comes first, and then the local path")
+    if not text or "\x00" in text:
+        raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache")
+
+
 def build_filter(include: Any, exclude: Any) -> Filter:
     return Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
 
@@ -93,11 +107,11 @@ def local_root(
     """The absolute path, links resolved, that mirrors ``location``.
 
     Raises:
+        InvalidArgumentError: ``local`` can be no path.
         InvalidURLError: the key cannot be a path below the cache root, and no ``local`` is given.
     """
+    check_local(local)
     if local is not None:
-        if not os.fspath(local) or "\x00" in os.fspath(local):
-            raise InvalidArgumentError(f"local={os.fspath(local)!r}: expected a path, or None for the cache")
         return os.path.realpath(os.path.expanduser(os.fspath(local)))
     if location.key and (problem := segment_problem(location.key)):
         raise InvalidURLError(f"{location}: the key has {problem} and so has no cache path; give local=...")

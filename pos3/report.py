@@ -19,6 +19,7 @@ class Kept:
 class Report:
     """What was moved. Reports add up with ``+``; durations add up too.
 
+    ``duration_seconds`` is that of the transfers, with the looks at both sides that they begin with.
     ``kept`` lists what was left alone on purpose; ``failures`` one text a file that failed.
     """
 

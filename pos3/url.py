@@ -14,6 +14,9 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 # A secret may hold "/" and "@" itself, and the "@" at its end may be forgotten; a port is none.
 _SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]*\]|[^:]*)(:\d{1,5})?")
+_AWS_ADDRESS = re.compile(
+    r"https?://(?:([^/?#]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?(?::\d+)?(?![^/?#])/?([^?#]*)"
+)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 
@@ -51,6 +54,11 @@ class Location:
             return False
         mine, theirs = f"{self.key}/".lstrip("/"), f"{other.key}/".lstrip("/")
         return mine.startswith(theirs) or theirs.startswith(mine)
+
+
+def has_scheme(text: str) -> bool:
+    """Whether a text begins as URLs do, ``file://`` included."""
+    return _SCHEME.match(text) is not None
 
 
 def is_url(address: object) -> bool:
@@ -95,9 +103,26 @@ def local_path(address: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.path.expanduser(text))
 
 
+def masked(address: str) -> str:
+    """The address without what may be a secret: what stands after ":" where a profile may stand."""
+    return _SECRET.sub(r"\1:***", address)
+
+
 def shown(address: str) -> str:
-    """The address for a message: what stands after ":" where a profile may stand may be a secret."""
-    return repr(_SECRET.sub(r"\1:***", address))
+    """The address for a message, masked and in quotes."""
+    return repr(masked(address))
+
+
+def _told_of_web_address(address: str) -> str:
+    # What follows the path may be a signature.
+    told = shown(address.partition("?")[0])
+    if in_aws := _AWS_ADDRESS.match(address):
+        place = unquote("/".join(part for part in in_aws.groups() if part)) or "bucket/key"
+        return f"{told} is the web address of a place in S3; write it as 's3://{place}'"
+    return (
+        f"{told} is a web address. That of an S3 server goes into AWS_ENDPOINT_URL or the endpoint of a profile; "
+        "what is there has a URL such as 's3://bucket/key'"
+    )
 
 
 def parse(address: str) -> Location:
@@ -106,11 +131,13 @@ def parse(address: str) -> Location:
     The key is taken as it stands: "?", "#" and "%" are ordinary characters of S3 keys.
 
     Raises:
-        InvalidURLError: no bucket, a bucket name that no store accepts, or an empty profile before "@".
+        InvalidURLError: no bucket, a bucket name that no store accepts, an empty profile before "@", or a web address.
     """
     if not is_url(address):
         raise InvalidURLError(f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'")
     scheme, rest = address.split("://", 1)
+    if scheme in ("http", "https"):
+        raise InvalidURLError(_told_of_web_address(address))
     authority, _, key = rest.partition("/")
     profile = ""
     if "@" in authority:

@@ -19,6 +19,7 @@ PutBefore = Callable[..., Proxy]
 URL = "s3://pos3-test-nobody/data"
 REGISTERING = [pos3.download, pos3.upload, pos3.sync]
 PUSHING = [pos3.upload, pos3.sync]
+PLANNING = [pos3.plan_download, pos3.plan_upload]
 
 
 def opened(tmp_path: Path, **options: Any) -> pos3.mirror:
@@ -27,6 +28,28 @@ def opened(tmp_path: Path, **options: Any) -> pos3.mirror:
 
 def by_name(value: Any) -> str:
     return getattr(value, "__name__", None) or repr(value)
+
+
+TWO_URLS = ("s3://pos3-test-nobody/other", "s3://me:hunter2@pos3-test-nobody/data")
+
+
+@pytest.mark.parametrize(
+    ("call", "places"),
+    [
+        *(pytest.param(call, TWO_URLS, id=f"{by_name(call)}-two-urls") for call in [*REGISTERING, *PLANNING]),
+        *(
+            pytest.param(call, ("./data", TWO_URLS[1]), id=f"{by_name(call)}-wrong-way-round")
+            for call in [*REGISTERING, pos3.publish]
+        ),
+    ],
+)
+def test_a_url_in_place_of_the_local_path_is_refused(
+    tmp_path: Path, call: Callable[..., Path], places: tuple[str, str]
+) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidArgumentError, match="the URL comes first") as failure:
+        call(*places)
+    assert "hunter2" not in str(failure.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("call", PUSHING, ids=by_name)

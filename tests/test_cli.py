@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import Fault, Hang, Proxy, S3Site, Status, contents, on, write_tree
+import pos3
+from pos3.options import variable_of
+from tests.support import Fault, Hang, Latency, Proxy, S3Site, Status, contents, on, write_tree
 from tests.support.program import ROOT, ended, run_program, start_program
 
 FILES = {"a.txt": b"a", "b/c.txt": b"cc", "b/d/e.bin": b"eee"}
@@ -85,6 +89,14 @@ def test_ls_of_a_local_directory_prints_local_paths(tmp_path: Path) -> None:
     assert run_program("ls", "--json", root).objects == [{"path": f"{root}/a.txt"}, {"path": f"{root}/b"}]
 
 
+def test_ls_of_a_local_file_prints_its_path_and_of_nothing_is_an_error(tmp_path: Path) -> None:
+    path = write_tree(tmp_path / "tree", FILES) / "a.txt"
+    assert run_program("ls", path).lines == [str(path)]
+    ran = run_program("ls", "bucket/data")
+    assert (ran.status, ran.stdout) == (1, "")
+    assert ran.stderr == "pos3 ls: no such local path: bucket/data (a URL begins with s3://)\n"
+
+
 def test_ls_of_a_name_that_is_no_utf8_prints_its_bytes(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff"
     with open(path, "wb"):
@@ -115,7 +127,40 @@ def test_nothing_is_deleted_unless_asked_for(site: S3Site, tmp_path: Path, direc
 def test_a_local_path_in_place_of_the_url_is_refused(tmp_path: Path, command: str) -> None:
     ran = run_program(command, tmp_path)
     assert (ran.status, ran.stdout) == (1, "")
-    assert ran.stderr == f"pos3 {command}: url must be an s3:// URL, got: {tmp_path}\n"
+    hint = f"a local path goes with --local: pos3 {command} s3://BUCKET/KEY --local {tmp_path}"
+    assert ran.stderr == f"pos3 {command}: url must be an s3:// URL, got: {tmp_path}; {hint}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        pytest.param("upload ./my-data s3://b/k", "pos3 upload s3://b/k --local ./my-data", id="path first"),
+        pytest.param("download s3://b/k ./my-data", "pos3 download s3://b/k --local ./my-data", id="URL first"),
+        pytest.param(
+            "sync -n 'my data' --exclude '*.tmp' s3://b/k", "--local 'my data' -n --exclude '*.tmp'", id="options"
+        ),
+        pytest.param("upload my-data my-data", "not between two local paths", id="two paths"),
+        pytest.param("download s3://b/k s3://b/l", "not between two URLs", id="two URLs"),
+        pytest.param(
+            "upload my-data s3://me:hunter2@b/k", "pos3 upload 's3://me:***@b/k' --local my-data", id="secret"
+        ),
+    ],
+)
+def test_two_places_are_answered_with_the_command_that_was_meant(words: str, told: str) -> None:
+    ran = run_program(*shlex.split(words))
+    assert (ran.status, ran.stdout) == (2, "")
+    assert re.fullmatch(r"pos3 \w+: error: [^\n]+\n", ran.stderr)
+    assert told in ran.stderr
+    assert "hunter2" not in ran.stderr
+
+
+def test_the_command_that_was_meant_works(site: S3Site, tmp_path: Path) -> None:
+    here = write_tree(tmp_path / "my data", FILES)
+    refused = run_program("upload", here, site.url("out"), "--exclude", "*.bin")
+    meant = shlex.split(refused.stderr.partition(" --local: ")[2])
+    assert meant[0] == "pos3"
+    assert run_program(*meant[1:]).status == 0
+    assert site.objects("out/").keys() == {"a.txt", "b/c.txt"}
 
 
 def test_a_mistyped_option_shows_the_options_of_the_command() -> None:
@@ -162,6 +207,15 @@ def test_an_unknown_profile_is_an_error_that_lists_the_known_ones(site: S3Site, 
     ran = run_program("ls", f"s3://acne@{site.bucket}/data/")
     assert (ran.status, ran.stdout) == (1, "")
     assert ran.stderr.startswith("pos3 ls: unknown profile 'acne' (known: acme, other)")
+
+
+def test_without_local_upload_takes_the_directory_of_the_default_profile(
+    site: S3Site, profile: str, isolated_home: Path
+) -> None:
+    write_tree(isolated_home / ".cache/positronic/s3/acme" / site.bucket / "out", FILES)
+    ran = run_program("upload", f"s3://{site.bucket}/out", POS3_DEFAULT_PROFILE=profile)
+    assert ran.status == 0, ran.stderr
+    assert site.objects("out/") == FILES
 
 
 # Plans
@@ -252,6 +306,23 @@ def test_a_dry_run_fails_where_max_delete_would_refuse(site: S3Site, tmp_path: P
     assert "would delete 2 of 3" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("key", "name", "told"),
+    [
+        pytest.param("data/b/c.txt", "directory", "is a directory, and the URL is that of one object", id="object"),
+        pytest.param("data/b", "file", "is a file, and the URL is that of a prefix", id="prefix"),
+    ],
+)
+def test_a_local_path_of_the_other_kind_is_told_as_such(
+    site: S3Site, tmp_path: Path, key: str, name: str, told: str
+) -> None:
+    write_tree(tmp_path, {"directory/x": b"x", "file": b"x"})
+    ran = run_program("download", site.url(key), "--local", tmp_path / name)
+    assert (ran.status, ran.stdout) == (1, "")
+    assert f"the local path {told}" in ran.stderr
+    assert contents(tmp_path) == {"directory/x": b"x", "file": b"x"}
+
+
 # Options
 
 
@@ -332,6 +403,17 @@ def test_upload_last_puts_the_marker_after_the_data(site: S3Site, tmp_path: Path
     assert (len(puts), puts[-1]) == (21, "out/_SUCCESS")
 
 
+def test_what_is_given_wins_over_the_environment_even_where_it_is_the_default(
+    site: S3Site, isolated_home: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(site, Latency(match=on("GET"), seconds=0.2))
+    environment = {"POS3_CACHE_ROOT": str(isolated_home / "elsewhere"), "POS3_MAX_WORKERS": "1"}
+    options = ["--cache-root", "~/.cache/positronic/s3/", "--max-workers", "10"]
+    ran = run_program("download", *options, site.url("data"), **environment)
+    assert ran.stdout == f"{isolated_home}/.cache/positronic/s3/_/{site.bucket}/data\n"
+    assert proxy.peak > 1
+
+
 def test_compare_decides_what_counts_as_changed(site: S3Site, tmp_path: Path) -> None:
     here = write_tree(tmp_path / "here", {"a.txt": b"A"})
     by_size, by_content = (
@@ -353,6 +435,20 @@ def test_stderr_holds_a_summary_unless_quiet(site: S3Site, tmp_path: Path, optio
     assert re.fullmatch(expected, ran.stderr)
 
 
+@pytest.mark.parametrize("command", ["download", "upload", "sync"])
+def test_the_time_that_is_printed_is_that_of_the_whole_command(
+    site: S3Site, tmp_path: Path, proxied: PutBefore, command: str
+) -> None:
+    here = write_tree(tmp_path / "here", FILES)
+    proxied(site, Latency(match=on("LIST"), seconds=0.7))
+    began = time.monotonic()
+    ran = run_program(command, "--json", site.url("data"), "--local", here)
+    took = time.monotonic() - began
+    (found,) = ran.objects
+    assert 0.7 <= found["report"]["duration_seconds"] <= took
+    assert f" in {found['report']['duration_seconds']:.1f} s\n" in ran.stderr
+
+
 # Failures
 
 
@@ -360,7 +456,9 @@ def test_stderr_holds_a_summary_unless_quiet(site: S3Site, tmp_path: Path, optio
     ("arguments", "environment", "message"),
     [
         pytest.param(["ls", "s3://no-such-bucket-here/"], {}, "no-such-bucket-here", id="missing bucket"),
+        pytest.param(["ls", "s3://no-such-bucket-here/x"], {}, "no-such-bucket-here", id="prefix of a missing bucket"),
         pytest.param(["ls", "s3://"], {}, "names no bucket", id="no bucket in the URL"),
+        pytest.param(["ls", "http://127.0.0.1:9000/bucket/x"], {}, "AWS_ENDPOINT_URL", id="address of a server"),
         pytest.param(["ls", "S3://bucket/"], {}, "lower case", id="scheme in capitals"),
         pytest.param(["download", "s3://{bucket}/nothing"], {}, "/nothing: no object", id="missing prefix"),
         pytest.param(["ls", "s3://{bucket}/"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, "{bucket}", id="wrong credentials"),
@@ -402,9 +500,15 @@ def test_many_failures_take_a_bounded_number_of_lines(site: S3Site, tmp_path: Pa
     ran = run_program("download", site.url("many"), "--local", tmp_path / "here")
     assert (ran.status, ran.stdout) == (1, "")
     first, *others = ran.stderr.splitlines()
-    assert first == "pos3 download: download failed for 40 files:"
+    assert first == "pos3 download: 40 downloads failed:"
     assert (len(others), others[-1].strip()) == (11, "and 30 more")
     assert all(re.match(rf" +{site.url('many/')}\d+: access denied", line) for line in others[:10])
+
+
+def test_one_failure_is_worded_as_many_are(site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    proxied(site, Status(403, "AccessDenied", match=on("GET", key="a.txt")))
+    ran = run_program("download", site.url("data"), "--local", tmp_path / "here")
+    assert ran.stderr.startswith(f"pos3 download: 1 download failed: {site.url('data/a.txt')}: access denied")
 
 
 def test_keys_that_cannot_be_files_are_listed(moto_site: S3Site, tmp_path: Path) -> None:
@@ -473,6 +577,17 @@ def test_a_full_disk_behind_stdout_is_a_failure(site: S3Site) -> None:
         ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert ran.returncode == 1
     assert re.fullmatch(r"pos3 ls: .*No space left on device.*\n", ran.stderr)
+
+
+# What docs/cli.md says
+
+
+def test_every_environment_variable_is_in_the_table() -> None:
+    page = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "pos3").rglob("*.py"))
+    read = set(re.findall(r"\bPOS3_(?!WORKER_)[A-Z_]+[A-Z]\b", code))
+    read |= {variable_of(option.name) for option in dataclasses.fields(pos3.MirrorOptions)}
+    assert set(re.findall(r"^\| `(POS3_\w+)` \|", page, re.MULTILINE)) == read
 
 
 # Start-up, help, completion

@@ -237,11 +237,33 @@ def test_a_dry_run_plans_both_directions_and_changes_nothing(site: S3Site, synce
         f"download: {there}/theirs to {synced}/theirs  (new)",
         f"upload: {synced}/a.txt to {there}/a.txt  (different size)",
         f"upload: {synced}/mine to {there}/mine  (new)",
-        f"delete: {synced}/b/c.txt  (not in the source)",
-        f"delete: {there}/b/d/e.bin  (not in the source)",
+        f"delete: {synced}/b/c.txt  (deleted in the store)",
+        f"delete: {there}/b/d/e.bin  (deleted here)",
         f"create: {there}/b/d/  (empty directory)",
     ]
     assert (contents(synced), site.objects("data/")) == before
+
+
+def test_a_dry_run_tells_what_was_deleted_on_one_side_from_what_is_new(site: S3Site, synced: Path) -> None:
+    write_tree(synced, {"here": b"1", "there": b"2"})
+    assert sync(site, synced).status == 0
+    for path in ("a.txt", "here"):
+        site.delete(f"data/{path}")
+    for path in ("b/c.txt", "there"):
+        (synced / path).unlink()
+    (synced / "here").write_bytes(b"changed")
+    site.put("data/there", b"changed")
+    (synced / "new-here").touch()
+    site.put("data/new-there")
+    there = site.url("data")
+    assert sync(site, synced, "-n").lines == [
+        f"download: {there}/b/c.txt to {synced}/b/c.txt  (deleted here)",
+        f"download: {there}/new-there to {synced}/new-there  (new)",
+        f"download: {there}/there to {synced}/there  (deleted here, changed in the store)",
+        f"upload: {synced}/a.txt to {there}/a.txt  (deleted in the store)",
+        f"upload: {synced}/here to {there}/here  (deleted in the store, changed here)",
+        f"upload: {synced}/new-here to {there}/new-here  (new)",
+    ]
 
 
 def test_a_failed_download_ends_the_sync_without_deletes(site: S3Site, synced: Path, proxied: PutBefore) -> None:

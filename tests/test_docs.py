@@ -129,7 +129,18 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "page",
-    [*PAGES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/faults.md", "docs/promises.md", "docs/peers.md"],
+    [
+        *PAGES,
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "docs/faults.md",
+        "docs/promises.md",
+        "docs/peers.md",
+        "docs/cli.md",
+        "docs/prefect.md",
+        "docs/workers.md",
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

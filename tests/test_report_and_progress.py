@@ -7,10 +7,12 @@ import json
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -24,7 +26,7 @@ from pos3.limits import ByteRate
 from pos3.progress import LogProgress
 from pos3.report import format_bytes, parse_bytes
 from pos3.schedule import Schedule
-from tests.support import Proxy, S3Site, Status, on, write_tree
+from tests.support import Fault, Flip, Latency, Proxy, ResetAfter, S3Site, Status, Truncate, on, write_tree
 
 PutBefore = Callable[..., Proxy]
 
@@ -168,6 +170,24 @@ def test_a_report_counts_what_was_moved_deleted_kept_and_left(s3: S3Site, tmp_pa
     assert report.duration_seconds > 0
 
 
+@pytest.mark.parametrize("changed", [True, False], ids=["something-to-do", "nothing-to-do"])
+def test_the_duration_of_a_transfer_begins_with_the_look_at_both_sides(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore, changed: bool
+) -> None:
+    rclone_site.put("data/a", b"1")
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.download(rclone_site.url("data"))
+    if changed:
+        rclone_site.put("data/b", b"2")
+    proxied(rclone_site, Latency(match=on("LIST"), seconds=0.4))
+    with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+        began = time.monotonic()
+        pos3.download(rclone_site.url("data"))
+        took = time.monotonic() - began
+        assert mirror.report().downloaded_files == changed
+        assert 0.4 <= mirror.report().duration_seconds <= took
+
+
 def test_a_report_names_what_failed(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
     s3.put_all({"data/bad": b"1", "data/good": b"2"})
     proxied(s3, Status(403, "AccessDenied", match=on("GET", key="bad$")))
@@ -229,6 +249,81 @@ def test_without_a_terminal_nothing_but_log_lines_appears(
     assert capfd.readouterr() == ("", "")
 
 
+MIB = 1 << 20
+
+
+class Followed:
+    """Remembers how far a transfer was after each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.states = [0]
+
+    def open(self, _title: str, _files: int, _size_bytes: int) -> pos3.Progress:
+        return self
+
+    def moved(self, size_bytes: int) -> None:
+        self.steps.append(size_bytes)
+        self.states.append(self.states[-1] + size_bytes)
+
+    def finished_file(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def transfer_one(site: S3Site, place: Path, direction: str, size_bytes: int) -> Followed:
+    """Moves one object or file of that size, and returns what was shown of it."""
+    followed, data = Followed(), os.urandom(size_bytes)
+    mirror = pos3.Mirror(pos3.MirrorOptions(place / "cache"), progress=followed.open).open()
+    if direction == "download":
+        site.put("x.bin", data)
+        assert mirror.download(site.url("x.bin")).read_bytes() == data
+    else:
+        mirror.upload(site.url("x.bin"), interval=None).write_bytes(data)
+    mirror.close()
+    assert site.get("x.bin") == data
+    return followed
+
+
+@pytest.mark.parametrize(
+    ("direction", "size_bytes"),
+    [
+        pytest.param("download", 12 * MIB, id="download in one request"),
+        pytest.param("download", 20 * MIB, id="download in ranges"),
+        pytest.param("upload", 7 * MIB, id="upload in one request"),
+        pytest.param("upload", 20 * MIB, id="upload in parts"),
+    ],
+)
+def test_the_progress_of_one_large_object_moves_with_its_bytes(
+    rclone_site: S3Site, tmp_path: Path, direction: str, size_bytes: int
+) -> None:
+    followed = transfer_one(rclone_site, tmp_path, direction, size_bytes)
+    assert max(followed.steps) <= MIB
+    assert followed.states[-1] == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("direction", "size_bytes", "fault"),
+    [
+        pytest.param("download", 12 * MIB, Truncate(match=on("GET"), times=2), id="download in one request"),
+        pytest.param("download", 20 * MIB, Truncate(match=on("GET"), times=3), id="download in ranges"),
+        pytest.param("download", 20 * MIB, Flip(times=1), id="download that is not what was listed"),
+        pytest.param("upload", 7 * MIB, ResetAfter(match=on("PUT"), times=1), id="upload in one request"),
+        pytest.param("upload", 20 * MIB, ResetAfter(match=on("PUT ?partNumber"), times=2), id="upload in parts"),
+    ],
+)
+def test_a_retry_takes_back_what_was_shown_and_nothing_is_shown_twice(
+    rclone_site: S3Site, tmp_path: Path, proxied: PutBefore, direction: str, size_bytes: int, fault: Fault
+) -> None:
+    proxied(rclone_site, fault)
+    followed = transfer_one(rclone_site, tmp_path, direction, size_bytes)
+    assert fault.struck
+    assert min(followed.steps) < 0
+    assert 0 <= min(followed.states) <= max(followed.states) == followed.states[-1] == size_bytes
+
+
 BOTH = """
 import pos3, sys
 with pos3.mirror(sys.argv[1], show_progress=sys.argv[3] == "yes"):
@@ -237,19 +332,13 @@ with pos3.mirror(sys.argv[1], show_progress=sys.argv[3] == "yes"):
 """
 
 
-@pytest.mark.parametrize("show", ["yes", "no"])
-def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(
-    rclone_site: S3Site, tmp_path: Path, show: str
-) -> None:
-    rclone_site.put("data/a", b"1" * 1000)
+def on_a_terminal(columns: int, script: str, *arguments: str) -> tuple[str, str]:
+    """What a script shows on a terminal of so many columns by stderr, and its stdout."""
     ours, theirs = pty.openpty()
-    termios.tcsetwinsize(ours, (50, 200))
+    termios.tcsetwinsize(ours, (50, columns))
     try:
-        child = subprocess.Popen(
-            [sys.executable, "-c", BOTH, str(tmp_path / "cache"), rclone_site.url(), show],
-            stdout=subprocess.PIPE,
-            stderr=theirs,
-        )
+        command = [sys.executable, "-c", script, *arguments]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True)
         os.close(theirs)
         shown = b""
         while True:
@@ -264,12 +353,30 @@ def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(
     finally:
         os.close(ours)
     assert child.returncode == 0, shown
-    assert out == b""
+    return shown.decode(), out
+
+
+@pytest.mark.parametrize("show", ["yes", "no"])
+def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(
+    rclone_site: S3Site, tmp_path: Path, show: str
+) -> None:
+    rclone_site.put("data/a", b"1" * 1000)
+    shown, out = on_a_terminal(200, BOTH, str(tmp_path / "cache"), rclone_site.url(), show)
+    assert out == ""
     if show == "yes":
-        assert f"Downloading {rclone_site.url('data')}".encode() in shown
-        assert f"Uploading {rclone_site.url('up')}".encode() in shown
+        assert f"Downloading {rclone_site.url('data')}" in shown
+        assert f"Uploading {rclone_site.url('up')}" in shown
     else:
-        assert shown == b""
+        assert shown == ""
+
+
+def test_a_bar_shows_its_figures_on_a_narrow_terminal_too(rclone_site: S3Site, tmp_path: Path) -> None:
+    prefix = "a-directory-with-a-long-name/and-one-below-it"
+    rclone_site.put(f"{prefix}/data/a", b"1" * 1000)
+    shown, _ = on_a_terminal(80, BOTH, str(tmp_path / "cache"), rclone_site.url(prefix), "yes")
+    drawn = [line for line in shown.split("\r") if line.startswith("Downloading")]
+    assert drawn
+    assert all(re.search(r"^Downloading \.\.\.\S+:  *\d+%\|.*B/s", line) for line in drawn), drawn
 
 
 class Clock:
@@ -300,6 +407,17 @@ def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(caplog: pytest.LogCap
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 4
     assert lines[-1] == "Downloading s3://bucket/x: 1/10 files, 2.9 KiB of 9.8 KiB, 100 B/s"
+
+
+def test_what_grows_while_it_is_uploaded_is_never_more_than_all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "pos3")
+    clock = Clock()
+    progress = LogProgress("Uploading s3://bucket/x", 1, 1024, clock)
+    clock.now += 2
+    progress.moved(2048)
+    progress.finished_file()
+    progress.close()
+    assert caplog.records[-1].getMessage() == "Uploading s3://bucket/x: 1/1 files, 2.0 KiB of 2.0 KiB, 1.0 KiB/s"
 
 
 def test_a_short_transfer_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:

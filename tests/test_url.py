@@ -127,6 +127,43 @@ def test_local_addresses_become_absolute_paths(address: str, expected: str, isol
     assert local_path(address) == expected.format(home=isolated_home, cwd=Path.cwd())
 
 
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        pytest.param("https://data.s3.amazonaws.com/a/b%20c.txt", "s3://data/a/b c.txt", id="virtual-host"),
+        pytest.param("https://my.data.s3.eu-north-1.amazonaws.com/a", "s3://my.data/a", id="region"),
+        pytest.param("http://s3.us-west-2.amazonaws.com/data/a/", "s3://data/a/", id="path-style"),
+        pytest.param("https://data.s3-us-west-2.amazonaws.com", "s3://data", id="old-region-form"),
+        pytest.param("https://data.s3.dualstack.eu-west-1.amazonaws.com/a", "s3://data/a", id="dual-stack"),
+        pytest.param("https://data.s3.cn-north-1.amazonaws.com.cn/a", "s3://data/a", id="china"),
+        pytest.param("https://data.s3.amazonaws.com/a?X-Amz-Signature=hunter2", "s3://data/a", id="presigned"),
+        pytest.param("https://s3.amazonaws.com/", "s3://bucket/key", id="no-bucket"),
+    ],
+)
+def test_the_web_address_of_an_object_is_refused_with_its_url(address: str, meant: str, tmp_path: Path) -> None:
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in (pos3.download, pos3.upload, pos3.sync, pos3.ls, pos3.plan_download):
+            with pytest.raises(pos3.InvalidURLError, match=f"write it as '{re.escape(meant)}'$") as failure:
+                call(address)
+            assert "hunter2" not in str(failure.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:9000/bucket/key",
+        "https://example.com/s3.amazonaws.com/x",
+        "https://s3.amazonaws.com.example.org/x?signature=hunter2",
+        "https://me:hunter2@storage.example.com/bucket/key",
+    ],
+)
+def test_any_other_web_address_is_refused_with_the_place_where_it_belongs(address: str) -> None:
+    with pytest.raises(pos3.InvalidURLError, match="AWS_ENDPOINT_URL or the endpoint of a profile") as failure:
+        parse(address)
+    assert "hunter2" not in str(failure.value)
+
+
 def test_a_secret_in_a_url_never_shows(tmp_path: Path) -> None:
     for address in ("s3://who:hunter2@bucket/key", "s3://who:hunter2@bad bucket/key", "s3://who:hunter2@/key"):
         with (

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NoReturn, get_args
@@ -10,9 +13,10 @@ from typing import Any, NoReturn, get_args
 from pos3.cli import values
 from pos3.cli.completion import print_shell_code, profile_names
 from pos3.cli.output import put_line
-from pos3.cli.statuses import STATUS_HELP
-from pos3.options import default_cache_root
+from pos3.cli.statuses import STATUS_HELP, WRONG_USAGE
+from pos3.options import default_cache_root, variable_of
 from pos3.plan import Compare
+from pos3.url import masked
 
 
 class _Version(argparse.Action):
@@ -35,22 +39,48 @@ class _Version(argparse.Action):
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments, with ``name`` ("pos3 download") and ``run``, the function of the command.
 
+    Options of mirrors that were given are in the environment afterwards, so that they win over it in any case.
+
     Raises:
         SystemExit: with status 2; the usage that is shown is that of the command, with the options that it has.
     """
     arguments, unknown = parser.parse_known_args(argv)
     chosen: argparse.ArgumentParser = arguments.parser
+    if len(unknown) == 1 and _is_second_place(arguments, unknown[0]):
+        told = _as_two_places(chosen.prog, arguments.url, unknown[0], sys.argv[1:] if argv is None else argv)
+        chosen.exit(WRONG_USAGE, f"{chosen.prog}: error: {told}\n")
     if unknown:
-        chosen.error(f"unrecognized arguments: {' '.join(unknown)}")
+        chosen.error(f"unrecognized arguments: {' '.join(map(masked, unknown))}")
     arguments.name = chosen.prog
+    for option in ("cache_root", "max_workers"):
+        if getattr(arguments, option, None):
+            os.environ[variable_of(option)] = str(getattr(arguments, option))
     return arguments
+
+
+def _is_second_place(arguments: argparse.Namespace, unknown: str) -> bool:
+    return "url" in arguments and arguments.local is None and not unknown.startswith("-")
+
+
+def _as_two_places(prog: str, first: str, second: str, argv: Sequence[str]) -> str:
+    """What to say to a transfer with two places, such as ``upload PATH URL``: the command that was meant."""
+    urls = [place for place in (first, second) if "://" in place]
+    if len(urls) != 1:
+        places = "two URLs" if urls else "two local paths"
+        return f"it works between one URL and one local path, not between {places}: {prog} s3://BUCKET/KEY --local PATH"
+    path = second if urls == [first] else first
+    options = list(argv)
+    for word in (*prog.split()[1:], first, second):
+        options.remove(word)
+    meant = shlex.join([*prog.split(), masked(urls[0]), "--local", path, *options])
+    return f"the URL comes first, and the local path after --local: {meant}"
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pos3",
         description="S3 as simple as local files. Stdout carries only results.",
-        epilog=STATUS_HELP,
+        epilog=f"{_EXAMPLES}\n{STATUS_HELP}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(parser=parser)
@@ -78,6 +108,16 @@ def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
 
     return run
 
+
+_EXAMPLES = """\
+examples:
+  pos3 ls -r s3://bucket/data
+  pos3 download s3://bucket/data --local ./data
+  pos3 upload s3://bucket/results --local ./results --dry-run
+  pos3 sync s3://bucket/data --local ./data
+'pos3 COMMAND --help' shows the options of a command.
+Credentials and endpoint are those of boto3 (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ~/.aws), or of a --profile.
+"""
 
 _COMPLETION_HELP = """\
 bash, zsh: eval "$(pos3 completion bash)" in ~/.bashrc, or with zsh in ~/.zshrc
@@ -235,8 +275,7 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
         "--max-workers",
         metavar="N",
         type=values.max_workers,
-        default=10,
-        help="requests at the same time (default: 10)",
+        help="requests at the same time (default: POS3_MAX_WORKERS, or 10)",
     )
 
 

@@ -14,9 +14,12 @@ from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundErr
 from pos3.index import Index
 from pos3.life import Patterns
 from pos3.mirror import Mirror
-from pos3.plan import Action, Compare, Plan
+from pos3.plan import NEW, Action, Compare, Plan
 from pos3.profiles import Profile
 from pos3.registration import Registration
+
+_GONE_HERE = "deleted here"
+_GONE_THERE = "deleted in the store"
 
 
 @dataclass(frozen=True)
@@ -101,25 +104,39 @@ def plan_both_ways(
             if unchanged_there and delete_remote:
                 removed_here.append(action.path)
             else:
-                fetched.append(action)
+                fetched.append(_because(action, _GONE_HERE, record, "changed in the store", unchanged_there))
         elif not unchanged_there:
             (fetched if _is_as_synced(path, record) else conflicts).append(action)
-    deleted = [action for action in down.deletes if _was_synced(action, records)]
+    deleted = [replace(action, reason=_GONE_THERE) for action in down.deletes if _was_synced(action, records)]
+    settled = {action.path for action in (*fetched, *conflicts, *deleted)}
     return BothWays(
         wanted,
         replace(down, copies=tuple(fetched), deletes=tuple(deleted)),
-        _pushed(up, {action.path for action in (*fetched, *conflicts, *deleted)}, set(removed_here)),
+        _pushed(up, settled, set(removed_here), records),
         tuple(action.path for action in conflicts),
         tuple(removed_here),
     )
 
 
-def _pushed(up: Plan, settled: set[str], removed_here: set[str]) -> Plan:
+def _pushed(up: Plan, settled: set[str], removed_here: set[str], records: dict[str, Record]) -> Plan:
+    def because(action: Action) -> Action:
+        if action.reason != NEW:
+            return action
+        as_synced = _was_synced(action, records)
+        return _because(action, _GONE_THERE, records.get(action.path), "changed here", as_synced)
+
     return replace(
         up,
-        copies=tuple(action for action in up.copies if action.path not in settled),
-        deletes=tuple(action for action in up.deletes if action.path in removed_here),
+        copies=tuple(because(action) for action in up.copies if action.path not in settled),
+        deletes=tuple(replace(action, reason=_GONE_HERE) for action in up.deletes if action.path in removed_here),
     )
+
+
+def _because(action: Action, gone: str, record: Record | None, changed: str, as_synced: bool) -> Action:
+    """A copy of what only one side has, with its true reason: without a record, it is new."""
+    if record is None:
+        return action
+    return replace(action, reason=gone if as_synced else f"{gone}, {changed}")
 
 
 def _is_as_synced(path: str, record: Record | None) -> bool:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from pos3.cache import Cached, bound_cache, list_cache, verify_cache
-from pos3.cli.output import note, put_json, put_line
+from pos3.cli.output import log_to_stderr, note, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
 from pos3.report import format_bytes
 
@@ -36,6 +36,8 @@ def run_prune(arguments: Namespace) -> int:
     """Removes, and prints what was removed as ``delete: PATH  (size, last use, URL)``."""
     if arguments.limit is None and arguments.older_than is None:
         arguments.parser.error("give --limit, --older-than, or both; '--limit 0' removes all that can be removed")
+    # What is removed is printed, so it is not logged as well.
+    log_to_stderr(arguments.name, quiet=True, verbose=arguments.verbose)
     removed = bound_cache(
         arguments.cache_root,
         arguments.limit or 0,
@@ -63,8 +65,9 @@ def run_verify(arguments: Namespace) -> int:
         else:
             put_line(f"{difference.local}  ({difference.problem})")
     if not arguments.quiet:
-        count = f"{len(differences)} file{'' if len(differences) == 1 else 's'}" if differences else "no file"
-        note(arguments.name, f"{count} not as synced")
+        count = len(differences)
+        told = f"{count} file{' is' if count == 1 else 's are'} not as synced" if count else "all files are as synced"
+        note(arguments.name, told)
     return FAILED if differences else OK
 
 

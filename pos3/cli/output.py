@@ -82,7 +82,7 @@ def errors_as_lines(error: BaseException) -> list[str]:
     """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines."""
     if isinstance(error, TransferError) and len(error.failures) > 1:
         failures = sorted(" ".join(_with_options(failure).split("\n")) for failure in error.failures)
-        return [f"{error.operation.lower()} failed for {len(error.failures)} files:", *bounded(failures)]
+        return [f"{error.summary}:", *bounded(failures)]
     lines = [line.strip() for line in _with_options(error).split("\n") if line.strip()]
     return lines or [type(error).__name__]
 

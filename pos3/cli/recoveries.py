@@ -18,8 +18,7 @@ def run_recover(arguments: Namespace) -> int:
         found = recover(
             arguments.cache_root,
             not (arguments.quiet or arguments.dry_run),
-            arguments.max_workers,
-            arguments.profile,
+            default_profile=arguments.profile,
             dry_run=arguments.dry_run,
         )
     for item in found:

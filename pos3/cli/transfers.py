@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import time
 from argparse import Namespace
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,20 +18,23 @@ from pos3.cli.stopping import StopSignals
 from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError
 from pos3.filters import Filter
 from pos3.mirror import Mirror
+from pos3.options import MirrorOptions
 from pos3.plan import Plan, check_max_delete
 from pos3.profiles import resolve_profile
 from pos3.registration import Registration, local_root
 from pos3.report import Report
-from pos3.url import is_url, parse
+from pos3.url import is_url, local_path, parse
 
 logger = logging.getLogger("pos3")
 
 
 def run_ls(arguments: Namespace) -> int:
-    """Prints one URL a line, or one local path; nothing if there is nothing."""
+    """Prints one URL a line, or one local path; nothing if there is nothing at a URL."""
+    kind = "url" if is_url(arguments.prefix) else "path"
+    if kind == "path" and not os.path.exists(local_path(arguments.prefix)):
+        raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
     with mirror(show_progress=False) as opened:
         found = opened.ls(arguments.prefix, arguments.recursive, arguments.profile)
-    kind = "url" if is_url(arguments.prefix) else "path"
     for item in found:
         if arguments.json:
             put_json({kind: item})
@@ -40,7 +45,8 @@ def run_ls(arguments: Namespace) -> int:
 
 def run_download(arguments: Namespace) -> int:
     """Prints the local path, or with ``--json`` path and report."""
-    _check_url(arguments.url)
+    began = time.monotonic()
+    _check_url(arguments)
     with _mirror(arguments) as opened:
         if arguments.dry_run:
             _print_plan(arguments, *_download_plan(arguments, opened))
@@ -58,7 +64,7 @@ def run_download(arguments: Namespace) -> int:
             adopt=arguments.adopt,
             require_marker=arguments.require_marker,
         )
-    _conclude(arguments, path, opened.report())
+    _conclude(arguments, path, _since(began, opened.report()))
     _announce(arguments, path)
     return OK
 
@@ -86,7 +92,8 @@ def _download_plan(arguments: Namespace, opened: Mirror) -> tuple[Registration, 
 
 def run_upload(arguments: Namespace) -> int:
     """Prints nothing, or with ``--json`` path and report."""
-    _check_url(arguments.url)
+    began = time.monotonic()
+    _check_url(arguments)
     source = _local(arguments)
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
@@ -105,7 +112,7 @@ def run_upload(arguments: Namespace) -> int:
             _print_plan(arguments, wanted, plan)
             return OK
         _register_upload(arguments, opened, source, arguments.delete)
-    _conclude(arguments, Path(source), opened.report())
+    _conclude(arguments, Path(source), _since(began, opened.report()))
     return OK
 
 
@@ -115,7 +122,8 @@ def run_sync(arguments: Namespace) -> int:
     What is newer here is pushed first, so the download finds nothing here that it could lose. Deletes in the store come
     last, by the mirror that was opened first: what others have put there since then is kept.
     """
-    _check_url(arguments.url)
+    began = time.monotonic()
+    _check_url(arguments)
     with _mirror(arguments) as pushing:
         found = plan_both_ways(
             pushing,
@@ -141,7 +149,8 @@ def run_sync(arguments: Namespace) -> int:
         if arguments.interval is not None:
             _push_until_stopped(arguments, pushing, path)
     report = replace(pushing.report() + fetched, unchanged=max(0, fetched.unchanged - pushed.uploaded_files))
-    _conclude(arguments, path, report)
+    # With an interval most of the time is waiting, so only the transfers are counted.
+    _conclude(arguments, path, _since(began, report) if arguments.interval is None else report)
     if arguments.interval is None:
         _announce(arguments, path)
     return OK
@@ -195,17 +204,21 @@ def _register_upload(arguments: Namespace, opened: Mirror, source: str, delete: 
 
 def _mirror(arguments: Namespace) -> mirror:
     show = not (arguments.quiet or arguments.dry_run)
-    return mirror(arguments.cache_root, show_progress=show, max_workers=arguments.max_workers)
+    return mirror(arguments.cache_root, show_progress=show)
 
 
-def _check_url(url: str) -> None:
-    if not is_url(url):
-        raise InvalidURLError(f"url must be an s3:// URL, got: {url}")
+def _check_url(arguments: Namespace) -> None:
+    if not is_url(arguments.url):
+        meant = shlex.join([*arguments.name.split(), "s3://BUCKET/KEY", "--local", arguments.url])
+        raise InvalidURLError(
+            f"url must be an s3:// URL, got: {arguments.url}; a local path goes with --local: {meant}"
+        )
 
 
 def _local(arguments: Namespace) -> str:
     location = parse(arguments.url)
-    profile = resolve_profile(arguments.profile, url_profile=location.profile)
+    chosen = arguments.profile or MirrorOptions().or_environment().default_profile
+    profile = resolve_profile(chosen, url_profile=location.profile)
     return local_root(location, arguments.local, arguments.cache_root, profile)
 
 
@@ -216,6 +229,11 @@ def _announce(arguments: Namespace, path: Path) -> None:
     if not arguments.json:
         put_line(str(path))
         flush_stdout()
+
+
+def _since(began: float, report: Report) -> Report:
+    """The report with the time of the whole command."""
+    return replace(report, duration_seconds=time.monotonic() - began)
 
 
 def _conclude(arguments: Namespace, path: Path, report: Report) -> None:

@@ -77,7 +77,7 @@ class _DownloadPlanner:
             return
         above = self.checker.files.find(here.path)
         if above is not None:
-            self._make_way(above)
+            self._make_way(above, "the local path is a directory, and the URL is that of one object")
         will_be_filled = here.is_directory and following.startswith(here.path)
         if self.policy.delete and not will_be_filled:
             self.draft.deletes.append(Action(here.path, "not in the source", here))
@@ -98,12 +98,13 @@ class _DownloadPlanner:
         if blocking is not None:
             self.checker.add(f"{path!r}: {blocking!r} is in the way locally and cannot be replaced")
         elif replaced is not None:
-            self._make_way(replaced)
+            self._make_way(replaced, "the local path is a file, and the URL is that of a prefix")
 
-    def _make_way(self, obstacle: str) -> None:
+    def _make_way(self, obstacle: str, whole: str) -> None:
+        """``whole`` says what is in the way if it is the target itself."""
         if not self.policy.delete:
-            name = repr(obstacle) if obstacle else "the target itself"
-            self.checker.add(f"{name}: a file on one side and a directory on the other, and delete is off")
+            told = f"{obstacle!r}: a file on one side and a directory on the other" if obstacle else whole
+            self.checker.add(f"{told}, and delete is off")
         elif obstacle not in self.draft.obstacles[-1:]:
             self.draft.obstacles.append(obstacle)
 

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from pos3.entry import Entry
@@ -25,6 +26,8 @@ LARGE_BYTES = 16 * MIB
 _RANGE_BYTES = 8 * MIB
 # Longer bodies are hashed and written beside the loop.
 _ASIDE_BYTES = 256 * 1024
+# A call that counts costs more than one that takes a piece.
+_COUNTED_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +65,25 @@ class Downloads:
         return (yield from self._in_pieces(key, expected, target, on_bytes))
 
     def _in_memory(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
-        limit_bytes = max(expected.size_bytes, MIB)
-        response: Response = yield Request("GET", key, limit_bytes=limit_bytes, held_bytes=expected.size_bytes)
-        descriptor = files.create(target)
-        try:
-            keep = functools.partial(_keep, descriptor, response.blocks, 0, proves=True)
-            is_long = expected.size_bytes >= _ASIDE_BYTES
-            size_bytes, digest = (yield Aside(keep, expected.size_bytes)) if is_long else keep()
-            on_bytes(size_bytes)
-        except BaseException:
-            os.unlink(target)
-            raise
-        finally:
-            os.close(descriptor)
+        with _Arriving(on_bytes) as arriving:
+            response: Response = yield Request(
+                "GET",
+                key,
+                sink=arriving.take,
+                limit_bytes=max(expected.size_bytes, MIB),
+                held_bytes=expected.size_bytes,
+            )
+            descriptor = files.create(target)
+            try:
+                keep = functools.partial(_keep, descriptor, arriving.blocks, 0, proves=True)
+                is_long = expected.size_bytes >= _ASIDE_BYTES
+                size_bytes, digest = (yield Aside(keep, expected.size_bytes)) if is_long else keep()
+                arriving.count()
+            except BaseException:
+                os.unlink(target)
+                raise
+            finally:
+                os.close(descriptor)
         return Delivered(self._entry(response, expected, size_bytes), (digest.hex(),))
 
     def _in_pieces(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
@@ -135,34 +144,59 @@ class Downloads:
     ) -> Steps[tuple[Response, bytes]]:
         wanted = end - start
         headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
-        request = Request("GET", key, headers=headers, limit_bytes=wanted, held_bytes=wanted)
-        try:
-            response: Response = yield request
-        except TooLongError as error:
-            # A server that does not do ranges sends everything.
-            raise _NoRangesError from error
-        except ObjectChangedError as error:
-            raise _ReplacedError(str(error)) from error
-        content_range = response.header("content-range")
-        if not content_range.startswith(f"bytes {start}-{end - 1}/"):
-            raise _NoRangesError
-        where = self._requests.where(request)
-        # Not every server honours If-Match, so the version is compared here as well.
-        if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
-            raise _ReplacedError(f"{where}: the object was replaced while it was being read")
-        received = sum(map(len, response.blocks))
-        if received != wanted:
-            raise IntegrityError(f"{where}: {received} of {wanted} bytes of a range arrived")
-        keep = functools.partial(_keep, descriptor, response.blocks, start, proves=self._proves)
-        _, digest = yield Aside(keep, wanted)
-        on_bytes(wanted)
-        return response.without_body(), digest
+        with _Arriving(on_bytes) as arriving:
+            request = Request("GET", key, headers=headers, sink=arriving.take, limit_bytes=wanted, held_bytes=wanted)
+            try:
+                response: Response = yield request
+            except TooLongError as error:
+                # A server that does not do ranges sends everything.
+                raise _NoRangesError from error
+            except ObjectChangedError as error:
+                raise _ReplacedError(str(error)) from error
+            content_range = response.header("content-range")
+            if not content_range.startswith(f"bytes {start}-{end - 1}/"):
+                raise _NoRangesError
+            where = self._requests.where(request)
+            # Not every server honours If-Match, so the version is compared here as well.
+            if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
+                raise _ReplacedError(f"{where}: the object was replaced while it was being read")
+            if arriving.size_bytes != wanted:
+                raise IntegrityError(f"{where}: {arriving.size_bytes} of {wanted} bytes of a range arrived")
+            keep = functools.partial(_keep, descriptor, arriving.blocks, start, proves=self._proves)
+            _, digest = yield Aside(keep, wanted)
+            arriving.count()
+        return response, digest
 
     def _entry(self, response: Response, expected: Entry, size_bytes: int) -> Entry:
         etag = response.etag
         if etag == expected.etag and size_bytes == expected.size_bytes and expected.modified_ns:
             return expected
         return Entry("", size_bytes, response.modified_ns, etag)
+
+
+class _Arriving(AbstractContextManager["_Arriving"]):
+    """A body that is held while it comes in, and counted as it does; an error takes back what was counted."""
+
+    def __init__(self, on_bytes: OnBytes):
+        self._on_bytes = on_bytes
+        self._counted_bytes = 0
+        self.blocks: list[bytes] = []
+        self.size_bytes = 0
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None and self._counted_bytes:
+            self._on_bytes(-self._counted_bytes)
+
+    def take(self, block: bytes) -> None:
+        self.blocks.append(block)
+        self.size_bytes += len(block)
+        if self.size_bytes - self._counted_bytes >= _COUNTED_BYTES:
+            self.count()
+
+    def count(self) -> None:
+        """Counts what has come in since the last time."""
+        self._on_bytes(self.size_bytes - self._counted_bytes)
+        self._counted_bytes = self.size_bytes
 
 
 def _keep(descriptor: int, blocks: Sequence[bytes], start: int, *, proves: bool) -> tuple[int, bytes]:

@@ -84,9 +84,6 @@ class Response:
     def body(self) -> bytes:
         return b"".join(self.blocks)
 
-    def without_body(self) -> Response:
-        return Response(self.status, self.head)
-
     def header(self, name: str) -> str:
         """The value of a header, "" without it."""
         found = re.search(rb"(?im)^" + name.encode() + rb":[ \t]*(.*?)[ \t]*\r?$", self.head)

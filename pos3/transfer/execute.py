@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 
 from pos3.index import Index
@@ -31,7 +30,6 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
     Returns:
         figures and failures; a failure of one file does not stop the others, unless they would fail as well.
     """
-    began = time.monotonic()
     outcome = Outcome(kept=list(plan.kept))
     index.write(plan.confirmed, plan.forgotten)
     if not plan.is_empty:
@@ -51,7 +49,7 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
     )
     outcome.report = moved + Report(
         unchanged=plan.unchanged,
-        duration_seconds=time.monotonic() - began,
+        duration_seconds=terms.laps.lap_seconds(),
         kept=tuple(outcome.kept),
         failures=tuple(str(failure) for failure in outcome.failures),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,9 +32,21 @@ class Pair:
         return os.path.join(self.local, path.rstrip("/")) if path else self.local
 
 
+class Laps:
+    """Times what is reported in several parts: together, they take all the time since this was made."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic()
+
+    def lap_seconds(self) -> float:
+        """The time since this was asked last."""
+        before, self._at = self._at, time.monotonic()
+        return self._at - before
+
+
 @dataclass(frozen=True)
 class Terms:
-    """How transfers are carried out: threads, rate, progress, the signal to stop, who does it, and who counts."""
+    """How transfers are carried out: threads, rate, progress, the signal to stop, who does it and counts, the time."""
 
     workers: int
     upload_rate: Rate
@@ -41,6 +54,7 @@ class Terms:
     cancelled: threading.Event
     owner: str
     count: Callable[[Report], None]
+    laps: Laps = field(default_factory=Laps)
 
 
 @dataclass
