@@ -71,7 +71,7 @@ def test_verbose_tells_of_each_attempt_that_is_repeated_what_it_was_and_why(
     lines = [line for line in ran.stderr.splitlines() if "attempt" in line]
     url = re.escape(rclone_site.url("data"))
     wanted = [
-        rf"pos3 download: listing {url}/?: cannot reach the endpoint: .+; attempt 2 of \d in \d\.\d\d s",
+        rf"pos3 download: listing {url}/?: cannot reach http://127\.0\.0\.1:\d+: .+; attempt 2 of \d in \d\.\d\d s",
         rf"pos3 download: GET {url}/a: the store answered SlowDown \(.+\); attempt 2 of 6 in \d\.\d\d s",
         rf"pos3 download: GET {url}/a: the store answered SlowDown \(.+\); attempt 3 of 6 in \d\.\d\d s",
     ]

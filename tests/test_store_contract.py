@@ -827,7 +827,8 @@ def test_an_endpoint_where_nobody_listens_is_an_endpoint_error_within_half_a_min
 ) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        unused_port = unused.getsockname()[1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused_port}")
         calls = requests_of(s3_store(moto_site.bucket), tmp_path)
         began = time.monotonic()
         with ThreadPoolExecutor(len(calls)) as pool:
@@ -837,11 +838,12 @@ def test_an_endpoint_where_nobody_listens_is_an_endpoint_error_within_half_a_min
     for name, error in errors.items():
         assert isinstance(error, EndpointError), name
         assert moto_site.bucket in str(error), name
+        assert f"http://127.0.0.1:{unused_port}" in str(error), name
 
 
 REFUSALS = [
     pytest.param(403, "AccessDenied", AccessDeniedError, "access denied", id="denied"),
-    pytest.param(403, "InvalidAccessKeyId", CredentialsError, "access key", id="unknown-key"),
+    pytest.param(403, "InvalidAccessKeyId", CredentialsError, r"not known at http://127\.0\.0\.1", id="unknown-key"),
     pytest.param(403, "RequestTimeTooSkewed", CredentialsError, "clock", id="clock-skew"),
     pytest.param(400, "ExpiredToken", CredentialsError, "expired", id="expired"),
     pytest.param(400, "InvalidRequest", StoreError, "InvalidRequest", id="any-other"),
@@ -1052,7 +1054,7 @@ def test_an_endpoint_that_answers_with_something_else_is_named_as_the_cause(
     listing: Callable[..., Store], page: str
 ) -> None:
     store = listing(TREE, 7, lambda _: page)
-    with pytest.raises(StoreError, match="endpoint"):
+    with pytest.raises(EndpointError, match=r"http://127\.0\.0\.1:\d+ .*; check the endpoint's URL"):
         store.survey("data")
 
 

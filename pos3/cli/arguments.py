@@ -194,7 +194,8 @@ def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="""\
 Uploads what is new or changed locally, downloads what is new or changed in the store, and prints the local path.
 What changed on both sides since the last transfer is listed, and then nothing is changed.
-With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a last push.""",
+With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a last push, and
+status 0 if that went well.""",
     )
     command.add_argument("url", metavar="URL", help="s3://bucket/key; it need not exist yet")
     _add_transfer(command, "the local side; a place below the cache root if not given")

@@ -15,5 +15,4 @@ exit status:
   {INTERRUPTED:<3}  interrupted (SIGINT)
   {STDOUT_CLOSED:<3}  whoever read stdout went away (as in 'pos3 ls ... | head')
   {TERMINATED:<3}  terminated (SIGTERM)
-'sync --interval' ends with {OK} on SIGINT and on SIGTERM, after a last push that went well.
 """

@@ -23,15 +23,15 @@ from pos3.errors import (
 from pos3.store.retry import BusyError, UnreachableError
 
 _CREDENTIAL_CODES = {
-    "InvalidAccessKeyId": "the access key is not known there",
+    "InvalidAccessKeyId": "the access key is not known at {endpoint}",
     "SignatureDoesNotMatch": "the secret key is wrong, or the request was changed on its way",
     "ExpiredToken": "the session token has expired; get new credentials",
     "ExpiredTokenException": "the session token has expired; get new credentials",
     "TokenRefreshRequired": "the session token has expired; get new credentials",
-    "InvalidToken": "the session token is not valid there",
+    "InvalidToken": "the session token is not valid at {endpoint}",
     "RequestTimeTooSkewed": "this machine's clock differs too much from the server's; set it right",
     "AuthorizationHeaderMalformed": "the region does not fit the bucket; set region in the profile",
-    "InvalidClientTokenId": "the access key is not known there",
+    "InvalidClientTokenId": "the access key is not known at {endpoint}",
 }
 _TRANSIENT_CODES = {
     "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException",
@@ -51,8 +51,8 @@ class NoSuchUploadError(BusyError):
     """There is no such multipart upload: none yet, on a server that is late, or none any more."""
 
 
-def error_for(code: str, status: int, message: str, where: str) -> StoreError:
-    """The error that an S3 error code, or a bare HTTP status, stands for."""
+def error_for(code: str, status: int, message: str, where: str, endpoint: str = "the endpoint") -> StoreError:
+    """The error that an S3 error code, or a bare HTTP status, stands for; ``endpoint`` is whose answer it is."""
     message = _QUOTED.sub(r"\1***", message)
     if code == "NoSuchUpload":
         return NoSuchUploadError(f"{where}: the store answered {code} ({message or 'no message'})")
@@ -60,12 +60,12 @@ def error_for(code: str, status: int, message: str, where: str) -> StoreError:
         return BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
     if code == "NoSuchBucket":
         return BucketNotFoundError(
-            f"{where}: the bucket does not exist at this endpoint; check the name and the profile"
+            f"{where}: the bucket does not exist at {endpoint}; check the name and the profile"
         )
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:
         return RemoteNotFoundError(f"{where}: nothing there")
     if code in _CREDENTIAL_CODES:
-        return CredentialsError(f"{where}: {code}: {_CREDENTIAL_CODES[code]}")
+        return CredentialsError(f"{where}: {code}: {_CREDENTIAL_CODES[code].format(endpoint=endpoint)}")
     if code in ("PreconditionFailed", "412") or status == 412:
         return ObjectChangedError(f"{where}: the object was replaced while it was being read")
     if code == "InvalidRange" or status == 416:
@@ -108,11 +108,11 @@ def translated(error: Exception, where: str) -> Exception:
     return error
 
 
-def error_of_body(status: int, body: bytes, where: str) -> StoreError:
+def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
     text = body.decode("utf-8", "replace")
     code, message = _CODE.search(text), _MESSAGE.search(text)
-    return error_for(code[1] if code else "", status, unescape(message[1]) if message else "", where)
+    return error_for(code[1] if code else "", status, unescape(message[1]) if message else "", where, endpoint)
 
 
 def is_strange(status: int, body: bytes) -> bool:

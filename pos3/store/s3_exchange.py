@@ -143,11 +143,11 @@ class Exchange:
             raise TooLongError(f"{where}: the answer is longer than {self.request.limit_bytes} bytes")
         # A handshake breaks off where a server is busy, too; what is not trusted has errors of its own.
         if code in _TLS_ERRORS and not (code == pycurl.E_SSL_CONNECT_ERROR and self.requests.has_answered):
-            raise EndpointError(f"{where}: no trusted TLS connection to the endpoint: {message}")
+            raise EndpointError(f"{where}: no trusted TLS connection to {self.requests.endpoint}: {message}")
         if code != pycurl.E_OK:
             # Whoever breaks off is there.
             self.requests.has_answered |= code not in _NOBODY_THERE
-            raise UnreachableError(f"{where}: cannot reach the endpoint: {message}")
+            raise UnreachableError(f"{where}: cannot reach {self.requests.endpoint}: {message}")
         self.requests.has_answered = True
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         # Bodies are kept out of local variables, which some tracebacks show.
@@ -156,7 +156,7 @@ class Exchange:
             location = Response(status, b"".join(self._head)).header("location")
             raise strange(kind, status, location, self.requests.endpoint, where)
         if status >= 300:
-            raise error_of_body(status, b"".join(self._body), where)
+            raise error_of_body(status, b"".join(self._body), where, self.requests.endpoint)
         blocks, self._body = self._body, []
         response = Response(status, b"".join(self._head), blocks)
         now = time.monotonic()

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
 
 from pos3.entry import Entry
-from pos3.errors import StoreError
+from pos3.errors import EndpointError, StoreError
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
 from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
@@ -73,7 +73,7 @@ class Listing:
 
     def _received(self, line: Line, request: Request, prefix: str) -> Page:
         """The page that a line has been asked for."""
-        page = line.receive(lambda response: _parse(response, prefix, request.where))
+        page = line.receive(lambda response: _parse(response, prefix, request.where, self._requests.endpoint))
         return replace(page, wait_seconds=line.wait_seconds)
 
     def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page]:
@@ -170,7 +170,7 @@ class Listing:
 
         def read(wanted: Wanted, response: Response) -> Page:
             where = request(wanted).where
-            page = _parse(response, wanted.prefix, where)
+            page = _parse(response, wanted.prefix, where, self._requests.endpoint)
             if wanted.token and page.next_token == wanted.token:
                 raise StoreError(f"{where}: the store repeats one page for ever")
             return page
@@ -210,7 +210,7 @@ def _last_in_order(page: Page, last: str, where: str) -> str:
     return keys[-1] if keys else last
 
 
-def _parse(response: Response, prefix: str, where: str) -> Page:
+def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
     try:
         document = read_page(response.body)
         is_quoted = document.is_quoted
@@ -219,9 +219,9 @@ def _parse(response: Response, prefix: str, where: str) -> Page:
         raise UnreachableError(f"{where}: the page is not valid XML, or no listing ({error})") from error
     if document.root == "Error":
         # S3 may answer 200 before it knows.
-        raise error_of_body(200, response.body, where)
+        raise error_of_body(200, response.body, where, endpoint)
     if document.root != "ListBucketResult":
-        raise StoreError(f"{where}: the endpoint did not answer with an S3 listing; check the endpoint's URL")
+        raise EndpointError(f"{where}: {endpoint} did not answer with an S3 listing; check the endpoint's URL")
     truncated = document.fields.get("IsTruncated", "").strip().lower()
     token = document.fields.get("NextContinuationToken", "")
     # A page that does not say whether it is the last must never pass for a whole listing.

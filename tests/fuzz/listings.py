@@ -10,4 +10,4 @@ from pos3.store.s3_requests import Response
 def parse_page(body: bytes, date: str = "") -> Page:
     """What pos3 makes of the body of a listing's answer."""
     head = f"HTTP/1.1 200 OK\r\nDate: {date}\r\n".encode()
-    return s3_listing._parse(Response(200, head, [body]), "", "listing s3://bucket/")
+    return s3_listing._parse(Response(200, head, [body]), "", "listing s3://bucket/", "http://127.0.0.1:9000")
