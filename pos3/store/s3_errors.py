@@ -59,9 +59,7 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
         return BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
     if code == "NoSuchBucket":
-        return BucketNotFoundError(
-            f"{where}: the bucket does not exist at {endpoint}; check the name and the profile"
-        )
+        return BucketNotFoundError(f"{where}: the bucket does not exist at {endpoint}; check the name and the profile")
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:
         return RemoteNotFoundError(f"{where}: nothing there")
     if code in _CREDENTIAL_CODES:
