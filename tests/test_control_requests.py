@@ -29,7 +29,7 @@ from pos3.store import Store, carried_out, open_store
 from pos3.store.s3_client import Connection
 from pos3.store.s3_requests import Requests
 from pos3.store.s3_unfinished import abort
-from pos3.store.s3_uploads import UNTOLD
+from pos3.store.s3_uploads import UNTOLD, MultipartUpload
 from pos3.store.s3_xml import is_writable, read_answer, written
 from pos3.url import Location
 from tests.support import (
@@ -397,14 +397,31 @@ def test_uploads_that_were_stopped_are_aborted_and_others_go_on(
 ) -> None:
     stopped, other = begin(key), f"{key}-2"
     begin(other)
-    abort([(key, stopped if knows_id else UNTOLD)], requests_to(moto_site), 4)
+    abort([MultipartUpload(key, stopped if knows_id else UNTOLD)], requests_to(moto_site), 4)
     assert moto_site.server.uploads(moto_site.bucket) == [other]
+
+
+def test_an_upload_whose_id_was_lost_is_taken_back_and_that_of_another_writer_goes_on(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    """Both are of the same key; the other one began earlier, and may have sent gigabytes."""
+    others = s3.server.s3.create_multipart_upload(Bucket=s3.bucket, Key="up/large")["UploadId"]
+    time.sleep(2)
+    proxy = proxied(s3, ResetAfter(times=None, match=on("POST ?uploads")))
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.upload(s3.url("up"), write_tree(tmp_path / "tree", LARGE), interval=None)
+        with pytest.raises(pos3.TransferError, match="up/large"):
+            pos3.flush()
+        assert proxy.count("POST ?uploads") > 1
+        left = s3.server.s3.list_multipart_uploads(Bucket=s3.bucket)["Uploads"]
+        assert [upload["UploadId"] for upload in left] == [others]
+        proxy.inject()
 
 
 def test_an_upload_that_is_gone_already_holds_nothing_up(s3: S3Site, proxied: PutBefore) -> None:
     proxy = proxied(s3)
     began = time.monotonic()
-    abort([("gone", "1"), ("never-begun", UNTOLD)], requests_to(s3), 4)
+    abort([MultipartUpload("gone", "1"), MultipartUpload("never-begun", UNTOLD)], requests_to(s3), 4)
     assert time.monotonic() - began < 2
     assert proxy.count() == 2
 
@@ -412,14 +429,14 @@ def test_an_upload_that_is_gone_already_holds_nothing_up(s3: S3Site, proxied: Pu
 def test_a_store_that_does_not_answer_is_not_waited_for(moto_site: S3Site, proxied: PutBefore) -> None:
     proxied(moto_site, Hang(times=None))
     began = time.monotonic()
-    abort([("x", "1")], requests_to(moto_site), 4)
+    abort([MultipartUpload("x", "1")], requests_to(moto_site), 4)
     assert 2.5 < time.monotonic() - began < 5
 
 
 def test_a_busy_store_is_asked_again_to_abort(
     moto_site: S3Site, begin: Callable[[str], str], proxied: PutBefore
 ) -> None:
-    uploads = [("x", begin("x")), ("y", begin("y"))]
+    uploads = [MultipartUpload(key, begin(key)) for key in ("x", "y")]
     proxied(moto_site, Status(code=503, error_code="SlowDown", times=2))
     abort(uploads, requests_to(moto_site), 4)
     assert moto_site.server.uploads(moto_site.bucket) == []

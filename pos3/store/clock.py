@@ -35,6 +35,10 @@ class ServerClock:
         """Whether another date is worth the while; ``now`` is ``time.monotonic()``."""
         return now >= self._next_glance
 
+    def earliest(self, moment: float) -> float:
+        """The least that the server's clock can have shown at a ``time.monotonic()``; -inf before the first answer."""
+        return moment + self._at_least_ahead_seconds - self.set_back_seconds
+
     def saw(self, server_time: float, sent_at: float, arrived_at: float) -> None:
         """Takes note of an answer.
 

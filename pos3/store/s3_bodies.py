@@ -16,7 +16,7 @@ from pos3.store.retry import UnreachableError
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_loop import Together
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_uploads import UNTOLD, Uploaded, Uploads
+from pos3.store.s3_uploads import UNTOLD, MultipartUpload, Uploaded, Uploads
 from pos3.store.steps import Steps
 
 # How often a download begins again because the object was replaced, before it pauses.
@@ -40,8 +40,8 @@ class Bodies:
         # Encryption may give objects other ETags.
         self._etags_are_md5 = not headers
 
-    def take_unfinished(self, *, stopped: bool) -> set[tuple[str, str]]:
-        """Key and id, or UNTOLD, of multipart uploads whose abort has failed, and with ``stopped`` of those under way.
+    def take_unfinished(self, *, stopped: bool) -> set[MultipartUpload]:
+        """The multipart uploads whose abort has failed, and with ``stopped`` those under way.
 
         They are the caller's from now on, or until they are given back.
         """
@@ -49,14 +49,14 @@ class Bodies:
         if stopped:
             taken = left_behind | under_way
         else:
-            # UNTOLD stands for all uploads of a key.
-            busy = {key for key, _ in under_way}
-            taken = {(key, told) for key, told in left_behind if told != UNTOLD or key not in busy}
+            # What was not told cannot be told from another upload of its key.
+            busy = {upload.key for upload in under_way}
+            taken = {upload for upload in left_behind if upload.upload_id != UNTOLD or upload.key not in busy}
         left_behind -= taken
         under_way -= taken
         return taken
 
-    def give_back_unfinished(self, uploads: set[tuple[str, str]]) -> None:
+    def give_back_unfinished(self, uploads: set[MultipartUpload]) -> None:
         """Keeps uploads that could not be aborted for the next try."""
         self._uploads.left_behind |= uploads
 

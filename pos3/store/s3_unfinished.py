@@ -11,20 +11,21 @@ from urllib.parse import quote, unquote_plus
 
 from pos3.store.retry import is_shared, is_transient
 from pos3.store.s3_errors import NoSuchUploadError
+from pos3.store.s3_listing import timestamp_ns
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_uploads import UNTOLD, aborted
+from pos3.store.s3_uploads import UNTOLD, MultipartUpload, aborted
 from pos3.store.s3_xml import read_answer, text_of
 from pos3.store.steps import NEVER, Steps
 
 logger = logging.getLogger("pos3.store")
 
 _ABORT_SECONDS = 3.0
-Upload = tuple[str, str]
-"""The key and the id of a multipart upload; UNTOLD for all of that key."""
+# Some servers cut the time of a beginning down to seconds.
+_ROUNDING_SECONDS = 1
 
 
-def abort(uploads: Collection[Upload], requests: Requests, in_flight: int) -> set[Upload]:
+def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: int) -> set[MultipartUpload]:
     """Aborts uploads; returns after three seconds at most.
 
     The process may be about to end, so a store that does not answer is not waited for. What it refuses is logged.
@@ -41,30 +42,31 @@ def abort(uploads: Collection[Upload], requests: Requests, in_flight: int) -> se
     return left.copy()
 
 
-def _abort_all(left: set[Upload], requests: Requests, in_flight: int) -> None:
-    jobs = ((upload, functools.partial(_abort_one, *upload, requests)) for upload in sorted(left))
+def _abort_all(left: set[MultipartUpload], requests: Requests, in_flight: int) -> None:
+    jobs = ((upload, functools.partial(_abort_one, upload, requests)) for upload in sorted(left))
     for upload, _, error in Loop(requests, in_flight)(jobs, NEVER):
         if error is None:
             left.discard(upload)
         elif not is_transient(error) and not is_shared(error):
             left.discard(upload)
             # Of what nobody was told the id, nobody has sent parts.
-            if upload[1] != UNTOLD:
+            if upload.upload_id != UNTOLD:
                 told = (
                     "the parts of an unfinished upload stay there, and are paid for, until the bucket's owner aborts it"
                 )
                 logger.warning("%s; %s", error, told)
 
 
-def _abort_one(key: str, told: str, requests: Requests) -> Steps[None]:
-    begun = (yield from _begun(key, requests)) if told == UNTOLD else [told]
+def _abort_one(upload: MultipartUpload, requests: Requests) -> Steps[None]:
+    begun = (yield from _begun(upload, requests)) if upload.upload_id == UNTOLD else [upload.upload_id]
     for upload_id in begun:
-        yield from aborted(key, upload_id)
+        yield from aborted(upload.key, upload_id)
 
 
-def _begun(key: str, requests: Requests) -> Steps[list[str]]:
-    query = f"encoding-type=url&prefix={quote(key, safe='')}&uploads="
-    where = requests.where(Request("GET", key))
+def _begun(upload: MultipartUpload, requests: Requests) -> Steps[list[str]]:
+    """The ids that it may have: those of its key that are not older, since others may upload to it as well."""
+    query = f"encoding-type=url&prefix={quote(upload.key, safe='')}&uploads="
+    where = requests.where(Request("GET", upload.key))
     try:
         answer: Response = yield Request("GET", "", query, where=where)
     except NoSuchUploadError:
@@ -72,6 +74,10 @@ def _begun(key: str, requests: Requests) -> Steps[list[str]]:
         return []
     root = read_answer(answer.body, "ListMultipartUploadsResult", where)
     read = unquote_plus if text_of(root, "EncodingType") == "url" else str
-    # Others may have keys that only begin like this one.
-    found = (upload for upload in root.iterfind("{*}Upload") if read(text_of(upload, "Key")) == key)
-    return [text_of(upload, "UploadId") for upload in found]
+    since_ns = (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
+    return [
+        text_of(found, "UploadId")
+        for found in root.iterfind("{*}Upload")
+        # A prefix has longer keys as well.
+        if read(text_of(found, "Key")) == upload.key and timestamp_ns(text_of(found, "Initiated")) >= since_ns
+    ]

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -43,6 +44,15 @@ class Uploaded:
     is_multipart: bool = False
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class MultipartUpload:
+    """One that the store has begun; with the id UNTOLD, it may have, not before its clock showed ``asked_at``."""
+
+    key: str
+    upload_id: str
+    asked_at: float = 0.0
+
+
 class Uploads:
     """Writes the objects of one bucket.
 
@@ -55,9 +65,8 @@ class Uploads:
         self._requests = requests
         self._headers = headers
         self._proves = proves
-        # Key and id of multipart uploads; UNTOLD for one that the store may have begun without our knowing.
-        self.under_way: set[tuple[str, str]] = set()
-        self.left_behind: set[tuple[str, str]] = set()
+        self.under_way: set[MultipartUpload] = set()
+        self.left_behind: set[MultipartUpload] = set()
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare."""
@@ -123,20 +132,22 @@ class Uploads:
         return _Part(response.etag, digest)
 
     def _in_parts(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
-        self.under_way.add((key, UNTOLD))
+        untold = MultipartUpload(key, UNTOLD, self._requests.clock.earliest(time.monotonic()))
+        self.under_way.add(untold)
         try:
-            begun: Response = yield Request("POST", key, "uploads=", self._headers)
+            answer: Response = yield Request("POST", key, "uploads=", self._headers)
         except Exception as error:
-            self.under_way.discard((key, UNTOLD))
+            self.under_way.discard(untold)
             if isinstance(error, UnreachableError):
-                self.left_behind.add((key, UNTOLD))
+                self.left_behind.add(untold)
             raise
-        self.under_way.discard((key, UNTOLD))
-        found = _UPLOAD_ID.search(begun.body)
+        self.under_way.discard(untold)
+        found = _UPLOAD_ID.search(answer.body)
         if found is None:
             raise StoreError(f"{self._requests.where(Request('PUT', key))}: the store began no multipart upload")
         upload_id = unescape(found[1].decode())
-        self.under_way.add((key, upload_id))
+        begun = MultipartUpload(key, upload_id)
+        self.under_way.add(begun)
         quoted_id = quote(upload_id, safe="")
         counted = Counted(on_bytes)
         try:
@@ -164,13 +175,13 @@ class Uploads:
         except BaseException:
             counted.take_back()
             # Until its abort has succeeded.
-            self.left_behind.add((key, upload_id))
-            self.under_way.discard((key, upload_id))
+            self.left_behind.add(begun)
+            self.under_way.discard(begun)
             with suppress(StoreError):
                 yield from aborted(key, upload_id)
-                self.left_behind.discard((key, upload_id))
+                self.left_behind.discard(begun)
             raise
-        self.under_way.discard((key, upload_id))
+        self.under_way.discard(begun)
         proofs = (joined_etag(part.digest for part in parts),) if self._proves else ()
         return Uploaded(etag, proofs, is_multipart=True)
 
