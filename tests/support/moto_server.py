@@ -32,7 +32,7 @@ def begin_dated(upload: models.FakeMultipart, *arguments: Any, **options: Any) -
     upload.id = f"{datetime.now(UTC).strftime('%Y-%m-%dT%H:%M:%S.%fZ')}-{upload.id}"
 
 
-class ResultWithDates(ActionResult):  # type: ignore[misc]
+class ResultWithDates(ActionResult):
     """An answer that tells of each upload that it lists when it began."""
 
     def __init__(self, result: Any) -> None:
