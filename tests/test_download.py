@@ -16,6 +16,7 @@ import pytest
 import pos3
 from tests.support import (
     Hang,
+    Latency,
     Proxy,
     RcloneServer,
     S3Site,
@@ -656,6 +657,14 @@ def test_an_object_replaced_while_it_is_read_arrives_as_one_version(
     proxied(s3, Status(match=replace))
     path = fetched(s3, tmp_path)
     assert (path / "a").read_bytes() in (first, second)
+
+
+def test_the_ranges_of_a_large_object_are_waited_for_together(s3: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    data = pseudo_random(40 << 20)
+    s3.put("data/big", data)
+    proxy = proxied(s3, Latency(seconds=1, match=on("GET")))
+    assert (fetched(s3, tmp_path) / "big").read_bytes() == data
+    assert proxy.peak == 5
 
 
 def test_a_download_killed_half_way_leaves_nothing_at_the_final_name_and_is_cleaned_up(

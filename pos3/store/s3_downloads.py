@@ -125,9 +125,7 @@ class Downloads:
                 functools.partial(self._range, key, expected, descriptor, start, min(start + step, size), counted)
                 for start in range(0, size, step)
             ]
-            # The first range alone tells whether the server does ranges at all.
-            parts: list[tuple[Response, bytes]] = yield Together(begins[:1])
-            parts += yield Together(begins[1:])
+            parts: list[tuple[Response, bytes]] = yield Together(begins)
         except BaseException as error:
             counted.take_back()
             os.unlink(target)
