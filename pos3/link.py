@@ -140,7 +140,7 @@ class Link(Planner):
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
             self.index.note(FILLED, "yes")
-            outcome = execute(plan, self.pair, self.index, terms)
+            outcome = execute(plan, self.pair, self.index, terms, self.markers)
         outcome.raise_failures("Download")
 
     def prepare_local(self) -> None:
@@ -166,7 +166,7 @@ class Link(Planner):
             if plan.is_empty and not (plan.confirmed or plan.forgotten):
                 return
             self.index.mark_used(self._url)
-            outcome = execute(plan, self.pair, self.index, terms)
+            outcome = execute(plan, self.pair, self.index, terms, self.markers)
         outcome.raise_failures("Upload")
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
@@ -186,7 +186,7 @@ class Link(Planner):
             except PlanRefusedError as error:
                 refusal, plan = error, replace(plan, deletes=())
             self.index.mark_used(self._url)
-            outcome = execute(plan, self.pair, self.index, terms)
+            outcome = execute(plan, self.pair, self.index, terms, self.markers)
             if outcome.unsettled and not outcome.failures:
                 outcome = self._push_again(terms)
         outcome.raise_failures("Upload")
@@ -194,7 +194,7 @@ class Link(Planner):
             raise refusal
 
     def _push_again(self, terms: Terms) -> Outcome:
-        again = execute(self._plan_push(), self.pair, self.index, terms)
+        again = execute(self._plan_push(), self.pair, self.index, terms, self.markers)
         for path in again.unsettled:
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))
