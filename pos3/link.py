@@ -14,6 +14,7 @@ from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError
 from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index
+from pos3.leftovers import Leftovers
 from pos3.locks import UseMark
 from pos3.noted import Noted
 from pos3.observer import Registered
@@ -135,6 +136,7 @@ class Link(Planner):
                 self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)
             _remove_abandoned(leftovers)
+            Leftovers(self.index).remove_abandoned()
             make_room(self._url, self.registration.local, growth_bytes(plan, self.pair))
             self.index.mark_used(self._url)
             if not plan.source_files and not os.path.exists(self.registration.local):
