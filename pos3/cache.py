@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pos3.errors import Pos3Error
 from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
 from pos3.index import STATE_DIRECTORY, Index, indexes
+from pos3.leftovers import remove_all_abandoned
 from pos3.listing import Scan, local_entries
 from pos3.report import format_bytes
 from pos3.store.files import blocks
@@ -115,6 +116,8 @@ def bound_cache(
 ) -> list[Cached]:
     """Removes cached roots, least recently used first, until the cache holds at most ``limit_bytes``.
 
+    What killed downloads of single objects have left beside their targets goes in any case.
+
     Never removed: what is in use by an open mirror of any process, what is changed or not pushed, and what lies outside
     the cache root. With ``unused_since`` (seconds since the epoch), roots used after it stay as well.
 
@@ -123,6 +126,7 @@ def bound_cache(
     """
     root = os.path.realpath(os.path.expanduser(cache_root))
     if not dry_run:
+        remove_all_abandoned(os.path.join(root, STATE_DIRECTORY))
         _forget_what_is_gone(root)
     entries = [cached for cached in list_cache(root) if cached.local.startswith(f"{root}{os.sep}")]
     total = cached_bytes(root)

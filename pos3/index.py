@@ -9,6 +9,7 @@ alone::
         <id>.sqlite                         one a local root: its URL, and a row for each synced file
         <id>.lock                           held while a process downloads into or pushes from the root
         <id>.use                            held for reading by each open mirror that uses the root
+        unfinished/<id>...                  a link to the temporary file of a single object's download under way
         .locks                              tells whether the file system has locks; lock files stand in for them
 
 ``<id>`` is made from the absolute path of the root. Any of these files may be deleted while no pos3 runs: what is
@@ -77,6 +78,11 @@ class Index:
         self._base = os.path.join(self.directory, name)
         self.path = f"{self._base}.sqlite"
         self._told = False
+
+    @property
+    def id(self) -> str:
+        """What the files of this root are named by."""
+        return os.path.basename(self._base)
 
     @property
     def exists(self) -> bool:

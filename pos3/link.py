@@ -14,6 +14,7 @@ from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError
 from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index
+from pos3.leftovers import Leftovers
 from pos3.locks import UseMark
 from pos3.noted import Noted
 from pos3.observer import Registered
@@ -135,12 +136,13 @@ class Link(Planner):
                 self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)
             _remove_abandoned(leftovers)
+            Leftovers(self.index).remove_abandoned()
             make_room(self._url, self.registration.local, growth_bytes(plan, self.pair))
             self.index.mark_used(self._url)
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
             self.index.note(FILLED, "yes")
-            outcome = execute(plan, self.pair, self.index, terms)
+            outcome = execute(plan, self.pair, self.index, terms, self.markers)
         outcome.raise_failures("Download")
 
     def prepare_local(self) -> None:
@@ -166,7 +168,7 @@ class Link(Planner):
             if plan.is_empty and not (plan.confirmed or plan.forgotten):
                 return
             self.index.mark_used(self._url)
-            outcome = execute(plan, self.pair, self.index, terms)
+            outcome = execute(plan, self.pair, self.index, terms, self.markers)
         outcome.raise_failures("Upload")
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
@@ -186,7 +188,7 @@ class Link(Planner):
             except PlanRefusedError as error:
                 refusal, plan = error, replace(plan, deletes=())
             self.index.mark_used(self._url)
-            outcome = execute(plan, self.pair, self.index, terms)
+            outcome = execute(plan, self.pair, self.index, terms, self.markers)
             if outcome.unsettled and not outcome.failures:
                 outcome = self._push_again(terms)
         outcome.raise_failures("Upload")
@@ -194,7 +196,7 @@ class Link(Planner):
             raise refusal
 
     def _push_again(self, terms: Terms) -> Outcome:
-        again = execute(self._plan_push(), self.pair, self.index, terms)
+        again = execute(self._plan_push(), self.pair, self.index, terms, self.markers)
         for path in again.unsettled:
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from heapq import merge
 from itertools import islice
 
 from pos3.entry import Entry, Record
@@ -18,7 +19,7 @@ from pos3.plan import Compare, Plan, Policy, plan_download, plan_push, plan_uplo
 from pos3.registration import Registration
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.store.files import blocks
-from pos3.transfer import Pair
+from pos3.transfer import Markers, Pair
 
 FILLED = "filled"
 _NS = 1_000_000_000
@@ -31,6 +32,7 @@ class Planner:
         self.registration = registration
         self.pair = Pair(registration.local, store, registration.location)
         self.index = index
+        self.markers: Markers = {}
         self.survey: Survey | None = None
         self.clock_ahead_seconds = 0.0
         self._owner = owner
@@ -74,6 +76,14 @@ class Planner:
         takes_part = self.registration.filter.predicate()
         records = self.index.records(self._url)
         return records if takes_part is everything else (record for record in records if takes_part(record.path))
+
+    def _records_and_markers(self) -> Iterator[Record]:
+        """The records, and among them the markers that this mirror has put, so that the same rules hold for both."""
+        if not self.markers:
+            return self._records()
+        # No directory is listed with such a time, so none of them passes for a file as recorded.
+        put = [Record(path, 0, -1, 0, etag, self._owner) for path, etag in sorted(self.markers.items())]
+        return merge(self._records(), put)
 
     def _policy(self, *, delete: bool) -> Policy:
         registration = self.registration
@@ -157,7 +167,7 @@ class Planner:
 
         def plan() -> Plan:
             remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
-            return plan_upload(self._local(follow_symlinks=links), remote, self._records(), policy)
+            return plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
 
         return twice_if_unsorted(plan)
 
@@ -183,7 +193,8 @@ class Planner:
             return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
         local = self._local(follow_symlinks=self.registration.follow_symlinks)
         delete = self.registration.upload_delete
-        plan = self._without_replaced(plan_push(local, self._records(), self._owner, self._policy(delete=delete)))
+        records = self._records_and_markers()
+        plan = self._without_replaced(plan_push(local, records, self._owner, self._policy(delete=delete)))
         if plan.copy_files and self.registration.compare != "auto":
             # Records alone cannot tell what another way of comparing says of a new file.
             return replace(self.plan_upload(delete=False), deletes=plan.deletes)
@@ -206,12 +217,17 @@ class Planner:
         gone = [action.source for action in plan.deletes]
         replaced = [file for file in gone if there.get(file.path, file.etag) != file.etag]
         # The file may come back as it was: then only the record tells that somebody has changed the object since.
-        others = (Record(file.path, file.size_bytes, file.modified_ns, file.inode, file.etag) for file in replaced)
+        others = (
+            Record(file.path, file.size_bytes, file.modified_ns, file.inode, file.etag)
+            for file in replaced
+            if not file.is_directory
+        )
+        forgotten = {file.path for file in replaced if file.is_directory} | (wanted - there.keys())
         return replace(
             plan,
             deletes=tuple(action for action in plan.deletes if there.get(action.path) == action.source.etag),
             confirmed=(*plan.confirmed, *others),
-            forgotten=(*plan.forgotten, *sorted(wanted - there.keys())),
+            forgotten=(*plan.forgotten, *sorted(forgotten)),
         )
 
     # Checks of plans

@@ -165,11 +165,11 @@ class PublishingLink(_MarkedLink):
             marker = self._marker_now()
             if marker is not None:
                 if plan.is_empty and self._manifest_in(marker) == self.tally.manifest():
-                    execute(plan, self.pair, self.index, terms)
+                    execute(plan, self.pair, self.index, terms, self.markers)
                     return
                 for _, error in self._store.delete([self._marker_key], terms.cancelled):
                     raise error
-            execute(plan, self.pair, self.index, terms).raise_failures("Upload")
+            execute(plan, self.pair, self.index, terms, self.markers).raise_failures("Upload")
             self._check_result()
             self._put_marker()
 

@@ -10,7 +10,7 @@ import zlib
 _HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
 _RANDOM = os.urandom(3).hex()
 _numbers = itertools.count()
-_NAME = re.compile(r"^\.pos3-([0-9a-f]{8})-([0-9]+)-[0-9a-f]{12}\.tmp$")
+_NAME = re.compile(r"^\.pos3-([0-9a-f]{8})-([0-9]+)-([0-9a-f]{12})\.tmp$")
 _ABANDONED_SECONDS = 600
 
 
@@ -32,7 +32,8 @@ def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool
     if match[1] == _HOST:
         pid = int(match[2])
         if pid == os.getpid():
-            return False
+            # In a container that was started again, the pid is as before.
+            return not match[3].startswith(_RANDOM)
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

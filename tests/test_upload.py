@@ -481,6 +481,47 @@ def test_a_marker_goes_when_its_directory_is_gone(moto_site: S3Site, tmp_path: P
     assert set(moto_site.keys()) == {"data/a"}
 
 
+def gone_again(site: S3Site, tmp_path: Path, push: Callable[[pos3.Mirror], object]) -> set[str]:
+    """The keys that are left when a mirror put a marker, its directory went, and the mirror pushed again."""
+    tree = write_tree(tmp_path / "tree", {"a": b"1", "void/": b"", "filled/": b""})
+    mirror = pos3.Mirror(pos3.MirrorOptions(tmp_path / "cache", show_progress=False)).open()
+    mirror.upload(site.url("data"), tree, interval=None)
+    time.sleep(2.1)
+    mirror.finish()
+    assert set(site.keys()) == {"data/a", "data/void/", "data/filled/"}
+    (tree / "void").rmdir()
+    write_tree(tree, {"filled/x": b"2"})
+    push(mirror)
+    left = set(site.keys())
+    mirror.close(push=False)
+    return left
+
+
+@pytest.mark.parametrize("push", [pos3.Mirror.finish, pos3.Mirror.flush])
+def test_a_marker_that_a_mirror_has_put_itself_goes_with_its_directory(
+    moto_site: S3Site, tmp_path: Path, push: Callable[[pos3.Mirror], object]
+) -> None:
+    assert gone_again(moto_site, tmp_path, push) == {"data/a", "data/filled/", "data/filled/x"}
+
+
+@pytest.mark.parametrize("push", [pos3.Mirror.finish, pos3.Mirror.flush])
+@pytest.mark.parametrize("meanwhile", [b"", b"content"])
+def test_a_marker_that_another_writer_has_put_meanwhile_stays(
+    moto_site: S3Site, tmp_path: Path, push: Callable[[pos3.Mirror], object], meanwhile: bytes
+) -> None:
+    """One with content is none of this mirror's, and one that came after this mirror had missed its own neither."""
+
+    def push_with_another_writer(mirror: pos3.Mirror) -> None:
+        moto_site.delete("data/void/")
+        if not meanwhile:
+            push(mirror)
+        moto_site.put("data/void/", meanwhile)
+        push(mirror)
+
+    left = gone_again(moto_site, tmp_path, push_with_another_writer)
+    assert left == {"data/a", "data/void/", "data/filled/", "data/filled/x"}
+
+
 def test_a_directory_that_lost_its_last_file_is_there_as_an_empty_one(moto_site: S3Site, tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", {"a": b"1", "d/x": b"2"})
     with opened(tmp_path):

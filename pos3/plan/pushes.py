@@ -9,14 +9,15 @@ from pos3.keys import Above
 from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over_local
 from pos3.plan.model import NEW, Action, Plan, Policy
-from pos3.plan.uploads import key_problem
+from pos3.plan.uploads import Hollow, key_problem
 from pos3.report import Kept
 
 
 def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, policy: Policy) -> Plan:
     """The plan of a background push: the local side against the records alone, without asking the store.
 
-    Deletes only objects that ``owner``, this mirror, transferred itself and whose file is gone.
+    Deletes only objects that ``owner``, this mirror, transferred itself and whose file is gone. Markers of
+    directories may be among the records.
 
     Raises:
         UnsafeKeysError: some local names cannot be keys.
@@ -24,12 +25,18 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
     draft = Draft()
     problems: list[str] = []
     unusable_here = Above()
+    hollow = Hollow()
     steps = march_over_local(local, records) if policy.trusts_records else march(local, (), records)
     for step in steps:
         if isinstance(step, Agreed):
+            hollow.leave(step.paths[0])
+            hollow.fill()
             draft.pass_over(len(step.paths), destination_files=0)
             continue
         path, here, _, record = step
+        hollow.leave(path)
+        if here is not None:
+            hollow.fill()
         if here is not None and here.unusable:
             unusable_here.push(path)
             draft.kept.append(Kept(path, here.unusable))
@@ -49,7 +56,12 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
             if unusable_here.find(path) is not None:
                 continue
             gone = Entry(path, record.size_bytes, record.modified_ns, record.etag, record.inode)
-            draft.deletes.append(Action(path, "deleted locally", gone))
+            delete = Action(path, "deleted locally", gone)
+            if gone.is_directory:
+                hollow.enter(delete, draft.deletes)
+            else:
+                draft.deletes.append(delete)
+    hollow.leave("")
     return draft.plan("upload", problems, policy.where)
 
 

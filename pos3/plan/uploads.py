@@ -38,7 +38,7 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
     return planner.draft.plan("upload", planner.problems, policy.where)
 
 
-class _Hollow:
+class Hollow:
     """What is to be done with directories of a sorted walk in which nothing turns out to stay."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class _UploadPlanner:
         self.unusable_here = Above()
         self._files_here, self._objects_there = Above(), Above()
         self._staying: set[str] = set()
-        self.hollow = _Hollow()
+        self.hollow = Hollow()
 
     def visit_agreed(self, paths: list[str]) -> None:
         self.hollow.leave(paths[0])

@@ -139,8 +139,12 @@ class Store(Protocol):
         """
         ...
 
-    def put_marker(self, key: str) -> bool:
-        """Creates the empty object ``key``, ending in "/". If the store cannot hold one: False, and nothing stays."""
+    def put_marker(self, key: str) -> str | None:
+        """Creates the empty object ``key``, ending in "/".
+
+        Returns:
+            the ETag under which a listing will show it; None if the store cannot hold one, and then nothing stays.
+        """
         ...
 
     def abort_unfinished(self, *, stopped: bool) -> None:

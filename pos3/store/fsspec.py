@@ -199,10 +199,10 @@ class FsspecStore:
     def abort_unfinished(self, *, stopped: bool) -> None:
         """Nothing to do: a file that was not committed is not there, or has a name that no listing shows."""
 
-    def put_marker(self, key: str) -> bool:
+    def put_marker(self, key: str) -> str | None:
         path = self._path(key.rstrip("/"))
         self._call(self._where(key), lambda: self._fs.makedirs(path, exist_ok=True))
-        return bool(self._fs.exists(path))
+        return "" if self._fs.exists(path) else None
 
 
 class _Pending:

@@ -183,10 +183,10 @@ class S3Store:
     def delete(self, keys: Sequence[str], cancelled: threading.Event = NEVER) -> list[tuple[str, Exception]]:
         return self._deletes.delete(keys, cancelled)
 
-    def put_marker(self, key: str) -> bool:
+    def put_marker(self, key: str) -> str | None:
         if self._holds_markers is False:
-            return False
-        asked(self._lines, Request("PUT", key, headers=self._creation_headers))
+            return None
+        response = asked(self._lines, Request("PUT", key, headers=self._creation_headers))
         if self._holds_markers is None:
             self._holds_markers = any(entry.path == key for entry in self._listing.page(key, page_size=1).entries)
             if not self._holds_markers:
@@ -194,7 +194,7 @@ class S3Store:
                 name = key.rstrip("/")
                 if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
                     self._deletes.delete([name], NEVER)
-        return bool(self._holds_markers)
+        return response.etag if self._holds_markers else None
 
 
 def _whole_keys(landmarks: Landmarks, below: str) -> Landmarks:

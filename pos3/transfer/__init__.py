@@ -5,6 +5,6 @@ new ones. Deletes happen only when every copy succeeded.
 """
 
 from pos3.transfer.execute import execute, growth_bytes
-from pos3.transfer.terms import Outcome, Pair, Rate, Terms
+from pos3.transfer.terms import Markers, Outcome, Pair, Rate, Terms
 
-__all__ = ["Outcome", "Pair", "Rate", "Terms", "execute", "growth_bytes"]
+__all__ = ["Markers", "Outcome", "Pair", "Rate", "Terms", "execute", "growth_bytes"]

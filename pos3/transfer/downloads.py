@@ -6,12 +6,13 @@ A file is written beside its target, verified, and renamed over it, so that a re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from typing import Self
 
 from pos3.entry import Record
 from pos3.errors import TransferCancelledError
 from pos3.index import Index
+from pos3.leftovers import Leftovers
 from pos3.plan import Action, Plan
 from pos3.store import OnBytes, Steps
 from pos3.temporary import temporary_name
@@ -22,11 +23,12 @@ from pos3.transfer.terms import Outcome, Pair, Terms
 
 
 def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
+    leftovers = Leftovers(index)
     directories = Directories(pair.local)
     with (
         aside(plan, pair, directories) as made_way,
         shown(plan, pair, terms) as progress,
-        _unfinished() as unfinished,
+        _Unfinished(leftovers) as unfinished,
     ):
 
         def on_bytes(size_bytes: int) -> None:
@@ -48,20 +50,40 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
             directories.make(pair.local_path(action.path))
 
 
-@contextmanager
-def _unfinished() -> Iterator[set[str]]:
-    """A set of temporary files; what is still in it at the end belongs to a worker that was left behind, and goes."""
-    paths: set[str] = set()
-    try:
-        yield paths
-    finally:
-        for path in list(paths):
+class _Unfinished:
+    """The temporary files of a download. What is left at the end belongs to a worker that was left behind, and goes."""
+
+    def __init__(self, leftovers: Leftovers):
+        self._leftovers = leftovers
+        self._paths: set[str] = set()
+        self._noted: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for path in list(self._paths):
             with suppress(OSError):
                 os.unlink(path)
+            self.end(path)
+
+    def begin(self, path: str, *, in_root: bool) -> None:
+        """The file is about to be made. In the root, the next download would find it; elsewhere it is noted."""
+        self._paths.add(path)
+        if not in_root:
+            self._noted.add(path)
+            self._leftovers.note(path)
+
+    def end(self, path: str) -> None:
+        """The file is gone, or has its final name."""
+        self._paths.discard(path)
+        if path in self._noted:
+            self._noted.discard(path)
+            self._leftovers.forget(path)
 
 
 def _fetch(
-    action: Action, pair: Pair, directories: Directories, unfinished: set[str], on_bytes: OnBytes, owner: str
+    action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, on_bytes: OnBytes, owner: str
 ) -> Steps[Record]:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
@@ -71,7 +93,7 @@ def _fetch(
             directories.make(parent)
         else:
             os.makedirs(parent, exist_ok=True)
-        unfinished.add(temporary)
+        unfinished.begin(temporary, in_root=bool(action.path))
         try:
             key = pair.location.object_key(action.path)
             delivered = yield from pair.store.download(key, action.source, temporary, on_bytes)
@@ -85,7 +107,7 @@ def _fetch(
                 os.unlink(temporary)
             raise
         finally:
-            unfinished.discard(temporary)
+            unfinished.end(temporary)
     return Record(action.path, status.st_size, status.st_mtime_ns, status.st_ino, delivered.etag, owner)
 
 

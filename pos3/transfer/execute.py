@@ -9,7 +9,7 @@ from pos3.index import Index
 from pos3.plan import NEW, Plan
 from pos3.report import Report
 from pos3.transfer.downloads import download
-from pos3.transfer.terms import Outcome, Pair, Terms
+from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
 from pos3.transfer.uploads import upload
 
 
@@ -24,16 +24,19 @@ def growth_bytes(plan: Plan, pair: Pair) -> int:
     return plan.copy_bytes - sum(replaced) + max(replaced)
 
 
-def execute(plan: Plan, pair: Pair, index: Index, terms: Terms) -> Outcome:
-    """Does what the plan says, and remembers it.
+def execute(plan: Plan, pair: Pair, index: Index, terms: Terms, markers: Markers) -> Outcome:
+    """Does what the plan says, and remembers it: in the index, and in ``markers`` what no index holds.
 
     Returns:
         figures and failures; a failure of one file does not stop the others, unless they would fail as well.
     """
     outcome = Outcome(kept=list(plan.kept))
     index.write(plan.confirmed, plan.forgotten)
-    if not plan.is_empty:
-        (download if plan.direction == "download" else upload)(plan, pair, index, terms, outcome)
+    forget(markers, plan.forgotten)
+    if plan.direction == "download" and not plan.is_empty:
+        download(plan, pair, index, terms, outcome)
+    elif not plan.is_empty:
+        upload(plan, pair, index, terms, outcome, markers)
     moved = (
         Report(
             downloaded_files=outcome.copied_files,

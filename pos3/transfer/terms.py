@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,14 @@ from pos3.progress import OpenProgress
 from pos3.report import Kept, Report
 from pos3.store import Store
 from pos3.url import Location
+
+Markers = dict[str, str]
+"""What a mirror remembers of the markers of empty directories that it has put itself: path to ETag."""
+
+
+def forget(markers: Markers, paths: Iterable[str]) -> None:
+    for path in paths:
+        markers.pop(path, None)
 
 
 class Rate(Protocol):

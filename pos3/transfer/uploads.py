@@ -14,14 +14,14 @@ from pos3.report import Kept
 from pos3.store import OnBytes, Steps, blocking, one_by_one
 from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
-from pos3.transfer.terms import Outcome, Pair, Terms
+from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
 
 _HOLDS_MARKERS = "holds_markers"
 # Kernels stamp files with the time of the last clock tick, up to 10 ms ago.
 _MTIME_TICK_NS = 20_000_000
 
 
-def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
+def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:
     with shown(plan, pair, terms) as progress:
 
         def on_bytes(size_bytes: int) -> None:
@@ -44,11 +44,11 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome)
             pair.store.abort_unfinished(stopped=terms.cancelled.is_set())
     if complete:
         empty, emptied = ([a for a in plan.directories if (a.reason == EMPTIED) is later] for later in (False, True))
-        _put_markers(empty, pair, index, terms, outcome)
-        _delete_remote(plan, pair, index, terms, outcome)
+        _put_markers(empty, pair, index, terms, outcome, markers)
+        _delete_remote(plan, pair, index, terms, outcome, markers)
         if not outcome.failures:
             # Before the deletes, a server that keeps directories would take the marker for the directory itself.
-            _put_markers(emptied, pair, index, terms, outcome)
+            _put_markers(emptied, pair, index, terms, outcome, markers)
 
 
 def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
@@ -89,25 +89,30 @@ def _settled_stat(path: str) -> os.stat_result:
     return status
 
 
-def _put_markers(directories: list[Action], pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
+def _put_markers(
+    directories: list[Action], pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers
+) -> None:
     holds_markers = index.noted(_HOLDS_MARKERS) != "no"
     for action in directories:
         if terms.cancelled.is_set():
             outcome.failures.append(TransferCancelledError("the upload was stopped"))
             return
         try:
-            holds_markers = holds_markers and pair.store.put_marker(pair.location.object_key(action.path))
+            etag = pair.store.put_marker(pair.location.object_key(action.path)) if holds_markers else None
         except OSError as error:
             outcome.failures.append(error)
             return
-        if not holds_markers:
+        if etag is not None:
+            markers[action.path] = etag
+        else:
+            holds_markers = False
             outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
     if directories and not holds_markers:
         # The next run does not try again.
         index.note(_HOLDS_MARKERS, "no")
 
 
-def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
+def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:
     """In a thread of its own, so that an interrupt of this one ends it with a record of what is gone."""
     if outcome.failures or not plan.deletes:
         return
@@ -125,6 +130,7 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
         gone = [path for key, path in paths.items() if key not in failed]
         outcome.deleted_files += len(gone)
         index.write((), gone)
+        forget(markers, gone)
 
     failed = run_all([list(paths)], delete, done, lanes=[one_by_one], cancelled=terms.cancelled)
     outcome.failures += [error for _, error in failed]

@@ -84,7 +84,7 @@ class Mirrors(Storms):
         if storm:
             self.ride_out(error, local, remote, [local], outcomes)
         elif self.went_as_expected(error, outcomes):
-            self.model.know_pushed(local)
+            self.model.know_pushed(local, remote)
             self.check_that_another_push_asks_for_nothing(self.mirror)
 
     def close(self, storm: str | None) -> None:

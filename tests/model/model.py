@@ -42,6 +42,8 @@ class Model:
     world: World
     terms: Terms = field(default_factory=lambda: Terms("download", CHOICES[0], True, True, False))
     known: dict[str, Known] = field(default_factory=dict)
+    marked: set[str] = field(default_factory=set)
+    """Directories whose markers the open mirror has put itself; all markers are alike."""
     foreign: Tree = field(default_factory=dict)
     at_opening: Tree = field(default_factory=dict)
 
@@ -49,10 +51,10 @@ class Model:
         """A mirror is opened; nothing is its own yet."""
         self.terms = terms
         self.known = {name: replace(known, mine=False) for name, known in self.known.items()}
-        self.foreign, self.at_opening = {}, dict(self.world.remote)
+        self.foreign, self.at_opening, self.marked = {}, dict(self.world.remote), set()
 
     def forget(self) -> None:
-        self.known = {}
+        self.known, self.marked = {}, set()
 
     # What a step must come to
 
@@ -74,15 +76,11 @@ class Model:
             mine = known is not None and known.data == data and (known.mine or (known.mine is None and not or_maybe))
             # The same content as at the registration: only the time tells, in whole seconds, and they may be the same.
             same = self.at_opening.get(name) == data and not or_maybe
-            if self.foreign.get(name) != data or mine or same:
+            if self.foreign.get(name) != data or mine or same or name in self.marked:
                 continue
             edited = known is None or known.stamp != self.world.stamp(name)
             if name not in local or (not edited and known is not None and known.data != data):
                 found.add(name)
-        if or_maybe:
-            # Markers are on no record, so one that this mirror has put itself may pass for another writer's.
-            markers = remote.keys() - files(remote).keys() - self.at_opening.keys() - local.keys()
-            found |= {name for name in markers if not self.terms.choice.hides(name)}
         return found
 
     def after_upload(self, *, delete: bool) -> list[Tree]:
@@ -111,6 +109,9 @@ class Model:
                     del most[name]
                 if known.mine:
                     del least[name]
+        if ours and self.terms.delete_remote:
+            for name in self.marked & remote.keys() - local.keys():
+                del least[name], most[name]
         return [least, most]
 
     def is_as_known(self, name: str, data: bytes) -> bool:
@@ -132,6 +133,13 @@ class Model:
             remote,
             only_there=lambda name: name in after,
         )
+        self._know_markers(local, remote)
+
+    def _know_markers(self, local: Tree, before: Tree) -> None:
+        """After both sides were compared."""
+        after = self.world.remote
+        put = {name for name in after.keys() - before.keys() if name.endswith("/")}
+        self.marked = (self.marked | put) & (after.keys() | local.keys())
 
     def _know(self, equal: Tree, destination_before: Tree, only_there: Callable[[str], bool]) -> None:
         local = self.world.local()
@@ -145,12 +153,16 @@ class Model:
             moved = destination_before.get(name) != data
             self.known[name] = Known(self.world.stamp(name), data, True if moved else mine)
 
-    def know_pushed(self, local: Tree) -> None:
+    def know_pushed(self, local: Tree, before: Tree) -> None:
         ours = files(self.terms.choice.view(local))
         if not self.known:
+            if ours:
+                self._know_markers(local, before)
             for name, data in ours.items():
                 self.known[name] = Known(self.world.stamp(name), data, None)
             return
+        if ours and self.terms.delete_remote:
+            self.marked &= self.world.remote.keys() | local.keys()
         for name, data in ours.items():
             known = self.known.get(name)
             mine = known.mine if known is not None and self.is_as_known(name, data) else True
