@@ -33,6 +33,7 @@ from pos3.registration import (
     build_filter,
     checked,
     local_root,
+    names_a_directory,
 )
 from pos3.registry import Registry
 from pos3.report import Report
@@ -287,6 +288,7 @@ class MirrorLife:
         include, exclude, compare, max_delete = choice
         root = local_root(location, local, self.cache_root, resolved)
         chosen = build_filter(include, exclude)
+        details["local_is_directory"] = names_a_directory(local)
         return checked(Registration(kind, location, resolved, root, chosen, compare, max_delete, **details))
 
 

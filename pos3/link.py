@@ -131,7 +131,7 @@ class Link(Planner):
         with self._alone(terms):
             leftovers: list[os.DirEntry[str]] = []
             plan = self.plan_download(delete=self.registration.download_delete, leftovers=leftovers)
-            self._check_target(plan)
+            self.check_target(plan)
             if not adopt and self.registration.download_delete:
                 self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)

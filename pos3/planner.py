@@ -232,11 +232,16 @@ class Planner:
 
     # Checks of plans
 
-    def _check_target(self, plan: Plan) -> None:
-        """One object goes to a file; whoever names a directory most likely means a file in it."""
+    def check_target(self, plan: Plan) -> None:
+        """One object goes to a file; whoever names a directory most likely means a file in it.
+
+        Raises:
+            ConflictError: it is so.
+        """
         local = self.registration.local
         is_object = any(not action.path for action in plan.copies)
-        if is_object and os.path.isdir(local) and not self._in_cache and not self.index.noted(FILLED):
+        is_taken = os.path.isdir(local) and not self._in_cache and not self.index.noted(FILLED)
+        if is_object and (is_taken or self.registration.local_is_directory):
             name = self.registration.location.key.rpartition("/")[2]
             raise ConflictError(
                 f"{self._url} is one object, but {local} is a directory; name the file, such as {local}/{name}"

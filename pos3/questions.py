@@ -123,11 +123,12 @@ class Questions(MirrorLife):
         """The plan of a download, with its registration; nothing is changed.
 
         Raises:
-            PlanRefusedError: without ``adopt``, as the download itself would.
+            ConflictError, and without ``adopt`` PlanRefusedError, as by the download itself.
         """
         wanted = self._dry("download", remote, local, profile, (include, exclude, compare, None))
         link = self._link(wanted)
         plan = link.plan_download(delete=delete)
+        link.check_target(plan)
         if delete and not adopt:
             link.check_adoption(plan)
         return wanted, plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mimetypes
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
@@ -22,6 +22,7 @@ class Registration:
 
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. One that
     ``gives_way`` ends where a later one would conflict with it. ``marker`` names the object that marks a complete set.
+    ``local_is_directory`` says that ``local`` was given as a directory, with a slash at its end.
     """
 
     kind: Literal["download", "upload", "sync"]
@@ -40,6 +41,7 @@ class Registration:
     follow_symlinks: bool = True
     gives_way: bool = False
     marker: str = ""
+    local_is_directory: bool = field(default=False, compare=False)
 
     @property
     def pushes(self) -> bool:
@@ -97,6 +99,11 @@ def check_local(local: str | os.PathLike[str] | None) -> None:
         raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache")
 
 
+def names_a_directory(local: str | os.PathLike[str] | None) -> bool:
+    """Whether a local path is written as one of a directory."""
+    return local is not None and os.fspath(local).endswith(os.sep)
+
+
 def build_filter(include: Any, exclude: Any) -> Filter:
     return Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
 
@@ -145,7 +152,7 @@ def names_a_file(location: Location) -> bool:
 
 def difference(first: Registration, second: Registration) -> str:
     """Which parameters of two registrations differ, and how."""
-    names = (item.name for item in fields(Registration))
+    names = (item.name for item in fields(Registration) if item.compare)
     return ", ".join(
         f"{name} is {getattr(first, name)!r} there and {getattr(second, name)!r} here"
         for name in names

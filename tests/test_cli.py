@@ -323,6 +323,16 @@ def test_a_local_path_of_the_other_kind_is_told_as_such(
     assert contents(tmp_path) == {"directory/x": b"x", "file": b"x"}
 
 
+@pytest.mark.parametrize("options", [[], ["-n"], ["--delete"], ["--delete", "-n"]], ids=" ".join)
+def test_one_object_is_not_put_where_a_directory_is_written_or_planned_to_be(
+    site: S3Site, tmp_path: Path, options: list[str]
+) -> None:
+    ran = run_program("download", *options, site.url("data/b/c.txt"), "--local", f"{tmp_path}/here/")
+    assert (ran.status, ran.stdout) == (1, "")
+    assert f"name the file, such as {tmp_path}/here/c.txt" in ran.stderr
+    assert contents(tmp_path) == {}
+
+
 # Options
 
 

@@ -798,6 +798,17 @@ def test_a_directory_url_does_not_find_the_object_of_that_name(s3: S3Site, tmp_p
         pos3.download(s3.url("data/x/"))
 
 
+def test_one_object_is_not_put_where_the_user_has_written_a_directory(s3: S3Site, tmp_path: Path) -> None:
+    """With cp, a slash at the end of the target asks for a file in that directory."""
+    s3.put("data/x", b"remote")
+    with opened(tmp_path):
+        with pytest.raises(pos3.ConflictError, match="here/x"):
+            pos3.download(s3.url("data/x"), f"{tmp_path}/here/")
+        assert not (tmp_path / "here").exists()
+        assert pos3.download(s3.url("data"), f"{tmp_path}/here/") == tmp_path / "here"
+    assert contents(tmp_path / "here") == {"x": b"remote"}
+
+
 @pytest.mark.parametrize("delete", [True, False], ids=["delete", "keep"])
 def test_one_object_does_not_replace_a_directory_that_the_user_names(s3: S3Site, tmp_path: Path, delete: bool) -> None:
     s3.put("data/x", b"1")
