@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from pos3.current import MirrorLike, activate, current_mirror
-from pos3.life import Patterns
 from pos3.mirror import Mirror
 from pos3.options import StrPath
+from pos3.parts import Patterns
 from pos3.plan import Compare, Plan, TransferPlan
 from pos3.profiles import Profile
 from pos3.registration import Registration

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from pos3.errors import IncompleteSetError, RemoteNotFoundError
-from pos3.life import Patterns
 from pos3.link import Link
 from pos3.manifest import check_marker
 from pos3.options import StrPath
+from pos3.parts import Patterns
 from pos3.plan import Compare
 from pos3.profiles import Profile
 from pos3.questions import Questions
@@ -24,11 +23,6 @@ logger = logging.getLogger("pos3")
 
 class Downloads(Questions):
     """The part of a :class:`pos3.Mirror` that fills local paths; its uploads build on it."""
-
-    def _register(self, wanted: Registration, begin: Callable[[Link], None]) -> Path:
-        self._registry.register(wanted, self._link, begin)
-        self._observer.registered(wanted.kind, str(wanted.location))
-        return Path(wanted.local)
 
     def download(
         self,

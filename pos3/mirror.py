@@ -8,10 +8,10 @@ from pathlib import Path
 from pos3.downloads import Downloads
 from pos3.errors import InvalidURLError, NoMirrorError
 from pos3.filters import as_patterns
-from pos3.life import Patterns, mirrors
 from pos3.link import Link
 from pos3.manifest import check_marker
 from pos3.options import StrPath
+from pos3.parts import Patterns, mirrors
 from pos3.plan import Compare
 from pos3.profiles import Profile
 from pos3.publication import PublishingLink
