@@ -20,40 +20,22 @@ that is full, say, is a warning: transfers go on, and their files are compared a
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
-from urllib.parse import quote
 
+from pos3.database import Database
 from pos3.entry import Record
-from pos3.locks import UseMark, has_locks, locked, wait_for_directory
-
-logger = logging.getLogger("pos3")
-T = TypeVar("T")
+from pos3.locks import UseMark, locked
+from pos3.secret import make_private
 
 STATE_DIRECTORY = ".pos3"
-_SCHEMA_VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS files (
-    path TEXT PRIMARY KEY, size_bytes INT, modified_ns INT, inode INT, etag TEXT, owner TEXT
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS root (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-PRAGMA user_version = {_SCHEMA_VERSION};
-"""
-_BUSY_SECONDS = 60.0
 _PAGE_RECORDS = 10_000
 _LANDMARKS = 16
 _UPSERT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)"
-
-
-def make_private(directory: str) -> None:
-    """Makes a directory that other users cannot look into, unless it exists; those above it are ordinary ones."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
 
 
 @dataclass(frozen=True)
@@ -68,85 +50,24 @@ class RootState:
 class Index:
     """The memory of one local root. Safe to use from several threads and processes at once.
 
-    Connections live only as long as a call or an iteration, so that nothing is shared across a fork.
+    Its files are named by ``id``, which is made from ``local`` unless it is known already.
     """
 
-    def __init__(self, cache_root: str, local: str):
+    def __init__(self, cache_root: str, local: str, known_id: str = ""):
         self.local = local
         self.directory = os.path.join(cache_root, STATE_DIRECTORY)
-        name = hashlib.sha256(os.fsencode(local)).hexdigest()[:24]
-        self._base = os.path.join(self.directory, name)
-        self.path = f"{self._base}.sqlite"
-        self._told = False
+        self.id = known_id or hashlib.sha256(os.fsencode(local)).hexdigest()[:24]
+        self._base = os.path.join(self.directory, self.id)
+        self._database = Database(f"{self._base}.sqlite")
 
     @property
-    def id(self) -> str:
-        """What the files of this root are named by."""
-        return os.path.basename(self._base)
+    def path(self) -> str:
+        return self._database.path
 
     @property
     def exists(self) -> bool:
         """Whether pos3 has ever filled or pushed the root."""
-        return os.path.exists(self.path)
-
-    def _connect(self) -> sqlite3.Connection:
-        make_private(self.directory)
-        connection = self._opened() if has_locks(self.directory) else self._opened_without_locks()
-        try:
-            with suppress(sqlite3.OperationalError):
-                # Not every file system can share memory between processes; the default journal works there.
-                connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                connection.executescript(_SCHEMA)
-            elif version != _SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"schema version {version}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _opened(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
-
-    def _opened_without_locks(self) -> sqlite3.Connection:
-        """A connection that is alone by a directory beside the index; one that a dead process left is removed."""
-        wait_for_directory(f"{self.path}.lock")
-        uri = f"file:{quote(os.fsencode(self.path))}?vfs=unix-dotfile"
-        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
-        # An index that was made where there are locks needs memory that is shared, or nobody to share it with.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        return connection
-
-    def _run(self, call: Callable[[sqlite3.Connection], T], unremembered: T) -> T:
-        """The result of ``call`` on a connection, and ``unremembered`` while the index cannot be used.
-
-        A broken file is set aside, and ``call`` gets an empty index.
-        """
-        try:
-            try:
-                with closing(self._connect()) as connection:
-                    return call(connection)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError as error:
-                self._set_aside(error)
-                with closing(self._connect()) as connection:
-                    return call(connection)
-        except sqlite3.OperationalError as error:
-            if not self._told:
-                logger.warning("cannot use the index %s (%s): files will be compared again", self.path, error)
-            self._told = True
-            return unremembered
-
-    def _set_aside(self, error: Exception) -> None:
-        broken = f"{self.path}.broken-{int(time.time())}"
-        logger.warning("the index %s is broken (%s); moved to %s, files are compared again", self.path, error, broken)
-        os.replace(self.path, broken)
-        for suffix in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                os.unlink(self.path + suffix)
+        return self._database.exists
 
     def records(self, url: str, below: str = "") -> Iterator[Record]:
         """Every record at or below a path, in code-point order; none if the root has mirrored another URL so far.
@@ -180,7 +101,7 @@ class Index:
         def rows(connection: sqlite3.Connection) -> list[tuple[str, int, int, int, str, str]]:
             return connection.execute(query, (path,)).fetchall()
 
-        return self._run(rows, [])
+        return self._database.run(rows, [])
 
     def landmarks(self, url: str) -> Callable[[str, int], str]:
         """Finds the path so many records behind another one, or "" if there are fewer. It may be outdated."""
@@ -197,7 +118,7 @@ class Index:
             if (after, steps) not in ahead:
                 ahead.clear()
                 nothing: list[tuple[tuple[str, int], str]] = []
-                ahead.update(self._run(lambda connection: list(chain(connection, after, steps)), nothing))
+                ahead.update(self._database.run(lambda connection: list(chain(connection, after, steps)), nothing))
             return ahead.pop((after, steps), "")
 
         def chain(connection: sqlite3.Connection, path: str, steps: int) -> Iterator[tuple[tuple[str, int], str]]:
@@ -220,7 +141,7 @@ class Index:
             return files, size_bytes, etag
 
         try:
-            return self._run(row, (0, 0, "")) if self.exists and self.state().url == url else (0, 0, "")
+            return self._database.run(row, (0, 0, "")) if self.exists and self.state().url == url else (0, 0, "")
         except (OSError, sqlite3.Error):
             return (0, 0, "")
 
@@ -241,7 +162,7 @@ class Index:
                 connection.executemany("DELETE FROM files WHERE path = ?", gone)
 
         if rows or gone:
-            self._run(store, None)
+            self._database.run(store, None)
 
     def mark_used(self, url: str) -> None:
         """Notes that the root mirrors ``url`` and is in use now. A root that mirrored another URL starts afresh."""
@@ -255,7 +176,7 @@ class Index:
                 values = {"local": self.local, "url": url, "used_at": repr(time.time())}
                 connection.executemany("INSERT OR REPLACE INTO root VALUES (?, ?)", values.items())
 
-        self._run(store, None)
+        self._database.run(store, None)
 
     def note(self, name: str, value: str) -> None:
         """Remembers a fact about the root's store."""
@@ -265,26 +186,24 @@ class Index:
             with connection:
                 connection.execute("INSERT OR REPLACE INTO root VALUES (?, ?)", row)
 
-        self._run(store, None)
+        self._database.run(store, None)
 
     def noted(self, name: str) -> str:
         """What was noted under ``name``, or ""."""
         if not self.exists:
             return ""
         query = "SELECT value FROM root WHERE name = ?"
-        row = self._run(lambda connection: connection.execute(query, (name,)).fetchone(), None)
+        row = self._database.run(lambda connection: connection.execute(query, (name,)).fetchone(), None)
         return str(row[0]) if row else ""
 
     def state(self) -> RootState:
         query = "SELECT name, value FROM root"
-        rows: dict[str, str] = dict(self._run(lambda connection: connection.execute(query).fetchall(), []))
+        rows: dict[str, str] = dict(self._database.run(lambda connection: connection.execute(query).fetchall(), []))
         return RootState(rows.get("local", ""), rows.get("url", ""), float(rows.get("used_at", 0)))
 
     def forget(self) -> None:
         """Removes the memory of the root. Its lock files stay, since others may be waiting on them."""
-        for suffix in (".sqlite", ".sqlite-wal", ".sqlite-shm"):
-            with suppress(FileNotFoundError):
-                os.unlink(self._base + suffix)
+        self._database.remove()
 
     @contextmanager
     def locked(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -309,8 +228,6 @@ def indexes(cache_root: str) -> Iterator[Index]:
         return
     for name in sorted(os.listdir(directory)):
         if name.endswith(".sqlite"):
-            index = Index(cache_root, "")
-            index._base = os.path.join(directory, name.removesuffix(".sqlite"))
-            index.path = os.path.join(directory, name)
+            index = Index(cache_root, "", name.removesuffix(".sqlite"))
             index.local = index.state().local
             yield index

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.index import make_private
 from pos3.noted import Noted
+from pos3.secret import make_private
 from pos3.temporary import temporary_name
 
 logger = logging.getLogger("pos3")

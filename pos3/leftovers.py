@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pos3.index import Index, make_private
+from pos3.index import Index
 from pos3.locks import UseMark
+from pos3.secret import make_private
 from pos3.temporary import is_abandoned, is_temporary
 
 logger = logging.getLogger("pos3")

@@ -22,10 +22,10 @@ from pos3.errors import (
     TransferCancelledError,
     TransferError,
 )
-from pos3.index import make_private
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
+from pos3.secret import make_private
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
 from pos3.transfer import Terms, execute

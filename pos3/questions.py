@@ -11,9 +11,10 @@ from pos3.errors import (
 )
 from pos3.filters import Filter, as_patterns
 from pos3.fingerprint import fingerprint_of_objects
-from pos3.life import MirrorLife, Patterns
+from pos3.life import MirrorLife
 from pos3.ls import list_local, list_remote
 from pos3.options import StrPath
+from pos3.parts import Patterns
 from pos3.plan import Compare, Plan
 from pos3.profiles import Profile
 from pos3.references import Reference, refer

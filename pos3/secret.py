@@ -1,8 +1,9 @@
-"""Secrets: strings that do not show, and files that hold them."""
+"""Secrets: strings that do not show, files that hold them, directories that are for one user alone."""
 
 from __future__ import annotations
 
 import logging
+import os
 import stat
 from pathlib import Path
 from typing import SupportsIndex
@@ -34,3 +35,8 @@ def warn_if_open(path: Path) -> None:
     if mode & (stat.S_IRWXO | stat.S_IWGRP) and path not in _told:
         _told.add(path)
         logger.warning("%s holds secrets and is open to other users (mode %03o); run: chmod 600 %s", path, mode, path)
+
+
+def make_private(directory: str) -> None:
+    """Makes a directory that other users cannot look into, unless it exists; those above it are ordinary ones."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pos3.entry import Entry, Record
 from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundError
 from pos3.index import Index
-from pos3.life import Patterns
 from pos3.mirror import Mirror
+from pos3.parts import Patterns
 from pos3.plan import NEW, Action, Compare, Plan
 from pos3.profiles import Profile
 from pos3.registration import Registration
