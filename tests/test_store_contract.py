@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import gzip
-import os
 import re
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -35,6 +35,7 @@ from pos3.errors import (
 from pos3.store import Store, UnsortedListingError, carried_out, open_store
 from pos3.url import Location
 from tests.support import (
+    YOURS,
     Fault,
     Handler,
     MotoServer,
@@ -117,10 +118,9 @@ def of_memory(bucket: str) -> Place:
     )
 
 
-ENV = ["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else []
-STORES = ["rclone", "moto", "memory", *ENV]
-HOLD_MARKERS = ["moto", "memory", *ENV]
-HOLD_ANY_KEY = ["moto", *ENV]
+STORES = ["rclone", "moto", "memory", *YOURS]
+HOLD_MARKERS = ["moto", "memory", *YOURS]
+HOLD_ANY_KEY = ["moto", *YOURS]
 
 
 @pytest.fixture(params=STORES)
@@ -159,6 +159,12 @@ def crowds() -> dict[str, str]:
     return {}
 
 
+@pytest.fixture(scope="module")
+def at_the_end() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.fixture
 def below(request: pytest.FixtureRequest) -> int:
     """How many objects the crowd has below `data/`."""
@@ -166,18 +172,20 @@ def below(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def crowd(place: Place, request: pytest.FixtureRequest, crowds: dict[str, str]) -> Place:
+def crowd(place: Place, request: pytest.FixtureRequest, crowds: dict[str, str], at_the_end: ExitStack) -> Place:
     """A store that holds `crowd_keys(kind)`, not to be written to."""
     kind = request.node.callspec.params["place"]
     if kind not in crowds:
-        crowds[kind] = fill_crowd(kind, place, request)
+        crowds[kind] = fill_crowd(kind, request)
+        if kind in YOURS:
+            at_the_end.callback(request.getfixturevalue(kind).drop_bucket, crowds[kind])
     bucket = crowds[kind]
     if kind == "memory":
         return of_memory(bucket)
     return of_site(S3Site(request.getfixturevalue(kind), bucket))
 
 
-def fill_crowd(kind: str, place: Place, request: pytest.FixtureRequest) -> str:
+def fill_crowd(kind: str, request: pytest.FixtureRequest) -> str:
     bucket, keys = f"pos3-test-{uuid.uuid4().hex[:16]}", crowd_keys(kind)
     if kind == "memory":
         of_memory(bucket).put_all(dict.fromkeys(keys, b""))

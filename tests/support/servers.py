@@ -32,6 +32,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 _SUPPORT = Path(__file__).parent
 _START_TIMEOUT = 60.0
+YOURS = ["env"] if os.environ.get("POS3_TEST_S3_ENDPOINT") else []
+"""The fixture of the server that the environment names, if it names one."""
 
 
 @dataclass(frozen=True)
@@ -289,18 +291,18 @@ class MotoServer(LocalServer):
 
 
 class EnvServer(Server):
-    """The server that POS3_TEST_ENDPOINT_URL names, opened by the AWS_* variables; its traits are probed.
+    """The server that POS3_TEST_S3_ENDPOINT names, opened by the other POS3_TEST_S3_* variables; its traits are probed.
 
     Creates buckets named `pos3-test-<random>` only, and removes each of them.
     """
 
     def __init__(self, environ: dict[str, str]) -> None:
         super().__init__(
-            endpoint_url=environ["POS3_TEST_ENDPOINT_URL"],
-            access_key=environ["AWS_ACCESS_KEY_ID"],
-            secret_key=environ["AWS_SECRET_ACCESS_KEY"],
-            region=environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-            session_token=environ.get("AWS_SESSION_TOKEN"),
+            endpoint_url=environ["POS3_TEST_S3_ENDPOINT"].rstrip("/"),
+            access_key=environ["POS3_TEST_S3_ACCESS_KEY"],
+            secret_key=environ["POS3_TEST_S3_SECRET_KEY"],
+            region=environ.get("POS3_TEST_S3_REGION") or "us-east-1",
+            session_token=environ.get("POS3_TEST_S3_SESSION_TOKEN"),
         )
 
     def __enter__(self) -> Self:
