@@ -13,7 +13,7 @@ from pos3.store.retry import BusyError, is_shared, is_transient
 from pos3.store.s3_errors import error_for
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_xml import is_writable, read_answer, text_of, written
+from pos3.store.s3_xml import is_kept, read_answer, text_of, written
 from pos3.store.steps import Done, Job, R, Steps, T
 
 _BATCH_KEYS = 1000
@@ -40,8 +40,9 @@ class Deletes:
         undone = StoreError(f"{self._where}: left undone")
         stop = _Stop(cancelled)
         fates: dict[str, Exception | None] = dict.fromkeys(keys, undone)
-        alone = [key for key in keys if not is_writable(key)]
-        together = [key for key in keys if is_writable(key)] if alone else keys
+        # What a server reads differently would be another key.
+        alone = [key for key in keys if not is_kept(key)]
+        together = [key for key in keys if is_kept(key)] if alone else keys
         batches = self._batches(together, alone)
         for batch, refused, error in self._outcomes(batches, min(self._in_flight, _BATCHES), stop):
             if isinstance(error, StoreError) and not isinstance(error, _FINAL):
