@@ -61,6 +61,19 @@ def test_credentials_of_any_characters_open_the_bucket(
         assert contents(copy) == left
 
 
+def test_all_pages_of_a_listing_are_asked_for_with_the_access_key_as_it_is(
+    private_rclone: tuple[RcloneServer, S3Site],
+) -> None:
+    server, site = private_rclone
+    for number in range(3010):
+        (server.data / site.bucket / f"{number:04}").touch()
+    server.rotate_keys("tenant:user", "secret")
+    server.restart()
+    profile = pos3.Profile("theirs", server.endpoint_url, access_key="tenant:user", secret_key="secret")
+    store = open_store(Location("s3", site.bucket, ""), profile, 4)
+    assert [entry.path for entry in store.entries("", is_prefix=True)] == [f"{number:04}" for number in range(3010)]
+
+
 @pytest.mark.parametrize("access_key", ["AKIA0123", "tenant:user", "a/b", "$x", "p%3Aq", "A+b/c==", 'q"uo,te;d', "a b"])
 def test_the_server_is_told_the_access_key_as_it_is(access_key: str) -> None:
     told: list[str] = []

@@ -99,7 +99,11 @@ class Bundle:
 
     def send(self, request: Request, owner: Any) -> None:
         """Begins to send a request. ``owner`` comes back with its response."""
-        exchange = self._idle.pop() if self._idle else Exchange.of(self._requests, signs=True)
+        signs = self._requests.is_signed_by_libcurl(request)
+        exchange = self._idle.pop() if self._idle else Exchange.of(self._requests, signs=signs)
+        if exchange.signs is not signs:
+            exchange.handle.close()
+            exchange = Exchange.of(self._requests, signs=signs)
         exchange.begin(request, owner)
         self._flying[exchange.handle] = exchange
         self._multi.add_handle(exchange.handle)
