@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -119,8 +120,8 @@ class Server:
         """Removes the bucket and all that is in it, unfinished uploads included."""
         for key, upload in self._uploads(name):
             self.s3.abort_multipart_upload(Bucket=name, Key=key, UploadId=upload)
-        for key in self.keys(name):
-            self.delete(name, key)
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda key: self.delete(name, key), self.keys(name)))
         self.s3.delete_bucket(Bucket=name)
 
     def put(self, bucket: str, key: str, data: bytes = b"") -> str:
