@@ -23,7 +23,7 @@ demo: $(READY) ## run the example flow against an S3 server of its own
 test: lint types rules ## everything that must pass: lint, types, import rules, tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
-contract: $(READY) ## the tests that any S3 server must pass, on yours: POS3_TEST_S3_ENDPOINT=..., _ACCESS_KEY, _SECRET_KEY
+contract: $(READY) ## what any S3 server must pass, on the one that POS3_TEST_S3_ENDPOINT names (CONTRIBUTING.md)
 	@test -n "$$POS3_TEST_S3_ENDPOINT" || { echo 'Name the server: POS3_TEST_S3_ENDPOINT=http://...' >&2; exit 2; }
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m contract $(PYTEST_ARGS)
 
