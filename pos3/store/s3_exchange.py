@@ -73,6 +73,7 @@ class Exchange:
         headers += ["Expect:", "Content-Type:"]
         handle.setopt(pycurl.URL, url)
         handle.setopt(pycurl.HTTPHEADER, headers)
+        handle.setopt(pycurl.LOW_SPEED_TIME, request.silence_seconds)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, request.limit_bytes)
         handle.setopt(pycurl.WRITEFUNCTION, self._body.append if request.sink is None else self._receive)
 

@@ -61,6 +61,7 @@ class Request:
         limit_bytes: a longer answer is refused before its body comes; 0 for no limit.
         held_bytes: how much of memory the request needs, about.
         where: what the request is for, in errors; its URL unless given.
+        silence_seconds: how long the server may say nothing.
     """
 
     method: str
@@ -74,6 +75,7 @@ class Request:
     limit_bytes: int = 0
     held_bytes: int = 0
     where: str = ""
+    silence_seconds: int = READ_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,6 @@ class Requests:
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT_SECONDS),
             (pycurl.LOW_SPEED_LIMIT, 1),
-            (pycurl.LOW_SPEED_TIME, READ_TIMEOUT_SECONDS),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
             (pycurl.USERAGENT, "pos3"),
