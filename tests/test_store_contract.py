@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import gzip
+import hashlib
 import re
 import socket
 import time
@@ -780,6 +781,32 @@ def test_a_marker_is_held_as_an_empty_directory_or_leaves_nothing(place: Place) 
     assert paths(place.store, "data", is_prefix=True) == (["void/", "x"] if held else ["x"])
     assert place.store.put_marker("data/other/") == held
     assert place.get("data/x") == b"1"
+
+
+def test_a_server_that_refuses_markers_cannot_hold_them_and_takes_all_else(tmp_path: Path) -> None:
+    held: dict[str, bytes] = {}
+
+    class Refusing(Handler):
+        def respond(self) -> None:
+            body, key = self.body(), urlsplit(self.path).path.removeprefix("/bucket/")
+            if self.command == "GET":
+                self.answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+            elif key.endswith("/"):
+                self.answer(400, b"<Error><Code>InvalidObjectName</Code><Message>empty segment</Message></Error>")
+            else:
+                held[key] = body
+                self.answer(200, ETag=f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"')
+
+    tree = tmp_path / "tree"
+    (tree / "void").mkdir(parents=True)
+    (tree / "file").write_bytes(b"1")
+    with ScriptedServer(Refusing) as server:
+        profile = pos3.Profile("refusing", server.endpoint_url, access_key="key", secret_key="secret")
+        assert s3_store("bucket", profile).put_marker("void/") is False
+        with pos3.mirror(cache_root=tmp_path / "cache", show_progress=False) as mirror:
+            pos3.upload("s3://bucket/data", tree, profile=profile, interval=None)
+    assert held == {"data/file": b"1"}
+    assert [kept.path for kept in mirror.report().kept] == ["void/"]
 
 
 @where_markers_are_held
