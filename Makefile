@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types rules fmt bench bench-page chaos soak fuzz peers clean image image-test stack stack-example stack-down
+.PHONY: help demo test contract lint types rules fmt bench bench-page chaos soak fuzz peers clean image image-test stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -22,6 +22,10 @@ demo: $(READY) ## run the example flow against an S3 server of its own
 # them the fixtures that they share.
 test: lint types rules ## everything that must pass: lint, types, import rules, tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+
+contract: $(READY) ## what any S3 server must pass, on the one that POS3_TEST_S3_ENDPOINT names (CONTRIBUTING.md)
+	@test -n "$$POS3_TEST_S3_ENDPOINT" || { echo 'Name the server: POS3_TEST_S3_ENDPOINT=http://...' >&2; exit 2; }
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m contract $(PYTEST_ARGS)
 
 lint: $(READY) ## ruff, rules and formatting
 	$(BIN)/ruff check .

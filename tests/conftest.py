@@ -14,7 +14,7 @@ import boto3
 import hypothesis
 import pytest
 
-from tests.support import EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server, pages
+from tests.support import YOURS, EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server, pages
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
@@ -28,7 +28,14 @@ hypothesis.settings.register_profile(
     "fuzz", deadline=None, max_examples=int(os.environ.get("POS3_FUZZ_EXAMPLES", "10000")), print_blob=True
 )
 hypothesis.settings.load_profile("pos3")
-_SERVERS = ["rclone", "moto"] + (["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else [])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what runs on the server that the environment names."""
+    for item in items:
+        if hasattr(item, "callspec") and "env" in item.callspec.params.values():
+            item.add_marker("contract")
 
 
 @pytest.fixture(autouse=True)
@@ -86,7 +93,7 @@ def new_site(isolated_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         yield make
 
 
-@pytest.fixture(params=_SERVERS)
+@pytest.fixture(params=["rclone", "moto", *YOURS])
 def s3(request: pytest.FixtureRequest, new_site: Callable[[Server], S3Site]) -> S3Site:
     """A fresh bucket, once on every server; the environment points at it."""
     return new_site(request.getfixturevalue(request.param))

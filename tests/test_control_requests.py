@@ -88,12 +88,34 @@ def test_a_delete_hits_exactly_the_key_whatever_characters_it_has(s3: S3Site, ke
 
 
 def test_what_xml_cannot_hold_is_deleted_alone_and_the_rest_together(moto_site: S3Site, proxied: PutBefore) -> None:
-    keys = ["a", "b\x01", "b\x1f", "c\ufffe", "d\n"]
+    keys = ["a", "b\x01", "b\x1f", "c\ufffe", "d\ne"]
     moto_site.put_all(dict.fromkeys([*keys, "stays"], b""))
     proxy = proxied(moto_site)
     assert s3_store(moto_site.bucket).delete(keys) == []
     assert list(moto_site.keys()) == ["stays"]
     assert proxy.kinds == {"POST ?delete": 1, "DELETE": 3}
+
+
+def test_a_server_that_strips_the_keys_of_a_batch_deletes_no_other_key() -> None:
+    blanks = [" ", "\t", "\n", "\r\n", "\u00a0", "\u2028", "\u3000"]
+    doomed = [*(f"{blank}a" for blank in blanks), *(f"a{blank}" for blank in blanks), "b c", "d"]
+    held = {*doomed, "a", "stays"}
+
+    class Stripping(Handler):
+        def respond(self) -> None:
+            body = self.body()
+            if self.command == "POST":
+                gone = [element.text or "" for element in ElementTree.fromstring(body).iterfind("{*}Object/{*}Key")]
+                held.difference_update(key.strip() for key in gone)
+                self.answer(200, b"<DeleteResult/>")
+            else:
+                held.discard(unquote(self.path).removeprefix("/bucket/"))
+                self.answer(204)
+
+    with ScriptedServer(Stripping) as server:
+        profile = pos3.Profile("stripping", server.endpoint_url, access_key="key", secret_key="secret")
+        assert open_store(Location("s3", "bucket", ""), profile, 4).delete(doomed) == []
+    assert held == {"a", "stays"}
 
 
 @given(st.text())

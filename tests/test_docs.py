@@ -139,6 +139,7 @@ def anchors(page: Path) -> set[str]:
         "docs/peers.md",
         "docs/cli.md",
         "docs/prefect.md",
+        "docs/servers.md",
         "docs/workers.md",
     ],
 )

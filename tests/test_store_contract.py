@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import gzip
-import os
+import hashlib
 import re
 import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -35,6 +36,7 @@ from pos3.errors import (
 from pos3.store import Store, UnsortedListingError, carried_out, open_store
 from pos3.url import Location
 from tests.support import (
+    YOURS,
     Fault,
     Handler,
     MotoServer,
@@ -56,7 +58,7 @@ PutBefore = Callable[..., Proxy]
 MIB = 1 << 20
 SIBLINGS = 1010
 # moto takes several milliseconds to store an object.
-BELOW = {"rclone": 3050, "moto": 1010, "memory": 1010, "env": 3050}
+BELOW = {"rclone": 3050, "moto": 1010, "memory": 1010, "env": 1010}
 
 
 def fetch(store: Store, *arguments: Any) -> Entry:
@@ -117,10 +119,9 @@ def of_memory(bucket: str) -> Place:
     )
 
 
-ENV = ["env"] if os.environ.get("POS3_TEST_ENDPOINT_URL") else []
-STORES = ["rclone", "moto", "memory", *ENV]
-HOLD_MARKERS = ["moto", "memory", *ENV]
-HOLD_ANY_KEY = ["moto", *ENV]
+STORES = ["rclone", "moto", "memory", *YOURS]
+HOLD_MARKERS = ["moto", "memory", *YOURS]
+HOLD_ANY_KEY = ["moto", *YOURS]
 
 
 @pytest.fixture(params=STORES)
@@ -159,6 +160,12 @@ def crowds() -> dict[str, str]:
     return {}
 
 
+@pytest.fixture(scope="module")
+def at_the_end() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.fixture
 def below(request: pytest.FixtureRequest) -> int:
     """How many objects the crowd has below `data/`."""
@@ -166,18 +173,20 @@ def below(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def crowd(place: Place, request: pytest.FixtureRequest, crowds: dict[str, str]) -> Place:
+def crowd(place: Place, request: pytest.FixtureRequest, crowds: dict[str, str], at_the_end: ExitStack) -> Place:
     """A store that holds `crowd_keys(kind)`, not to be written to."""
     kind = request.node.callspec.params["place"]
     if kind not in crowds:
-        crowds[kind] = fill_crowd(kind, place, request)
+        crowds[kind] = fill_crowd(kind, request)
+        if kind in YOURS:
+            at_the_end.callback(request.getfixturevalue(kind).drop_bucket, crowds[kind])
     bucket = crowds[kind]
     if kind == "memory":
         return of_memory(bucket)
     return of_site(S3Site(request.getfixturevalue(kind), bucket))
 
 
-def fill_crowd(kind: str, place: Place, request: pytest.FixtureRequest) -> str:
+def fill_crowd(kind: str, request: pytest.FixtureRequest) -> str:
     bucket, keys = f"pos3-test-{uuid.uuid4().hex[:16]}", crowd_keys(kind)
     if kind == "memory":
         of_memory(bucket).put_all(dict.fromkeys(keys, b""))
@@ -774,6 +783,32 @@ def test_a_marker_is_held_as_an_empty_directory_or_leaves_nothing(place: Place) 
     assert listed.get("void/") == etag
     assert place.store.put_marker("data/other/") == etag
     assert place.get("data/x") == b"1"
+
+
+def test_a_server_that_refuses_markers_cannot_hold_them_and_takes_all_else(tmp_path: Path) -> None:
+    held: dict[str, bytes] = {}
+
+    class Refusing(Handler):
+        def respond(self) -> None:
+            body, key = self.body(), urlsplit(self.path).path.removeprefix("/bucket/")
+            if self.command == "GET":
+                self.answer(200, b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
+            elif key.endswith("/"):
+                self.answer(400, b"<Error><Code>InvalidObjectName</Code><Message>empty segment</Message></Error>")
+            else:
+                held[key] = body
+                self.answer(200, ETag=f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"')
+
+    tree = tmp_path / "tree"
+    (tree / "void").mkdir(parents=True)
+    (tree / "file").write_bytes(b"1")
+    with ScriptedServer(Refusing) as server:
+        profile = pos3.Profile("refusing", server.endpoint_url, access_key="key", secret_key="secret")
+        assert s3_store("bucket", profile).put_marker("void/") is False
+        with pos3.mirror(cache_root=tmp_path / "cache", show_progress=False) as mirror:
+            pos3.upload("s3://bucket/data", tree, profile=profile, interval=None)
+    assert held == {"data/file": b"1"}
+    assert [kept.path for kept in mirror.report().kept] == ["void/"]
 
 
 @where_markers_are_held

@@ -14,6 +14,7 @@ from pos3.store.base import Landmarks, OnBytes, Survey, UnsortedListingError, no
 from pos3.store.s3_bodies import Bodies
 from pos3.store.s3_client import Connection
 from pos3.store.s3_deletes import Deletes
+from pos3.store.s3_errors import KeyRefusedError
 from pos3.store.s3_lines import ConnectionPool, Line, asked
 from pos3.store.s3_listing import Listing, in_order
 from pos3.store.s3_loop import Loop
@@ -186,7 +187,10 @@ class S3Store:
     def put_marker(self, key: str) -> str | None:
         if self._holds_markers is False:
             return None
-        response = asked(self._lines, Request("PUT", key, headers=self._creation_headers))
+        try:
+            response = asked(self._lines, Request("PUT", key, headers=self._creation_headers))
+        except KeyRefusedError:
+            return None
         if self._holds_markers is None:
             self._holds_markers = any(entry.path == key for entry in self._listing.page(key, page_size=1).entries)
             if not self._holds_markers:

@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 
 from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError, TransferCancelledError
 from pos3.store.retry import BusyError, is_shared, is_transient
+from pos3.store.s3_client import READ_TIMEOUT_SECONDS
 from pos3.store.s3_errors import error_for
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_xml import is_writable, read_answer, text_of, written
+from pos3.store.s3_xml import is_kept, read_answer, text_of, written
 from pos3.store.steps import Done, Job, R, Steps, T
 
 _BATCH_KEYS = 1000
+# Of the slowest server that is waited for.
+_KEYS_A_SECOND = 10
 # S3 carries out 3,500 deletes a second below a prefix, and each key of a batch counts.
 _BATCHES = 4
 # Less than whoever stops a transfer waits for its threads.
@@ -40,8 +43,9 @@ class Deletes:
         undone = StoreError(f"{self._where}: left undone")
         stop = _Stop(cancelled)
         fates: dict[str, Exception | None] = dict.fromkeys(keys, undone)
-        alone = [key for key in keys if not is_writable(key)]
-        together = [key for key in keys if is_writable(key)] if alone else keys
+        # What a server reads differently would be another key.
+        alone = [key for key in keys if not is_kept(key)]
+        together = [key for key in keys if is_kept(key)] if alone else keys
         batches = self._batches(together, alone)
         for batch, refused, error in self._outcomes(batches, min(self._in_flight, _BATCHES), stop):
             if isinstance(error, StoreError) and not isinstance(error, _FINAL):
@@ -83,7 +87,11 @@ class Deletes:
         md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
         # S3 insists on one of its checksums, and every server knows this one.
         headers = (f"Content-MD5: {md5}",)
-        response: Response = yield Request("POST", "", "delete=", headers, body, where=self._where)
+        # Some servers delete one after the other, and answer when they are done with all.
+        silence_seconds = READ_TIMEOUT_SECONDS + len(keys) // _KEYS_A_SECOND
+        response: Response = yield Request(
+            "POST", "", "delete=", headers, body, where=self._where, silence_seconds=silence_seconds
+        )
         return self._refusals(response.body, set(keys))
 
     def _refusals(self, answer: bytes, asked: set[str]) -> _Refused:

@@ -38,6 +38,7 @@ _TRANSIENT_CODES = {
     "RequestLimitExceeded", "BandwidthLimitExceeded", "503", "500", "502", "504", "429", "IncompleteBody", "BadDigest",
     "XAmzContentSHA256Mismatch", "InvalidPart", "InvalidPartOrder",
 }  # fmt: skip
+_REFUSED_KEY_CODES = {"InvalidObjectName", "XMinioInvalidObjectName"}
 _CODE = re.compile(r"<Code>([^<]+)</Code>")
 # Without a word of S3's own, these mean that somebody else has answered.
 _STRANGE_STATUSES = frozenset({*range(300, 400), 404, 405}) - {304}
@@ -49,6 +50,10 @@ _QUOTED = re.compile(r"(?i)\b((?:[\w-]*signature|credential|[\w-]*token|secret[\
 
 class NoSuchUploadError(BusyError):
     """There is no such multipart upload: none yet, on a server that is late, or none any more."""
+
+
+class KeyRefusedError(StoreError):
+    """The server holds no object of such a key."""
 
 
 def error_for(code: str, status: int, message: str, where: str, endpoint: str = "the endpoint") -> StoreError:
@@ -77,7 +82,8 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
         return EndpointError(
             f"{where}: the bucket is in another region or at another endpoint; set region in the profile"
         )
-    return StoreError(f"{where}: the store answered {code or status}: {message or 'no message'}")
+    kind = KeyRefusedError if code in _REFUSED_KEY_CODES else StoreError
+    return kind(f"{where}: the store answered {code or status}: {message or 'no message'}")
 
 
 def translated(error: Exception, where: str) -> Exception:

@@ -68,11 +68,12 @@ class Exchange:
         if request.method != self._method or request.method in ("PUT", "POST"):
             self._set_method(request)
         url = self.requests.url(request)
-        headers = self.requests.signed(handle, request, url)
+        headers = self.requests.signed(handle, request, url, signs=self.signs)
         # Neither a pause before the body, nor the type of a form. An empty list would leave the headers as they were.
         headers += ["Expect:", "Content-Type:"]
         handle.setopt(pycurl.URL, url)
         handle.setopt(pycurl.HTTPHEADER, headers)
+        handle.setopt(pycurl.LOW_SPEED_TIME, request.silence_seconds)
         handle.setopt(pycurl.MAXFILESIZE_LARGE, request.limit_bytes)
         handle.setopt(pycurl.WRITEFUNCTION, self._body.append if request.sink is None else self._receive)
 

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import pycurl
 
 from pos3.store.s3_exchange import Exchange, landed, wait
-from pos3.store.s3_requests import Request, Requests, Response, is_signed_by_libcurl
+from pos3.store.s3_requests import Request, Requests, Response
 
 T = TypeVar("T")
 _GLANCE_SECONDS = 0.05
@@ -28,7 +28,7 @@ class Line:
 
     def send(self, request: Request) -> None:
         """Sends a request, or at least begins to."""
-        signs = is_signed_by_libcurl(request)
+        signs = self._requests.is_signed_by_libcurl(request)
         if self._exchange.signs is not signs:
             # The connection stays: it is not the handle's.
             self._exchange.handle.close()
@@ -99,7 +99,11 @@ class Bundle:
 
     def send(self, request: Request, owner: Any) -> None:
         """Begins to send a request. ``owner`` comes back with its response."""
-        exchange = self._idle.pop() if self._idle else Exchange.of(self._requests, signs=True)
+        signs = self._requests.is_signed_by_libcurl(request)
+        exchange = self._idle.pop() if self._idle else Exchange.of(self._requests, signs=signs)
+        if exchange.signs is not signs:
+            exchange.handle.close()
+            exchange = Exchange.of(self._requests, signs=signs)
         exchange.begin(request, owner)
         self._flying[exchange.handle] = exchange
         self._multi.add_handle(exchange.handle)

@@ -17,7 +17,7 @@ import pycurl
 from pos3.store.beside import Aside, Beside
 from pos3.store.retry import Patience
 from pos3.store.s3_exchange import Exchange, landed, wait
-from pos3.store.s3_requests import Request, Requests, is_signed_by_libcurl
+from pos3.store.s3_requests import Request, Requests
 from pos3.store.steps import Begin, Done, Job, R, Steps, T
 
 _GLANCE_SECONDS = 0.05
@@ -180,7 +180,7 @@ class _Running:
 
     def _send(self, task: _Task, request: Request) -> None:
         try:
-            signs = is_signed_by_libcurl(request)
+            signs = self._requests.is_signed_by_libcurl(request)
             idle = self._idle[signs]
             exchange = idle.pop() if idle else Exchange.of(self._requests, signs=signs)
             exchange.begin(request, task)

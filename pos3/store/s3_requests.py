@@ -6,6 +6,7 @@ botocore session. Paths are sent as they stand, so that every key can be address
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from pos3.entry import Entry
-from pos3.errors import StoreError
+from pos3.errors import CredentialsError, StoreError
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3_client import (
@@ -35,6 +36,9 @@ from pos3.store.s3_errors import translating
 logger = logging.getLogger("pos3.store")
 
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
+# libcurl percent-encodes all others in an access key, and servers take that for another one.
+_PLAIN_ACCESS_KEY = re.compile(r"[A-Za-z0-9._~-]+")
+_CAN_BE_SENT = re.compile(r"[!-~]([ -~]*[!-~])?")
 Sink = Callable[[bytes], object]
 Source = Callable[[int], bytes]
 # Reading more than this at once costs more memory for each connection and saves next to nothing.
@@ -57,6 +61,7 @@ class Request:
         limit_bytes: a longer answer is refused before its body comes; 0 for no limit.
         held_bytes: how much of memory the request needs, about.
         where: what the request is for, in errors; its URL unless given.
+        silence_seconds: how long the server may say nothing.
     """
 
     method: str
@@ -70,6 +75,7 @@ class Request:
     limit_bytes: int = 0
     held_bytes: int = 0
     where: str = ""
+    silence_seconds: int = READ_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +114,6 @@ class Response:
         if not length.isdecimal():
             raise UnreachableError(f"{where}: the answer to HEAD has no length, so it is not of an object")
         return Entry(path, int(length), self.modified_ns, self.etag)
-
-
-def is_signed_by_libcurl(request: Request) -> bool:
-    """libcurl signs only paths that it has resolved, so that with such segments it would ask for another key."""
-    return "." not in request.key or _DOTS.search(request.key) is None
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]
@@ -158,7 +159,6 @@ class Requests:
         self._headers = headers
         self._base = ""
         self._proxy = ""
-        self._credentials: Any = None
         self.has_answered = False
         self.clock = ServerClock()
 
@@ -184,7 +184,6 @@ class Requests:
         Raises:
             CredentialsError: there are none.
         """
-        profile = self._connection.profile
         is_first = not self._base
         if is_first:
             base = self._base_url()
@@ -196,7 +195,6 @@ class Requests:
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT_SECONDS),
             (pycurl.LOW_SPEED_LIMIT, 1),
-            (pycurl.LOW_SPEED_TIME, READ_TIMEOUT_SECONDS),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
             (pycurl.USERAGENT, "pos3"),
@@ -205,11 +203,8 @@ class Requests:
             handle.setopt(option, value)
         if self._base.startswith("https:"):
             self._trust(handle)
-        if not profile.public:
-            if self._credentials is None:
-                self._credentials = session_credentials(self._connection, f"s3://{self._bucket}")
-            if signs:
-                handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._region()}:s3")
+        if self._caller is not None and signs:
+            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._region()}:s3")
         if not signs:
             handle.setopt(pycurl.PATH_AS_IS, 1)
         if is_first:
@@ -224,7 +219,7 @@ class Requests:
             f"{'virtual-hosted' if connection.is_virtual_hosted(self._bucket) else 'path'} addressing",
             f"region {self._region()}",
             f"profile {profile.local_name!r}",
-            "unsigned" if self._credentials is None else f"credentials from {self._credentials.method!r}",
+            "unsigned" if self._caller is None else f"credentials from {self._caller.method!r}",
         ]
         if profile.aws_profile:
             told.append(f"AWS profile {profile.aws_profile!r}")
@@ -253,14 +248,47 @@ class Requests:
         query = f"?{request.query}" if request.query else ""
         return f"{self._base}{quote(request.key, safe='/~')}{query}"
 
-    def signed(self, handle: pycurl.Curl, request: Request, url: str) -> list[str]:
-        """Gives the handle the credentials of this moment; returns the headers to send."""
-        headers = [*self._headers, *request.headers]
-        if self._credentials is None:
-            return headers
+    @functools.cached_property
+    def _caller(self) -> Any:
+        """botocore's credentials; None if nothing is signed."""
+        if self._connection.profile.public:
+            return None
+        return session_credentials(self._connection, f"s3://{self._bucket}")
+
+    def _frozen(self, request: Request) -> Any:
+        """The credentials of this moment."""
         with translating(self.where(request)):
-            frozen = self._credentials.get_frozen_credentials()
-        if not is_signed_by_libcurl(request):
+            return self._caller.get_frozen_credentials()
+
+    def is_signed_by_libcurl(self, request: Request) -> bool:
+        """libcurl signs only paths that it has resolved, so that with such segments it would ask for another key.
+
+        Raises:
+            CredentialsError: there are none.
+        """
+        if "." in request.key and _DOTS.search(request.key):
+            return False
+        if self._caller is None:
+            return True
+        frozen = self._frozen(request)
+        return _PLAIN_ACCESS_KEY.fullmatch(frozen.access_key) is not None and frozen.secret_key.isascii()
+
+    def signed(self, handle: pycurl.Curl, request: Request, url: str, *, signs: bool) -> list[str]:
+        """Gives a handle that ``signs`` the credentials of this moment; returns the headers to send.
+
+        Raises:
+            CredentialsError: no request can carry them.
+        """
+        headers = [*self._headers, *request.headers]
+        if self._caller is None:
+            return headers
+        frozen = self._frozen(request)
+        if not all(_CAN_BE_SENT.fullmatch(value) for value in (frozen.access_key, frozen.token or "none")):
+            raise CredentialsError(
+                f"{self.where(request)}: the access key or the session token is empty or has line ends, blanks around "
+                "it or letters beyond ASCII; check where they come from"
+            )
+        if not signs:
             return signed_headers(request.method, url, headers, frozen, self._region(), request.body)
         handle.setopt(pycurl.USERNAME, frozen.access_key)
         handle.setopt(pycurl.PASSWORD, frozen.secret_key)

@@ -21,8 +21,13 @@ def is_writable(text: str) -> bool:
     return _UNWRITABLE.search(text) is None
 
 
+def is_kept(text: str) -> bool:
+    """Whether whoever reads the text in XML gets exactly this text: some strip what is blank at its ends."""
+    return is_writable(text) and text == text.strip()
+
+
 def written(text: str) -> str:
-    """A writable text as the content of an element; whoever reads it gets exactly this text."""
+    """A writable text as the content of an element, which a reader of XML takes for exactly this text."""
     return escape(text, _LINE_ENDS)
 
 

@@ -9,12 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pos3
+from pos3.store import open_store
+from pos3.url import Location
 from tests.faults.base import MIB, PutBefore
 from tests.support import (
+    Handler,
     Hang,
     Relay,
     Request,
     S3Site,
+    ScriptedServer,
     Trickle,
     contents,
     on,
@@ -80,3 +84,20 @@ def test_what_hangs_is_given_up_after_20_seconds_and_sent_again_and_what_is_slow
     assert took.pop("slow") > 23
     assert all(15 < duration < 30 for duration in took.values()), took
     assert sum(request.key == "slow/body" for request in proxy.requests) == 1
+
+
+def test_a_server_that_takes_its_time_for_a_batch_of_deletes_is_waited_for() -> None:
+    asked: list[str] = []
+
+    class Slow(Handler):
+        def respond(self) -> None:
+            self.body()
+            asked.append(self.command)
+            time.sleep(23)
+            self.answer(200, b"<DeleteResult/>")
+
+    with ScriptedServer(Slow) as server:
+        profile = pos3.Profile("slow", server.endpoint_url, access_key="key", secret_key="secret")
+        store = open_store(Location("s3", "bucket", ""), profile, 4)
+        assert store.delete([f"data/{number}" for number in range(100)]) == []
+    assert asked == ["POST"]

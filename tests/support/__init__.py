@@ -26,11 +26,12 @@ from tests.support.proxy import Proxy
 from tests.support.relay import Relay
 from tests.support.request import Request
 from tests.support.scripted import Handler, ScriptedServer
-from tests.support.servers import EnvServer, MotoServer, RcloneServer, Server, Stored, Traits
+from tests.support.servers import YOURS, EnvServer, MotoServer, RcloneServer, Server, Stored, Traits
 from tests.support.site import S3Site
 from tests.support.trees import assert_same, contents, odd_tree, write_tree
 
 __all__ = [
+    "YOURS",
     "EnvServer",
     "FailPage",
     "Fault",
