@@ -804,7 +804,7 @@ def test_a_server_that_refuses_markers_cannot_hold_them_and_takes_all_else(tmp_p
     (tree / "file").write_bytes(b"1")
     with ScriptedServer(Refusing) as server:
         profile = pos3.Profile("refusing", server.endpoint_url, access_key="key", secret_key="secret")
-        assert s3_store("bucket", profile).put_marker("void/") is False
+        assert s3_store("bucket", profile).put_marker("void/") is None
         with pos3.mirror(cache_root=tmp_path / "cache", show_progress=False) as mirror:
             pos3.upload("s3://bucket/data", tree, profile=profile, interval=None)
     assert held == {"data/file": b"1"}
