@@ -59,18 +59,24 @@ class MirrorLife(MirrorParts):
             if os.getpid() == self._pid:
                 self._push_at_end(error, push)
         finally:
-            self._abort_unfinished()
-            self._journal.end(self._due)
-            with self._lock:
-                self._state = "closed"
-            for link in self._registry.links():
-                link.end_use()
-            self._bound_cache()
+            try:
+                # Who is being stopped from outside has had the time for it.
+                if os.getpid() == self._pid and (error is None or isinstance(error, Exception)):
+                    self._abort_unfinished()
+            finally:
+                self._end()
 
     def _abort_unfinished(self) -> None:
-        if os.getpid() == self._pid:
-            for store in list(self._stores.values()):
-                store.abort_unfinished(stopped=False)
+        for store in list(self._stores.values()):
+            store.abort_unfinished(stopped=True)
+
+    def _end(self) -> None:
+        self._journal.end(self._due)
+        with self._lock:
+            self._state = "closed"
+        for link in self._registry.links():
+            link.end_use()
+        self._bound_cache()
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:
         to_push = [link for link in self._registry.pushing() if error is None or link.registration.sync_on_error]

@@ -150,7 +150,7 @@ class Link(Planner):
         local = self.registration.local
         if os.path.exists(local):
             return
-        is_file = names_a_file(self.registration.location)
+        is_file = names_a_file(self.registration.location) and not self.registration.local_is_directory
         if self.survey is not None and not self.registration.location.is_prefix:
             is_file = self.survey.is_object or (is_file and not self.survey.is_prefix)
         os.makedirs(os.path.dirname(local) if is_file else local, exist_ok=True)

@@ -243,9 +243,8 @@ class Planner:
         is_taken = os.path.isdir(local) and not self._in_cache and not self.index.noted(FILLED)
         if is_object and (is_taken or self.registration.local_is_directory):
             name = self.registration.location.key.rpartition("/")[2]
-            raise ConflictError(
-                f"{self._url} is one object, but {local} is a directory; name the file, such as {local}/{name}"
-            )
+            told = "is a directory" if is_taken else "is given as a directory"
+            raise ConflictError(f"{self._url} is one object, but {local} {told}; name the file, such as {local}/{name}")
 
     def check_adoption(self, plan: Plan) -> None:
         """A directory that pos3 has never filled may be a home directory or a typo.

@@ -31,9 +31,9 @@ def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool
         return False
     if match[1] == _HOST:
         pid = int(match[2])
-        if pid == os.getpid():
-            # In a container that was started again, the pid is as before.
-            return not match[3].startswith(_RANDOM)
+        if pid == os.getpid() and match[3].startswith(_RANDOM):
+            return False
+        # In another container, or one that was started again, the pid may be that of somebody else.
         try:
             os.kill(pid, 0)
         except ProcessLookupError:

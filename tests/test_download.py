@@ -667,6 +667,19 @@ def test_the_ranges_of_a_large_object_are_waited_for_together(s3: S3Site, tmp_pa
     assert proxy.peak == 5
 
 
+@pytest.mark.parametrize("code", [503, 412], ids=["busy", "replaced"])
+def test_a_refusal_that_is_longer_than_a_short_last_range_does_not_end_the_use_of_ranges(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, code: int
+) -> None:
+    size = (16 << 20) + 128
+    data = pseudo_random(size)
+    moto_site.put_all({"data/big": data})
+    last = Status(code, times=1, match=lambda request: request.headers.get("range", "").endswith(f"-{size - 1}"))
+    proxy = proxied(moto_site, last)
+    assert (fetched(moto_site, tmp_path) / "big").read_bytes() == data
+    assert all("range" in request.headers for request in proxy.requests if request.kind == "GET")
+
+
 def test_a_download_killed_half_way_leaves_nothing_at_the_final_name_and_is_cleaned_up(
     moto_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:

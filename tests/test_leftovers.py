@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,17 +142,22 @@ def test_a_note_that_names_a_foreign_file_removes_nothing(moto_site: S3Site, tmp
     assert (home / names[0] / "inside").read_bytes() == b"2"
 
 
-def test_a_file_of_an_earlier_process_with_the_same_pid_is_removed(moto_site: S3Site, tmp_path: Path) -> None:
-    """As in a container that was killed and started again."""
+@pytest.mark.parametrize(("minutes", "left"), [(0, True), (11, False)], ids=["fresh", "old"])
+def test_a_file_of_another_process_with_the_same_pid_is_removed_once_it_is_old(
+    moto_site: S3Site, tmp_path: Path, minutes: int, left: bool
+) -> None:
+    """As in a container that was killed and started again, or another one that shares the cache."""
     moto_site.put_all({"data/a": b"1"})
     host, pid = temporary_name().split("-")[1:3]
     earlier = f".pos3-{host}-{pid}-000000000000.tmp"
     with opened(tmp_path):
         path = pos3.download(moto_site.url("data"))
     (path / earlier).write_bytes(b"half")
+    then = time.time() - minutes * 60
+    os.utime(path / earlier, (then, then))
     with opened(tmp_path):
         pos3.download(moto_site.url("data"))
-    assert os.listdir(path) == ["a"]
+    assert sorted(os.listdir(path)) == ([earlier, "a"] if left else ["a"])
 
 
 def test_without_a_place_for_notes_a_download_of_one_object_works(

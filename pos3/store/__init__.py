@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from pos3.profiles import Profile
-from pos3.store.base import Landmarks, OnBytes, Store, Survey, UnsortedListingError, nothing_known, twice_if_unsorted
+from pos3.store.base import (
+    KeyRefusedError,
+    Landmarks,
+    OnBytes,
+    Store,
+    Survey,
+    UnsortedListingError,
+    nothing_known,
+    twice_if_unsorted,
+)
 from pos3.store.steps import Lane, Steps, blocking, carried_out, one_by_one
 from pos3.url import Location
 
 __all__ = [
+    "KeyRefusedError",
     "Landmarks",
     "Lane",
     "OnBytes",

@@ -44,6 +44,10 @@ class Counted:
             self._on_bytes(-moved)
 
 
+class KeyRefusedError(StoreError):
+    """The store holds no object of such a key."""
+
+
 class UnsortedListingError(StoreError):
     """A store turned out not to list in key order; asking again gives a sorted listing from memory."""
 
@@ -144,6 +148,9 @@ class Store(Protocol):
 
         Returns:
             the ETag under which a listing will show it; None if the store cannot hold one, and then nothing stays.
+
+        Raises:
+            KeyRefusedError: it holds others, but none of this key.
         """
         ...
 

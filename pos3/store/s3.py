@@ -10,11 +10,10 @@ from itertools import pairwise
 from pos3.entry import Entry
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
-from pos3.store.base import Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
+from pos3.store.base import KeyRefusedError, Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
 from pos3.store.s3_bodies import Bodies
 from pos3.store.s3_client import Connection
 from pos3.store.s3_deletes import Deletes
-from pos3.store.s3_errors import KeyRefusedError
 from pos3.store.s3_lines import ConnectionPool, Line, asked
 from pos3.store.s3_listing import Listing, in_order
 from pos3.store.s3_loop import Loop
@@ -190,6 +189,8 @@ class S3Store:
         try:
             response = asked(self._lines, Request("PUT", key, headers=self._creation_headers))
         except KeyRefusedError:
+            if self._holds_markers:
+                raise
             return None
         if self._holds_markers is None:
             self._holds_markers = any(entry.path == key for entry in self._listing.page(key, page_size=1).entries)

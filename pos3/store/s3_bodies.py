@@ -41,19 +41,16 @@ class Bodies:
         self._etags_are_md5 = not headers
 
     def take_unfinished(self, *, stopped: bool) -> set[MultipartUpload]:
-        """The multipart uploads whose abort has failed, and with ``stopped`` those under way.
+        """The multipart uploads whose abort has failed, and with ``stopped`` those under way, and those UNTOLD.
 
         They are the caller's from now on, or until they are given back.
         """
-        left_behind, under_way = self._uploads.left_behind, self._uploads.under_way
-        if stopped:
-            taken = left_behind | under_way
-        else:
-            # What was not told cannot be told from another upload of its key.
-            busy = {upload.key for upload in under_way}
-            taken = {upload for upload in left_behind if upload.upload_id != UNTOLD or upload.key not in busy}
-        left_behind -= taken
-        under_way -= taken
+        # Other threads go on with others.
+        left_behind, under_way = self._uploads.left_behind.copy(), self._uploads.under_way.copy()
+        # One that was not told cannot be told from a further attempt at the same key.
+        taken = left_behind | under_way if stopped else {upload for upload in left_behind if upload.upload_id != UNTOLD}
+        self._uploads.left_behind -= taken
+        self._uploads.under_way -= taken
         return taken
 
     def give_back_unfinished(self, uploads: set[MultipartUpload]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -135,9 +136,9 @@ def _service_models(data_path: str | None) -> Any:
 
 
 def shown_address(url: str) -> str:
-    """A URL without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """A URL, which need have no scheme, without what may be secret in it."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{re.split('[?#]', rest.rpartition('@')[2])[0]}"
 
 
 def _is_aws(endpoint: str) -> bool:

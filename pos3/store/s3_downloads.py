@@ -143,7 +143,15 @@ class Downloads:
         wanted = end - start
         headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
         with _Arriving(on_bytes) as arriving:
-            request = Request("GET", key, headers=headers, sink=arriving.take, limit_bytes=wanted, held_bytes=wanted)
+            request = Request(
+                "GET",
+                key,
+                headers=headers,
+                sink=arriving.take,
+                # A refusal may be longer than a short range.
+                limit_bytes=max(wanted, MIB),
+                held_bytes=wanted,
+            )
             try:
                 response: Response = yield request
             except TooLongError as error:
@@ -182,6 +190,8 @@ class _Arriving(AbstractContextManager["_Arriving"]):
         self.size_bytes = 0
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        # The handle that was used keeps its request.
+        self.blocks = []
         if kind is not None and self._counted_bytes:
             self._on_bytes(-self._counted_bytes)
 

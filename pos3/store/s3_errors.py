@@ -20,6 +20,7 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
+from pos3.store.base import KeyRefusedError
 from pos3.store.retry import BusyError, UnreachableError
 
 _CREDENTIAL_CODES = {
@@ -52,8 +53,8 @@ class NoSuchUploadError(BusyError):
     """There is no such multipart upload: none yet, on a server that is late, or none any more."""
 
 
-class KeyRefusedError(StoreError):
-    """The server holds no object of such a key."""
+class StrangeAnswerError(EndpointError):
+    """Somebody else has answered than an S3 server, or one that does not know such requests."""
 
 
 def error_for(code: str, status: int, message: str, where: str, endpoint: str = "the endpoint") -> StoreError:
@@ -140,7 +141,10 @@ def strange(kind: type[StoreError], status: int, location: str, endpoint: str, w
     Args:
         location: where the answer redirects to; "" for nowhere.
     """
-    found = urlsplit(location)
+    try:
+        found = urlsplit(location)
+    except ValueError:
+        found = urlsplit("")
     if found.netloc:
         told = f"redirects to {found.scheme}://{found.netloc.rpartition('@')[2]}"
     else:

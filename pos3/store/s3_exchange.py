@@ -11,7 +11,7 @@ import pycurl
 from pos3.errors import EndpointError, StoreError
 from pos3.store.clock import seconds_of
 from pos3.store.retry import BusyError, UnreachableError
-from pos3.store.s3_errors import error_of_body, is_strange, is_strange_page, strange
+from pos3.store.s3_errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, strange
 from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
@@ -153,7 +153,7 @@ class Exchange:
         status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         # Bodies are kept out of local variables, which some tracebacks show.
         if self._is_strange(status):
-            kind = StoreError if self.request.key and self.request.method != "DELETE" else EndpointError
+            kind = StoreError if self.request.key and self.request.method != "DELETE" else StrangeAnswerError
             location = Response(status, b"".join(self._head)).header("location")
             raise strange(kind, status, location, self.requests.endpoint, where)
         if status >= 300:
@@ -171,7 +171,11 @@ class Exchange:
         if status < 300:
             return request.method == "GET" and not request.key and is_strange_page(b"".join(self._body[:1]))
         # Of an object, a server of files may say by itself that it is not there; a HEAD is answered without words.
-        return not (request.key and request.method in ("GET", "HEAD")) and is_strange(status, b"".join(self._body))
+        if request.key and request.method in ("GET", "HEAD"):
+            return False
+        body = b"".join(self._body)
+        is_gone = request.method == "DELETE" and status == 404 and not body.strip()
+        return not is_gone and is_strange(status, body)
 
     @property
     def wait_seconds(self) -> float:

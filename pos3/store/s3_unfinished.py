@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
 from collections.abc import Collection
 from contextlib import suppress
 from urllib.parse import quote, unquote_plus
+from xml.etree import ElementTree
 
 from pos3.store.retry import is_shared, is_transient
-from pos3.store.s3_errors import NoSuchUploadError
+from pos3.store.s3_errors import NoSuchUploadError, StrangeAnswerError
 from pos3.store.s3_listing import timestamp_ns
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_requests import Request, Requests, Response
@@ -47,7 +49,7 @@ def _abort_all(left: set[MultipartUpload], requests: Requests, in_flight: int) -
     for upload, _, error in Loop(requests, in_flight)(jobs, NEVER):
         if error is None:
             left.discard(upload)
-        elif not is_transient(error) and not is_shared(error):
+        elif isinstance(error, StrangeAnswerError) or not (is_transient(error) or is_shared(error)):
             left.discard(upload)
             # Of what nobody was told the id, nobody has sent parts.
             if upload.upload_id != UNTOLD:
@@ -64,7 +66,12 @@ def _abort_one(upload: MultipartUpload, requests: Requests) -> Steps[None]:
 
 
 def _begun(upload: MultipartUpload, requests: Requests) -> Steps[list[str]]:
-    """The ids that it may have: those of its key that are not older, since others may upload to it as well."""
+    """The ids that it may have: those of its key that are not older, since others may upload to it as well.
+
+    None if the server has not told its time: no part was sent yet, so nothing is lost.
+    """
+    if not math.isfinite(upload.asked_at):
+        return []
     query = f"encoding-type=url&prefix={quote(upload.key, safe='')}&uploads="
     where = requests.where(Request("GET", upload.key))
     try:
@@ -76,8 +83,16 @@ def _begun(upload: MultipartUpload, requests: Requests) -> Steps[list[str]]:
     read = unquote_plus if text_of(root, "EncodingType") == "url" else str
     since_ns = (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
     return [
-        text_of(found, "UploadId")
+        upload_id
         for found in root.iterfind("{*}Upload")
         # A prefix has longer keys as well.
-        if read(text_of(found, "Key")) == upload.key and timestamp_ns(text_of(found, "Initiated")) >= since_ns
+        if read(text_of(found, "Key")) == upload.key and _began_ns(found) >= since_ns
+        if (upload_id := text_of(found, "UploadId"))
     ]
+
+
+def _began_ns(upload: ElementTree.Element) -> int:
+    try:
+        return timestamp_ns(text_of(upload, "Initiated"))
+    except ValueError:
+        return 0

@@ -11,7 +11,7 @@ from pos3.index import Index
 from pos3.plan import EMPTIED, Action, Plan
 from pos3.pool import run_all
 from pos3.report import Kept
-from pos3.store import OnBytes, Steps, blocking, one_by_one
+from pos3.store import KeyRefusedError, OnBytes, Steps, blocking, one_by_one
 from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
@@ -99,6 +99,9 @@ def _put_markers(
             return
         try:
             etag = pair.store.put_marker(pair.location.object_key(action.path)) if holds_markers else None
+        except KeyRefusedError as error:
+            outcome.kept.append(Kept(action.path, str(error)))
+            continue
         except OSError as error:
             outcome.failures.append(error)
             return
@@ -134,5 +137,5 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
 
     failed = run_all([list(paths)], delete, done, lanes=[one_by_one], cancelled=terms.cancelled)
     outcome.failures += [error for _, error in failed]
-    if not outcome.failures and (terms.cancelled.is_set() or not is_answered):
+    if not outcome.failures and not is_answered:
         outcome.failures.append(TransferCancelledError("the deletes were stopped"))

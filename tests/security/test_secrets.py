@@ -16,6 +16,7 @@ import pytest
 import pos3
 from pos3.profiles import resolve_profile
 from pos3.secret import Secret
+from pos3.store.s3_client import shown_address
 from pos3.store.s3_errors import error_for
 from tests.security.echo import EchoServer
 from tests.security.showing import shown
@@ -124,6 +125,20 @@ def test_a_wrong_secret_is_named_and_not_shown(rclone_site: S3Site, tmp_path: Pa
     assert leaks(shown(failure.value)) == []
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        pytest.param("http://who:hunter2@host:9/path?hunter2#hunter2", "http://host:9/path", id="url"),
+        pytest.param("who:hunter2@host:9", "host:9", id="no-scheme"),
+        pytest.param("wh_o:hunter2@host:9", "host:9", id="no-name-of-a-scheme"),
+        pytest.param("http://who:hunter2/hunter2@host", "http://host", id="slash-in-the-secret"),
+        pytest.param("http://[::1]:9000/", "http://[::1]:9000/", id="nothing-secret"),
+    ],
+)
+def test_the_address_of_an_endpoint_or_proxy_is_shown_without_its_secret(address: str, told: str) -> None:
+    assert shown_address(address) == told
+
+
 # -- keys in URLs
 
 
@@ -143,6 +158,8 @@ def test_a_wrong_secret_is_named_and_not_shown(rclone_site: S3Site, tmp_path: Pa
         pytest.param("s3:who:hunter2@bucket/key", id="no-slash"),
         pytest.param("3s://who:hunter2@bucket/key", id="taken-for-a-local-path"),
         pytest.param("nonsense://who:hunter2@bucket/key", id="unknown-scheme"),
+        pytest.param("https://who:hunter2@bucket.s3.amazonaws.com/key", id="web-address"),
+        pytest.param("https://who:hunter2@s3.amazonaws.com/bucket/key", id="web-address-with-path"),
         pytest.param(Path("s3://who:hunter2@bucket/key"), id="path-object"),
     ],
 )
