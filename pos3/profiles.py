@@ -84,6 +84,8 @@ class Profile:
         if "@" in str(self.endpoint).partition("://")[2].partition("/")[0]:
             raise ProfileError(f"{where}: the endpoint must hold no user and password; set access_key and secret_key")
         self._check_types(where)
+        if "" in (self.access_key, self.secret_key):
+            raise ProfileError(f"{where}: access_key or secret_key is empty; leave both out for the usual credentials")
         if bool(self.access_key) != bool(self.secret_key):
             raise ProfileError(f"{where}: access_key and secret_key must be set together, or neither")
         if self.access_key and self.aws_profile:

@@ -159,6 +159,7 @@ def test_registering_a_profile_again_is_fine_and_differently_is_an_error() -> No
         pytest.param(("acme", "s3.example.com"), "https://", id="endpoint-without-scheme"),
         pytest.param(("acme", "https://x", False, None, "key", None), "together", id="key-without-secret"),
         pytest.param(("acme", "https://x", False, None, None, "secret"), "together", id="secret-without-key"),
+        pytest.param(("acme", "https://x", False, None, "", ""), "empty", id="empty-keys"),
     ],
 )
 def test_a_profile_that_cannot_work_is_refused_when_it_is_made(values: tuple[object, ...], hint: str) -> None:
