@@ -18,7 +18,7 @@ from pos3.leftovers import Leftovers
 from pos3.locks import UseMark
 from pos3.noted import Noted
 from pos3.observer import Registered
-from pos3.plan import check_max_delete
+from pos3.plan import Plan, check_max_delete
 from pos3.planner import FILLED, Planner
 from pos3.registration import Registration, names_a_file
 from pos3.report import Kept, Report
@@ -142,8 +142,11 @@ class Link(Planner):
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
             self.index.note(FILLED, "yes")
-            outcome = execute(plan, self.pair, self.index, terms, self.markers)
+            outcome = self._carried_out(plan, terms)
         outcome.raise_failures("Download")
+
+    def _carried_out(self, plan: Plan, terms: Terms) -> Outcome:
+        return execute(plan, self.pair, self.index, terms, self.markers)
 
     def prepare_local(self) -> None:
         """Creates the local directory; for a URL that looks like a file, only the directory around it."""
@@ -168,7 +171,7 @@ class Link(Planner):
             if plan.is_empty and not (plan.confirmed or plan.forgotten):
                 return
             self.index.mark_used(self._url)
-            outcome = execute(plan, self.pair, self.index, terms, self.markers)
+            outcome = self._carried_out(plan, terms)
         outcome.raise_failures("Upload")
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
@@ -188,7 +191,7 @@ class Link(Planner):
             except PlanRefusedError as error:
                 refusal, plan = error, replace(plan, deletes=())
             self.index.mark_used(self._url)
-            outcome = execute(plan, self.pair, self.index, terms, self.markers)
+            outcome = self._carried_out(plan, terms)
             if outcome.unsettled and not outcome.failures:
                 outcome = self._push_again(terms)
         outcome.raise_failures("Upload")
@@ -196,7 +199,7 @@ class Link(Planner):
             raise refusal
 
     def _push_again(self, terms: Terms) -> Outcome:
-        again = execute(self._plan_push(), self.pair, self.index, terms, self.markers)
+        again = self._carried_out(self._plan_push(), terms)
         for path in again.unsettled:
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))

@@ -28,7 +28,7 @@ from pos3.plan import Compare, Plan, check_max_delete
 from pos3.secret import make_private
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
-from pos3.transfer import Terms, execute
+from pos3.transfer import Terms
 
 logger = logging.getLogger("pos3")
 # Of a reader, while the set changes.
@@ -165,11 +165,11 @@ class PublishingLink(_MarkedLink):
             marker = self._marker_now()
             if marker is not None:
                 if plan.is_empty and self._manifest_in(marker) == self.tally.manifest():
-                    execute(plan, self.pair, self.index, terms, self.markers)
+                    self._carried_out(plan, terms)
                     return
                 for _, error in self._store.delete([self._marker_key], terms.cancelled):
                     raise error
-            execute(plan, self.pair, self.index, terms, self.markers).raise_failures("Upload")
+            self._carried_out(plan, terms).raise_failures("Upload")
             self._check_result()
             self._put_marker()
 

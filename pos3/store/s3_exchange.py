@@ -57,6 +57,15 @@ class Exchange:
         made.handle.setopt(pycurl.HEADERFUNCTION, made._head.append)
         return made
 
+    def fit_for(self, request: Request) -> Exchange:
+        """This one, or another in its place if the request is to be signed the other way; the connection stays."""
+        signs = self.requests.is_signed_by_libcurl(request)
+        if self.signs is signs:
+            return self
+        # The connection is not the handle's.
+        self.handle.close()
+        return Exchange.of(self.requests, signs=signs)
+
     def begin(self, request: Request, owner: Any) -> None:
         """Prepares the handle; the request goes out when the handle is driven."""
         self.request, self.owner = request, owner

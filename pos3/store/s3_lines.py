@@ -28,11 +28,7 @@ class Line:
 
     def send(self, request: Request) -> None:
         """Sends a request, or at least begins to."""
-        signs = self._requests.is_signed_by_libcurl(request)
-        if self._exchange.signs is not signs:
-            # The connection stays: it is not the handle's.
-            self._exchange.handle.close()
-            self._exchange = Exchange.of(self._requests, signs=signs)
+        self._exchange = self._exchange.fit_for(request)
         self._exchange.begin(request, self)
         self._multi.add_handle(self._exchange.handle)
         self._multi.perform()
@@ -99,11 +95,8 @@ class Bundle:
 
     def send(self, request: Request, owner: Any) -> None:
         """Begins to send a request. ``owner`` comes back with its response."""
-        signs = self._requests.is_signed_by_libcurl(request)
-        exchange = self._idle.pop() if self._idle else Exchange.of(self._requests, signs=signs)
-        if exchange.signs is not signs:
-            exchange.handle.close()
-            exchange = Exchange.of(self._requests, signs=signs)
+        idle = self._idle.pop() if self._idle else Exchange.of(self._requests, signs=True)
+        exchange = idle.fit_for(request)
         exchange.begin(request, owner)
         self._flying[exchange.handle] = exchange
         self._multi.add_handle(exchange.handle)
