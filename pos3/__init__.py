@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pos3.errors import (
         AccessDeniedError,
         BucketNotFoundError,
+        ClaimError,
         ConflictError,
         CredentialsError,
         EndpointError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         IntegrityError,
         InvalidArgumentError,
         InvalidURLError,
+        LocalChangedError,
         NoMirrorError,
         NoSpaceError,
         ObjectChangedError,
@@ -110,6 +112,7 @@ sys.modules[__name__].__class__ = _Package
 __all__ = [
     "AccessDeniedError",
     "BucketNotFoundError",
+    "ClaimError",
     "ConflictError",
     "CredentialsError",
     "EndpointError",
@@ -118,6 +121,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidURLError",
     "Kept",
+    "LocalChangedError",
     "LogProgress",
     "Mirror",
     "MirrorLike",

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pos3.errors import IncompleteSetError, RemoteNotFoundError
+from pos3.guards import Closed
 from pos3.link import Link
 from pos3.manifest import check_marker
 from pos3.options import StrPath
@@ -15,7 +16,7 @@ from pos3.plan import Compare
 from pos3.profiles import Profile
 from pos3.questions import Questions
 from pos3.references import Reference
-from pos3.registration import Registration, check_flag, check_local
+from pos3.registration import Registration, check_flag, check_local, is_coherent
 from pos3.url import is_url, local_path, shown
 
 logger = logging.getLogger("pos3")
@@ -84,12 +85,32 @@ class Downloads(Questions):
 
     def _download(self, wanted: Registration, *, missing_ok: bool = False, adopt: bool = False) -> Path:
         def begin(link: Link) -> None:
+            self._push_what_is_read(link)
+            self._claim(link)
             link.begin_use()
-            self._fetch(link, missing_ok=missing_ok, adopt=adopt)
+            try:
+                self._fetch(link, missing_ok=missing_ok, adopt=adopt)
+            finally:
+                link.held.end()
 
         path = self._register(wanted, begin)
         self._bound_cache()
         return path
+
+    def _push_what_is_read(self, link: Link) -> None:
+        """What this mirror pushes to the same objects from other local paths is in the store first."""
+        wanted = link.registration
+        for other in self._registry.pushing():
+            pushed = other.registration
+            overlaps = pushed.profile == wanted.profile and pushed.location.overlaps(wanted.location)
+            if overlaps and not is_coherent(wanted, pushed) and os.getpid() == self._pid:
+                self._engine.run(other, Link.push)
+
+    def _is_closed(self, link: Link) -> bool:
+        """Whether another open mirror uploads from just this path, so that nothing is to be added to it."""
+        return any(
+            isinstance(guard, Closed) and guard.local == link.registration.local for guard in self._guards_of(link)
+        )
 
     def _fetch(self, link: Link, *, missing_ok: bool, adopt: bool) -> None:
         try:
@@ -107,7 +128,7 @@ class Downloads(Questions):
 
         What this mirror has registered and is there costs no request. Else it is downloaded: to the same place, if this
         machine's cache knows it, otherwise into the cache. Where that place holds changes that were never uploaded, it
-        is returned untouched. A later :meth:`upload` or :meth:`sync` of the same place is no conflict.
+        is returned untouched.
 
         Raises:
             RemoteNotFoundError: it is not there any more, or not yet.
@@ -136,7 +157,6 @@ class Downloads(Questions):
             profile,
             (None, None, "auto", None),
             download_delete=True,
-            gives_way=True,
         )
         return self._download(wanted)
 

@@ -31,14 +31,12 @@ class Engine:
         workers: int,
         rate: Rate,
         open_progress: OpenProgress,
-        owner: str,
         observer: Observer,
         open_background_progress: OpenProgress = silent,
     ):
         self._workers = workers
         self._rate = rate
         self._open_progress = open_progress
-        self._owner = owner
         self._observer = observer
         self._open_background_progress = open_background_progress
         self._lock = threading.Lock()
@@ -53,7 +51,6 @@ class Engine:
             self._workers,
             self._rate,
             self._open_progress,
-            self._owner,
             self._observer,
             self._open_background_progress,
         )
@@ -73,7 +70,7 @@ class Engine:
         show = open_progress or self._open_progress
         count = functools.partial(self._count, link)
         try:
-            job(link, Terms(self._workers, self._rate, show, cancelled, self._owner, count))
+            job(link, Terms(self._workers, self._rate, show, cancelled, link.owner, count))
             link.failure = ""
         except Exception as failure:
             link.failure = str(failure)

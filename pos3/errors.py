@@ -32,7 +32,11 @@ class ProfileError(InvalidArgumentError):
 
 
 class ConflictError(InvalidArgumentError):
-    """Two registrations of one mirror would write the same place. Nothing was changed."""
+    """Two registrations, of one mirror or of several, would write the same place. Nothing was changed."""
+
+
+class ClaimError(Pos3Error, OSError):
+    """The list of local paths that mirrors of this user write cannot be used. Nothing was changed."""
 
 
 class UnsafeKeysError(Pos3Error, ValueError):
@@ -115,6 +119,10 @@ class TransferError(Pos3Error):
 
     def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException]], dict[str, Any]]:
         return type(self), (self.operation, self.failures), self.__dict__
+
+
+class LocalChangedError(Pos3Error, OSError):
+    """A local file was changed by somebody else during a download. It was left as it is."""
 
 
 class NoSpaceError(Pos3Error, OSError):

@@ -14,12 +14,17 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
 
+from pos3.claims import Claim, ClaimKind, ClaimList
+from pos3.errors import ClaimError
 from pos3.index import STATE_DIRECTORY
 from pos3.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.noted import Noted, check_kinds
-from pos3.registration import Registration
+from pos3.registration import Registration, is_same_place
+from pos3.secret import open_own
 from pos3.temporary import is_abandoned, is_temporary
 
 logger = logging.getLogger("pos3")
@@ -42,6 +47,11 @@ class Journal:
         self._entries: list[Noted] = []
         self._keeper: Keeper | None = None
         self._file: HeldFile | None = None
+
+    @property
+    def path(self) -> str:
+        """Where it is written, once something is noted."""
+        return self._path
 
     def after_fork(self) -> Journal:
         """The journal of the forked child. It must not keep the parent's locked when the parent is dead."""
@@ -72,8 +82,12 @@ class Journal:
         with self._lock:
             file, self._file = self._file, None
             if file is not None:
-                left = [entry for entry in self._entries if entry.registration in unfinished]
+                left = [entry for entry in self._entries if any(_is_of(entry, one) for one in unfinished)]
                 _finish(file, self._keeper, left, len(self._entries))
+
+
+def _is_of(entry: Noted, registration: Registration) -> bool:
+    return is_same_place(entry.registration, registration)
 
 
 def _finish(file: HeldFile, keeper: Keeper | None, left: list[Noted], noted: int) -> None:
@@ -119,7 +133,8 @@ def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
             _remove_abandoned(path)
         if not name.endswith(_SUFFIX) or (label is not None and not _has_label(path, label)):
             continue
-        file = HeldFile.take(path)
+        with _looks_taking_turns():
+            file = HeldFile.take(path)
         if file is None:
             continue
         try:
@@ -128,6 +143,86 @@ def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
                 yield orphan
         finally:
             file.let_go()
+
+
+@contextmanager
+def _looks_taking_turns() -> Iterator[None]:
+    """Keeps a short look at a journal, by :func:`unclaimed`, from being taken for the life of its mirror."""
+    try:
+        claims = ClaimList.of_this_user()
+    except ClaimError:
+        yield
+        return
+    with claims.locked():
+        yield
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a journal says of one registration, as far as others of the same files need to know."""
+
+    kind: ClaimKind
+    url: str
+    local: str
+
+
+def traces(path: str) -> list[Trace]:
+    """Every registration that a journal names, whether or not its mirror lives; none if it cannot be read."""
+    return [Trace(line["kind"], line["url"], line["local"]) for line in _lines(path) if line.keys() >= _KNOWN]
+
+
+def _lines(path: str) -> list[dict[str, Any]]:
+    """The head and the entries, as they are."""
+    try:
+        with open(open_own(path, os.O_RDONLY), encoding="ascii") as file:
+            found = [json.loads(line) for line in file if line.endswith("\n")]
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [line for line in found if isinstance(line, dict)]
+
+
+_KNOWN = {"kind", "url", "local"}
+
+
+def _number(value: object) -> int:
+    return int(value) if isinstance(value, (int, float)) else 0
+
+
+def unclaimed(cache_root: str, claimed: Collection[str]) -> Iterator[tuple[Claim, bool]]:
+    """What journals of this cache name that no claim knows, such as those of earlier versions; and whether they live.
+
+    Whoever calls holds the lock of the claims. An open mirror that says nothing else may delete objects at its end.
+
+    Args:
+        claimed: paths of journals whose mirrors have claims.
+    """
+    directory = _directory(cache_root)
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        path = os.path.join(directory, name)
+        if not name.endswith(_SUFFIX) or path in claimed:
+            continue
+        head = next(iter(_lines(path)), {})
+        for trace in traces(path):
+            claim = Claim(
+                id="",
+                mirror=name.removesuffix(_SUFFIX),
+                group="",
+                owner="",
+                kind=trace.kind,
+                deletes=trace.kind == "upload",
+                local=trace.local,
+                url=trace.url,
+                cache_root=cache_root,
+                journal=path,
+                pid=_number(head.get("pid")),
+                host=str(head.get("host", "")),
+                begun_at=_number(head.get("begun_at")),
+            )
+            yield claim, HeldFile.is_held(path)
 
 
 def _remove_abandoned(path: str) -> None:

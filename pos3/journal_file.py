@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pos3.noted import Noted
-from pos3.secret import make_private
+from pos3.secret import make_private, open_own
 from pos3.temporary import temporary_name
 
 logger = logging.getLogger("pos3")
@@ -127,6 +127,23 @@ class HeldFile:
             held.let_go()
             return None
         return held
+
+    @staticmethod
+    def is_held(path: str) -> bool:
+        """Whether a process has it locked. Two that look at once do not take each other for that process."""
+        try:
+            descriptor = open_own(path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return False
 
     def append(self, entry: Noted) -> None:
         self._write([entry.as_record()])

@@ -76,6 +76,8 @@ class MirrorLife(MirrorParts):
             self._state = "closed"
         for link in self._registry.links():
             link.end_use()
+        if not self._is_part:
+            self._claims.end()
         self._bound_cache()
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:
@@ -106,7 +108,13 @@ class MirrorLife(MirrorParts):
             TransferError: some of it failed.
         """
         self._check_open()
-        return self._push_finally(self._check_open, delete=delete) if os.getpid() == self._pid else Report()
+        if os.getpid() != self._pid:
+            return Report()
+        try:
+            return self._push_finally(self._check_open, delete=delete)
+        finally:
+            for link in self._registry.pushing():
+                link.held.go_on()
 
     def _push_finally(self, check: Callable[[], None], *, delete: bool = True) -> Report:
         before = self.report()
@@ -135,13 +143,30 @@ class MirrorLife(MirrorParts):
         if limit_bytes is not None:
             bound_cache(self.cache_root, limit_bytes)
 
-    def _begin_pushes(self, interval_seconds: float | None, link: Link) -> None:
+    def _begin_pushes(self, link: Link) -> None:
         if os.getpid() != self._pid:
             return
         # A sync is noted only now: what an unfinished download left here is nothing to push.
         self._journal.note(link.noted())
+        interval_seconds = link.registration.interval_seconds
         if interval_seconds is not None:
-            self._engine.push_every(interval_seconds, link, lambda: self._state == "open")
+
+            def may_push() -> bool:
+                # Another call may have asked for a shorter interval since.
+                return self._state == "open" and link.registration.interval_seconds == interval_seconds
+
+            self._engine.push_every(interval_seconds, link, may_push)
+
+    def _join(self, link: Link, merged: Registration) -> None:
+        """Another call has asked for the same pushes: the shorter interval and the safer flag hold from now on."""
+        if link.registration == merged:
+            return
+        is_sooner = link.registration.interval_seconds != merged.interval_seconds
+        link.registration = merged
+        if is_sooner:
+            self._begin_pushes(link)
+        else:
+            self._journal.note(link.noted())
 
     def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
         """Pushes what has changed, now, and returns when it is in the store: what was pushed meanwhile.

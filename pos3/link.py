@@ -18,6 +18,7 @@ from pos3.leftovers import Leftovers
 from pos3.locks import UseMark
 from pos3.noted import Noted
 from pos3.observer import Registered
+from pos3.ownership import Held
 from pos3.plan import Plan, check_max_delete
 from pos3.planner import FILLED, Planner
 from pos3.registration import Registration, names_a_file
@@ -85,13 +86,18 @@ class Link(Planner):
 
         return fingerprint_of_files(self.index, self._url, below, takes_part)
 
+    def take_over(self, held: Held) -> None:
+        """Its claim is ``held`` from now on, until :meth:`end_use`."""
+        self.held = held
+        self.owner = held.claim.owner
+
     def noted(self) -> Noted:
         """The registration as it is written down in case this process dies."""
         surveyed_at = self.take_stock().server_time
         return Noted.of(self.registration, surveyed_at, self.clock_ahead_seconds)
 
     def begin_use(self) -> None:
-        """Keeps the local root from being evicted until :meth:`end_use`."""
+        """Keeps the local root from being evicted until :meth:`end_use`, which also drops its claim."""
         if self._use is None:
             self._use = self.index.use()
 
@@ -99,6 +105,7 @@ class Link(Planner):
         use, self._use = self._use, None
         if use is not None:
             use.release()
+        self.held.end()
 
     @contextmanager
     def _alone(self, terms: Terms) -> Iterator[None]:
@@ -142,6 +149,8 @@ class Link(Planner):
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
             self.index.note(FILLED, "yes")
+            if plan.kept:
+                logger.info("%s: %d file(s) were left as they are, such as %s", self, len(plan.kept), _told(plan.kept))
             outcome = self._carried_out(plan, terms)
         outcome.raise_failures("Download")
 
@@ -184,6 +193,7 @@ class Link(Planner):
         with self._alone(terms):
             if not os.path.exists(self.registration.local):
                 return
+            self._pushes_alone = self.held.begin_last_push()
             plan = self.plan_upload(delete=delete and self.registration.upload_delete)
             refusal: PlanRefusedError | None = None
             try:
@@ -204,6 +214,10 @@ class Link(Planner):
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))
         return again
+
+
+def _told(kept: tuple[Kept, ...]) -> str:
+    return f"{kept[0].path!r}: {kept[0].reason}"
 
 
 def _remove_abandoned(leftovers: list[os.DirEntry[str]]) -> None:

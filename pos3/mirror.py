@@ -15,7 +15,7 @@ from pos3.parts import Patterns, mirrors
 from pos3.plan import Compare
 from pos3.profiles import Profile
 from pos3.publication import PublishingLink
-from pos3.registration import check_flag, check_interval, check_local
+from pos3.registration import Registration, check_flag, check_interval, check_local
 from pos3.url import is_url, local_path, shown
 
 
@@ -76,9 +76,9 @@ class Mirror(Downloads):
             As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
         """
         self._check_open()
-        interval_seconds = check_interval(interval)
         check_local(local)
         if not is_url(remote):
+            check_interval(interval)
             return _local_directory(remote)
         wanted = self._wanted(
             "upload",
@@ -87,7 +87,7 @@ class Mirror(Downloads):
             profile,
             (include, exclude, compare, max_delete),
             upload_delete=check_flag("delete", delete),
-            interval_seconds=interval_seconds,
+            interval_seconds=check_interval(interval),
             sync_on_error=check_flag("sync_on_error", sync_on_error),
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
@@ -97,11 +97,12 @@ class Mirror(Downloads):
         def begin(link: Link) -> None:
             link.take_stock()
             link.check_kinds()
+            self._claim(link)
             link.begin_use()
             link.prepare_local()
-            self._begin_pushes(interval_seconds, link)
+            self._begin_pushes(link)
 
-        return self._register(wanted, begin)
+        return self._register(wanted, begin, self._join)
 
     def sync(
         self,
@@ -128,9 +129,9 @@ class Mirror(Downloads):
         ``delete_remote`` that of the upload; the other arguments are those of :meth:`download` and :meth:`upload`.
         """
         self._check_open()
-        interval_seconds = check_interval(interval)
         check_local(local)
         if not is_url(remote):
+            check_interval(interval)
             return _local_directory(remote)
         wanted = self._wanted(
             "sync",
@@ -140,7 +141,7 @@ class Mirror(Downloads):
             (include, exclude, compare, max_delete),
             download_delete=check_flag("delete_local", delete_local),
             upload_delete=check_flag("delete_remote", delete_remote),
-            interval_seconds=interval_seconds,
+            interval_seconds=check_interval(interval),
             sync_on_error=check_flag("sync_on_error", sync_on_error),
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
@@ -149,13 +150,21 @@ class Mirror(Downloads):
 
         def begin(link: Link) -> None:
             survey = link.take_stock()
+            self._claim(link)
             link.begin_use()
-            if survey.is_object or survey.is_prefix:
+            if (survey.is_object or survey.is_prefix) and not self._is_closed(link):
                 self._fetch(link, missing_ok=True, adopt=adopt)
+            link.held.filled()
             link.prepare_local()
-            self._begin_pushes(interval_seconds, link)
+            self._begin_pushes(link)
 
-        return self._register(wanted, begin)
+        def join(link: Link, merged: Registration) -> None:
+            if link.registration.kind == "upload":
+                # What it pushes already is brought up to what S3 will be.
+                self.download(remote, local, profile=profile, exclude=exclude, include=include, missing_ok=True)
+            self._join(link, merged)
+
+        return self._register(wanted, begin, join)
 
     def publish(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import uuid
@@ -10,19 +11,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from pos3.claims import Claim, are_nested
 from pos3.engine import Engine
 from pos3.errors import NoMirrorError
+from pos3.guards import Additive, Closed, Cursor, Guard, Guards, Left, Own
 from pos3.index import Index
 from pos3.journal import Journal
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link
 from pos3.observer import Observer, Unobserved
 from pos3.options import MirrorOptions, StrPath
+from pos3.ownership import Claims, Held
 from pos3.plan import Compare
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress, silent
 from pos3.publication import CompleteLink
-from pos3.registration import Registration, build_filter, checked, local_root, names_a_directory
+from pos3.registration import Registration, build_filter, checked, is_coherent, local_root, names_a_directory
 from pos3.registry import Registry
 from pos3.room import Room
 from pos3.store import Store, open_store
@@ -32,7 +36,12 @@ from pos3.url import Location, parse
 AnyLink = TypeVar("AnyLink", bound=Link)
 Patterns = str | list[str] | tuple[str, ...] | None
 
+logger = logging.getLogger("pos3")
 mirrors: weakref.WeakSet[MirrorParts] = weakref.WeakSet()
+
+
+def _never_joined(_link: Link, _wanted: Registration) -> None:
+    pass
 
 
 class MirrorParts:
@@ -46,6 +55,8 @@ class MirrorParts:
         background_progress: OpenProgress = silent,
         observer: Observer | None = None,
         label: str = "",
+        group: str = "",
+        part_of: MirrorParts | None = None,
     ):
         self.options = chosen = (options or MirrorOptions()).checked()
         self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(chosen.cache_root)))
@@ -56,11 +67,13 @@ class MirrorParts:
         shown = progress or choose_progress(chosen.show_progress)
         self._observer = observer or Unobserved()
         self._room = Room(self.cache_root, chosen.cache_limit_bytes)
-        self._engine = Engine(chosen.max_workers, rate, shown, self._owner, self._observer, background_progress)
+        self._engine = Engine(chosen.max_workers, rate, shown, self._observer, background_progress)
         self._pid = os.getpid()
         self._state = "new"
         self._registry = Registry()
         self._journal = Journal(self.cache_root, label)
+        self._is_part = part_of is not None
+        self._claims: Claims = part_of._claims if part_of else Claims(self.cache_root, self._journal.path, group)
         # What the end still has to push: if it fails or is interrupted, the journal keeps it.
         self._due: set[Registration] = set()
         self._stores: dict[tuple[str, str, Profile | None], Store] = {}
@@ -73,6 +86,7 @@ class MirrorParts:
         self._engine = self._engine.after_fork()
         self._registry = Registry()
         self._journal = self._journal.after_fork()
+        self._claims = self._claims.after_fork()
         self._stores = {}
 
     def __repr__(self) -> str:
@@ -105,7 +119,23 @@ class MirrorParts:
     def _linked(self, kind: type[AnyLink], registration: Registration) -> AnyLink:
         store = self._store(registration.location, registration.profile)
         index = Index(self.cache_root, registration.local)
-        return kind(registration, store, index, self.cache_root, self._owner)
+        link = kind(registration, store, index, self.cache_root, self._owner)
+        link.find_guards = lambda: Guards(registration.local, self._guards_of(link))
+        return link
+
+    def _guards_of(self, link: Link) -> list[Guard]:
+        """What a download of ``link`` leaves alone, as of now."""
+        local = link.registration.local
+        neighbours = self._claims.neighbours(local)
+        guards: list[Guard] = []
+        for claim in neighbours.living:
+            closed = claim.kind == "upload" and claim.deletes and claim.group != self._claims.group
+            guards.append(Closed(claim) if closed else Additive(claim, _recorded_by(claim)))
+        guards += [Left(claim, _recorded_by(claim)) for claim in neighbours.left]
+        for other in self._registry.pushing():
+            if other is not link and are_nested(other.registration.local, local):
+                guards.append(_own_guard(link, other))
+        return guards
 
     def _wanted(
         self,
@@ -124,10 +154,49 @@ class MirrorParts:
         details["local_is_directory"] = names_a_directory(local)
         return checked(Registration(kind, location, resolved, root, chosen, compare, max_delete, **details))
 
-    def _register(self, wanted: Registration, begin: Callable[[Link], None]) -> Path:
-        self._registry.register(wanted, self._link, begin)
+    def _claim(self, link: Link) -> None:
+        """Notes for others that the link's local path is written, and waits for who changes it now."""
+        place = link.registration
+        told = False
+
+        def waiting() -> None:
+            nonlocal told
+            self._check_open()
+            if not told:
+                logger.info("%s: waiting for a download that changes %s now", link, place.local)
+                told = True
+
+        link.take_over(
+            self._claims.begin(
+                place.kind, place.local, str(place.location), self._owner, waiting, deletes=place.upload_delete
+            )
+        )
+
+    def _register(
+        self,
+        wanted: Registration,
+        begin: Callable[[Link], None],
+        join: Callable[[Link, Registration], None] = _never_joined,
+    ) -> Path:
+        self._registry.register(wanted, self._link, begin, join)
         self._observer.registered(wanted.kind, str(wanted.location))
         return Path(wanted.local)
+
+
+def _recorded_by(claim: Claim) -> Cursor:
+    return Cursor(lambda: Index(claim.cache_root, claim.local).records(claim.url))
+
+
+def _own_guard(link: Link, other: Link) -> Guard:
+    """That of another registration of the same mirror."""
+    mine, theirs = link.registration, other.registration
+    record_of = Cursor(lambda: other.index.records(str(theirs.location)))
+    if is_coherent(mine, theirs):
+        return Own(theirs.local, str(theirs), lambda path, there: other.keeps_at_end(path, there, record_of(path)))
+    claim = other.held.claim if isinstance(other.held, Held) else None
+    if claim is None:
+        return Own(theirs.local, str(theirs), lambda path, there: False)
+    return Closed(claim) if theirs.kind == "upload" and theirs.upload_delete else Additive(claim, record_of)
 
 
 def _after_fork_in_child() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from heapq import merge
 from itertools import islice
@@ -13,8 +13,10 @@ from pos3.entry import Entry, Record
 from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
 from pos3.filters import everything, matcher
+from pos3.guards import Guards
 from pos3.index import Index
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries
+from pos3.ownership import HeldClaim, NoClaim
 from pos3.plan import Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.registration import Registration
 from pos3.store import Store, Survey, twice_if_unsorted
@@ -28,6 +30,9 @@ _NS = 1_000_000_000
 class Planner:
     """The plans of a :class:`pos3.link.Link`, and what is checked before they are carried out. Changes nothing."""
 
+    complete_only = False
+    """Whether a download of a part is of no use."""
+
     def __init__(self, registration: Registration, store: Store, index: Index, cache_root: str, owner: str):
         self.registration = registration
         self.pair = Pair(registration.local, store, registration.location)
@@ -35,7 +40,10 @@ class Planner:
         self.markers: Markers = {}
         self.survey: Survey | None = None
         self.clock_ahead_seconds = 0.0
-        self._owner = owner
+        self.owner = owner
+        self.held: HeldClaim = NoClaim()
+        self.find_guards: Callable[[], Guards] = lambda: Guards(registration.local, ())
+        self._pushes_alone = True
         self._url = str(registration.location)
         self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
 
@@ -82,7 +90,7 @@ class Planner:
         if not self.markers:
             return self._records()
         # No directory is listed with such a time, so none of them passes for a file as recorded.
-        put = [Record(path, 0, -1, 0, etag, self._owner) for path, etag in sorted(self.markers.items())]
+        put = [Record(path, 0, -1, 0, etag, self.owner) for path, etag in sorted(self.markers.items())]
         return merge(self._records(), put)
 
     def _policy(self, *, delete: bool) -> Policy:
@@ -107,8 +115,10 @@ class Planner:
             return False
 
     def _protects(self, remote: Entry, record: Record | None) -> str:
+        if record is None and not self._pushes_alone:
+            return "another open mirror pushes from the same local path"
         survey = self.take_stock()
-        mine = record is not None and record.owner == self._owner and record.etag == remote.etag
+        mine = record is not None and record.owner == self.owner and record.etag == remote.etag
         if mine or (remote.path, remote.etag) in survey.recent:
             return ""
         set_back_seconds = self._store.clock_set_back_seconds
@@ -118,6 +128,12 @@ class Planner:
             return "the store's clock went back, so another writer may have put it there while this mirror was open"
         return "another writer put it there while this mirror was open"
 
+    def keeps_at_end(self, path: str, remote: Entry, record: Record | None) -> bool:
+        """Whether the last push would leave an object that has no local file."""
+        if not self.registration.upload_delete or not self.registration.filter.predicate()(path):
+            return True
+        return bool(self._protects(remote._replace(path=path), record))
+
     # Plans
 
     def plan_download(
@@ -126,20 +142,26 @@ class Planner:
         """
         Raises:
             RemoteNotFoundError: nothing is at the URL.
+            ConflictError: it would change what somebody else writes.
             UnsafeKeysError and the store's errors.
         """
+        guards = self.find_guards()
         is_prefix = self.registration.location.is_prefix
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
-        policy = replace(policy, compare=compare or policy.compare)
+        policy = replace(policy, compare=compare or policy.compare, spares=guards.spares)
 
         def plan() -> Plan:
+            guards.reset()
             local = self._local(follow_symlinks=False, leftovers=leftovers)
             return plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
 
         made = twice_if_unsorted(plan)
-        if not made.source_files and not made.directories and not self._is_there():
+        guards.check(self._url, may_keep=not self.complete_only)
+        made = replace(made, kept=(*made.kept, *guards.kept), written=guards.written)
+        is_empty = not made.source_files and not made.directories
+        if is_empty and not (guards.are_own and made.destination_files) and not self._is_there():
             raise RemoteNotFoundError(
                 f"{self._url}: no object and no prefix with objects; nothing was changed. "
                 "Check the URL, or pass missing_ok=True if it may be missing"
@@ -194,7 +216,7 @@ class Planner:
         local = self._local(follow_symlinks=self.registration.follow_symlinks)
         delete = self.registration.upload_delete
         records = self._records_and_markers()
-        plan = self._without_replaced(plan_push(local, records, self._owner, self._policy(delete=delete)))
+        plan = self._without_replaced(plan_push(local, records, self.owner, self._policy(delete=delete)))
         if plan.copy_files and self.registration.compare != "auto":
             # Records alone cannot tell what another way of comparing says of a new file.
             return replace(self.plan_upload(delete=False), deletes=plan.deletes)

@@ -85,6 +85,8 @@ class _MarkedLink(Link):
 class CompleteLink(_MarkedLink):
     """Downloads a set only as a whole."""
 
+    complete_only = True
+
     def download(self, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> None:
         """
         Raises:

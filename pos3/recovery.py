@@ -137,7 +137,7 @@ class _Recovery:
     def _pushed(self, entry: Noted, found: Recovered) -> Recovered:
         writer = uuid.uuid4().hex
         link = self._link(entry, writer)
-        engine = Engine(self._workers, self._rate, self._progress, writer, Unobserved())
+        engine = Engine(self._workers, self._rate, self._progress, Unobserved())
         link.begin_use()
         try:
             engine.run(link, lambda link, terms: link.push_finally(terms, delete=False))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import mimetypes
 import os
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
+from pos3.claims import are_nested
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
 from pos3.filters import Filter, as_patterns, matcher
 from pos3.keys import segment_problem
@@ -20,9 +22,9 @@ from pos3.url import Location, has_scheme, shown
 class Registration:
     """One call of ``download``, ``upload`` or ``sync``. Equal registrations are the same work.
 
-    ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. One that
-    ``gives_way`` ends where a later one would conflict with it. ``marker`` names the object that marks a complete set.
-    ``local_is_directory`` says that ``local`` was given as a directory, with a slash at its end.
+    ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. ``marker`` names
+    the object that marks a complete set. ``local_is_directory`` says that ``local`` was given as a directory, with a
+    slash at its end.
     """
 
     kind: Literal["download", "upload", "sync"]
@@ -39,7 +41,6 @@ class Registration:
     upload_last: tuple[str, ...] = ()
     overwrite: tuple[str, ...] = ()
     follow_symlinks: bool = True
-    gives_way: bool = False
     marker: str = ""
     local_is_directory: bool = field(default=False, compare=False)
 
@@ -150,35 +151,95 @@ def names_a_file(location: Location) -> bool:
     return extension in _MORE_EXTENSIONS or _KNOWN_TYPES.guess_type(name, strict=False) != (None, None)
 
 
+_ARGUMENTS = {
+    "filter": "include or exclude",
+    "download_delete": "delete_local",
+    "upload_delete": "delete",
+    "interval_seconds": "interval",
+}
+"""What callers call the fields that have other names."""
+# Of two registrations of one place, the shorter interval and the safer flag hold.
+_MERGED = {"kind", "interval_seconds", "sync_on_error", "download_delete"}
+
+
 def difference(first: Registration, second: Registration) -> str:
-    """Which parameters of two registrations differ, and how."""
-    names = (item.name for item in fields(Registration) if item.compare)
+    """Which arguments of two registrations for upload of one place differ, and how; "" if they can be one."""
+    names = (item.name for item in fields(Registration) if item.compare and item.name not in _MERGED)
     return ", ".join(
-        f"{name} is {getattr(first, name)!r} there and {getattr(second, name)!r} here"
+        f"{_ARGUMENTS.get(name, name)} was {_said(first, name)} there and is {_said(second, name)} here"
         for name in names
         if getattr(first, name) != getattr(second, name)
     )
 
 
-def check_conflicts(new: Registration, existing: list[Registration]) -> None:
+def _said(registration: Registration, name: str) -> str:
+    value = getattr(registration, name)
+    return f"{list(value.include)}, {list(value.exclude)}" if isinstance(value, Filter) else repr(value)
+
+
+def merged(first: Registration, second: Registration) -> Registration:
+    """One registration for upload that does the work of two of the same place."""
+    intervals = [one.interval_seconds for one in (first, second) if one.interval_seconds is not None]
+    return replace(
+        first,
+        kind="sync" if "sync" in (first.kind, second.kind) else first.kind,
+        interval_seconds=min(intervals, default=None),
+        sync_on_error=first.sync_on_error or second.sync_on_error,
+        download_delete=first.download_delete or second.download_delete,
+    )
+
+
+def is_same_place(first: Registration, second: Registration) -> bool:
+    """Whether both tie the same local path to the same place."""
+    return (first.location, first.profile, first.local) == (second.location, second.profile, second.local)
+
+
+def check_conflicts(new: Registration, existing: Iterable[Registration]) -> None:
     """
     Raises:
-        ConflictError: the new registration would write what another one reads or writes.
+        ConflictError: something could be lost, or it is ambiguous what should be where.
     """
     for other in existing:
-        same_place = new.profile == other.profile and new.location.overlaps(other.location)
         if _mix(new.profile, other.profile):
             raise ConflictError(
                 f"{new} and {other}: their profiles share a local_name but not an endpoint, so their files would mix; "
                 "give one of them another local_name"
             )
-        if same_place and (new.pushes or other.pushes):
-            raise ConflictError(f"{new} overlaps with {other}, which is registered already; use one sync() for both")
-        reads_only = not new.pushes and not other.pushes
-        if _nested(new.local, other.local) and not (reads_only and _is_coherent(new, other)):
-            raise ConflictError(
-                f"{new} and {other}: the local paths overlap, so each would overwrite the other; change one local"
-            )
+        if new.pushes and other.pushes:
+            _check_two_pushes(new, other)
+        elif not new.pushes and not other.pushes:
+            _check_two_downloads(new, other)
+
+
+def _check_two_pushes(new: Registration, other: Registration) -> None:
+    if is_same_place(new, other):
+        return
+    if new.profile == other.profile and new.location == other.location:
+        raise ConflictError(
+            f"{new} and {other}: two local paths would be pushed to one place, and each would replace the other; "
+            "push them to two places"
+        )
+    nested = new.profile == other.profile and new.location.overlaps(other.location)
+    if nested and (new.upload_delete or other.upload_delete):
+        raise ConflictError(
+            f"{new} overlaps with {other}, which is registered already, and the one that deletes would delete objects "
+            "of the other; push one of them with delete=False, or to another place"
+        )
+    if new.kind == other.kind == "sync" and are_nested(new.local, other.local) and not nested:
+        raise ConflictError(
+            f"{new} and {other}: the local paths overlap, so each place would get what is in the other; change one "
+            "local"
+        )
+
+
+def _check_two_downloads(new: Registration, other: Registration) -> None:
+    if not are_nested(new.local, other.local) or is_coherent(new, other):
+        return
+    if new.download_delete or other.download_delete:
+        raise ConflictError(
+            f"{new} and {other}: the local paths overlap, so each would delete what the other brings; change one "
+            "local, or pass delete=False to both"
+        )
 
 
 def _mix(first: Profile | None, second: Profile | None) -> bool:
@@ -187,15 +248,10 @@ def _mix(first: Profile | None, second: Profile | None) -> bool:
     return first.local_name == second.local_name and first.place != second.place
 
 
-def _nested(first: str, second: str) -> bool:
-    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
-
-
-def _is_coherent(new: Registration, other: Registration) -> bool:
-    """Whether both registrations give every file in their common part the same object."""
+def is_coherent(new: Registration, other: Registration) -> bool:
+    """Whether both registrations tie every file in their common part to the same object."""
     if new.profile != other.profile or not new.location.overlaps(other.location):
         return False
     outer, inner = sorted((new, other), key=lambda registration: len(registration.local))
-    return inner.local == os.path.join(outer.local, inner.location.key[len(outer.location.key) :].strip("/")).rstrip(
-        "/"
-    )
+    below = inner.location.key[len(outer.location.key) :].strip("/")
+    return inner.local == os.path.join(outer.local, below).rstrip("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -40,3 +41,17 @@ def warn_if_open(path: Path) -> None:
 def make_private(directory: str) -> None:
     """Makes a directory that other users cannot look into, unless it exists; those above it are ordinary ones."""
     os.makedirs(directory, mode=0o700, exist_ok=True)
+
+
+def open_own(path: str, flags: int) -> int:
+    """A descriptor of a regular file of this user, which no link leads to.
+
+    Raises:
+        OSError: there is none.
+    """
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "it is no file of this user", path)
+    return descriptor

@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from argparse import Namespace
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def run_sync(arguments: Namespace) -> int:
         check_max_delete(found.push, arguments.max_delete)
         path = _register_upload(arguments, pushing, found.wanted.local, arguments.delete_remote)
         pushed = pushing.flush()
-        fetched = _fetch(arguments, found)
+        fetched = _fetch(arguments, found, pushing)
         if arguments.interval is not None:
             _push_until_stopped(arguments, pushing, path)
     report = replace(pushing.report() + fetched, unchanged=max(0, fetched.unchanged - pushed.uploaded_files))
@@ -156,10 +157,11 @@ def run_sync(arguments: Namespace) -> int:
     return OK
 
 
-def _fetch(arguments: Namespace, found: BothWays) -> Report:
+def _fetch(arguments: Namespace, found: BothWays, pushing: Mirror) -> Report:
     if "" in found.removed_here:
         return Report()
-    with _mirror(arguments) as fetching:
+    # What is newer here has been pushed, so the download may replace what the push has registered.
+    with closing(Mirror(pushing.options, part_of=pushing).open()) as fetching:
         fetching.download(
             arguments.url,
             arguments.local,
@@ -171,7 +173,7 @@ def _fetch(arguments: Namespace, found: BothWays) -> Report:
             max_delete=arguments.max_delete,
             missing_ok=True,
         )
-    return fetching.report()
+        return fetching.report()
 
 
 def _push_until_stopped(arguments: Namespace, pushing: Mirror, path: Path) -> None:

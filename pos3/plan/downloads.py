@@ -41,6 +41,7 @@ class _DownloadPlanner:
         self.draft = Draft()
         self.checker = PathChecker(fold_names=policy.fold_names)
         self._files_here, self._unusable_here = Above(), Above()
+        self._stopped: set[str] = set()
 
     def visit_agreed(self, paths: list[str]) -> None:
         self.checker.pass_over(paths)
@@ -55,20 +56,33 @@ class _DownloadPlanner:
             return
         if there.is_directory and there.size_bytes:
             self.checker.add(f"{path!r}: an object with content, but its name means a directory")
-        self._make_way_for(path, here)
-        if there.is_directory:
-            if here is None:
-                self.draft.directories.append(Action(path, NEW, there))
-            return
-        self.draft.source_files += 1
+        self.draft.source_files += not there.is_directory
         usable = here if here is not None and not here.unusable else None
-        reason = _download_reason(usable, here, there, record, self.policy)
-        if reason:
-            self.draft.copies.append(Action(path, reason, there))
+        reason = self._reason(usable, here, there, record)
+        if not reason:
+            self.draft.unchanged += not there.is_directory
+            if usable is not None and not there.is_directory:
+                self.draft.confirm(usable, there.etag, record, self.policy)
+        elif self._is_spared(path, here, there):
             return
-        self.draft.unchanged += 1
-        if usable is not None:
-            self.draft.confirm(usable, there.etag, record, self.policy)
+        self._make_way_for(path, here)
+        if reason:
+            (self.draft.directories if there.is_directory else self.draft.copies).append(
+                Action(path, reason, there, here)
+            )
+
+    def _reason(self, usable: Entry | None, here: Entry | None, there: Entry, record: Record | None) -> str:
+        """Why something is to be done for an object, or ""."""
+        if there.is_directory:
+            return "" if here is not None else NEW
+        return _download_reason(usable, here, there, record, self.policy)
+
+    def _is_spared(self, path: str, here: Entry | None, there: Entry) -> bool:
+        """Whether others write at the path, or where something would have to make way for it."""
+        if self.policy.spares(path, here, there):
+            return True
+        obstacle = self._files_here.find(path)
+        return obstacle is not None and self.policy.spares(obstacle, Entry(obstacle), None)
 
     def visit_local_only(self, here: Entry, following: str) -> None:
         self._note_local(here)
@@ -76,11 +90,26 @@ class _DownloadPlanner:
             self.draft.kept.append(Kept(here.path, here.unusable))
             return
         above = self.checker.files.find(here.path)
+        if above is not None and above in self._stopped:
+            return
+        will_be_filled = here.is_directory and following.startswith(here.path)
+        goes = self.policy.delete and not will_be_filled
+        if (goes or above is not None) and self.policy.spares(here.path, here, None):
+            if above is not None:
+                self._stop(above)
+            return
         if above is not None:
             self._make_way(above, "the local path is a directory, and the URL is that of one object")
-        will_be_filled = here.is_directory and following.startswith(here.path)
-        if self.policy.delete and not will_be_filled:
+        if goes:
             self.draft.deletes.append(Action(here.path, "not in the source", here))
+
+    def _stop(self, path: str) -> None:
+        """Takes back that the object at ``path`` is copied: what lies below that name here has to stay."""
+        self._stopped.add(path)
+        draft, inside = self.draft, f"{path}/" if path else ""
+        draft.copies = [action for action in draft.copies if action.path != path]
+        draft.deletes = [action for action in draft.deletes if not action.path.startswith(inside)]
+        draft.obstacles = [obstacle for obstacle in draft.obstacles if obstacle != path]
 
     def _note_local(self, here: Entry) -> None:
         self.draft.destination_files += not here.is_directory

@@ -19,11 +19,16 @@ EMPTIED = "empty once the deletes are done"
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One file to copy or delete. ``source`` is the entry to copy, or the entry that will be deleted."""
+    """One file to copy or delete.
+
+    ``source`` is the entry to copy, or the entry that will be deleted. ``replaces`` is what a download found at the
+    local path, or None where nothing was: what has changed since then is not replaced.
+    """
 
     path: str
     reason: str
     source: Entry
+    replaces: Entry | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,8 @@ class Plan:
     upload, the markers of directories come before the deletes, but for those whose reason is ``EMPTIED``.
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are records that hold without a transfer: of pairs that were found equal, or that belong to no mirror
-    any more; ``forgotten`` are paths of records that have nothing left on either side.
+    any more; ``forgotten`` are paths of records that have nothing left on either side. ``written`` are local paths
+    below the root that others write: directories above them stay, even empty ones.
     """
 
     direction: Direction
@@ -49,6 +55,7 @@ class Plan:
     unchanged: int = 0
     source_files: int = 0
     destination_files: int = 0
+    written: tuple[str, ...] = ()
 
     @property
     def copy_bytes(self) -> int:
@@ -89,6 +96,10 @@ def _never_outranked(_local: Entry, _remote: Entry, _record: Record | None) -> s
     return ""
 
 
+def _never_spared(_path: str, _local: Entry | None, _remote: Entry | None) -> bool:
+    return False
+
+
 def _unproven(_local: Entry, _remote: Entry) -> bool:
     return False
 
@@ -99,8 +110,9 @@ class Policy:
 
     ``proven_equal`` may read the local file. ``protects`` gives the reason why an object that this mirror did not
     write must stay as it is, or ""; ``outranks`` the reason why an object stays although the local file differs from
-    it. ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors. ``fold_names``
-    says that the local disk ignores case.
+    it. ``spares`` says of a path that a download must leave it as it is, with what is there on both sides; it is asked
+    only for what would change. ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in
+    errors. ``fold_names`` says that the local disk ignores case.
     """
 
     direction: Direction
@@ -110,6 +122,7 @@ class Policy:
     proven_equal: Callable[[Entry, Entry], bool] = _unproven
     protects: Callable[[Entry, Record | None], str] = _unprotected
     outranks: Callable[[Entry, Entry, Record | None], str] = _never_outranked
+    spares: Callable[[str, Entry | None, Entry | None], bool] = _never_spared
     overwrite: Callable[[str], bool] = nothing
     last: Callable[[str], bool] = nothing
     fold_names: bool = False

@@ -6,6 +6,7 @@ A file is written beside its target, verified, and renamed over it, so that a re
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
@@ -19,6 +20,7 @@ from pos3.temporary import temporary_name
 from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.places import Directories, aside
+from pos3.transfer.placing import put_in_place, remove
 from pos3.transfer.terms import Outcome, Pair, Terms
 
 
@@ -101,7 +103,8 @@ def _fetch(
                 os.utime(temporary, ns=(delivered.modified_ns, delivered.modified_ns))
             status = os.stat(temporary)
             directories.check(parent)
-            _put_in_place(temporary, target)
+            if not put_in_place(temporary, target, action.replaces):
+                status = os.stat(target)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)
@@ -111,16 +114,9 @@ def _fetch(
     return Record(action.path, status.st_size, status.st_mtime_ns, status.st_ino, delivered.etag, owner)
 
 
-def _put_in_place(temporary: str, target: str) -> None:
-    try:
-        os.replace(temporary, target)
-    except IsADirectoryError:
-        os.rmdir(target)
-        os.replace(temporary, target)
-
-
 def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index, outcome: Outcome) -> None:
     deleted: list[str] = []
+    written = [pair.local_path(path) for path in plan.written]
     for action in reversed(plan.deletes):
         target = pair.local_path(action.path)
         if _went_aside(action.path, plan):
@@ -131,15 +127,14 @@ def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index
             with suppress(FileNotFoundError):
                 directories.check(os.path.dirname(target))
                 if action.path.endswith("/"):
-                    prune(target, pair.local)
+                    prune(target, pair.local, written)
                 else:
-                    os.unlink(target)
-                    outcome.deleted_files += 1
+                    outcome.deleted_files += remove(target, action.source)
         except OSError as error:
             outcome.failures.append(error)
             continue
         deleted.append(action.path)
-        prune(os.path.dirname(target), pair.local)
+        prune(os.path.dirname(target), pair.local, written)
     index.write((), deleted)
 
 
@@ -147,9 +142,11 @@ def _went_aside(path: str, plan: Plan) -> bool:
     return any(not obstacle or f"{path}/".startswith(f"{obstacle}/") for obstacle in plan.obstacles)
 
 
-def prune(directory: str, root: str) -> None:
-    """Removes directories that a delete left empty, up to the root, which stays."""
+def prune(directory: str, root: str, written: Sequence[str] = ()) -> None:
+    """Removes directories that a delete left empty, up to the root, which stays; also those above ``written`` stay."""
     while directory != root and directory.startswith(root):
+        if any(f"{path}/".startswith(f"{directory}/") for path in written):
+            return
         try:
             os.rmdir(directory)
         except OSError:

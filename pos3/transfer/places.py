@@ -9,8 +9,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from pos3.entry import Entry
+from pos3.errors import LocalChangedError
 from pos3.plan import Plan
 from pos3.temporary import is_temporary, temporary_name
+from pos3.transfer.placing import is_as_seen
 from pos3.transfer.terms import Pair
 
 
@@ -86,9 +89,10 @@ def aside(plan: Plan, pair: Pair, directories: Directories) -> Iterator[Callable
 
 def check_only_deletes(path: str, original: str, plan: Plan) -> None:
     """A directory makes way only if all that it holds is planned to go; excluded files, say, are not."""
+    planned = {action.path: action.source for action in plan.deletes}
     if not os.path.isdir(original) or os.path.islink(original):
+        _check_as_seen(original, planned.get(path))
         return
-    planned = {action.path for action in plan.deletes}
     for directory, _, names in os.walk(original):
         inner = os.path.relpath(directory, original)
         for name in names:
@@ -98,3 +102,15 @@ def check_only_deletes(path: str, original: str, plan: Plan) -> None:
                     f"{original} is a directory where a file belongs, and {found!r} in it takes no part in the "
                     "transfer, so the directory was not replaced. Move it away, or exclude it"
                 )
+            _check_as_seen(os.path.join(directory, name), planned.get(found))
+
+
+def _check_as_seen(path: str, before: Entry | None) -> None:
+    """
+    Raises:
+        LocalChangedError: somebody has changed the file since the plan was made.
+    """
+    if before is not None and not is_as_seen(os.lstat(path), before):
+        raise LocalChangedError(
+            f"{path} was changed while the download was under way, and nothing was put in its place"
+        )

@@ -1,0 +1,235 @@
+"""What a download leaves alone, since somebody writes there: the files of a writer are its own.
+
+==========================  ==================  ==========================  ========================================
+the writer                  nothing is there    something is there          the download lies in the writer's path
+==========================  ==================  ==========================  ========================================
+an open upload that         left alone          left alone                  an error, if it would change anything
+deletes at its end
+an open sync, or an upload  added, unless the   left alone                  the same as for a part of it
+without deletes             writer deleted it
+a process that died         added               left alone, unless it is    the same as for a part of it
+                                                as it was pushed last
+this mirror, the same       added, if the last  left alone                  the same as for a part of it
+objects                     push will keep it
+==========================  ==================  ==========================  ========================================
+
+No directory above a writer's path is moved or removed, and no file is put where it has to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pos3.claims import Claim, is_within
+from pos3.entry import Entry, Record
+from pos3.errors import ConflictError
+from pos3.report import Kept
+
+RecordOf = Callable[[str], Record | None]
+
+
+class Guard(Protocol):
+    """What one writer allows others to do in its path."""
+
+    @property
+    def local(self) -> str:
+        """Its absolute path."""
+        ...
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing at all may be changed."""
+        ...
+
+    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+        """Why something must stay as it is, or "".
+
+        Args:
+            path: relative to the writer's.
+            here: what is there, and would be replaced or removed; None if something would be added.
+            there: the object that would come.
+        """
+        ...
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Closed:
+    """An open upload that deletes at its end: what it is to replace, it would keep, so others add nothing either."""
+
+    claim: Claim
+    is_closed = True
+
+    @property
+    def local(self) -> str:
+        return self.claim.local
+
+    def __str__(self) -> str:
+        return str(self.claim)
+
+    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+        return f"{self} writes there"
+
+
+@dataclass(frozen=True)
+class Additive:
+    """An open sync, or an upload without deletes."""
+
+    claim: Claim
+    record_of: RecordOf
+    is_closed = False
+
+    @property
+    def local(self) -> str:
+        return self.claim.local
+
+    def __str__(self) -> str:
+        return str(self.claim)
+
+    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+        if here is not None:
+            return f"{self} writes there"
+        return f"{self} had it, and it was deleted there" if self.record_of(path) is not None else ""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A registration whose process died before all of it was pushed."""
+
+    claim: Claim
+    record_of: RecordOf
+    is_closed = False
+
+    @property
+    def local(self) -> str:
+        return self.claim.local
+
+    def __str__(self) -> str:
+        return str(self.claim)
+
+    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+        record = self.record_of(path) if here is not None else None
+        if here is None or (record is not None and record.matches_local(here)):
+            return ""
+        return f"not pushed by {self}, which died; upload or sync it again, or run 'pos3 recover'"
+
+
+@dataclass(frozen=True)
+class Own:
+    """Another registration of the same mirror that pushes the same objects: they are as S3 will be at its end."""
+
+    local: str
+    name: str
+    keeps: Callable[[str, Entry], bool]
+    is_closed = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+        if here is not None:
+            return f"{self} writes there"
+        return "" if there is None or self.keeps(path, there) else f"{self} will delete it"
+
+
+class Guards:
+    """The guards of all writers that touch the local root of one download.
+
+    :meth:`spares` is what a plan asks. What was spared is in :attr:`kept` then; a plan that is made anew begins with
+    :meth:`reset`.
+    """
+
+    def __init__(self, root: str, guards: Sequence[Guard]):
+        self._root = root
+        self._guards = guards
+        self.reset()
+
+    def reset(self) -> None:
+        self._kept: dict[str, Kept] = {}
+        self._refused: dict[Guard, list[str]] = {}
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The writers' paths below the root, relative to it."""
+        below = [guard.local for guard in self._guards if guard.local != self._root]
+        return tuple(_relative(local, self._root) for local in below if is_within(local, self._root))
+
+    @property
+    def are_own(self) -> bool:
+        """Whether the root lies in what the same mirror pushes."""
+        return any(isinstance(guard, Own) and is_within(self._root, guard.local) for guard in self._guards)
+
+    @property
+    def kept(self) -> tuple[Kept, ...]:
+        """What was left alone, and why; one for all of a path in which nothing may be changed."""
+        return tuple(self._kept.values())
+
+    def spares(self, path: str, here: Entry | None, there: Entry | None) -> bool:
+        """Whether ``path``, relative to the root, must be left as it is."""
+        target = f"{self._root}/{path}" if path else self._root
+        return any(self._spares(guard, path, target, here, there) for guard in self._guards)
+
+    def _spares(self, guard: Guard, path: str, target: str, here: Entry | None, there: Entry | None) -> bool:
+        if is_within(target.rstrip("/"), guard.local):
+            reason = guard.refusal(_relative(target, guard.local), here, there)
+        elif is_within(guard.local, target.rstrip("/")) and (here is not None or not path.endswith("/")):
+            reason = f"{guard} writes below it"
+        else:
+            return False
+        if not reason:
+            return False
+        if guard.is_closed and is_within(self._root, guard.local):
+            self._refused.setdefault(guard, []).append(path)
+        elif guard.is_closed:
+            told = f"{_relative(guard.local, self._root)}/"
+            self._kept[told] = Kept(told, reason)
+        elif not isinstance(guard, Own):
+            self._kept[path] = Kept(path, reason)
+        return True
+
+    def check(self, url: str, *, may_keep: bool) -> None:
+        """
+        Args:
+            may_keep: whether something may be left alone at all.
+
+        Raises:
+            ConflictError: the plan would change what nobody else may, or all of it is wanted and some is left alone.
+        """
+        for guard, paths in self._refused.items():
+            raise ConflictError(self._told(url, f"{guard} writes there", paths))
+        if self._kept and not may_keep:
+            path, kept = next(iter(self._kept.items()))
+            raise ConflictError(self._told(url, kept.reason, [path, *list(self._kept)[1:]]))
+
+    def _told(self, url: str, why: str, paths: list[str]) -> str:
+        example = repr(paths[0]) if paths[0] else "the file itself"
+        return (
+            f"the download of {url} would change {len(paths)} file(s) in {self._root}, such as {example}, but {why}; "
+            "nothing was changed. Wait until that ends, or download to another place, with another local or cache_root"
+        )
+
+
+def _relative(path: str, directory: str) -> str:
+    return path[len(directory.rstrip("/")) + 1 :]
+
+
+class Cursor:
+    """Finds records by their paths, in one pass over a sorted stream as long as the paths come in order, too."""
+
+    def __init__(self, begin: Callable[[], Iterator[Record]]):
+        self._begin = begin
+        self._records: Iterator[Record] = iter(())
+        self._at: Record | None = None
+        self._asked: str | None = None
+
+    def __call__(self, path: str) -> Record | None:
+        if self._asked is None or path < self._asked:
+            self._records = self._begin()
+            self._at = next(self._records, None)
+        self._asked = path
+        while self._at is not None and self._at.path < path:
+            self._at = next(self._records, None)
+        return self._at if self._at is not None and self._at.path == path else None

@@ -1,0 +1,250 @@
+"""What one mirror claims on this machine, and what it learns of others that write the same local paths."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pos3.claims import Claim, ClaimKind, ClaimList, Life, are_nested
+from pos3.journal import traces, unclaimed
+
+_GLANCE_SECONDS = 0.05
+_LONGEST_GLANCE_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The registrations for upload of others that touch a local path.
+
+    ``living`` are those of open mirrors. ``left`` are those of dead processes, whose journals still name the path.
+    """
+
+    living: tuple[Claim, ...] = ()
+    left: tuple[Claim, ...] = ()
+
+
+class Claims:
+    """The claims of one mirror. Safe to use from several threads.
+
+    Args:
+        cache_root, journal: of the mirror.
+        group: mirrors with the same group count as one; "" for a group of its own.
+    """
+
+    def __init__(self, cache_root: str, journal: str, group: str = ""):
+        self.mirror = uuid.uuid4().hex
+        self.group = group or self.mirror
+        self._cache_root = cache_root
+        self._journal = journal
+        self._lock = threading.RLock()
+        self._list: ClaimList | None = None
+        self._life: Life | None = None
+        self._held: set[str] = set()
+
+    def after_fork(self) -> Claims:
+        """Those of a forked child. It counts as its parent."""
+        return Claims(self._cache_root, self._journal, self.group)
+
+    @property
+    def known(self) -> ClaimList:
+        """
+        Raises:
+            ClaimError: there is no place for it.
+        """
+        with self._lock:
+            if self._list is None:
+                self._list = ClaimList.of_this_user()
+            return self._list
+
+    def begin(
+        self, kind: ClaimKind, local: str, url: str, owner: str, on_wait: Callable[[], None], *, deletes: bool = False
+    ) -> Held:
+        """Claims a local path. One that will be pushed first waits for downloads that change it now.
+
+        A path that another open mirror pushes already is pushed by both, and they have one ``owner``.
+
+        Args:
+            on_wait: called while this waits; what it raises ends the waiting.
+
+        Raises:
+            ClaimError: the claim cannot be written.
+        """
+        with self._lock, self.known.locked():
+            if self._life is None:
+                self._life = self.known.show_life(self.mirror)
+            others = self._without_the_dead(self.known.read(), local)
+            living = [other for other in others if self._is_nested(other, local) and self.known.lives(other)]
+            joined = next((other for other in living if other.pushes and other.local == local), None)
+            claim = Claim(
+                id=uuid.uuid4().hex,
+                mirror=self.mirror,
+                group=self.group,
+                owner=joined.owner if joined is not None and kind != "download" else owner,
+                kind=kind,
+                deletes=deletes,
+                local=local,
+                url=url,
+                cache_root=self._cache_root,
+                journal=self._journal,
+                pid=os.getpid(),
+                host=os.uname().nodename,
+                begun_at=time.time(),
+                is_filling=kind != "upload",
+            )
+            self.known.write([*others, claim])
+            self._held.add(claim.id)
+        held = Held(self, claim)
+        if claim.pushes:
+            try:
+                self._wait({other.id for other in living if other.is_filling}, on_wait)
+            except BaseException:
+                held.end()
+                raise
+        return held
+
+    @staticmethod
+    def _is_nested(claim: Claim, local: str) -> bool:
+        return are_nested(claim.local, local)
+
+    def _without_the_dead(self, claims: list[Claim], local: str) -> list[Claim]:
+        """The claims, but for those of dead processes that left nothing to push; looks closely only near ``local``."""
+        kept = []
+        for claim in claims:
+            lives = self.known.lives(claim) if self._is_nested(claim, local) else self.known.may_live(claim)
+            if lives or _is_left(claim):
+                kept.append(claim)
+            else:
+                self.known.bury(claim)
+        return kept
+
+    def _wait(self, filling: set[str], on_wait: Callable[[], None]) -> None:
+        glance_seconds = _GLANCE_SECONDS
+        while filling:
+            filling = {
+                claim.id
+                for claim in self.known.read()
+                if claim.id in filling and claim.is_filling and self.known.lives(claim)
+            }
+            if filling:
+                on_wait()
+                time.sleep(glance_seconds)
+                glance_seconds = min(_LONGEST_GLANCE_SECONDS, glance_seconds * 2)
+
+    def neighbours(self, local: str) -> Neighbours:
+        """What other mirrors push from paths at, above or below ``local``, as of now. Changes nothing.
+
+        Raises:
+            ClaimError: the list cannot be used.
+        """
+        claims = self.known.read()
+        near = [
+            claim for claim in claims if claim.pushes and claim.mirror != self.mirror and self._is_nested(claim, local)
+        ]
+        living = [claim for claim in near if self.known.lives(claim)]
+        left = [claim for claim in near if claim not in living and _is_left(claim)]
+        with self.known.locked():
+            for claim, lives in unclaimed(self._cache_root, {claim.journal for claim in claims} | {self._journal}):
+                if self._is_nested(claim, local):
+                    (living if lives else left).append(claim)
+        return Neighbours(tuple(living), tuple(left))
+
+    def end(self) -> None:
+        """Drops all claims of the mirror."""
+        with self._lock:
+            if self._life is None:
+                return
+            with self.known.locked():
+                self.known.write(claim for claim in self.known.read() if claim.id not in self._held)
+            self._held.clear()
+            self._life.end()
+            self._life = None
+
+    def _replace(self, held: Claim, claim: Claim | None) -> list[Claim]:
+        """Puts ``claim`` in the place of one that is held, or nothing; returns the others."""
+        with self._lock:
+            if held.id not in self._held:
+                return []
+            with self.known.locked():
+                others = [other for other in self.known.read() if other.id != held.id]
+                self.known.write([*others, claim] if claim is not None else others)
+            if claim is None:
+                self._held.discard(held.id)
+            return others
+
+
+class HeldClaim(Protocol):
+    """What a registration needs of its claim."""
+
+    def filled(self) -> None:
+        """The download that it began with is done."""
+
+    def begin_last_push(self) -> bool:
+        """Whether no other open mirror pushes the same path any longer, so that this push speaks for all."""
+
+    def go_on(self) -> None:
+        """It was not the last push after all."""
+
+    def end(self) -> None:
+        """The path is not claimed any longer."""
+
+
+class NoClaim:
+    """That of a registration that nobody else can meet."""
+
+    def filled(self) -> None:
+        pass
+
+    def begin_last_push(self) -> bool:
+        return True
+
+    def go_on(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+class Held:
+    """One claim of an open mirror."""
+
+    def __init__(self, claims: Claims, claim: Claim):
+        self._claims = claims
+        self.claim = claim
+
+    def _become(self, claim: Claim) -> list[Claim]:
+        others = self._claims._replace(self.claim, claim)
+        self.claim = claim
+        return others
+
+    def filled(self) -> None:
+        if self.claim.is_filling:
+            self._become(replace(self.claim, is_filling=False))
+
+    def begin_last_push(self) -> bool:
+        mine = self.claim
+        others = self._become(replace(mine, is_ending=True))
+        return not any(
+            other.pushes
+            and not other.is_ending
+            and other.local == mine.local
+            and other.mirror != mine.mirror
+            and self._claims.known.lives(other)
+            for other in others
+        )
+
+    def go_on(self) -> None:
+        if self.claim.is_ending:
+            self._become(replace(self.claim, is_ending=False))
+
+    def end(self) -> None:
+        self._claims._replace(self.claim, None)
+
+
+def _is_left(claim: Claim) -> bool:
+    """Whether a mirror, if it is dead, has left something to push at the path."""
+    return claim.pushes and any(trace.local == claim.local for trace in traces(claim.journal))

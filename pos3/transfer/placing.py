@@ -1,0 +1,111 @@
+"""Puts files in place and removes them, unless somebody has changed what is there since the plan was made."""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import os
+import stat
+from contextlib import suppress
+
+from pos3.entry import Entry
+from pos3.errors import LocalChangedError
+from pos3.plan import SYMLINK
+
+# File systems without hard links say one of these.
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
+
+
+def put_in_place(temporary: str, target: str, before: Entry | None) -> bool:
+    """Gives a finished file its name. A reader of the name sees the old file or the new one.
+
+    Costs one system call more than a rename. Between the look and the rename, there is a moment in which a change is
+    not noticed.
+
+    Args:
+        before: what the plan saw at ``target``; None for nothing.
+
+    Returns:
+        whether it is this file that has the name now; False if somebody else had put one with the same content there.
+
+    Raises:
+        LocalChangedError: something else is there now, and is not what would be put there. It is left as it is.
+    """
+    if before is None:
+        return _put_where_nothing_is(temporary, target)
+    now = _state(target)
+    if now is not None and not is_as_seen(now, before):
+        _accept_or_refuse(temporary, target)
+        return False
+    _replace(temporary, target)
+    return True
+
+
+def _put_where_nothing_is(temporary: str, target: str) -> bool:
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in {errno.EEXIST, *_NO_LINKS}:
+            raise
+        if os.path.lexists(target) and not _is_directory(target):
+            _accept_or_refuse(temporary, target)
+            return False
+        _replace(temporary, target)
+    else:
+        os.unlink(temporary)
+    return True
+
+
+def _replace(temporary: str, target: str) -> None:
+    """An empty directory gives way; one that is not empty is an error."""
+    try:
+        os.replace(temporary, target)
+    except IsADirectoryError:
+        os.rmdir(target)
+        os.replace(temporary, target)
+
+
+def _is_directory(path: str) -> bool:
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
+def _accept_or_refuse(temporary: str, target: str) -> None:
+    """Somebody else may have downloaded the same object meanwhile."""
+    is_same = False
+    with suppress(OSError):
+        is_same = stat.S_ISREG(os.lstat(target).st_mode) and filecmp.cmp(temporary, target, shallow=False)
+    if not is_same:
+        raise LocalChangedError(
+            f"{target} was changed by somebody else during its download, and was left as it is; download it again"
+        )
+    os.unlink(temporary)
+
+
+def remove(target: str, before: Entry) -> bool:
+    """Removes a file; whether it was there.
+
+    Raises:
+        LocalChangedError: it is not as the plan saw it. It is left as it is.
+    """
+    now = _state(target)
+    if now is None:
+        return False
+    if not is_as_seen(now, before):
+        raise LocalChangedError(f"{target} was changed while the download was under way, and was not deleted")
+    os.unlink(target)
+    return True
+
+
+def _state(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def is_as_seen(now: os.stat_result, before: Entry) -> bool:
+    """Whether a file is the one that a listing has seen."""
+    if before.unusable:
+        return stat.S_ISLNK(now.st_mode) is (before.unusable == SYMLINK)
+    seen = (before.size_bytes, before.modified_ns, before.inode)
+    return seen == (now.st_size, now.st_mtime_ns, now.st_ino) and stat.S_ISREG(now.st_mode)
