@@ -97,6 +97,15 @@ class Downloads(Questions):
         self._bound_cache()
         return path
 
+    def _fill(self, wanted: Registration) -> None:
+        """Downloads once, without a registration of its own."""
+        link = self._link(wanted)
+        self._claim(link)
+        try:
+            self._fetch(link, missing_ok=True, adopt=False)
+        finally:
+            link.end_use()
+
     def _push_what_is_read(self, link: Link) -> None:
         """What this mirror pushes to the same objects from other local paths is in the store first."""
         wanted = link.registration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from pos3.downloads import Downloads
@@ -161,7 +162,7 @@ class Mirror(Downloads):
         def join(link: Link, merged: Registration) -> None:
             if link.registration.kind == "upload":
                 # What it pushes already is brought up to what S3 will be.
-                self.download(remote, local, profile=profile, exclude=exclude, include=include, missing_ok=True)
+                self._fill(replace(wanted, kind="download"))
             self._join(link, merged)
 
         return self._register(wanted, begin, join)

@@ -1,0 +1,448 @@
+"""The files of a writer are its own: what other mirrors, processes and cache roots may do in its path, and what not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pos3
+from tests.support import Latency, Proxy, S3Site, contents, on, write_tree
+from tests.support.program import run_program
+
+PutBefore = Callable[..., Proxy]
+Open = Callable[..., pos3.Mirror]
+INTERVAL = None
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Iterator[Open]:
+    """Opens mirrors beside each other; those that a test has not closed end without a push."""
+    with ExitStack() as stack:
+
+        def open_one(cache: str = "cache", **options: Any) -> pos3.Mirror:
+            chosen = pos3.MirrorOptions(tmp_path / cache, show_progress=False, **options)
+            mirror = pos3.Mirror(chosen).open()
+            stack.callback(mirror.close, push=False)
+            return mirror
+
+        yield open_one
+
+
+@contextmanager
+def in_another_process(call: str, cache: Path, url: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs a body in a mirror of another process, up to its line ``ready()``, and lets it go on at the end."""
+    script = (
+        "import os, sys, pathlib, pos3\n"
+        "cache, url = sys.argv[1:]\n"
+        "def ready(): print('ready', flush=True); sys.stdin.readline()\n"
+        f"with pos3.mirror(cache, show_progress=False) as mirror:\n    {call}\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(cache), url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        if process.poll() is None:
+            process.communicate("go on\n", timeout=60)
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdout.close()
+
+
+# -- a living sync
+
+
+READERS = {
+    "the same place": lambda mirror, url: mirror.download(f"{url}/ckpt"),
+    "the place above": lambda mirror, url: mirror.download(url),
+    "a part of it": lambda mirror, url: mirror.download(f"{url}/ckpt/deep"),
+    "the same place, synced": lambda mirror, url: mirror.sync(f"{url}/ckpt", interval=INTERVAL),
+    "the place above, synced": lambda mirror, url: mirror.sync(url, interval=INTERVAL, delete_remote=False),
+}
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_what_a_living_sync_has_written_is_neither_deleted_nor_replaced(
+    s3: S3Site, another: Open, read: Callable[[pos3.Mirror, str], Path]
+) -> None:
+    s3.put_all({"run/ckpt/deep/old": b"old", "run/other": b"1"})
+    writer, reader = another(), another()
+    path = writer.sync(s3.url("run/ckpt"), interval=INTERVAL)
+    write_tree(path, {"deep/step-1": b"hours", "deep/old": b"newer here"})
+    s3.put("run/ckpt/deep/old", b"newer there")
+    read(reader, s3.url("run"))
+    assert contents(path) == {"deep/old": b"newer here", "deep/step-1": b"hours"}
+    kept = {kept.path: kept.reason for kept in reader.report().kept}
+    assert any(str(os.getpid()) in reason for reason in kept.values()), kept
+    writer.close()
+    assert s3.objects("run/ckpt/")["deep/step-1"] == b"hours"
+
+
+def test_what_is_missing_in_the_path_of_a_living_sync_is_added_but_not_what_it_deleted(
+    s3: S3Site, another: Open
+) -> None:
+    s3.put_all({"ckpt/a": b"1", "ckpt/b": b"2"})
+    writer, reader = another(), another()
+    path = writer.sync(s3.url("ckpt"), interval=INTERVAL)
+    (path / "b").unlink()
+    s3.put("ckpt/c", b"3")
+    assert contents(reader.download(s3.url("ckpt"))) == {"a": b"1", "c": b"3"}
+    assert [kept.path for kept in reader.report().kept] == ["b"]
+
+
+@pytest.mark.parametrize("cache", ["cache", "another cache"])
+def test_the_command_line_leaves_the_files_of_a_sync_in_another_process_alone(
+    s3: S3Site, tmp_path: Path, cache: str
+) -> None:
+    s3.put("ckpt/old", b"1")
+    local = tmp_path / "here"
+    body = f"p = pos3.sync(url, {str(local)!r}, interval=None); (p / 'step-1').write_text('hours'); ready()"
+    with in_another_process(body, tmp_path / "cache", s3.url("ckpt")):
+        ran = run_program(
+            *("download", s3.url("ckpt"), "--local", local, "--cache-root", tmp_path / cache, "--delete", "--adopt")
+        )
+        assert ran.status == 0, ran.stderr
+        assert contents(local) == {"old": b"1", "step-1": b"hours"}
+        assert "step-1" in ran.stderr
+    assert s3.objects("ckpt/") == {"old": b"1", "step-1": b"hours"}
+
+
+def test_a_thread_with_a_mirror_of_its_own_leaves_the_files_of_a_sync_alone(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("ckpt/old", b"1")
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            with pos3.mirror(tmp_path / "cache", show_progress=False):
+                pos3.download(s3.url("ckpt"))
+        except BaseException as error:  # noqa: BLE001 - handed over
+            failures.append(error)
+
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        path = pos3.sync(s3.url("ckpt"), interval=INTERVAL)
+        write_tree(path, {"step-1": b"hours"})
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    assert failures == []
+    assert s3.objects("ckpt/") == {"old": b"1", "step-1": b"hours"}
+
+
+def test_a_log_that_somebody_has_open_goes_on_where_it_is(s3: S3Site, another: Open) -> None:
+    s3.put("logs/run.log", b"of an earlier run\n")
+    writer, reader = another(), another()
+    path = writer.upload(s3.url("logs"), delete=False, interval=INTERVAL)
+    with open(path / "run.log", "wb", buffering=0) as log:
+        log.write(b"one\n")
+        reader.download(s3.url("logs"))
+        log.write(b"two\n")
+    writer.close()
+    assert s3.objects("logs/") == {"run.log": b"one\ntwo\n"}
+
+
+# -- a living upload that deletes
+
+
+def test_a_download_into_an_upload_that_deletes_is_an_error_that_names_both_and_changes_nothing(
+    s3: S3Site, another: Open
+) -> None:
+    s3.put("out/old", b"1")
+    writer, reader = another(), another()
+    path = writer.upload(s3.url("out"), interval=INTERVAL)
+    write_tree(path, {"new": b"2"})
+    with pytest.raises(pos3.ConflictError) as failure:
+        reader.download(s3.url("out"))
+    for told in (str(os.getpid()), s3.url("out"), "local", "cache_root", "'new'"):
+        assert told in str(failure.value)
+    assert contents(path) == {"new": b"2"}
+    writer.close()
+    assert s3.objects() == {"out/new": b"2"}
+
+
+def test_a_download_that_changes_nothing_in_an_upload_is_no_conflict(s3: S3Site, another: Open) -> None:
+    s3.put("out/a", b"1")
+    another().download(s3.url("out"))
+    writer, reader = another(), another()
+    path = writer.upload(s3.url("out"), interval=INTERVAL)
+    assert reader.download(s3.url("out")) == path
+
+
+def test_a_download_around_an_upload_that_deletes_leaves_that_part_alone_and_tells(s3: S3Site, another: Open) -> None:
+    s3.put_all({"run/out/old": b"1", "run/data/a": b"2"})
+    writer, reader = another(), another()
+    out = writer.upload(s3.url("run/out"), interval=INTERVAL)
+    write_tree(out, {"new": b"2"})
+    path = reader.download(s3.url("run"))
+    assert contents(path) == {"data/a": b"2", "out/new": b"2"}
+    assert [kept.path for kept in reader.report().kept] == ["out/"]
+    writer.close()
+    assert s3.objects("run/") == {"data/a": b"2", "out/new": b"2"}
+
+
+def test_the_empty_directory_of_a_writer_and_those_above_it_are_not_removed(s3: S3Site, another: Open) -> None:
+    s3.put("run/data/a", b"2")
+    writer, reader = another(), another()
+    model = writer.upload(s3.url("run/out/deep/model.pt"), interval=INTERVAL)
+    reader.download(s3.url("run"))
+    model.write_bytes(b"3")
+    writer.close()
+    assert s3.objects("run/") == {"data/a": b"2", "out/deep/model.pt": b"3"}
+
+
+def test_an_object_is_not_put_in_the_place_of_a_directory_in_which_somebody_writes(s3: S3Site, another: Open) -> None:
+    s3.put_all({"run/a": b"file", "run/b": b"1"})
+    writer, reader = another(), another()
+    mine = writer.sync(s3.url("elsewhere"), reader_root(reader, s3, "run") / "a" / "deep", interval=INTERVAL)
+    write_tree(mine, {"x": b"hours"})
+    path = reader.download(s3.url("run"), adopt=True)
+    assert contents(path) == {"a/deep/x": b"hours", "b": b"1"}
+    assert "a" in [kept.path.rstrip("/") for kept in reader.report().kept]
+
+
+def reader_root(mirror: pos3.Mirror, s3: S3Site, key: str) -> Path:
+    return Path(mirror.cache_root) / "_" / s3.bucket / key
+
+
+# -- joined mirrors
+
+
+def test_two_mirrors_that_upload_one_local_path_both_push_and_neither_deletes_the_others(
+    s3: S3Site, another: Open
+) -> None:
+    first, second = another(), another()
+    path = first.upload(s3.url("out"), interval=INTERVAL)
+    assert second.upload(s3.url("out"), interval=INTERVAL) == path
+    write_tree(path, {"a": b"1"})
+    first.flush()
+    write_tree(path, {"b": b"2"})
+    second.flush()
+    (path / "a").unlink()
+    second.flush()
+    assert s3.objects("out/") == {"b": b"2"}, "they are one owner"
+    first.close()
+    write_tree(path, {"c": b"3"})
+    second.close()
+    assert s3.objects("out/") == {"b": b"2", "c": b"3"}
+
+
+def test_an_end_while_another_mirror_pushes_deletes_only_what_was_on_record_and_the_last_one_all(
+    s3: S3Site, another: Open
+) -> None:
+    s3.put("out/stale", b"0")
+    first, second = another(), another()
+    path = first.upload(s3.url("out"), interval=INTERVAL)
+    second.upload(s3.url("out"), interval=INTERVAL)
+    write_tree(path, {"a": b"1", "b": b"2"})
+    first.flush()
+    (path / "a").unlink()
+    first.close()
+    assert s3.objects("out/") == {"b": b"2", "stale": b"0"}
+    second.close()
+    assert s3.objects("out/") == {"b": b"2"}
+
+
+def test_a_sync_that_joins_an_upload_that_deletes_downloads_nothing(s3: S3Site, another: Open) -> None:
+    s3.put("out/old", b"0")
+    first, second = another(), another()
+    path = first.upload(s3.url("out"), interval=INTERVAL)
+    assert second.sync(s3.url("out"), interval=INTERVAL) == path
+    write_tree(path, {"a": b"1"})
+    assert contents(path) == {"a": b"1"}
+    second.close()
+    first.close()
+    assert s3.objects("out/") == {"a": b"1"}
+
+
+# -- a writer that died
+
+
+def killed(body: str, cache: Path, url: str) -> None:
+    with in_another_process(body, cache, url) as process:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("again", ["sync", "download", "download around"])
+def test_what_a_killed_sync_had_not_pushed_is_kept_and_told(
+    s3: S3Site, tmp_path: Path, another: Open, again: str
+) -> None:
+    s3.put_all({"run/ckpt/old": b"1", "run/ckpt/same": b"2"})
+    body = "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours'); (p / 'old').write_text('mine'); ready()"
+    killed(body, tmp_path / "cache", s3.url("run/ckpt"))
+    s3.put_all({"run/ckpt/old": b"newer there", "run/ckpt/same": b"changed there"})
+    mirror = another()
+    if again == "sync":
+        path = mirror.sync(s3.url("run/ckpt"), interval=INTERVAL)
+    else:
+        path = mirror.download(s3.url("run/ckpt" if again == "download" else "run"))
+        path = path / "ckpt" if again == "download around" else path
+    assert contents(path) == {"old": b"mine", "same": b"changed there", "step-1": b"hours"}
+    assert sorted(kept.path.rpartition("/")[2] for kept in mirror.report().kept) == ["old", "step-1"]
+    if again == "sync":
+        mirror.close()
+        assert s3.objects("run/ckpt/") == {"old": b"mine", "same": b"changed there", "step-1": b"hours"}
+        assert pos3.recover(tmp_path / "cache") == []
+
+
+def test_the_same_from_another_cache_root_that_shares_the_local_path(
+    s3: S3Site, tmp_path: Path, another: Open
+) -> None:
+    local = tmp_path / "shared"
+    body = f"p = pos3.sync(url, {str(local)!r}, interval=None); (p / 'step-1').write_text('hours'); ready()"
+    s3.put("ckpt/old", b"1")
+    killed(body, tmp_path / "cache", s3.url("ckpt"))
+    another("another cache").download(s3.url("ckpt"), local, adopt=True)
+    assert contents(local) == {"old": b"1", "step-1": b"hours"}
+    assert [found.outcome for found in pos3.recover(tmp_path / "cache")] == ["pushed"]
+    another("another cache").download(s3.url("ckpt"), local, adopt=True)
+    assert contents(local) == s3.objects("ckpt/") == {"old": b"1", "step-1": b"hours"}
+
+
+def test_what_a_killed_upload_had_not_pushed_is_pushed_by_the_same_script_started_again(
+    s3: S3Site, tmp_path: Path, another: Open
+) -> None:
+    body = "p = pos3.upload(url, interval=None); (p / 'part-1').write_text('hours'); ready()"
+    killed(body, tmp_path / "cache", s3.url("out"))
+    mirror = another()
+    path = mirror.upload(s3.url("out"), interval=INTERVAL)
+    write_tree(path, {"part-2": b"2"})
+    mirror.close()
+    assert s3.objects("out/") == {"part-1": b"hours", "part-2": b"2"}
+    assert list((tmp_path / "cache" / ".pos3" / "journal").iterdir()) == []
+
+
+def test_a_journal_of_an_earlier_version_protects_its_files_too(s3: S3Site, tmp_path: Path, another: Open) -> None:
+    s3.put("ckpt/old", b"1")
+    body = "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours'); ready()"
+    killed(body, tmp_path / "cache", s3.url("ckpt"))
+    for file in (Path.home() / ".local/state/pos3").iterdir():
+        file.unlink()
+    assert contents(another().download(s3.url("ckpt"))) == {"old": b"1", "step-1": b"hours"}
+
+
+# -- beginnings
+
+
+def test_who_will_write_waits_for_a_download_that_is_under_way(
+    s3: S3Site, tmp_path: Path, another: Open, proxied: PutBefore
+) -> None:
+    s3.put_all({f"data/{number}": b"1" for number in range(4)})
+    proxied(s3, Latency(seconds=1, match=on("GET")))
+    reader, writer = another(max_workers=1), another()
+    reading = threading.Thread(target=reader.download, args=(s3.url("data"),))
+    reading.start()
+    claims = Path.home() / ".local/state/pos3/claims.json"
+    while not (claims.exists() and "download" in claims.read_text()):
+        time.sleep(0.01)
+    path = writer.sync(s3.url("data"), interval=INTERVAL)
+    assert reader.report().downloaded_files == 4
+    assert len(contents(path)) == 4
+    reading.join()
+
+
+def test_a_mirror_that_has_ended_leaves_no_claim(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("data/a", b"1")
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.download(s3.url("data"))
+        pos3.sync(s3.url("ckpt"), interval=INTERVAL)
+        pos3.upload(s3.url("out"), interval=INTERVAL)
+    state = Path.home() / ".local/state/pos3"
+    assert json.loads((state / "claims.json").read_text()) == []
+    assert sorted(file.name for file in state.iterdir()) == ["claims.json", "claims.lock"]
+
+
+def test_a_registration_whose_claim_cannot_be_written_fails_and_changes_nothing(
+    s3: S3Site, tmp_path: Path, another: Open
+) -> None:
+    state = Path.home() / ".local/state/pos3"
+    state.mkdir(parents=True, mode=0o700)
+    (state / "claims.lock").mkdir()
+    mirror = another()
+    for call in (mirror.upload, mirror.sync, mirror.download):
+        with pytest.raises(pos3.ClaimError, match="claims"):
+            call(s3.url("data"))
+    assert not (tmp_path / "cache" / "_").exists()
+
+
+def test_a_broken_list_of_claims_is_begun_anew_with_a_warning(
+    s3: S3Site, another: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    s3.put("data/a", b"1")
+    state = Path.home() / ".local/state/pos3"
+    state.mkdir(parents=True, mode=0o700)
+    (state / "claims.json").write_text("[{]")
+    another().download(s3.url("data"))
+    assert "begun anew" in caplog.text
+
+
+# -- forks
+
+
+def test_a_forked_child_counts_as_its_parent_and_keeps_no_lock_of_it(
+    s3: S3Site, tmp_path: Path, another: Open
+) -> None:
+    s3.put("ckpt/old", b"1")
+    body = (
+        "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours')\n"
+        "    if not os.fork():\n"
+        "        q = pos3.download(url); (p / 'seen').write_text(' '.join(sorted(os.listdir(q))))\n"
+        "        import time; time.sleep(60); os._exit(0)\n"
+        "    while not (p / 'seen').exists() or not (p / 'seen').read_text(): pass\n"
+        "    print(os.getpid(), file=sys.stderr)\n"
+        "    ready()"
+    )
+    killed(body, tmp_path / "cache", s3.url("ckpt"))
+    mirror = another()
+    path = mirror.sync(s3.url("ckpt"), interval=INTERVAL)
+    assert contents(path)["seen"] == b"old step-1"
+    assert "died" in str([kept.reason for kept in mirror.report().kept])
+    mirror.close()
+    assert s3.objects("ckpt/")["step-1"] == b"hours"
+
+
+def test_a_script_that_is_killed_and_started_again_loses_nothing(rclone_site: S3Site, tmp_path: Path) -> None:
+    """What the script has written and closed is in S3 in the end, at whatever moment it is killed."""
+    script = (
+        "import os, sys, pathlib, pos3\n"
+        "cache, url, done = sys.argv[1:]\n"
+        "with pos3.mirror(cache, show_progress=False):\n"
+        "    path = pos3.sync(url, interval=0.05)\n"
+        "    begin = len(list(path.glob('step-*')))\n"
+        "    for step in range(begin, begin + 40):\n"
+        "        (path / 'tmp').write_bytes(b'%d' % step)\n"
+        "        os.rename(path / 'tmp', path / f'step-{step}')\n"
+        "        with open(done, 'a') as log: log.write(f'{step}\\n')\n"
+    )
+    log = tmp_path / "done"
+    log.touch()
+    command = [sys.executable, "-c", script, str(tmp_path / "cache"), rclone_site.url("ckpt"), str(log)]
+    for number in range(6):
+        process = subprocess.Popen(command)
+        time.sleep(0.45 + 0.06 * number)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, timeout=60)
+    steps = [int(line) for line in log.read_text().split()]
+    assert sorted(set(steps)) == steps, "a step that was done was done again, so its file had been lost"
+    stored = rclone_site.objects("ckpt/")
+    assert {name: data for name, data in stored.items() if name != "tmp"} == {
+        f"step-{step}": b"%d" % step for step in steps
+    }
