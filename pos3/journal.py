@@ -16,10 +16,10 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
-from pos3.index import STATE_DIRECTORY
 from pos3.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.noted import Noted, check_kinds
 from pos3.registration import Registration
+from pos3.root_index import STATE_DIRECTORY
 from pos3.temporary import is_abandoned, is_temporary
 
 logger = logging.getLogger("pos3")

@@ -25,6 +25,7 @@ from pos3.publication import CompleteLink
 from pos3.registration import Registration, build_filter, checked, local_root, names_a_directory
 from pos3.registry import Registry
 from pos3.room import Room
+from pos3.root_index import Place, RootIndex
 from pos3.store import Store, open_store
 from pos3.transfer import Rate
 from pos3.url import Location, parse
@@ -104,8 +105,13 @@ class MirrorParts:
 
     def _linked(self, kind: type[AnyLink], registration: Registration) -> AnyLink:
         store = self._store(registration.location, registration.profile)
-        index = Index(self.cache_root, registration.local)
-        return kind(registration, store, index, self.cache_root, self._owner)
+        return kind(registration, store, self.index_of(registration), self.cache_root, self._owner)
+
+    def index_of(self, registration: Registration) -> Index:
+        """What the cache remembers of the registration's local path, as a copy of its place."""
+        location = registration.location
+        place = Place(self._store(location, registration.profile).endpoint, str(location))
+        return Index(RootIndex(self.cache_root, registration.local), place)
 
     def _wanted(
         self,

@@ -22,6 +22,7 @@ from pos3.plan import Plan, Policy, TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
 from pos3.report import Report
+from pos3.root_index import Place, RootIndex
 from pos3.store import Store, open_store
 from pos3.transfer import Rate
 
@@ -127,7 +128,8 @@ class _Recovery:
         profile = entry.profile.restored(self._profile) if entry.profile is not None else None
         registration = replace(entry.registration, profile=profile)
         store = open_store(registration.location, profile, self._workers)
-        index = Index(self.cache_root, registration.local)
+        place = Place(store.endpoint, str(registration.location))
+        index = Index(RootIndex(self.cache_root, registration.local), place)
         return _LeftLink(replace(entry, registration=registration), store, index, self.cache_root, writer)
 
     def _planned(self, entry: Noted, found: Recovered) -> Recovered:
