@@ -10,12 +10,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pos3.entry import Record
 from pos3.errors import Pos3Error
 from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
-from pos3.index import STATE_DIRECTORY, Index, indexes
+from pos3.index import Index
 from pos3.leftovers import remove_all_abandoned
 from pos3.listing import Scan, local_entries
+from pos3.ownership import is_written
 from pos3.report import format_bytes
+from pos3.root_index import STATE_DIRECTORY, RootIndex, root_indexes
 from pos3.store.files import blocks
 
 logger = logging.getLogger("pos3")
@@ -23,9 +26,9 @@ logger = logging.getLogger("pos3")
 
 @dataclass(frozen=True)
 class Cached:
-    """One local root that mirrors, or mirrored, a URL. ``used_at`` is in seconds since the epoch.
+    """One local root, and the URL that it was used for last, at ``used_at`` (seconds since the epoch).
 
-    ``is_dirty`` says that something in it is not known to be in the store: changed, or not pushed yet.
+    ``is_dirty`` says that something in it is not known to be in any store: changed, or not pushed yet.
     """
 
     url: str
@@ -48,7 +51,9 @@ class Difference:
 def list_cache(cache_root: str) -> list[Cached]:
     """Every root of this cache, explicit local paths included, least recently used first."""
     root = os.path.realpath(os.path.expanduser(cache_root))
-    found = [_inspect(index, is_in_use=_is_in_use(index)) for index in indexes(root) if os.path.exists(index.local)]
+    found = [
+        _inspect(index, is_in_use=_is_in_use(index)) for index in root_indexes(root) if os.path.exists(index.local)
+    ]
     return sorted(found, key=lambda cached: cached.used_at)
 
 
@@ -56,7 +61,7 @@ def _everything() -> Scan:
     return Scan(follow_symlinks=False, takes_part=lambda path: True, prunes=lambda path: False)
 
 
-def _is_in_use(index: Index) -> bool:
+def _is_in_use(index: RootIndex) -> bool:
     use = index.use()
     try:
         return not use.is_alone()
@@ -64,37 +69,53 @@ def _is_in_use(index: Index) -> bool:
         use.release()
 
 
-def _inspect(index: Index, *, is_in_use: bool) -> Cached:
-    state = index.state()
-    records = {record.path: record for record in index.records(state.url)}
+def _records_of_all_places(index: RootIndex) -> dict[str, list[Record]]:
+    """What is on record of each path, of the place that was used last first."""
+    found: dict[str, list[Record]] = {}
+    for known in index.places():
+        for record in Index(index, known.place).records():
+            found.setdefault(record.path, []).append(record)
+    return found
+
+
+def _inspect(index: RootIndex, *, is_in_use: bool) -> Cached:
+    url, used_at = next(((known.place.url, known.used_at) for known in index.places()), ("", 0.0))
+    records = _records_of_all_places(index)
     files = size_bytes = 0
     is_dirty = False
-    for entry in local_entries(state.local, _everything()):
+    for entry in local_entries(index.local, _everything()):
         if entry.is_directory and not entry.unusable:
             continue
         files += 1
         size_bytes += entry.size_bytes
-        record = records.get(entry.path)
-        is_dirty = is_dirty or bool(entry.unusable) or record is None or not record.matches_local(entry)
-    return Cached(state.url, state.local, files, size_bytes, state.used_at, is_dirty, is_in_use)
+        # What one of the places holds is not lost.
+        is_safe = any(record.matches_local(entry) for record in records.get(entry.path, ()))
+        is_dirty = is_dirty or bool(entry.unusable) or not is_safe
+    return Cached(url, index.local, files, size_bytes, used_at, is_dirty, is_in_use)
 
 
 def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Difference]:
-    """Files that are missing or differ from what was synced; with ``read_content``, also by their checksum."""
+    """Files that are missing or differ from what was synced; with ``read_content``, also by their checksum.
+
+    A file is missing if the place that its root was used for last has it on record. It differs if it is as recorded for
+    none of the places of its root.
+    """
     differences = []
-    for index in indexes(os.path.realpath(os.path.expanduser(cache_root))):
-        state = index.state()
-        if not os.path.exists(state.local):
+    for index in root_indexes(os.path.realpath(os.path.expanduser(cache_root))):
+        if not os.path.exists(index.local):
             continue
-        present = {entry.path: entry for entry in local_entries(state.local, _everything())}
-        for record in index.records(state.url):
-            path = os.path.join(state.local, record.path) if record.path else state.local
-            entry = present.get(record.path)
-            if entry is None:
+        present = {entry.path: entry for entry in local_entries(index.local, _everything())}
+        last_used = [record.path for known in index.places()[:1] for record in Index(index, known.place).records()]
+        every = _records_of_all_places(index)
+        for name in sorted({*last_used, *(every.keys() & present.keys())}):
+            path = os.path.join(index.local, name) if name else index.local
+            if name not in present:
                 differences.append(Difference(path, "missing"))
-            elif not record.matches_local(entry):
+                continue
+            matching = [record for record in every[name] if record.matches_local(present[name])]
+            if not matching:
                 differences.append(Difference(path, "changed since it was synced"))
-            elif read_content and not _content_matches(path, record.etag, record.size_bytes):
+            elif read_content and not all(_content_matches(path, found.etag, found.size_bytes) for found in matching):
                 differences.append(Difference(path, "content does not match its ETag"))
     return differences
 
@@ -118,8 +139,8 @@ def bound_cache(
 
     What killed downloads of single objects have left beside their targets goes in any case.
 
-    Never removed: what is in use by an open mirror of any process, what is changed or not pushed, and what lies outside
-    the cache root. With ``unused_since`` (seconds since the epoch), roots used after it stay as well.
+    Never removed: what is in use by an open mirror of any process, what is changed or not pushed, what a dead process
+    was to push, and what lies outside the cache root. With ``unused_since`` (seconds since the epoch), roots used after it stay as well.
 
     Returns:
         what was removed, or would be.
@@ -149,7 +170,7 @@ def bound_cache(
 
 def _forget_what_is_gone(root: str) -> None:
     """Drops the memory of roots that somebody has deleted."""
-    for index in indexes(root):
+    for index in root_indexes(root):
         if index.local and not os.path.exists(index.local):
             mark = index.use()
             try:
@@ -175,17 +196,17 @@ def cached_bytes(root: str) -> int:
 def _evict(root: str, cached: Cached, entries: list[Cached]) -> bool:
     """Removes one root with its index, if nobody uses it or a root around or inside it. Whether it did."""
     related = [
-        Index(root, other.local)
+        RootIndex(root, other.local)
         for other in entries
         if f"{other.local}/".startswith(f"{cached.local}/") or f"{cached.local}/".startswith(f"{other.local}/")
     ]
-    index = Index(root, cached.local)
+    index = RootIndex(root, cached.local)
     marks = [other.use() for other in related]
     try:
         if not all(mark.is_alone() for mark in marks):
             return False
         with index.locked():
-            if not os.path.exists(cached.local):
+            if not os.path.exists(cached.local) or is_written(root, cached.local):
                 return False
             if _inspect(index, is_in_use=False).is_dirty or _holds_more_than(index, cached.local):
                 return False
@@ -202,7 +223,7 @@ def _evict(root: str, cached: Cached, entries: list[Cached]) -> bool:
     return True
 
 
-def _holds_more_than(index: Index, local: str) -> bool:
+def _holds_more_than(index: RootIndex, local: str) -> bool:
     """Whether temporary files of a writer lie in the root."""
     found: list[os.DirEntry[str]] = []
     scan = Scan(False, lambda path: True, lambda path: False, found.append)

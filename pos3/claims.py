@@ -47,7 +47,7 @@ class Claim:
         kind: "download" for a transfer under way; the others last as long as the registration.
         deletes: whether the last push deletes objects that have no local file.
         local: the absolute path, links resolved.
-        url: what it mirrors.
+        url, endpoint: what it mirrors; None for an endpoint that is not known.
         cache_root: where the index of ``local`` lies.
         journal: the file that remembers the registration when the process dies.
         pid, host, begun_at: whose it is, and since when, in seconds since the epoch.
@@ -63,6 +63,7 @@ class Claim:
     deletes: bool
     local: str
     url: str
+    endpoint: str | None
     cache_root: str
     journal: str
     pid: int

@@ -11,25 +11,45 @@ from contextlib import closing, suppress
 from typing import TypeVar
 from urllib.parse import quote
 
+from pos3.entry import UNPLACED
 from pos3.locks import has_locks, wait_for_directory
 from pos3.secret import make_private
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
 
-_SCHEMA_VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS files (
-    path TEXT PRIMARY KEY, size_bytes INT, modified_ns INT, inode INT, etag TEXT, owner TEXT
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS root (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-PRAGMA user_version = {_SCHEMA_VERSION};
-"""
+_SCHEMA_VERSION = 2
+THE_ROOT = 0
+"""What notes about the root itself have in place of a place."""
+_SCHEMA = (
+    "CREATE TABLE places (id INTEGER PRIMARY KEY, url TEXT NOT NULL, endpoint TEXT, used_at REAL NOT NULL)",
+    "CREATE UNIQUE INDEX place ON places (url, endpoint)",
+    """CREATE TABLE files (
+        place INT, path TEXT, size_bytes INT, modified_ns INT, inode INT, etag TEXT, owner TEXT,
+        checksum TEXT NOT NULL DEFAULT '', PRIMARY KEY (place, path)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE notes (place INT, name TEXT, value TEXT, PRIMARY KEY (place, name)) WITHOUT ROWID",
+)
+# An index of version 1 knows one URL and no endpoint. Its rows lose their owner, who may have been at another one.
+_MIGRATION_1 = (
+    "ALTER TABLE files RENAME TO files_1",
+    *_SCHEMA,
+    """INSERT INTO places SELECT 1, url.value, NULL, coalesce(cast(used_at.value AS REAL), 0)
+        FROM root AS url LEFT JOIN root AS used_at ON used_at.name = 'used_at'
+        WHERE url.name = 'url' AND url.value != ''""",
+    f"""INSERT INTO files (place, path, size_bytes, modified_ns, inode, etag, owner)
+        SELECT places.id, path, size_bytes, modified_ns, inode, etag, '{UNPLACED}' FROM files_1, places""",
+    f"INSERT INTO notes SELECT {THE_ROOT}, name, value FROM root WHERE name IN ('local', 'filled')",
+    "INSERT INTO notes SELECT places.id, name, value FROM root, places WHERE name = 'holds_markers'",
+    "DROP TABLE files_1",
+    "DROP TABLE root",
+)
 _BUSY_SECONDS = 60.0
 
 
 class Database:
-    """Two tables in a file: ``files`` has a row for each synced file, ``root`` names and values.
+    """Three tables in a file: ``places`` has a row for each URL at an endpoint that the root mirrors, ``files`` one for
+    each synced file of a place, and ``notes`` names and values, of a place or of the root.
 
     Safe to use from several threads and processes at once. Connections live only as long as a call, so that nothing is
     shared across a fork.
@@ -73,11 +93,8 @@ class Database:
                 # Not every file system can share memory between processes; the default journal works there.
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                connection.executescript(_SCHEMA)
-            elif version != _SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"schema version {version}")
+            if _version(connection) != _SCHEMA_VERSION:
+                _bring_up_to_date(connection)
         except BaseException:
             connection.close()
             raise
@@ -107,3 +124,26 @@ class Database:
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(self.path + suffix)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Makes the tables, or those of an older version into today's, all or nothing. Others who want to do so wait."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        # Another process may have done it meanwhile.
+        version = _version(connection)
+        if version not in (0, 1, _SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"schema version {version}")
+        if version == 1 and _tables(connection) != {"files", "root"}:
+            raise sqlite3.DatabaseError("tables are missing")
+        for statement in {0: _SCHEMA, 1: _MIGRATION_1, _SCHEMA_VERSION: ()}[version]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from pos3.errors import IncompleteSetError, RemoteNotFoundError
@@ -17,7 +18,7 @@ from pos3.profiles import Profile
 from pos3.questions import Questions
 from pos3.references import Reference
 from pos3.registration import Registration, check_flag, check_local, is_coherent
-from pos3.url import is_url, local_path, shown
+from pos3.url import is_url, local_path, parse, shown
 
 logger = logging.getLogger("pos3")
 
@@ -155,6 +156,8 @@ class Downloads(Questions):
         return self._restored(reference, resolved)
 
     def _restored(self, reference: Reference, profile: Profile | None) -> Path:
+        # It may have been made on another machine, where the endpoint has another address.
+        reference = replace(reference, endpoint=self._store(parse(reference.url), profile).endpoint)
         is_known = reference.is_known_to(self.cache_root)
         if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)

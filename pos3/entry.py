@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+UNPLACED = "?"
+"""The owner of a record that an older version of pos3 wrote, so that nobody knows at which endpoint its object was."""
+
 
 class Entry(NamedTuple):
     """One file, object or empty directory of a listing.

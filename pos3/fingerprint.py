@@ -27,11 +27,11 @@ def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> 
     return twice_if_unsorted(digest)
 
 
-def fingerprint_of_files(index: Index, url: str, below: str, takes_part: TakesPart) -> str | None:
+def fingerprint_of_files(index: Index, below: str, takes_part: TakesPart) -> str | None:
     """That of the objects, from what the index remembers; None if a file is not as remembered, or there is none."""
 
     def records() -> Iterator[Record]:
-        for file, record in with_records(index, url, below, takes_part):
+        for file, record in with_records(index, below, takes_part):
             if file is None or record is None or not is_as_remembered(file, record):
                 raise LookupError
             yield record
@@ -42,16 +42,14 @@ def fingerprint_of_files(index: Index, url: str, below: str, takes_part: TakesPa
         return None
 
 
-def with_records(
-    index: Index, url: str, below: str, takes_part: TakesPart
-) -> Iterator[tuple[Entry | None, Record | None]]:
+def with_records(index: Index, below: str, takes_part: TakesPart) -> Iterator[tuple[Entry | None, Record | None]]:
     """Each file at ``below`` in the index's root, beside what is remembered of it; with paths relative to ``below``.
 
     Links are followed, as an upload does. Empty directories are left out.
     """
-    top = f"{index.local}/{below}" if below else index.local
+    top = f"{index.root.local}/{below}" if below else index.root.local
     scan = Scan(follow_symlinks=True, takes_part=takes_part, prunes=lambda path: False)
-    records = (record._replace(path=record.path[len(below) :].lstrip("/")) for record in index.records(url, below))
+    records = (record._replace(path=record.path[len(below) :].lstrip("/")) for record in index.records(below))
     wanted = (record for record in records if takes_part(record.path))
     for path, file, _, record in march(local_entries(top, scan), (), wanted):
         if not path.endswith("/") or (file is not None and file.unusable):

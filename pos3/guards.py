@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from pos3.claims import Claim, is_within
@@ -28,6 +29,15 @@ from pos3.errors import ConflictError
 from pos3.report import Kept
 
 RecordOf = Callable[[str], Record | None]
+
+
+class Manner(Enum):
+    """What becomes of a download that would change what it may not."""
+
+    REFUSED = "it is an error"
+    REFUSED_INSIDE = "an error if all of it lies in the writer's path, else all of that path is left alone"
+    KEPT = "what it may not change is left alone, and told"
+    SILENT = "what it may not change is left alone"
 
 
 class Guard(Protocol):
@@ -39,9 +49,7 @@ class Guard(Protocol):
         ...
 
     @property
-    def is_closed(self) -> bool:
-        """Whether nothing at all may be changed."""
-        ...
+    def manner(self) -> Manner: ...
 
     def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
         """Why something must stay as it is, or "".
@@ -61,7 +69,7 @@ class Closed:
     """An open upload that deletes at its end: what it is to replace, it would keep, so others add nothing either."""
 
     claim: Claim
-    is_closed = True
+    manner = Manner.REFUSED_INSIDE
 
     @property
     def local(self) -> str:
@@ -80,7 +88,7 @@ class Additive:
 
     claim: Claim
     record_of: RecordOf
-    is_closed = False
+    manner = Manner.KEPT
 
     @property
     def local(self) -> str:
@@ -101,7 +109,7 @@ class Left:
 
     claim: Claim
     record_of: RecordOf
-    is_closed = False
+    manner = Manner.KEPT
 
     @property
     def local(self) -> str:
@@ -124,7 +132,7 @@ class Own:
     local: str
     name: str
     keeps: Callable[[str, Entry], bool]
-    is_closed = False
+    manner = Manner.SILENT
 
     def __str__(self) -> str:
         return self.name
@@ -133,6 +141,23 @@ class Own:
         if here is not None:
             return f"{self} writes there"
         return "" if there is None or self.keeps(path, there) else f"{self} will delete it"
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Another download of the same mirror, of another place into the same directory; neither deletes."""
+
+    local: str
+    name: str
+    record_of: RecordOf
+    manner = Manner.REFUSED
+
+    def __str__(self) -> str:
+        return self.name
+
+    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+        record = self.record_of(path) if here is not None else None
+        return f"{self} has a file of that name" if record is not None else ""
 
 
 class Guards:
@@ -149,12 +174,12 @@ class Guards:
 
     def reset(self) -> None:
         self._kept: dict[str, Kept] = {}
-        self._refused: dict[Guard, list[str]] = {}
+        self._refused: dict[str, list[str]] = {}
 
     @property
     def written(self) -> tuple[str, ...]:
         """The writers' paths below the root, relative to it."""
-        below = [guard.local for guard in self._guards if guard.local != self._root]
+        below = [guard.local for guard in self._guards if guard.local != self._root and guard.manner != Manner.REFUSED]
         return tuple(_relative(local, self._root) for local in below if is_within(local, self._root))
 
     @property
@@ -175,18 +200,21 @@ class Guards:
     def _spares(self, guard: Guard, path: str, target: str, here: Entry | None, there: Entry | None) -> bool:
         if is_within(target.rstrip("/"), guard.local):
             reason = guard.refusal(_relative(target, guard.local), here, there)
+        elif guard.manner is Manner.REFUSED:
+            return False
         elif is_within(guard.local, target.rstrip("/")) and (here is not None or not path.endswith("/")):
             reason = f"{guard} writes below it"
         else:
             return False
         if not reason:
             return False
-        if guard.is_closed and is_within(self._root, guard.local):
-            self._refused.setdefault(guard, []).append(path)
-        elif guard.is_closed:
+        is_inside = is_within(self._root, guard.local)
+        if guard.manner is Manner.REFUSED or (guard.manner is Manner.REFUSED_INSIDE and is_inside):
+            self._refused.setdefault(reason, []).append(path)
+        elif guard.manner is Manner.REFUSED_INSIDE:
             told = f"{_relative(guard.local, self._root)}/"
             self._kept[told] = Kept(told, reason)
-        elif not isinstance(guard, Own):
+        elif guard.manner is Manner.KEPT:
             self._kept[path] = Kept(path, reason)
         return True
 
@@ -198,8 +226,8 @@ class Guards:
         Raises:
             ConflictError: the plan would change what nobody else may, or all of it is wanted and some is left alone.
         """
-        for guard, paths in self._refused.items():
-            raise ConflictError(self._told(url, f"{guard} writes there", paths))
+        for reason, paths in self._refused.items():
+            raise ConflictError(self._told(url, reason, paths))
         if self._kept and not may_keep:
             path, kept = next(iter(self._kept.items()))
             raise ConflictError(self._told(url, kept.reason, [path, *list(self._kept)[1:]]))

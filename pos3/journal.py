@@ -20,10 +20,10 @@ from typing import Any
 
 from pos3.claims import Claim, ClaimKind, ClaimList
 from pos3.errors import ClaimError
-from pos3.index import STATE_DIRECTORY
 from pos3.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.noted import Noted, check_kinds
 from pos3.registration import Registration, is_same_place
+from pos3.root_index import STATE_DIRECTORY
 from pos3.secret import open_own
 from pos3.temporary import is_abandoned, is_temporary
 
@@ -216,6 +216,7 @@ def unclaimed(cache_root: str, claimed: Collection[str]) -> Iterator[tuple[Claim
                 deletes=trace.kind == "upload",
                 local=trace.local,
                 url=trace.url,
+                endpoint=None,
                 cache_root=cache_root,
                 journal=path,
                 pid=_number(head.get("pid")),

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pos3.index import Index
 from pos3.locks import UseMark
+from pos3.root_index import RootIndex
 from pos3.secret import make_private
 from pos3.temporary import is_abandoned, is_temporary
 
@@ -27,10 +27,10 @@ _DIRECTORY = "unfinished"
 class Leftovers:
     """The notes of one local root. Whoever calls holds the root's lock."""
 
-    def __init__(self, index: Index):
-        self._state_directory = index.directory
-        self._directory = os.path.join(index.directory, _DIRECTORY)
-        self._id = index.id
+    def __init__(self, root: RootIndex):
+        self._state_directory = root.directory
+        self._directory = os.path.join(root.directory, _DIRECTORY)
+        self._id = root.id
 
     def note(self, temporary: str) -> None:
         """Notes the absolute path of a file that is about to be made. Costs one system call."""

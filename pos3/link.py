@@ -64,7 +64,7 @@ class Link(Planner):
     def seen(self) -> Registered:
         """The registration as others may see it now."""
         registration, share = self.registration, self.share
-        files, size_bytes, etag = self.index.summary(self._url)
+        files, size_bytes, etag = self.index.summary()
         return Registered(
             registration.kind,
             self._url,
@@ -84,7 +84,7 @@ class Link(Planner):
         def takes_part(path: str) -> bool:
             return theirs(path) and mine("/".join(part for part in (below, path) if part))
 
-        return fingerprint_of_files(self.index, self._url, below, takes_part)
+        return fingerprint_of_files(self.index, below, takes_part)
 
     def take_over(self, held: Held) -> None:
         """Its claim is ``held`` from now on, until :meth:`end_use`."""
@@ -99,7 +99,7 @@ class Link(Planner):
     def begin_use(self) -> None:
         """Keeps the local root from being evicted until :meth:`end_use`, which also drops its claim."""
         if self._use is None:
-            self._use = self.index.use()
+            self._use = self.index.root.use()
 
     def end_use(self) -> None:
         use, self._use = self._use, None
@@ -123,7 +123,7 @@ class Link(Planner):
         while not self._lock.acquire(timeout=0.5):
             waiting()
         try:
-            with self.index.locked(waiting):
+            with self.index.root.locked(waiting):
                 yield
         finally:
             self._lock.release()
@@ -143,12 +143,12 @@ class Link(Planner):
                 self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)
             _remove_abandoned(leftovers)
-            Leftovers(self.index).remove_abandoned()
+            Leftovers(self.index.root).remove_abandoned()
             make_room(self._url, self.registration.local, growth_bytes(plan, self.pair))
-            self.index.mark_used(self._url)
+            self.index.mark_used()
             if not plan.source_files and not os.path.exists(self.registration.local):
                 os.makedirs(self.registration.local)
-            self.index.note(FILLED, "yes")
+            self.index.root.note(FILLED, "yes")
             if plan.kept:
                 logger.info("%s: %d file(s) were left as they are, such as %s", self, len(plan.kept), _told(plan.kept))
             outcome = self._carried_out(plan, terms)
@@ -179,7 +179,7 @@ class Link(Planner):
             plan = self._plan_push()
             if plan.is_empty and not (plan.confirmed or plan.forgotten):
                 return
-            self.index.mark_used(self._url)
+            self.index.mark_used()
             outcome = self._carried_out(plan, terms)
         outcome.raise_failures("Upload")
 
@@ -200,7 +200,7 @@ class Link(Planner):
                 check_max_delete(plan, self.registration.max_delete)
             except PlanRefusedError as error:
                 refusal, plan = error, replace(plan, deletes=())
-            self.index.mark_used(self._url)
+            self.index.mark_used()
             outcome = self._carried_out(plan, terms)
             if outcome.unsettled and not outcome.failures:
                 outcome = self._push_again(terms)

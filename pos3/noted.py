@@ -100,18 +100,29 @@ class Noted:
     """A registration for upload, as noted when it began.
 
     ``surveyed_at`` is the store's clock at that time, in seconds since the epoch; ``clock_ahead_seconds`` is by how
-    much the local clock was ahead of it. Read back, ``registration`` has no profile, but ``profile`` tells which.
+    much the local clock was ahead of it. ``device`` is the number of the disk that held the local path, or None where
+    it is not known. Read back, ``registration`` has no profile, but ``profile`` tells which.
     """
 
     registration: Registration
     profile: ProfileNote | None
     surveyed_at: float
     clock_ahead_seconds: float
+    device: int | None = None
 
     @staticmethod
     def of(registration: Registration, surveyed_at: float, clock_ahead_seconds: float) -> Noted:
         profile = ProfileNote.of(registration.profile) if registration.profile is not None else None
-        return Noted(registration, profile, surveyed_at, clock_ahead_seconds)
+        return Noted(registration, profile, surveyed_at, clock_ahead_seconds, _device_of(registration.local))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has deleted the local path; a disk that is not mounted now has not lost it."""
+        local = self.registration.local
+        if os.path.lexists(local):
+            return False
+        device = _device_of(local)
+        return device is not None and self.device in (None, device)
 
     @property
     def url(self) -> str:
@@ -146,6 +157,7 @@ class Noted:
             "interval_seconds": registration.interval_seconds,
             "surveyed_at": self.surveyed_at,
             "clock_ahead_seconds": self.clock_ahead_seconds,
+            "device": self.device,
         }
 
     @staticmethod
@@ -173,4 +185,19 @@ class Noted:
             follow_symlinks=record["follow_symlinks"],
         )
         profile = None if record["profile"] is None else ProfileNote.from_record(record["profile"])
-        return Noted(checked(registration), profile, float(record["surveyed_at"]), float(record["clock_ahead_seconds"]))
+        device = record.get("device")
+        return Noted(
+            checked(registration),
+            profile,
+            float(record["surveyed_at"]),
+            float(record["clock_ahead_seconds"]),
+            device if isinstance(device, int) else None,
+        )
+
+
+def _device_of(local: str) -> int | None:
+    """The number of the disk that holds the directory around a local path."""
+    try:
+        return os.stat(os.path.dirname(local)).st_dev
+    except OSError:
+        return None

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from pos3.claims import Claim, ClaimKind, ClaimList, Life, are_nested
 from pos3.journal import traces, unclaimed
+from pos3.root_index import Place
 
 _GLANCE_SECONDS = 0.05
 _LONGEST_GLANCE_SECONDS = 0.5
@@ -62,7 +63,14 @@ class Claims:
             return self._list
 
     def begin(
-        self, kind: ClaimKind, local: str, url: str, owner: str, on_wait: Callable[[], None], *, deletes: bool = False
+        self,
+        kind: ClaimKind,
+        local: str,
+        place: Place,
+        owner: str,
+        on_wait: Callable[[], None],
+        *,
+        deletes: bool = False,
     ) -> Held:
         """Claims a local path. One that will be pushed first waits for downloads that change it now.
 
@@ -88,7 +96,8 @@ class Claims:
                 kind=kind,
                 deletes=deletes,
                 local=local,
-                url=url,
+                url=place.url,
+                endpoint=place.endpoint,
                 cache_root=self._cache_root,
                 journal=self._journal,
                 pid=os.getpid(),
@@ -248,3 +257,9 @@ class Held:
 def _is_left(claim: Claim) -> bool:
     """Whether a mirror, if it is dead, has left something to push at the path."""
     return claim.pushes and any(trace.local == claim.local for trace in traces(claim.journal))
+
+
+def is_written(cache_root: str, local: str) -> bool:
+    """Whether an open mirror pushes from a path at, above or below ``local``, or a dead one was to."""
+    neighbours = Claims(cache_root, "").neighbours(local)
+    return bool(neighbours.living or neighbours.left)

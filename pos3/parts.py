@@ -7,14 +7,15 @@ import os
 import threading
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pos3.claims import Claim, are_nested
 from pos3.engine import Engine
+from pos3.entry import Record
 from pos3.errors import NoMirrorError
-from pos3.guards import Additive, Closed, Cursor, Guard, Guards, Left, Own
+from pos3.guards import Additive, Closed, Cursor, Guard, Guards, Left, Own, Shared
 from pos3.index import Index
 from pos3.journal import Journal
 from pos3.limits import ByteRate, Unlimited
@@ -29,6 +30,7 @@ from pos3.publication import CompleteLink
 from pos3.registration import Registration, build_filter, checked, is_coherent, local_root, names_a_directory
 from pos3.registry import Registry
 from pos3.room import Room
+from pos3.root_index import Place, RootIndex
 from pos3.store import Store, open_store
 from pos3.transfer import Rate
 from pos3.url import Location, parse
@@ -118,10 +120,15 @@ class MirrorParts:
 
     def _linked(self, kind: type[AnyLink], registration: Registration) -> AnyLink:
         store = self._store(registration.location, registration.profile)
-        index = Index(self.cache_root, registration.local)
-        link = kind(registration, store, index, self.cache_root, self._owner)
+        link = kind(registration, store, self.index_of(registration), self.cache_root, self._owner)
         link.find_guards = lambda: Guards(registration.local, self._guards_of(link))
         return link
+
+    def index_of(self, registration: Registration) -> Index:
+        """What the cache remembers of the registration's local path, as a copy of its place."""
+        location = registration.location
+        place = Place(self._store(location, registration.profile).endpoint, str(location))
+        return Index(RootIndex(self.cache_root, registration.local), place)
 
     def _guards_of(self, link: Link) -> list[Guard]:
         """What a download of ``link`` leaves alone, as of now."""
@@ -132,9 +139,9 @@ class MirrorParts:
             closed = claim.kind == "upload" and claim.deletes and claim.group != self._claims.group
             guards.append(Closed(claim) if closed else Additive(claim, _recorded_by(claim)))
         guards += [Left(claim, _recorded_by(claim)) for claim in neighbours.left]
-        for other in self._registry.pushing():
+        for other in self._registry.links():
             if other is not link and are_nested(other.registration.local, local):
-                guards.append(_own_guard(link, other))
+                guards += _own_guards(link, other)
         return guards
 
     def _wanted(
@@ -168,7 +175,12 @@ class MirrorParts:
 
         link.take_over(
             self._claims.begin(
-                place.kind, place.local, str(place.location), self._owner, waiting, deletes=place.upload_delete
+                place.kind,
+                place.local,
+                link.index.place,
+                self._owner,
+                waiting,
+                deletes=place.upload_delete,
             )
         )
 
@@ -184,19 +196,31 @@ class MirrorParts:
 
 
 def _recorded_by(claim: Claim) -> Cursor:
-    return Cursor(lambda: Index(claim.cache_root, claim.local).records(claim.url))
+    """Finds the records of a claim; where its endpoint is not known, those that were used last."""
+
+    def records() -> Iterator[Record]:
+        root = RootIndex(claim.cache_root, claim.local)
+        places = [known.place for known in root.places() if known.place.url == claim.url]
+        wanted = Place(claim.endpoint, claim.url) if claim.endpoint is not None else next(iter(places), None)
+        return Index(root, wanted).records() if wanted is not None else iter(())
+
+    return Cursor(records)
 
 
-def _own_guard(link: Link, other: Link) -> Guard:
-    """That of another registration of the same mirror."""
+def _own_guards(link: Link, other: Link) -> list[Guard]:
+    """That of another registration of the same mirror, if it needs one."""
     mine, theirs = link.registration, other.registration
-    record_of = Cursor(lambda: other.index.records(str(theirs.location)))
+    record_of = Cursor(other.index.records)
+    if not theirs.pushes:
+        # What one download brings, another one neither replaces nor deletes.
+        return [] if is_coherent(mine, theirs) else [Shared(theirs.local, str(theirs), record_of)]
     if is_coherent(mine, theirs):
-        return Own(theirs.local, str(theirs), lambda path, there: other.keeps_at_end(path, there, record_of(path)))
-    claim = other.held.claim if isinstance(other.held, Held) else None
-    if claim is None:
-        return Own(theirs.local, str(theirs), lambda path, there: False)
-    return Closed(claim) if theirs.kind == "upload" and theirs.upload_delete else Additive(claim, record_of)
+        return [Own(theirs.local, str(theirs), lambda path, there: other.keeps_at_end(path, there, record_of(path)))]
+    if not isinstance(other.held, Held):
+        # It is only beginning; nothing is added to its path until it has begun.
+        return [Own(theirs.local, str(theirs), lambda path, there: False)]
+    claim = other.held.claim
+    return [Closed(claim) if theirs.kind == "upload" and theirs.upload_delete else Additive(claim, record_of)]
 
 
 def _after_fork_in_child() -> None:

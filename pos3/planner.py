@@ -70,7 +70,7 @@ class Planner:
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
     def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
-        landmarks = self.index.landmarks(self._url)
+        landmarks = self.index.landmarks()
         return self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks)
 
     def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
@@ -82,7 +82,7 @@ class Planner:
 
     def _records(self) -> Iterator[Record]:
         takes_part = self.registration.filter.predicate()
-        records = self.index.records(self._url)
+        records = self.index.records()
         return records if takes_part is everything else (record for record in records if takes_part(record.path))
 
     def _records_and_markers(self) -> Iterator[Record]:
@@ -210,7 +210,7 @@ class Planner:
 
     def _plan_push(self) -> Plan:
         """The plan of a background push, by the records alone where there are some."""
-        if not self.index.has_records(self._url):
+        if not self.index.has_records():
             files = (entry for entry in self._local(follow_symlinks=True) if not (entry.unusable or entry.is_directory))
             return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
         local = self._local(follow_symlinks=self.registration.follow_symlinks)
@@ -262,7 +262,7 @@ class Planner:
         """
         local = self.registration.local
         is_object = any(not action.path for action in plan.copies)
-        is_taken = os.path.isdir(local) and not self._in_cache and not self.index.noted(FILLED)
+        is_taken = os.path.isdir(local) and not self._in_cache and not self.index.root.noted(FILLED)
         if is_object and (is_taken or self.registration.local_is_directory):
             name = self.registration.location.key.rpartition("/")[2]
             told = "is a directory" if is_taken else "is given as a directory"
@@ -277,7 +277,7 @@ class Planner:
         local = self.registration.local
         if self._in_cache:
             return
-        if self.index.noted(FILLED) or (self.index.exists and self.index.state().url == self._url):
+        if self.index.root.noted(FILLED) or self.index.is_known:
             return
         if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
             raise PlanRefusedError(

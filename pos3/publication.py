@@ -73,8 +73,8 @@ class _MarkedLink(Link):
 
     @contextmanager
     def _scratch(self) -> Iterator[str]:
-        make_private(self.index.directory)
-        path = os.path.join(self.index.directory, temporary_name())
+        make_private(self.index.root.directory)
+        path = os.path.join(self.index.root.directory, temporary_name())
         try:
             yield path
         finally:
@@ -163,7 +163,7 @@ class PublishingLink(_MarkedLink):
         """
         with self._alone(terms):
             plan = self._wanted_plan()
-            self.index.mark_used(self._url)
+            self.index.mark_used()
             marker = self._marker_now()
             if marker is not None:
                 if plan.is_empty and self._manifest_in(marker) == self.tally.manifest():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from pos3.plan import Plan, Policy, TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
 from pos3.report import Report
+from pos3.root_index import Place, RootIndex
 from pos3.store import Store, open_store
 from pos3.transfer import Rate
 
@@ -37,8 +39,8 @@ class Recovered:
     """What came of one registration that a dead mirror had left.
 
     ``outcome`` is "pushed"; "planned" in a dry run, with a ``plan``; "gone" if its local side does not exist any more;
-    or "failed", with an ``error``: then it stays for another try. ``label``, ``host``, ``pid`` and ``begun_at``
-    (seconds since the epoch) are those of the dead mirror.
+    or "failed", with an ``error``: then it stays for another try, as it does while its disk is not mounted. ``label``,
+    ``host``, ``pid`` and ``begun_at`` (seconds since the epoch) are those of the dead mirror.
     """
 
     url: str
@@ -116,8 +118,13 @@ class _Recovery:
     def _tried(self, entry: Noted, keeper: Keeper) -> Recovered:
         local = entry.registration.local
         found = Recovered(entry.url, local, "gone", keeper.label, keeper.host, keeper.pid, keeper.begun_at)
-        if not os.path.lexists(local):
+        if entry.is_gone:
             return found
+        if not os.path.lexists(local):
+            missing = FileNotFoundError(
+                errno.ENOENT, "not there, and neither is the disk that held it; mount it and recover again", local
+            )
+            return replace(found, outcome="failed", error=missing)
         try:
             return self._planned(entry, found) if self._dry_run else self._pushed(entry, found)
         except Exception as error:  # noqa: BLE001 - one registration does not keep the others from theirs
@@ -127,7 +134,8 @@ class _Recovery:
         profile = entry.profile.restored(self._profile) if entry.profile is not None else None
         registration = replace(entry.registration, profile=profile)
         store = open_store(registration.location, profile, self._workers)
-        index = Index(self.cache_root, registration.local)
+        place = Place(store.endpoint, str(registration.location))
+        index = Index(RootIndex(self.cache_root, registration.local), place)
         return _LeftLink(replace(entry, registration=registration), store, index, self.cache_root, writer)
 
     def _planned(self, entry: Noted, found: Recovered) -> Recovered:

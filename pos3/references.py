@@ -10,8 +10,10 @@ from pathlib import Path
 from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files, is_as_remembered, with_records
 from pos3.index import Index
-from pos3.profiles import Profile, name_of_directory, name_of_profile
+from pos3.profiles import Profile, name_of_directory, name_of_profile, resolve_profile
 from pos3.registration import Registration
+from pos3.root_index import Place, RootIndex
+from pos3.store import endpoint_of
 from pos3.url import parse
 
 
@@ -21,7 +23,7 @@ class Reference:
 
     ``root`` is the local directory or file that mirrors ``root_url``, ``path`` what is meant below it, or "" for all
     of it. ``cache_root`` is the cache that remembers the root. ``pushes`` says that the root may hold what was still to
-    be uploaded.
+    be uploaded. ``endpoint`` is that of the URL's profile where the reference is used; None to look it up.
     """
 
     root_url: str
@@ -30,6 +32,7 @@ class Reference:
     cache_root: str
     pushes: bool = False
     is_directory: bool = False
+    endpoint: str | None = None
 
     @property
     def url(self) -> str:
@@ -47,22 +50,24 @@ class Reference:
 
     def is_known_to(self, cache_root: str) -> bool:
         """Whether this cache remembers ``root`` as a copy of ``root_url``."""
-        index = Index(cache_root, self.root)
-        return index.exists and index.state().url == self._root_location
+        return self._index(cache_root).is_known
 
     def has_local_changes(self, cache_root: str) -> bool:
         """Whether a file at the local path is not as this cache remembers it, and so perhaps nowhere else."""
-        found = with_records(Index(cache_root, self.root), self._root_location, self.path, lambda path: True)
+        found = with_records(self._index(cache_root), self.path, lambda path: True)
         return any(file is not None and not is_as_remembered(file, record) for file, record in found)
 
     def fingerprint(self, chosen: Filter) -> str | None:
         """That of the objects, if the files are as the cache remembers them."""
-        index = Index(self.cache_root, self.root)
-        return fingerprint_of_files(index, self._root_location, self.path, chosen.predicate())
+        return fingerprint_of_files(self._index(self.cache_root), self.path, chosen.predicate())
 
-    @property
-    def _root_location(self) -> str:
-        return str(parse(self.root_url))
+    def _index(self, cache_root: str) -> Index:
+        root = RootIndex(cache_root, self.root)
+        location = parse(self.root_url)
+        endpoint = self.endpoint
+        if endpoint is None and root.exists:
+            endpoint = endpoint_of(location.scheme, resolve_profile(None, url_profile=location.profile))
+        return Index(root, Place(endpoint, str(location)))
 
 
 def refer(
@@ -102,21 +107,27 @@ def _registered(
     if name is None:
         return None
     url = _with_profile(str(registration.location), name)
-    return Reference(url, below, registration.local, cache_root, registration.pushes)
+    endpoint = endpoint_of(registration.location.scheme, registration.profile)
+    return Reference(url, below, registration.local, cache_root, registration.pushes, endpoint=endpoint)
 
 
 def _remembered(path: str, cache_root: str, default_profile: Profile | None) -> Reference | None:
     for root in _upwards(path, cache_root):
-        index = Index(cache_root, root)
-        if not index.exists:
+        places = RootIndex(cache_root, root).places()
+        if not places:
             continue
         local_name = os.path.relpath(root, cache_root).split(os.sep)[0].rpartition("+")[2]
         name = "" if local_name == "_" else _name_by_directory(local_name, default_profile)
-        url = index.state().url
-        if name is None or not url:
+        if name is None:
             return None
-        # What an earlier mirror has left undone is not known any more.
-        return Reference(_with_profile(url, name), path[len(root) + 1 :], root, cache_root, pushes=True)
+        profile = resolve_profile(None, url_profile=name) if name else default_profile
+        for place in (known.place for known in places):
+            endpoint = endpoint_of(parse(place.url).scheme, profile)
+            if place.endpoint in (None, endpoint):
+                url, below = _with_profile(place.url, name), path[len(root) + 1 :]
+                # What an earlier mirror has left undone is not known any more.
+                return Reference(url, below, root, cache_root, pushes=True, endpoint=endpoint)
+        return None
     return None
 
 

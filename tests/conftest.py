@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.support import YOURS, EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server, pages
+from tests.support.memory import remember_at
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
@@ -117,15 +118,18 @@ def private_rclone(new_site: Callable[[Server], S3Site]) -> Iterator[tuple[Rclon
 
 
 @pytest.fixture
-def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Proxy]]:
+def proxied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolated_home: Path) -> Iterator[Callable[..., Proxy]]:
     """`proxy = proxied(site, *faults, seed=0)`: a proxy before the site's server, and the environment at it.
 
-    `site` itself keeps its direct line, for arranging and checking without being recorded or broken.
+    `site` itself keeps its direct line, for arranging and checking without being recorded or broken. What was
+    synced with the server so far counts as synced through the proxy, although that is another endpoint.
     """
     with ExitStack() as stack:
 
         def put_before(site: S3Site, *faults: Fault, seed: int = 0) -> Proxy:
             proxy = stack.enter_context(Proxy(site.server, *faults, seed=seed))
+            for top in (tmp_path, isolated_home):
+                remember_at(proxy.endpoint_url, os.environ["AWS_ENDPOINT_URL"], top)
             monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
             return proxy
 

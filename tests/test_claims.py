@@ -285,7 +285,9 @@ def test_what_a_killed_sync_had_not_pushed_is_kept_and_told(
     s3: S3Site, tmp_path: Path, another: Open, again: str
 ) -> None:
     s3.put_all({"run/ckpt/old": b"1", "run/ckpt/same": b"2"})
-    body = "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours'); (p / 'old').write_text('mine'); ready()"
+    body = (
+        "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours'); (p / 'old').write_text('mine'); ready()"
+    )
     killed(body, tmp_path / "cache", s3.url("run/ckpt"))
     s3.put_all({"run/ckpt/old": b"newer there", "run/ckpt/same": b"changed there"})
     mirror = another()
@@ -302,9 +304,7 @@ def test_what_a_killed_sync_had_not_pushed_is_kept_and_told(
         assert pos3.recover(tmp_path / "cache") == []
 
 
-def test_the_same_from_another_cache_root_that_shares_the_local_path(
-    s3: S3Site, tmp_path: Path, another: Open
-) -> None:
+def test_the_same_from_another_cache_root_that_shares_the_local_path(s3: S3Site, tmp_path: Path, another: Open) -> None:
     local = tmp_path / "shared"
     body = f"p = pos3.sync(url, {str(local)!r}, interval=None); (p / 'step-1').write_text('hours'); ready()"
     s3.put("ckpt/old", b"1")
@@ -396,9 +396,7 @@ def test_a_broken_list_of_claims_is_begun_anew_with_a_warning(
 # -- forks
 
 
-def test_a_forked_child_counts_as_its_parent_and_keeps_no_lock_of_it(
-    s3: S3Site, tmp_path: Path, another: Open
-) -> None:
+def test_a_forked_child_counts_as_its_parent_and_keeps_no_lock_of_it(s3: S3Site, tmp_path: Path, another: Open) -> None:
     s3.put("ckpt/old", b"1")
     body = (
         "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours')\n"

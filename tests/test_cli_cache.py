@@ -42,9 +42,8 @@ def _age(root: Path, path: Path, days: float) -> None:
     for database in (root / ".pos3").glob("*.sqlite"):
         connection = sqlite3.connect(database)
         with connection:
-            if connection.execute("SELECT 1 FROM root WHERE name = 'local' AND value = ?", (str(path),)).fetchone():
-                then = repr(time.time() - days * DAY)
-                connection.execute("UPDATE root SET value = ? WHERE name = 'used_at'", (then,))
+            if connection.execute("SELECT 1 FROM notes WHERE name = 'local' AND value = ?", (str(path),)).fetchone():
+                connection.execute("UPDATE places SET used_at = ?", (time.time() - days * DAY,))
         connection.close()
 
 

@@ -153,9 +153,7 @@ def test_two_downloads_without_deletes_fill_one_directory(s3: S3Site, tmp_path: 
         assert contents(tmp_path / "here") == {"a": b"1", "b": b"2"}
 
 
-def test_two_downloads_that_both_have_a_file_of_one_name_are_an_error_that_names_it(
-    s3: S3Site, tmp_path: Path
-) -> None:
+def test_two_downloads_that_both_have_a_file_of_one_name_are_an_error_that_names_it(s3: S3Site, tmp_path: Path) -> None:
     s3.put_all({"one/a": b"1", "two/a": b"2", "two/b": b"2"})
     with opened(tmp_path):
         pos3.download(s3.url("one"), tmp_path / "here", delete=False)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.index import Index
+from pos3.root_index import RootIndex
 from pos3.temporary import temporary_name
 from tests.faults.base import MIB, TRANSFER, PutBefore, eventually, leftovers, opened, run_python
 from tests.support import Hang, S3Site, Status, on, write_tree
@@ -132,7 +132,7 @@ def test_a_note_that_names_a_foreign_file_removes_nothing(moto_site: S3Site, tmp
     unfinished = tmp_path / "cache" / ".pos3" / "unfinished"
     unfinished.mkdir(parents=True)
     for name, foreign in named.items():
-        (unfinished / f"{Index(str(tmp_path / 'cache'), str(target)).id}{name}").symlink_to(home / foreign)
+        (unfinished / f"{RootIndex(str(tmp_path / 'cache'), str(target)).id}{name}").symlink_to(home / foreign)
     before = sorted(os.listdir(home))
     with opened(tmp_path):
         pos3.download(moto_site.url("model.pt"), target)

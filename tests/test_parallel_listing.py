@@ -18,6 +18,7 @@ import pos3
 from pos3.entry import Entry, Record
 from pos3.errors import StoreError
 from pos3.index import Index
+from pos3.root_index import Place, RootIndex
 from pos3.store import Landmarks, Store, nothing_known, open_store, s3_listing, twice_if_unsorted
 from pos3.url import Location
 from tests.faults.base import PutBefore, eventually
@@ -381,14 +382,16 @@ def test_ranges_can_begin_at_odd_names(moto_site: S3Site, proxied: PutBefore) ->
 
 
 def test_the_landmarks_of_an_index_are_every_so_many_records(tmp_path: Path) -> None:
-    index = Index(str(tmp_path), "/data")
-    assert index.landmarks("s3://bucket/data")("", 1) == ""
-    index.mark_used("s3://bucket/data")
+    root = RootIndex(str(tmp_path), "/data")
+    index = Index(root, Place("", "s3://bucket/data"))
+    assert index.landmarks()("", 1) == ""
+    index.mark_used()
     index.write(Record(f"{number:03}", 0, 0, 0, "") for number in range(100))
-    landmarks = index.landmarks("s3://bucket/data")
+    landmarks = index.landmarks()
     assert [landmarks(after, 3) for after in ("", "002", "005", "00", "010x")] == ["002", "005", "008", "002", "013"]
     assert [landmarks("097", steps) for steps in (1, 2, 3)] == ["098", "099", ""]
-    assert index.landmarks("s3://bucket/other")("", 1) == ""
+    for other in (Place("", "s3://bucket/other"), Place("http://elsewhere", "s3://bucket/data")):
+        assert Index(root, other).landmarks()("", 1) == ""
 
 
 def test_a_store_in_another_order_is_listed_whole_all_the_same(tree: S3Site, put_before: PutBefore) -> None:

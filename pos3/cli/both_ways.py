@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from pos3.entry import Entry, Record
 from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundError
-from pos3.index import Index
 from pos3.mirror import Mirror
 from pos3.parts import Patterns
 from pos3.plan import NEW, Action, Compare, Plan
@@ -92,7 +91,7 @@ def plan_both_ways(
     except RemoteNotFoundError:
         # The first sync of a prefix.
         down = Plan("download")
-    records = {record.path: record for record in Index(mirror.cache_root, wanted.local).records(str(wanted.location))}
+    records = {record.path: record for record in mirror.index_of(wanted).records()}
     fetched: list[Action] = []
     conflicts: list[Action] = []
     removed_here: list[str] = []

@@ -13,6 +13,7 @@ from pos3.store.base import (
     nothing_known,
     twice_if_unsorted,
 )
+from pos3.store.endpoints import endpoint_of
 from pos3.store.steps import Lane, Steps, blocking, carried_out, one_by_one
 from pos3.url import Location
 
@@ -27,6 +28,7 @@ __all__ = [
     "UnsortedListingError",
     "blocking",
     "carried_out",
+    "endpoint_of",
     "nothing_known",
     "one_by_one",
     "open_store",

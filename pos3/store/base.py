@@ -78,6 +78,11 @@ class Store(Protocol):
     """One bucket, or the like, reached with one profile."""
 
     @property
+    def endpoint(self) -> str:
+        """What tells the endpoint from others: see :func:`pos3.store.endpoint_of`."""
+        ...
+
+    @property
     def clock_set_back_seconds(self) -> float:
         """By how much the store's clock has been seen to go back at the most; what is new may be dated that early."""
         ...

@@ -26,6 +26,7 @@ from pos3.errors import (
 from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
+from pos3.store.endpoints import endpoint_of
 from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
 from pos3.temporary import is_temporary, temporary_name
 
@@ -51,6 +52,7 @@ class FsspecStore:
         except ValueError as error:
             raise InvalidURLError(f"{scheme}:// is not a scheme that pos3 or fsspec knows: {error}") from error
         logger.debug("%s://%s: %s of fsspec", scheme, bucket, type(self._fs).__name__)
+        self.endpoint = endpoint_of(scheme, profile)
         self._scheme = scheme
         self._bucket = bucket
         self._holds_markers = True

@@ -11,6 +11,7 @@ from pos3.entry import Entry
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
 from pos3.store.base import KeyRefusedError, Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
+from pos3.store.endpoints import endpoint_in
 from pos3.store.s3_bodies import Bodies
 from pos3.store.s3_client import Connection
 from pos3.store.s3_deletes import Deletes
@@ -35,6 +36,7 @@ class S3Store:
         connection = Connection(profile)
         settings = connection.profile
         payer = ("x-amz-request-payer: requester",) if settings.requester_pays else ()
+        self.endpoint = endpoint_in(connection.session, profile)
         self._bucket = bucket
         self._max_workers = max_workers
         self._creation_headers = _creation_headers(settings)

@@ -25,7 +25,7 @@ from pos3.transfer.terms import Outcome, Pair, Terms
 
 
 def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome) -> None:
-    leftovers = Leftovers(index)
+    leftovers = Leftovers(index.root)
     directories = Directories(pair.local)
     with (
         aside(plan, pair, directories) as made_way,

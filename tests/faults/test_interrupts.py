@@ -10,6 +10,8 @@ import pytest
 
 import pos3
 from pos3.index import Index
+from pos3.root_index import Place, RootIndex
+from pos3.store import endpoint_of
 from tests.faults.base import (
     MIB,
     TRANSFER,
@@ -176,7 +178,8 @@ NO_BATCHES = Status(code=501, error_code="NotImplemented", match=on("POST ?delet
 
 
 def recorded(tmp_path: Path, url: str, local: Path) -> list[str]:
-    return [record.path for record in Index(str(tmp_path / "cache"), str(local)).records(url)]
+    root = RootIndex(str(tmp_path / "cache"), str(local))
+    return [record.path for record in Index(root, Place(endpoint_of("s3", None), url)).records()]
 
 
 def test_ctrl_c_amid_thousands_of_deletes_ends_them_within_a_request_and_the_next_run_goes_on(
