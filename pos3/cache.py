@@ -140,7 +140,8 @@ def bound_cache(
     What killed downloads of single objects have left beside their targets goes in any case.
 
     Never removed: what is in use by an open mirror of any process, what is changed or not pushed, what a dead process
-    was to push, and what lies outside the cache root. With ``unused_since`` (seconds since the epoch), roots used after it stay as well.
+    was to push, and what lies outside the cache root. With ``unused_since`` (seconds since the epoch), roots used after
+    it stay as well.
 
     Returns:
         what was removed, or would be.

@@ -219,6 +219,14 @@ def test_the_same_upload_with_another_sync_on_error_is_pushed_on_errors(
 # -- deadlocks
 
 
+def upload_at_once(mirror: pos3.Mirror, url: str, begin: threading.Barrier, failures: list[Exception]) -> None:
+    begin.wait()
+    try:
+        mirror.upload(url, interval=None, delete=False)
+    except Exception as error:  # noqa: BLE001 - looked at by the test
+        failures.append(error)
+
+
 def test_threads_that_upload_to_nested_places_that_were_restored_do_not_wait_for_each_other(
     s3: S3Site, tmp_path: Path
 ) -> None:
@@ -233,14 +241,10 @@ def test_threads_that_upload_to_nested_places_that_were_restored_do_not_wait_for
             begin = threading.Barrier(2)
             failures: list[Exception] = []
 
-            def upload(key: str, mirror: pos3.Mirror = mirror, begin: threading.Barrier = begin) -> None:
-                begin.wait()
-                try:
-                    mirror.upload(s3.url(key), interval=None, delete=False)
-                except Exception as error:  # noqa: BLE001 - looked at below
-                    failures.append(error)
-
-            threads = [threading.Thread(target=upload, args=(key,)) for key in ("data", "data/sub")]
+            threads = [
+                threading.Thread(target=upload_at_once, args=(mirror, s3.url(key), begin, failures))
+                for key in ("data", "data/sub")
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
