@@ -5,7 +5,7 @@ under one short lock. So of two that begin at the same time, at least one sees t
 every cache root, since two cache roots can share a local path::
 
     ~/.local/state/pos3/          or /tmp/pos3-<uid>/, where the home is missing or cannot be written
-      claims.json                 the claims, as one JSON list
+      claims.log                  a line for each claim that begins, and one for each that ends
       claims.lock                 held while the list is read and written
       <mirror>.alive              locked by the process of a mirror that has claims
 
@@ -21,10 +21,10 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from pos3.errors import ClaimError
 from pos3.secret import open_own
@@ -32,6 +32,9 @@ from pos3.temporary import temporary_name
 
 logger = logging.getLogger("pos3")
 
+_TABS = 3
+# Beyond what is needed for the claims that there are, before the list is written anew.
+_MOST_LINES = 200
 ClaimKind = Literal["download", "upload", "sync"]
 
 
@@ -91,11 +94,58 @@ def are_nested(first: str, second: str) -> bool:
     return is_within(first, second) or is_within(second, first)
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """The claims at one moment. Only those that are asked for are parsed, so that hundreds of others cost little."""
+
+    lines: list[bytes]
+    written_lines: int = 0
+
+    def near(self, local: str) -> list[Claim]:
+        """Those of local paths at, above or below ``local``, in the order in which they were written."""
+        # Escaped as JSON, one path lies in another exactly if it does so unescaped.
+        wanted = b"%b/" % escaped(local)
+        return _parsed(line for line in self.lines if _is_nested(b"%b/" % line.split(b"\t", 2)[1], wanted))
+
+    def all(self) -> list[Claim]:
+        return _parsed(self.lines)
+
+    def journals(self) -> set[bytes]:
+        """The journals of all claims, as :func:`escaped` gives them."""
+        return {line.split(b"\t", 3)[2] for line in self.lines}
+
+
+def escaped(path: str) -> bytes:
+    """A path as the list holds it."""
+    return json.dumps(path)[1:-1].encode("ascii")
+
+
+def _line_of(claim: Claim) -> bytes:
+    content = json.dumps(vars(claim)).encode("ascii")
+    return b"\t".join((claim.id.encode("ascii"), escaped(claim.local), escaped(claim.journal), content))
+
+
+def _parsed(lines: Iterable[bytes]) -> list[Claim]:
+    found = []
+    for line in lines:
+        try:
+            found.append(Claim(**json.loads(line.split(b"\t", 3)[3])))
+        except (TypeError, ValueError, RecursionError):
+            # A later version of pos3 may write others.
+            continue
+    return found
+
+
+def _is_nested(first: bytes, second: bytes) -> bool:
+    return first.startswith(second) or second.startswith(first)
+
+
 class ClaimList:
     """The claims of all mirrors of this user on this machine. Safe to use from several threads and processes."""
 
     def __init__(self, directory: str):
         self._directory = directory
+        self._path = os.path.join(directory, "claims.log")
 
     @classmethod
     def of_this_user(cls) -> ClaimList:
@@ -136,40 +186,56 @@ class ClaimList:
         finally:
             _unlock(descriptor)
 
-    def read(self) -> list[Claim]:
-        """All claims, those of dead processes included, in the order in which they were written.
+    def read(self) -> Snapshot:
+        """The claims as of now, those of dead processes included.
 
         Raises:
             ClaimError: the list cannot be used.
         """
         try:
-            with open(open_own(os.path.join(self._directory, "claims.json"), os.O_RDONLY), "rb") as file:
-                content = file.read()
+            with open(open_own(self._path, os.O_RDONLY), "rb") as file:
+                lines = file.read().split(b"\n")
         except FileNotFoundError:
-            return []
+            lines = []
         except OSError as error:
             raise _cannot("read", error) from error
-        try:
-            return [claim for record in json.loads(content) if (claim := _claim_of(record)) is not None]
-        except (ValueError, RecursionError, TypeError):
-            logger.warning("the list of local paths in use in %s is broken and begun anew", self._directory)
-            return []
+        found: dict[bytes, bytes] = {}
+        for line in lines:
+            claim_id, tab, content = line.partition(b"\t")
+            if content:
+                found[claim_id] = line
+            elif tab:
+                found.pop(claim_id, None)
+        # A line that was being written when its process died has no end, and counts for nothing.
+        return Snapshot([line for line in found.values() if line.count(b"\t") == _TABS], len(lines))
 
-    def write(self, claims: Iterable[Claim]) -> None:
-        """Replaces the list. Whoever calls holds the lock since before the list was read.
+    def change(self, before: Snapshot, *, end: Collection[str] = (), begin: Claim | None = None) -> None:
+        """Ends claims and begins one. Whoever calls holds the lock since before the list was read.
 
         Raises:
             ClaimError: it is as before.
         """
+        ended = [b"%b\t" % claim_id.encode("ascii") for claim_id in end]
+        lines = [*ended, *([_line_of(begin)] if begin is not None else [])]
+        try:
+            if before.written_lines > _MOST_LINES + 2 * len(before.lines):
+                self._compact(before)
+            with open(open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "wb", buffering=0) as file:
+                # It begins with a line's end, in case another process died in the middle of its own line.
+                file.write(b"\n".join([b"", *lines, b""]))
+        except OSError as error:
+            raise _cannot("written", error) from error
+
+    def _compact(self, claims: Snapshot) -> None:
         temporary = os.path.join(self._directory, temporary_name())
         try:
-            with open(open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="ascii") as file:
-                file.write(json.dumps([vars(claim) for claim in claims]))
-            os.replace(temporary, os.path.join(self._directory, "claims.json"))
-        except OSError as error:
+            with open(open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                file.write(b"\n".join([*claims.lines, b""]))
+            os.replace(temporary, self._path)
+        except OSError:
             with suppress(OSError):
                 os.unlink(temporary)
-            raise _cannot("written", error) from error
+            raise
 
     def show_life(self, mirror: str) -> Life:
         """Tells others that the mirror lives, until it is ended or this process is dead.
@@ -203,10 +269,6 @@ class ClaimList:
         finally:
             os.close(descriptor)
         return False
-
-    def may_live(self, claim: Claim) -> bool:
-        """The same at the cost of one system call; in doubt it may."""
-        return claim.host != os.uname().nodename or _has_process(claim)
 
     def bury(self, claim: Claim) -> None:
         """Removes what a dead mirror's life has left."""
@@ -253,14 +315,6 @@ def _make_own(directory: str) -> None:
         raise PermissionError(1, "it is no directory that only this user can write")
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(1, "it cannot be written")
-
-
-def _claim_of(record: Any) -> Claim | None:
-    try:
-        return Claim(**record)
-    except TypeError:
-        # A later version of pos3 may write others.
-        return None
 
 
 def _has_process(claim: Claim) -> bool:

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -188,28 +188,26 @@ def _number(value: object) -> int:
     return int(value) if isinstance(value, (int, float)) else 0
 
 
-def unclaimed(cache_root: str, claimed: Collection[str]) -> Iterator[tuple[Claim, bool]]:
-    """What journals of this cache name that no claim knows, such as those of earlier versions; and whether they live.
-
-    Whoever calls holds the lock of the claims. An open mirror that says nothing else may delete objects at its end.
-
-    Args:
-        claimed: paths of journals whose mirrors have claims.
-    """
+def journals(cache_root: str) -> list[str]:
+    """The paths of all journals of a cache, in no particular order."""
     directory = _directory(cache_root)
     try:
-        names = os.listdir(directory)
+        return [os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(_SUFFIX)]
     except OSError:
-        return
-    for name in names:
-        path = os.path.join(directory, name)
-        if not name.endswith(_SUFFIX) or path in claimed:
-            continue
+        return []
+
+
+def unclaimed(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bool]]:
+    """What journals name whose mirrors have no claims, such as those of earlier versions, and whether they live.
+
+    Whoever calls holds the lock of the claims. An open mirror that says nothing else may delete objects at its end.
+    """
+    for path in paths:
         head = next(iter(_lines(path)), {})
         for trace in traces(path):
             claim = Claim(
                 id="",
-                mirror=name.removesuffix(_SUFFIX),
+                mirror=os.path.basename(path).removesuffix(_SUFFIX),
                 group="",
                 owner="",
                 kind=trace.kind,

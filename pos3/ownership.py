@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pos3.claims import Claim, ClaimKind, ClaimList, Life, are_nested
-from pos3.journal import traces, unclaimed
+from pos3.claims import Claim, ClaimKind, ClaimList, Life, Snapshot, are_nested, escaped
+from pos3.journal import journals, traces, unclaimed
 from pos3.root_index import Place
 
+# Of so many registrations, one looks for all dead processes and not only for those near its own path.
+_ALL_EVERY = 64
 _GLANCE_SECONDS = 0.05
 _LONGEST_GLANCE_SECONDS = 0.5
 
@@ -85,8 +87,9 @@ class Claims:
         with self._lock, self.known.locked():
             if self._life is None:
                 self._life = self.known.show_life(self.mirror)
-            others = self._without_the_dead(self.known.read(), local)
-            living = [other for other in others if self._is_nested(other, local) and self.known.lives(other)]
+            claims = self.known.read()
+            dead = self._dead(claims, local)
+            living = [other for other in claims.near(local) if self.known.lives(other)]
             joined = next((other for other in living if other.pushes and other.local == local), None)
             claim = Claim(
                 id=uuid.uuid4().hex,
@@ -105,7 +108,7 @@ class Claims:
                 begun_at=time.time(),
                 is_filling=kind != "upload",
             )
-            self.known.write([*others, claim])
+            self.known.change(claims, end=dead, begin=claim)
             self._held.add(claim.id)
         held = Held(self, claim)
         if claim.pushes:
@@ -116,27 +119,20 @@ class Claims:
                 raise
         return held
 
-    @staticmethod
-    def _is_nested(claim: Claim, local: str) -> bool:
-        return are_nested(claim.local, local)
-
-    def _without_the_dead(self, claims: list[Claim], local: str) -> list[Claim]:
-        """The claims, but for those of dead processes that left nothing to push; looks closely only near ``local``."""
-        kept = []
-        for claim in claims:
-            lives = self.known.lives(claim) if self._is_nested(claim, local) else self.known.may_live(claim)
-            if lives or _is_left(claim):
-                kept.append(claim)
-            else:
-                self.known.bury(claim)
-        return kept
+    def _dead(self, claims: Snapshot, local: str) -> list[str]:
+        """The claims of dead processes that left nothing to push: of those near ``local``, now and then of all."""
+        looked_at = claims.all() if claims.lines and len(claims.lines) % _ALL_EVERY == 0 else claims.near(local)
+        dead = [claim for claim in looked_at if not self.known.lives(claim) and not _is_left(claim)]
+        for claim in dead:
+            self.known.bury(claim)
+        return [claim.id for claim in dead]
 
     def _wait(self, filling: set[str], on_wait: Callable[[], None]) -> None:
         glance_seconds = _GLANCE_SECONDS
         while filling:
             filling = {
                 claim.id
-                for claim in self.known.read()
+                for claim in self.known.read().all()
                 if claim.id in filling and claim.is_filling and self.known.lives(claim)
             }
             if filling:
@@ -151,15 +147,16 @@ class Claims:
             ClaimError: the list cannot be used.
         """
         claims = self.known.read()
-        near = [
-            claim for claim in claims if claim.pushes and claim.mirror != self.mirror and self._is_nested(claim, local)
-        ]
+        near = [claim for claim in claims.near(local) if claim.pushes and claim.mirror != self.mirror]
         living = [claim for claim in near if self.known.lives(claim)]
         left = [claim for claim in near if claim not in living and _is_left(claim)]
-        with self.known.locked():
-            for claim, lives in unclaimed(self._cache_root, {claim.journal for claim in claims} | {self._journal}):
-                if self._is_nested(claim, local):
-                    (living if lives else left).append(claim)
+        claimed = {*claims.journals(), escaped(self._journal)}
+        others = [path for path in journals(self._cache_root) if escaped(path) not in claimed]
+        if others:
+            with self.known.locked():
+                for claim, lives in unclaimed(self._cache_root, others):
+                    if are_nested(claim.local, local):
+                        (living if lives else left).append(claim)
         return Neighbours(tuple(living), tuple(left))
 
     def end(self) -> None:
@@ -168,22 +165,23 @@ class Claims:
             if self._life is None:
                 return
             with self.known.locked():
-                self.known.write(claim for claim in self.known.read() if claim.id not in self._held)
+                if self._held:
+                    self.known.change(self.known.read(), end=self._held)
             self._held.clear()
             self._life.end()
             self._life = None
 
-    def _replace(self, held: Claim, claim: Claim | None) -> list[Claim]:
-        """Puts ``claim`` in the place of one that is held, or nothing; returns the others."""
+    def _replace(self, held: Claim, claim: Claim | None) -> Snapshot:
+        """Puts ``claim`` in the place of one that is held, or nothing; returns all claims as they were before."""
         with self._lock:
             if held.id not in self._held:
-                return []
+                return Snapshot([])
             with self.known.locked():
-                others = [other for other in self.known.read() if other.id != held.id]
-                self.known.write([*others, claim] if claim is not None else others)
+                claims = self.known.read()
+                self.known.change(claims, end=[held.id] if claim is None else (), begin=claim)
             if claim is None:
                 self._held.discard(held.id)
-            return others
+            return claims
 
 
 class HeldClaim(Protocol):
@@ -225,7 +223,7 @@ class Held:
         self._claims = claims
         self.claim = claim
 
-    def _become(self, claim: Claim) -> list[Claim]:
+    def _become(self, claim: Claim) -> Snapshot:
         others = self._claims._replace(self.claim, claim)
         self.claim = claim
         return others
@@ -236,7 +234,7 @@ class Held:
 
     def begin_last_push(self) -> bool:
         mine = self.claim
-        others = self._become(replace(mine, is_ending=True))
+        others = self._become(replace(mine, is_ending=True)).near(mine.local)
         return not any(
             other.pushes
             and not other.is_ending

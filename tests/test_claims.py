@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -349,7 +348,7 @@ def test_who_will_write_waits_for_a_download_that_is_under_way(
     reader, writer = another(max_workers=1), another()
     reading = threading.Thread(target=reader.download, args=(s3.url("data"),))
     reading.start()
-    claims = Path.home() / ".local/state/pos3/claims.json"
+    claims = Path.home() / ".local/state/pos3/claims.log"
     while not (claims.exists() and "download" in claims.read_text()):
         time.sleep(0.01)
     path = writer.sync(s3.url("data"), interval=INTERVAL)
@@ -365,8 +364,10 @@ def test_a_mirror_that_has_ended_leaves_no_claim(s3: S3Site, tmp_path: Path) -> 
         pos3.sync(s3.url("ckpt"), interval=INTERVAL)
         pos3.upload(s3.url("out"), interval=INTERVAL)
     state = Path.home() / ".local/state/pos3"
-    assert json.loads((state / "claims.json").read_text()) == []
-    assert sorted(file.name for file in state.iterdir()) == ["claims.json", "claims.lock"]
+    claims = (state / "claims.log").read_text().split("\n")
+    begun, ended = ({line.partition("\t")[0] for line in claims if ("{" in line) is begins} for begins in (True, False))
+    assert begun == ended - {""}
+    assert sorted(file.name for file in state.iterdir()) == ["claims.lock", "claims.log"]
 
 
 def test_a_registration_whose_claim_cannot_be_written_fails_and_changes_nothing(
@@ -382,15 +383,12 @@ def test_a_registration_whose_claim_cannot_be_written_fails_and_changes_nothing(
     assert not (tmp_path / "cache" / "_").exists()
 
 
-def test_a_broken_list_of_claims_is_begun_anew_with_a_warning(
-    s3: S3Site, another: Open, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_list_of_claims_keeps_nobody_from_downloading(s3: S3Site, another: Open) -> None:
     s3.put("data/a", b"1")
     state = Path.home() / ".local/state/pos3"
     state.mkdir(parents=True, mode=0o700)
-    (state / "claims.json").write_text("[{]")
-    another().download(s3.url("data"))
-    assert "begun anew" in caplog.text
+    (state / "claims.log").write_bytes(b"[{]\n\x00\t\xff\t\t{\n\n\t\nhalf a li")
+    assert contents(another().download(s3.url("data"))) == {"a": b"1"}
 
 
 # -- forks
@@ -444,3 +442,19 @@ def test_a_script_that_is_killed_and_started_again_loses_nothing(rclone_site: S3
     assert {name: data for name, data in stored.items() if name != "tmp"} == {
         f"step-{step}": b"%d" % step for step in steps
     }
+
+
+def test_the_list_of_claims_does_not_grow_with_what_has_ended(s3: S3Site, another: Open) -> None:
+    s3.put("data/a", b"1")
+    mirror = another()
+    mirror.sync(s3.url("data"), interval=INTERVAL)
+    claims = Path.home() / ".local/state/pos3/claims.log"
+    sizes = []
+    for number in range(150):
+        mirror.download(s3.url("data/a"), Path(mirror.cache_root) / f"copy-{number}")
+        sizes.append(claims.stat().st_size)
+    assert max(sizes) < 60_000
+    assert sizes[-1] < max(sizes)
+    another().upload(s3.url("elsewhere"), mirror.cache_root, interval=INTERVAL)
+    with pytest.raises(pos3.ConflictError):
+        another().download(s3.url("data"), Path(mirror.cache_root) / "x")
