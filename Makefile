@@ -1,19 +1,20 @@
 # Every target sets up what it needs in .venv: a Python 3.11 or newer and make are enough.
-# PYTHON=... picks the interpreter; PYTEST_ARGS=... goes to pytest.
+# PYTHON=... picks the interpreter, else 3.11 is taken where it can be had; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract lint types rules fmt bench bench-page chaos soak fuzz peers clean image image-test stack stack-example stack-down
+.PHONY: help demo test contract lint types rules fmt bench bench-page chaos soak fuzz peers clean image image-test process-tests stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
 VENV := .venv
+GROUP := dev
 # Tests start hundreds of Pythons, and each would compile pos3 again.
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s  %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9.%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-13s  %s\n", $$1, $$2}'
 
 demo: $(READY) ## run the example flow against an S3 server of its own
 	$(BIN)/python examples/train_flow.py
@@ -22,6 +23,23 @@ demo: $(READY) ## run the example flow against an S3 server of its own
 # them the fixtures that they share.
 test: lint types rules ## everything that must pass: lint, types, import rules, tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+
+# What the version of Python matters for: all that forks, stops and ends. At most 8 minutes on two cores.
+PROCESS_TESTS := tests/orchestration tests/faults/test_forks.py tests/faults/test_processes.py \
+	tests/faults/test_signals.py tests/faults/test_kills.py tests/faults/test_interrupts.py tests/test_locks.py \
+	tests/test_lifecycle.py tests/test_imports.py
+
+test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13
+	@set -eu; \
+	for python in $(call pythons,$*); do \
+		if "$$python" -c 'import sys, venv, ensurepip; sys.exit("%d.%d" % sys.version_info[:2] != "$*")' >/dev/null 2>&1; then \
+			exec $(MAKE) --no-print-directory process-tests VENV=.venv-$* GROUP=test PYTHON="$$python"; \
+		fi; \
+	done; \
+	echo 'No Python $* with venv and pip was found: its tests are skipped.' >&2
+
+process-tests: $(READY)
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(PROCESS_TESTS) $(PYTEST_ARGS)
 
 contract: $(READY) ## what any S3 server must pass, on the one that POS3_TEST_S3_ENDPOINT names (CONTRIBUTING.md)
 	@test -n "$$POS3_TEST_S3_ENDPOINT" || { echo 'Name the server: POS3_TEST_S3_ENDPOINT=http://...' >&2; exit 2; }
@@ -85,8 +103,11 @@ image-test: $(READY) ## build and try the image, with a Docker engine of its own
 	POS3_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker -n 0 -p no:randomly -rs $(PYTEST_ARGS)
 
 clean: ## remove the environment and all caches
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo .soak
+	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo .soak
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Where a version of Python may be: on PATH, or among those of pyenv that are not.
+pythons = python$(1) "$$(pyenv root 2>/dev/null || echo "$${PYENV_ROOT:-$$HOME/.pyenv}")"/versions/$(1)*/bin/python
 
 # A name on PATH may be a shim that fails, and a Python may lack venv or pip: each candidate is tried.
 $(READY): pyproject.toml
@@ -94,12 +115,14 @@ $(READY): pyproject.toml
 	@set -eu; \
 	fits() { "$$1" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; \
 	if command -v uv >/dev/null 2>&1 && uv --version >/dev/null 2>&1; then \
-		if [ ! -x $(BIN)/python ]; then uv venv --quiet --python '$(or $(PYTHON),>=3.11)' $(VENV); fi; \
-		uv pip install --quiet --python $(BIN)/python --editable '.[prefect]' --group dev; \
+		if [ ! -x $(BIN)/python ]; then \
+			uv venv --quiet --python '$(or $(PYTHON),3.11)' $(VENV) || uv venv --quiet --python '$(or $(PYTHON),>=3.11)' $(VENV); \
+		fi; \
+		uv pip install --quiet --python $(BIN)/python --editable '.[prefect]' --group $(GROUP); \
 	else \
 		if [ ! -x $(BIN)/python ]; then \
 			chosen=; \
-			for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do \
+			for python in $(or $(PYTHON),$(call pythons,3.11) python3.12 python3.13 python3 python); do \
 				if fits "$$python"; then chosen=$$python; break; fi; \
 			done; \
 			if [ -z "$$chosen" ]; then \
@@ -109,6 +132,6 @@ $(READY): pyproject.toml
 			"$$chosen" -m venv $(VENV); \
 		fi; \
 		$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; \
-		$(BIN)/python -m pip install --quiet --editable '.[prefect]' --group dev; \
+		$(BIN)/python -m pip install --quiet --editable '.[prefect]' --group $(GROUP); \
 	fi; \
 	touch $(READY)

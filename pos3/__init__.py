@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from pos3.api import (
         Mirror,
         MirrorLike,
@@ -83,6 +85,8 @@ _HOMES = (
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
     if name not in __all__:
         raise AttributeError(f"module 'pos3' has no attribute {name!r}")
     homes = [importlib.import_module(home) for home in _HOMES]
@@ -91,8 +95,18 @@ def __getattr__(name: str) -> Any:
     return globals()[name]
 
 
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pos3")
+    except PackageNotFoundError:
+        # A source tree on PYTHONPATH.
+        return "0+unknown"
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})
 
 
 class _Package(ModuleType):

@@ -1,6 +1,7 @@
 """Locks and marks of local roots, and what stands in for them on a file system without locks.
 
 The kernel drops a lock with its process. A lock file may outlive one: it names the process, or is soon abandoned.
+No package with locks is used: importing filelock 3.31 or later alone makes ``os.fork`` fail while another thread forks.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from filelock import FileLock, SoftFileLock, Timeout
+from pos3.kernel_lock import KernelLock
+from pos3.lock_file import LockFile, remove_abandoned_directory
 
 logger = logging.getLogger("pos3")
 
-# Longer than any transaction takes.
-_ABANDONED_SECONDS = 15.0
 _GLANCE_SECONDS = 0.05
+_PATIENCE_SECONDS = 0.5
 
 
 @functools.cache
@@ -49,15 +50,15 @@ def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
 
     While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
     """
-    lock: FileLock | SoftFileLock
-    lock = FileLock(f"{path}.lock") if has_locks(os.path.dirname(path)) else SoftFileLock(f"{path}.soft.lock")
-    while True:
-        try:
-            lock.acquire(timeout=0.5)
-            break
-        except Timeout:
-            on_wait()
+    lock = KernelLock(f"{path}.lock") if has_locks(os.path.dirname(path)) else LockFile(f"{path}.soft.lock")
+    told_at = time.monotonic()
+    # A signal may raise at any point, also between taking the lock and what comes next.
     try:
+        while not lock.try_acquire():
+            if time.monotonic() - told_at >= _PATIENCE_SECONDS:
+                on_wait()
+                told_at = time.monotonic()
+            time.sleep(_GLANCE_SECONDS)
         yield
     finally:
         lock.release()
@@ -65,10 +66,8 @@ def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
 
 def wait_for_directory(lock: str) -> None:
     """Returns when a directory that stands for a lock is gone; one that a dead process left is removed."""
-    with suppress(FileNotFoundError):
-        while time.time() - os.stat(lock).st_mtime < _ABANDONED_SECONDS:
-            time.sleep(_GLANCE_SECONDS)
-        os.rmdir(lock)
+    while not remove_abandoned_directory(lock):
+        time.sleep(_GLANCE_SECONDS)
 
 
 class UseMark:

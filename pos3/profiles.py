@@ -129,6 +129,8 @@ def register_profile(
     """Makes ``name`` usable as ``profile=`` and in ``s3://name@bucket/key``, in this process.
 
     Args:
+        endpoint: URL of the S3 server; None for AWS itself, whose buckets' regions are found without ``region``.
+        region: with an endpoint, ``aws_profile`` or ``public`` only.
         local_name: cache directory name; ``name`` when None.
         options: the keyword arguments of :class:`Profile`, such as ``access_key`` or ``aws_profile``.
 
@@ -255,7 +257,7 @@ def _from_table(name: str, table: Any, path: Path) -> Profile:
     local_name = options.pop("local_name", None)
     credentials_file = options.pop("credentials_file", None)
     if not (options.get("endpoint") or options.get("aws_profile") or options.get("region")):
-        raise ProfileError(f"{path}: [profiles.{name}] needs an 'endpoint' (or 'aws_profile' or 'region' for AWS)")
+        raise ProfileError(f"{path}: [profiles.{name}] needs an 'endpoint' (or 'aws_profile' for AWS)")
     options.setdefault("endpoint", None)
     if credentials_file:
         options.update(_credentials(path.parent / os.path.expanduser(str(credentials_file)), name))
@@ -267,6 +269,12 @@ def _build(name: str, options: dict[str, Any], local_name: str | None, where: st
     unknown = sorted(set(options) - known)
     if unknown:
         raise ProfileError(f"{where}profile {name!r}: unknown setting {', '.join(unknown)}")
+    if options.get("region") and not (options["endpoint"] or options.get("aws_profile") or options.get("public")):
+        # Most likely the endpoint was forgotten, and AWS must not get the keys of somebody else's server.
+        raise ProfileError(
+            f"{where}profile {name!r} has a region but no endpoint. Set the endpoint of your S3 server. For AWS itself, "
+            "set aws_profile, or public, or the region's endpoint, such as https://s3.eu-north-1.amazonaws.com"
+        )
     return Profile(local_name=local_name or name, **options)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import pickle
 import subprocess
 import sys
@@ -43,6 +44,19 @@ def test_importing_pos3_loads_no_sdk() -> None:
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"boto3", "botocore", "pycurl", "fsspec", "prefect", "tqdm", "pydantic"}
     assert heavy & set(loaded.stdout.split()) == set()
+
+
+def test_the_version_is_that_of_the_installed_package_and_is_looked_up_only_when_asked_for() -> None:
+    assert pos3.__version__ == importlib.metadata.version("pos3")
+    assert "__version__" in dir(pos3)
+    script = """
+import sys, pos3
+assert "importlib.metadata" not in sys.modules
+print(pos3.__version__)
+assert not {"pos3.api", "boto3", "pycurl"} & set(sys.modules)
+"""
+    asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (asked.stdout, asked.stderr) == (f"{importlib.metadata.version('pos3')}\n", "")
 
 
 @pytest.mark.parametrize("pickler", [pickle, cloudpickle], ids=lambda module: module.__name__)

@@ -280,6 +280,36 @@ def test_a_profiles_file_that_cannot_work_is_named_with_the_setting(tmp_path: Pa
         pos3.download("s3://acme@bucket/x")
 
 
+@pytest.mark.parametrize("keys", [{}, {"access_key": "key", "secret_key": "secret"}], ids=["no-keys", "keys"])
+def test_a_region_without_an_endpoint_is_refused_unless_the_profile_says_that_aws_is_meant(
+    tmp_path: Path, keys: dict[str, str]
+) -> None:
+    lines = "".join(f'{name} = "{value}"\n' for name, value in keys.items())
+    write_profiles(f'[profiles.lab]\nregion = "eu-north-1"\n{lines}')
+    with opened(tmp_path), pytest.raises(pos3.ProfileError, match=r"'lab' has a region but no endpoint.*aws_profile"):
+        pos3.download("s3://lab@bucket/x")
+    assert not (tmp_path / "cache" / "lab").exists()
+    for endpoint in (None, ""):
+        with pytest.raises(pos3.ProfileError, match="has a region but no endpoint"):
+            pos3.register_profile("lab", endpoint, region="eu-north-1", **keys)
+
+
+def test_a_region_of_aws_goes_with_aws_profile_public_or_the_endpoint_of_the_region() -> None:
+    write_profiles(
+        '[profiles.research]\nregion = "eu-north-1"\naws_profile = "mine"\n'
+        '[profiles.open]\nregion = "eu-north-1"\npublic = true\n'
+        '[profiles.named]\nregion = "eu-north-1"\nendpoint = "https://s3.eu-north-1.amazonaws.com"\n'
+    )
+    for name in ("research", "open", "named"):
+        found = resolve_profile(name)
+        assert found is not None
+        assert found.region == "eu-north-1"
+    pos3.register_profile("maps", None, sse_kms_key_id="alias/training")
+    found = resolve_profile("maps")
+    assert found is not None
+    assert found.endpoint is None
+
+
 def test_another_broken_profile_in_the_file_does_not_spoil_a_good_one() -> None:
     write_profiles(
         '[profiles.broken]\nendpoint = "https://x"\ncredentials_file = "none"\n'

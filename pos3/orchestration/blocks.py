@@ -96,16 +96,28 @@ class Pos3Profile(Block):
             "sse_kms_key_id": self.sse_kms_key_id,
         }
         if self.credentials is None:
-            return own
+            return _checked(own)
         if self.access_key or self.secret_key or self.session_token or self.aws_profile:
             raise pos3.ProfileError("a Pos3Profile takes either credentials or keys or aws_profile; choose one")
         # What the block itself says wins over what its credentials say in passing.
         borrowed = _of_prefect_aws(self.credentials)
-        return own | {name: value for name, value in borrowed.items() if own[name] in (None, True)}
+        settings = own | {name: value for name, value in borrowed.items() if own[name] in (None, True)}
+        # AwsCredentials say that AWS is meant.
+        return _checked(settings) if hasattr(self.credentials, "minio_root_user") else settings
 
 
 def _profile(name: str, settings: dict[str, Any]) -> pos3.Profile:
     return pos3.Profile(name, **settings)
+
+
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, unless the endpoint seems to be forgotten: AWS must not get the keys of another server."""
+    if settings["region"] and not (settings["endpoint"] or settings["aws_profile"] or settings["public"]):
+        raise pos3.ProfileError(
+            "a Pos3Profile with a region needs an endpoint, too. For AWS itself, set aws_profile, or public, or take "
+            "AwsCredentials as its credentials"
+        )
+    return settings
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

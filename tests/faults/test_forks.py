@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.base import PutBefore, running, until_printed
+from tests.faults.base import PutBefore, run_python, running, until_printed
 from tests.support import Latency, S3Site, on
 from tests.support.trees import pseudo_random
 
@@ -93,3 +93,33 @@ with pos3.mirror(sys.argv[1], show_progress=False):
         until_printed(child, "ended")
         assert child.wait(20) == 0
     assert rclone_site.objects("out/") == {"a": b"1"}
+
+
+def test_threads_that_fork_at_once_all_succeed(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("in/a", b"1")
+    script = """
+import os, pos3, sys, threading
+def work():
+    path = pos3.download(sys.argv[2] + "/in")
+    children = []
+    for _ in range(8):
+        child = os.fork()
+        if child == 0:
+            os._exit((path / "a").read_bytes() != b"1")
+        children.append(child)
+    done.append([os.waitpid(child, 0)[1] for child in children])
+done = []
+with pos3.mirror(sys.argv[1], show_progress=False) as mirror:
+    def within():
+        with pos3.activate(mirror):
+            work()
+    threads = [threading.Thread(target=within) for _ in range(12)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+assert done == [[0] * 8] * 12, done
+"""
+    child = run_python(
+        f"import warnings\nwarnings.simplefilter('ignore')\n{script}", tmp_path / "cache", rclone_site.url()
+    )
+    output, _ = child.communicate(timeout=60)
+    assert child.returncode == 0, output

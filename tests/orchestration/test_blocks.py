@@ -213,9 +213,22 @@ def test_a_block_that_cannot_work_is_refused_when_it_is_made(kind: Any, settings
 def test_a_profile_that_has_no_name_yet_needs_a_directory() -> None:
     with pytest.raises(pos3.ProfileError, match="local_name"):
         Pos3Profile().to_profile()
-    assert Pos3Profile(local_name="lab", region="eu-north-1").to_profile() == pos3.Profile(
-        "lab", None, False, "eu-north-1"
+    assert Pos3Profile(local_name="lab", region="eu-north-1", public=True).to_profile() == pos3.Profile(
+        "lab", None, True, "eu-north-1"
     )
+
+
+def test_a_block_with_a_region_and_no_endpoint_is_refused_unless_it_says_aws() -> None:
+    aws = pytest.importorskip("prefect_aws", reason="prefect-aws is not installed")
+    keys = {"access_key": "key", "secret_key": "secret"}
+    minio = aws.MinIOCredentials(minio_root_user="key", minio_root_password="secret", region_name="us-east-1")
+    for settings in ({"region": "us-east-1"}, {"region": "us-east-1", **keys}, {"credentials": minio}):
+        with pytest.raises(ValidationError, match="endpoint"):
+            Pos3Profile(local_name="lab", **settings)
+    ours = aws.AwsCredentials(aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1")
+    for settings in ({"credentials": ours}, {"region": "us-east-1", "aws_profile": "research"}):
+        profile = Pos3Profile(local_name="lab", **settings).to_profile()
+        assert (profile.endpoint, profile.region) == (None, "us-east-1")
 
 
 def said_by_python(*arguments: str) -> str:
