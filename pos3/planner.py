@@ -9,7 +9,7 @@ from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
-from pos3.entry import Entry, Record
+from pos3.entry import UNPLACED, Entry, Record
 from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
 from pos3.filters import everything, matcher
@@ -106,6 +106,11 @@ class Planner:
         except OSError:
             return False
 
+    def _lost(self, local: Entry, record: Record) -> bool:
+        """Whether an earlier mirror had the file in the store at this endpoint, and no link leads to it."""
+        path = self.pair.local_path(local.path)
+        return record.owner not in (self._owner, UNPLACED) and os.path.realpath(path) == path
+
     def _protects(self, remote: Entry, record: Record | None) -> str:
         survey = self.take_stock()
         mine = record is not None and record.owner == self._owner and record.etag == remote.etag
@@ -163,13 +168,16 @@ class Planner:
         is_directory = os.path.isdir(local)
         self.check_kinds()
         policy = self._policy(delete=delete)
+        if self.registration.drops_lost and self._in_cache:
+            policy = replace(policy, lost=self._lost)
         links = self.registration.follow_symlinks
 
         def plan() -> Plan:
             remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
             return plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
 
-        return twice_if_unsorted(plan)
+        made = twice_if_unsorted(plan)
+        return made if delete else made.without_deletes()
 
     def check_kinds(self) -> None:
         """

@@ -22,6 +22,7 @@ class Registration:
 
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. One that
     ``gives_way`` ends where a later one would conflict with it. ``marker`` names the object that marks a complete set.
+    ``drops_lost`` says that the last push removes local files of the cache whose objects the store has lost.
     ``local_is_directory`` says that ``local`` was given as a directory, with a slash at its end.
     """
 
@@ -42,6 +43,7 @@ class Registration:
     gives_way: bool = False
     marker: str = ""
     local_is_directory: bool = field(default=False, compare=False)
+    drops_lost: bool = field(default=False, compare=False)
 
     @property
     def pushes(self) -> bool:
