@@ -121,8 +121,9 @@ def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
         (wanted.location.child, here) if plan.direction == "download" else (here, wanted.location.child)
     )
     copies = [*plan.copies, *plan.last_copies]
+    lost = {here(action.path): action.reason for action in plan.lost}
     return TransferPlan(
         [(source(action.path), destination(action.path)) for action in copies],
-        [destination(action.path) for action in plan.deletes if not action.path.endswith("/")],
-        {destination(action.path): action.reason for action in (*copies, *plan.deletes)},
+        [*(destination(action.path) for action in plan.deletes if not action.path.endswith("/")), *lost],
+        {destination(action.path): action.reason for action in (*copies, *plan.deletes)} | lost,
     )

@@ -199,7 +199,7 @@ class Link(Planner):
             try:
                 check_max_delete(plan, self.registration.max_delete)
             except PlanRefusedError as error:
-                refusal, plan = error, replace(plan, deletes=())
+                refusal, plan = error, plan.without_deletes()
             self.index.mark_used()
             outcome = self._carried_out(plan, terms)
             if outcome.unsettled and not outcome.failures:

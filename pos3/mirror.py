@@ -65,7 +65,8 @@ class Mirror(Downloads):
             local: where from; a place below the cache root if None.
             interval: seconds between background pushes, the first one interval from now; None pushes at the end only.
             delete: remove objects that have no local file, at a clean end. Background pushes delete only what this
-                mirror itself had transferred. Objects that another writer put there meanwhile are never deleted.
+                mirror itself had transferred. Objects that another writer put there meanwhile are never deleted. In the
+                cache, files that an earlier mirror had pushed, and whose objects are gone since, are removed as well.
             sync_on_error: push also when the body ends with an exception (without deletes).
             exclude, profile, include, compare: as for :meth:`download`.
             max_delete: at the end, copy but do not delete, and raise, if more objects than this would go.
@@ -88,12 +89,18 @@ class Mirror(Downloads):
             profile,
             (include, exclude, compare, max_delete),
             upload_delete=check_flag("delete", delete),
+            drops_lost=delete,
             interval_seconds=check_interval(interval),
             sync_on_error=check_flag("sync_on_error", sync_on_error),
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
         )
+
+        return self.begin_upload(wanted)
+
+    def begin_upload(self, wanted: Registration) -> Path:
+        """As :meth:`upload`, of a registration that has been made already."""
 
         def begin(link: Link) -> None:
             link.take_stock()
@@ -142,6 +149,7 @@ class Mirror(Downloads):
             (include, exclude, compare, max_delete),
             download_delete=check_flag("delete_local", delete_local),
             upload_delete=check_flag("delete_remote", delete_remote),
+            drops_lost=delete_local and delete_remote,
             interval_seconds=check_interval(interval),
             sync_on_error=check_flag("sync_on_error", sync_on_error),
             upload_last=as_patterns(upload_last, "upload_last"),

@@ -15,7 +15,7 @@ from pos3.claims import Claim, are_nested
 from pos3.engine import Engine
 from pos3.entry import Record
 from pos3.errors import NoMirrorError
-from pos3.guards import Additive, Closed, Cursor, Guard, Guards, Left, Own, Shared
+from pos3.guards import Additive, Closed, Cursor, Guard, Left, Own, Shared
 from pos3.index import Index
 from pos3.journal import Journal
 from pos3.limits import ByteRate, Unlimited
@@ -121,7 +121,7 @@ class MirrorParts:
     def _linked(self, kind: type[AnyLink], registration: Registration) -> AnyLink:
         store = self._store(registration.location, registration.profile)
         link = kind(registration, store, self.index_of(registration), self.cache_root, self._owner)
-        link.find_guards = lambda: Guards(registration.local, self._guards_of(link))
+        link.find_guards = lambda: self._guards_of(link)
         return link
 
     def index_of(self, registration: Registration) -> Index:

@@ -9,11 +9,11 @@ from dataclasses import replace
 from heapq import merge
 from itertools import islice
 
-from pos3.entry import Entry, Record
+from pos3.entry import UNPLACED, Entry, Record
 from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
 from pos3.filters import everything, matcher
-from pos3.guards import Guards
+from pos3.guards import Guard, Guards
 from pos3.index import Index
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries
 from pos3.ownership import HeldClaim, NoClaim
@@ -42,7 +42,7 @@ class Planner:
         self.clock_ahead_seconds = 0.0
         self.owner = owner
         self.held: HeldClaim = NoClaim()
-        self.find_guards: Callable[[], Guards] = lambda: Guards(registration.local, ())
+        self.find_guards: Callable[[], list[Guard]] = list
         self._pushes_alone = True
         self._url = str(registration.location)
         self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
@@ -114,6 +114,11 @@ class Planner:
         except OSError:
             return False
 
+    def _lost(self, local: Entry, record: Record) -> bool:
+        """Whether an earlier mirror had the file in the store at this endpoint, and no link leads to it."""
+        path = self.pair.local_path(local.path)
+        return record.owner not in (self.owner, UNPLACED) and os.path.realpath(path) == path
+
     def _protects(self, remote: Entry, record: Record | None) -> str:
         if record is None and not self._pushes_alone:
             return "another open mirror pushes from the same local path"
@@ -145,7 +150,7 @@ class Planner:
             ConflictError: it would change what somebody else writes.
             UnsafeKeysError and the store's errors.
         """
-        guards = self.find_guards()
+        guards = Guards(self.registration.local, self.find_guards())
         is_prefix = self.registration.location.is_prefix
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
@@ -185,13 +190,16 @@ class Planner:
         is_directory = os.path.isdir(local)
         self.check_kinds()
         policy = self._policy(delete=delete)
+        if self.registration.drops_lost and self._in_cache and not self.find_guards():
+            policy = replace(policy, lost=self._lost)
         links = self.registration.follow_symlinks
 
         def plan() -> Plan:
             remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
             return plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
 
-        return twice_if_unsorted(plan)
+        made = twice_if_unsorted(plan)
+        return made if delete else made.without_deletes()
 
     def check_kinds(self) -> None:
         """

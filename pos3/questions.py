@@ -154,6 +154,8 @@ class Questions(MirrorLife):
             local,
             profile,
             (include, exclude, compare, None),
+            upload_delete=delete,
+            drops_lost=delete,
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
         )

@@ -23,8 +23,9 @@ class Registration:
     """One call of ``download``, ``upload`` or ``sync``. Equal registrations are the same work.
 
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. ``marker`` names
-    the object that marks a complete set. ``local_is_directory`` says that ``local`` was given as a directory, with a
-    slash at its end.
+    the object that marks a complete set. ``drops_lost`` says that the last push removes local files of the cache whose
+    objects the store has lost. ``local_is_directory`` says that ``local`` was given as a directory, with a slash at its
+    end.
     """
 
     kind: Literal["download", "upload", "sync"]
@@ -43,6 +44,7 @@ class Registration:
     follow_symlinks: bool = True
     marker: str = ""
     local_is_directory: bool = field(default=False, compare=False)
+    drops_lost: bool = field(default=False, compare=False)
 
     @property
     def pushes(self) -> bool:
@@ -186,6 +188,7 @@ def merged(first: Registration, second: Registration) -> Registration:
         interval_seconds=min(intervals, default=None),
         sync_on_error=first.sync_on_error or second.sync_on_error,
         download_delete=first.download_delete or second.download_delete,
+        drops_lost=first.drops_lost and second.drops_lost,
     )
 
 

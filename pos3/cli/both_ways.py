@@ -124,10 +124,13 @@ def _pushed(up: Plan, settled: set[str], removed_here: set[str], records: dict[s
         as_synced = _was_synced(action, records)
         return _because(action, _GONE_THERE, records.get(action.path), "changed here", as_synced)
 
+    # What the store has lost goes with the download, or is pushed again.
+    copies = sorted((*up.copies, *(replace(action, reason=NEW) for action in up.lost)), key=lambda action: action.path)
     return replace(
         up,
-        copies=tuple(because(action) for action in up.copies if action.path not in settled),
+        copies=tuple(because(action) for action in copies if action.path not in settled),
         deletes=tuple(replace(action, reason=_GONE_HERE) for action in up.deletes if action.path in removed_here),
+        lost=(),
     )
 
 

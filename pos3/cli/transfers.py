@@ -17,7 +17,7 @@ from pos3.cli.output import flush_stdout, note, note_kept, put_json, put_line
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
 from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError
-from pos3.filters import Filter
+from pos3.filters import Filter, as_patterns
 from pos3.mirror import Mirror
 from pos3.options import MirrorOptions
 from pos3.plan import Plan, check_max_delete
@@ -112,7 +112,19 @@ def run_upload(arguments: Namespace) -> int:
             )
             _print_plan(arguments, wanted, plan)
             return OK
-        _register_upload(arguments, opened, source, arguments.delete)
+        opened.upload(
+            arguments.url,
+            source,
+            None,
+            arguments.delete,
+            False,
+            arguments.exclude,
+            arguments.profile,
+            include=arguments.include,
+            compare=arguments.compare,
+            max_delete=arguments.max_delete,
+            upload_last=arguments.upload_last,
+        )
     _conclude(arguments, Path(source), _since(began, opened.report()))
     return OK
 
@@ -144,7 +156,14 @@ def run_sync(arguments: Namespace) -> int:
         found.refuse_conflicts()
         check_max_delete(found.fetch, arguments.max_delete)
         check_max_delete(found.push, arguments.max_delete)
-        path = _register_upload(arguments, pushing, found.wanted.local, arguments.delete_remote)
+        path = pushing.begin_upload(
+            replace(
+                found.wanted,
+                max_delete=arguments.max_delete,
+                upload_last=as_patterns(arguments.upload_last, "upload_last"),
+                drops_lost=arguments.delete_local,
+            )
+        )
         pushed = pushing.flush()
         fetched = _fetch(arguments, found, pushing)
         if arguments.interval is not None:
@@ -186,22 +205,6 @@ def _push_until_stopped(arguments: Namespace, pushing: Mirror, path: Path) -> No
                 logger.warning("a push failed, the next one is in %g s: %s", arguments.interval, error)
     if not arguments.quiet:
         note(arguments.name, "stopping; one last push")
-
-
-def _register_upload(arguments: Namespace, opened: Mirror, source: str, delete: bool) -> Path:
-    return opened.upload(
-        arguments.url,
-        source,
-        None,
-        delete,
-        False,
-        arguments.exclude,
-        arguments.profile,
-        include=arguments.include,
-        compare=arguments.compare,
-        max_delete=arguments.max_delete,
-        upload_last=arguments.upload_last,
-    )
 
 
 def _mirror(arguments: Namespace) -> mirror:

@@ -24,6 +24,7 @@ class Draft:
     unchanged: int = 0
     source_files: int = 0
     destination_files: int = 0
+    lost: list[Action] = field(default_factory=list)
 
     def pass_over(self, files: int, *, destination_files: int | None = None) -> None:
         """Counts files that are on both sides and unchanged."""
@@ -62,6 +63,7 @@ class Draft:
             self.unchanged,
             self.source_files,
             self.destination_files,
+            tuple(self.lost),
         )
 
 

@@ -16,11 +16,12 @@ def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
         PlanRefusedError: with the plan's figures.
         InvalidArgumentError: the limit is neither of the three.
     """
-    limit = parse_max_delete(max_delete, plan.destination_files)
-    if limit is not None and len(plan.deletes) > limit:
-        examples = ", ".join(repr(action.path) for action in plan.deletes[:3])
+    going, files = (*plan.deletes, *plan.lost), plan.destination_files + len(plan.lost)
+    limit = parse_max_delete(max_delete, files)
+    if limit is not None and len(going) > limit:
+        examples = ", ".join(repr(action.path) for action in going[:3])
         raise PlanRefusedError(
-            f"the {plan.direction} would delete {len(plan.deletes)} of {plan.destination_files} files "
+            f"the {plan.direction} would delete {len(going)} of {files} files "
             f"(among them {examples}) and copy {plan.copy_files}, but max_delete={max_delete!r} allows {limit}; "
             "nothing was deleted. Raise max_delete, or find out why the source has so few files."
         )

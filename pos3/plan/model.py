@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pos3.entry import Entry, Record
@@ -15,6 +15,7 @@ Compare = Literal["auto", "size", "checksum"]
 SYMLINK = "a symbolic link"
 NEW = "new"
 EMPTIED = "empty once the deletes are done"
+LOST = "its object is gone since it was synced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Plan:
 
     ``copies`` come first, then ``last_copies``, then ``deletes``, then ``directories`` (empty ones to create). In an
     upload, the markers of directories come before the deletes, but for those whose reason is ``EMPTIED``.
+    ``lost`` are local files of an upload that go once all else is done, since the store has lost their objects.
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are records that hold without a transfer: of pairs that were found equal, or that belong to no mirror
     any more; ``forgotten`` are paths of records that have nothing left on either side. ``written`` are local paths
@@ -56,6 +58,7 @@ class Plan:
     source_files: int = 0
     destination_files: int = 0
     written: tuple[str, ...] = ()
+    lost: tuple[Action, ...] = ()
 
     @property
     def copy_bytes(self) -> int:
@@ -72,7 +75,11 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.copies or self.last_copies or self.deletes or self.directories)
+        return not (self.copies or self.last_copies or self.deletes or self.directories or self.lost)
+
+    def without_deletes(self) -> Plan:
+        """The same plan, if nothing may go on either side. It keeps a lost file, and does not push it."""
+        return replace(self, deletes=(), lost=(), kept=(*self.kept, *(Kept(it.path, it.reason) for it in self.lost)))
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,8 @@ class TransferPlan:
     """What a download or upload would do, as URLs and paths.
 
     ``to_copy`` holds (source, destination) pairs, ``to_delete`` what ``delete=True`` would remove at the destination,
-    and ``reasons`` the reason for each destination.
+    and of an upload also the local files that would go since the store has lost their objects. ``reasons`` holds the
+    reason for each destination, and for each of these files.
     """
 
     to_copy: list[tuple[str, str]]
@@ -100,6 +108,10 @@ def _never_spared(_path: str, _local: Entry | None, _remote: Entry | None) -> bo
     return False
 
 
+def _never_lost(_local: Entry, _record: Record) -> bool:
+    return False
+
+
 def _unproven(_local: Entry, _remote: Entry) -> bool:
     return False
 
@@ -108,11 +120,12 @@ def _unproven(_local: Entry, _remote: Entry) -> bool:
 class Policy:
     """The rules of one plan.
 
-    ``proven_equal`` may read the local file. ``protects`` gives the reason why an object that this mirror did not
-    write must stay as it is, or ""; ``outranks`` the reason why an object stays although the local file differs from
-    it. ``spares`` says of a path that a download must leave it as it is, with what is there on both sides; it is asked
-    only for what would change. ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in
-    errors. ``fold_names`` says that the local disk ignores case.
+    ``lost`` says of a file that is as recorded and has no object whether it is to go as well. ``proven_equal`` may read
+    the local file. ``protects`` gives the reason why an object that this mirror did not write must stay as it is, or
+    ""; ``outranks`` the reason why an object stays although the local file differs from it. ``spares`` says of a path
+    that a download must leave it as it is, with what is there on both sides; it is asked only for what would change.
+    ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors. ``fold_names`` says
+    that the local disk ignores case.
     """
 
     direction: Direction
@@ -123,6 +136,7 @@ class Policy:
     protects: Callable[[Entry, Record | None], str] = _unprotected
     outranks: Callable[[Entry, Entry, Record | None], str] = _never_outranked
     spares: Callable[[str, Entry | None, Entry | None], bool] = _never_spared
+    lost: Callable[[Entry, Record], bool] = _never_lost
     overwrite: Callable[[str], bool] = nothing
     last: Callable[[str], bool] = nothing
     fold_names: bool = False

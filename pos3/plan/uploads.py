@@ -9,7 +9,7 @@ from pos3.keys import Above
 from pos3.plan.changes import differs
 from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over
-from pos3.plan.model import EMPTIED, NEW, Action, Plan, Policy
+from pos3.plan.model import EMPTIED, LOST, NEW, Action, Plan, Policy
 from pos3.report import Kept
 
 
@@ -17,7 +17,8 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
     """The plan that makes the remote side equal to the local one.
 
     Markers are planned only for directories that are empty on both sides. The remote twin of something that
-    cannot be read locally is kept, with all that lies below it.
+    cannot be read locally is kept, with all that lies below it. Files that the store has lost go locally, unless it has
+    lost all that is on record: an emptied prefix is filled again.
 
     Raises:
         UnsafeKeysError: some local names cannot be keys.
@@ -35,6 +36,7 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
         elif planner.unusable_here.find(path) is None:
             planner.draft.forgotten.append(path)
     planner.hollow.leave("")
+    planner.settle_lost()
     return planner.draft.plan("upload", planner.problems, policy.where)
 
 
@@ -74,9 +76,12 @@ class _UploadPlanner:
         self.unusable_here = Above()
         self._files_here, self._objects_there = Above(), Above()
         self._staying: set[str] = set()
+        self._lost: list[Action] = []
+        self._has_known_object = False
         self.hollow = Hollow()
 
     def visit_agreed(self, paths: list[str]) -> None:
+        self._has_known_object = True
         self.hollow.leave(paths[0])
         self.hollow.fill()
         for name, path in self._objects_there.pairs(paths):
@@ -90,6 +95,7 @@ class _UploadPlanner:
         self.hollow.leave(path)
         self.hollow.fill()
         self.draft.destination_files += there is not None
+        self._has_known_object |= there is not None and record is not None and not here.is_directory
         blocking = self._objects_there.find(path)
         if here.unusable:
             self.unusable_here.push(path)
@@ -105,13 +111,17 @@ class _UploadPlanner:
             self._cannot_lie_below(blocking, path)
         else:
             self._files_here.push(path)
-            self.draft.source_files += 1
-            _plan_file(self.draft, here, there, record, self.policy)
+            if there is None and record is not None and _is_lost(here, record, self.policy):
+                self._lost.append(Action(path, LOST, here))
+            else:
+                self.draft.source_files += 1
+                _plan_file(self.draft, here, there, record, self.policy)
 
     def visit_remote_only(self, there: Entry, record: Record | None) -> None:
         path = there.path
         self.hollow.leave(path)
         self.draft.destination_files += 1
+        self._has_known_object |= record is not None and not there.is_directory
         if not there.is_directory:
             # The marker of a directory is in nobody's way.
             self._objects_there.push(path)
@@ -131,6 +141,18 @@ class _UploadPlanner:
             self.hollow.enter(delete, self.draft.deletes)
         else:
             self.draft.deletes.append(delete)
+
+    def settle_lost(self) -> None:
+        """Decides on the lost files, once the whole listing is known."""
+        if self._has_known_object:
+            self.draft.lost = self._lost
+            return
+        for action in self._lost:
+            self.draft.source_files += 1
+            _plan_file(self.draft, action.source, None, None, self.policy)
+        if self._lost:
+            self.draft.copies.sort(key=lambda action: action.path)
+            self.draft.last_copies.sort(key=lambda action: action.path)
 
     def _cannot_lie_below(self, name: str, path: str) -> None:
         self.problems.append(f"{path!r}: {name!r} is an object there, and it stays")
@@ -158,6 +180,11 @@ def _plan_file(draft: Draft, here: Entry, there: Entry | None, record: Record | 
         draft.unchanged += 1
         if there is not None:
             draft.confirm(here, there.etag, record, policy)
+
+
+def _is_lost(here: Entry, record: Record, policy: Policy) -> bool:
+    as_recorded = record.matches_local(here) and bool(record.etag)
+    return as_recorded and not policy.overwrite(here.path) and policy.lost(here, record)
 
 
 def _reason_to_keep(here: Entry, there: Entry, record: Record | None, policy: Policy) -> str:

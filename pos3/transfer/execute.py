@@ -47,6 +47,7 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms, markers: Markers
         else Report(
             uploaded_files=outcome.copied_files,
             uploaded_bytes=outcome.copied_bytes,
+            deleted_local=outcome.dropped_files,
             deleted_remote=outcome.deleted_files,
         )
     )

@@ -67,11 +67,16 @@ class Terms:
 
 @dataclass
 class Outcome:
-    """What came of a plan. ``unsettled`` are paths of files that changed while they were uploaded."""
+    """What came of a plan.
+
+    ``unsettled`` are paths of files that changed while they were uploaded. ``dropped_files`` counts local files of an
+    upload that went since the store has lost their objects.
+    """
 
     copied_files: int = 0
     copied_bytes: int = 0
     deleted_files: int = 0
+    dropped_files: int = 0
     kept: list[Kept] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     unsettled: list[str] = field(default_factory=list)

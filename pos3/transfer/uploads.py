@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 
-from pos3.entry import Record
+from pos3.entry import Entry, Record
 from pos3.errors import TransferCancelledError
 from pos3.index import Index
 from pos3.plan import EMPTIED, Action, Plan
@@ -14,7 +15,11 @@ from pos3.report import Kept
 from pos3.store import KeyRefusedError, OnBytes, Steps, blocking, one_by_one
 from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
+from pos3.transfer.downloads import prune
+from pos3.transfer.places import Directories
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
+
+logger = logging.getLogger("pos3")
 
 _HOLDS_MARKERS = "holds_markers"
 # Kernels stamp files with the time of the last clock tick, up to 10 ms ago.
@@ -49,6 +54,8 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
         if not outcome.failures:
             # Before the deletes, a server that keeps directories would take the marker for the directory itself.
             _put_markers(emptied, pair, index, terms, outcome, markers)
+        if not outcome.failures:
+            _drop_lost(plan, pair, index, outcome)
 
 
 def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
@@ -70,7 +77,7 @@ def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Ou
     return record
 
 
-def _is_still(path: str, record: Record) -> bool:
+def _is_still(path: str, record: Record | Entry) -> bool:
     try:
         status = os.stat(path)
     except OSError:
@@ -139,3 +146,28 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
     outcome.failures += [error for _, error in failed]
     if not outcome.failures and not is_answered:
         outcome.failures.append(TransferCancelledError("the deletes were stopped"))
+
+
+def _drop_lost(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None:
+    """Removes the local files whose objects are gone. One that has changed since the plan is pushed instead."""
+    directories = Directories(pair.local)
+    gone: list[str] = []
+    for action in reversed(plan.lost):
+        target = pair.local_path(action.path)
+        try:
+            directories.check(os.path.dirname(target))
+            if not _is_still(target, action.source):
+                outcome.unsettled.append(action.path)
+                continue
+            os.unlink(target)
+        except OSError as error:
+            outcome.failures.append(error)
+            continue
+        gone.append(action.path)
+        prune(os.path.dirname(target), pair.local)
+    index.write((), gone)
+    outcome.dropped_files += len(gone)
+    if gone:
+        told = ", ".join(sorted(map(repr, gone))[:3])
+        text = "%s: removed %d files (%s) whose objects are gone since they were synced"
+        logger.info(text, pair.local, len(gone), told)
