@@ -13,7 +13,7 @@ from pos3.filters import Filter, as_patterns, matcher
 from pos3.keys import segment_problem
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
-from pos3.url import Location, has_scheme, shown
+from pos3.url import Location, has_scheme, is_url, shown
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,10 @@ def check_local(local: str | os.PathLike[str] | None) -> None:
         raise InvalidArgumentError(f"local={shown(text)} is a URL; the URL comes first, and then the local path")
     if not text or "\x00" in text:
         raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache")
+    try:
+        is_url(local)
+    except InvalidURLError as error:
+        raise InvalidURLError(f"local={error}") from None
 
 
 def names_a_directory(local: str | os.PathLike[str] | None) -> bool:
