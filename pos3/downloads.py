@@ -67,6 +67,8 @@ class Downloads(Questions):
             TransferError: some files failed; the others were downloaded, nothing was deleted.
         """
         self._check_open()
+        check_flag("missing_ok", missing_ok)
+        check_flag("adopt", adopt)
         check_local(local)
         if not is_url(remote):
             return _passed_through(remote, missing_ok)

@@ -12,11 +12,12 @@ from itertools import islice
 from pos3.entry import Entry, Record
 from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
-from pos3.filters import everything, matcher
+from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
 from pos3.index import Index
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries
 from pos3.plan import Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.registration import Registration
+from pos3.report import Kept
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.store.files import blocks
 from pos3.transfer import Markers, Pair
@@ -36,6 +37,8 @@ class Planner:
         self.survey: Survey | None = None
         self.clock_ahead_seconds = 0.0
         self._owner = owner
+        # What a push sees, and the download of the same registration leaves alone, is not gone because it is not here.
+        self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
         self._url = str(registration.location)
         self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
 
@@ -56,8 +59,9 @@ class Planner:
             self.clock_ahead_seconds = time.time() - self.survey.server_time
         return self.survey
 
-    def _local(self, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Iterator[Entry]:
-        chosen = self.registration.filter
+    def _local(
+        self, chosen: Filter, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None
+    ) -> Iterator[Entry]:
         keep = leftovers.append if leftovers is not None else lambda entry: None
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
@@ -65,25 +69,26 @@ class Planner:
         landmarks = self.index.landmarks(self._url)
         return self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks)
 
-    def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
-        takes_part = self.registration.filter.predicate()
+    def _remote(self, chosen: Filter, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
+        takes_part = chosen.predicate()
         entries = self._objects(is_prefix=is_prefix)
         if only_object:
             entries = (entry for entry in islice(entries, 1) if not entry.path)
         return entries if takes_part is everything else (entry for entry in entries if takes_part(entry.path))
 
-    def _records(self) -> Iterator[Record]:
-        takes_part = self.registration.filter.predicate()
+    def _records(self, chosen: Filter) -> Iterator[Record]:
+        takes_part = chosen.predicate()
         records = self.index.records(self._url)
         return records if takes_part is everything else (record for record in records if takes_part(record.path))
 
-    def _records_and_markers(self) -> Iterator[Record]:
+    def _records_to_push(self) -> Iterator[Record]:
         """The records, and among them the markers that this mirror has put, so that the same rules hold for both."""
+        records = self._records(self.registration.push_filter)
         if not self.markers:
-            return self._records()
+            return records
         # No directory is listed with such a time, so none of them passes for a file as recorded.
         put = [Record(path, 0, -1, 0, etag, self._owner) for path, etag in sorted(self.markers.items())]
-        return merge(self._records(), put)
+        return merge(records, put)
 
     def _policy(self, *, delete: bool) -> Policy:
         registration = self.registration
@@ -94,7 +99,7 @@ class Planner:
             compare=registration.compare,
             proven_equal=self._proven_equal,
             protects=self._protects,
-            overwrite=matcher(registration.overwrite),
+            overwrite=entry_matcher(registration.overwrite),
             last=matcher(registration.upload_last),
             key_prefix=f"{registration.location.key}/" if registration.location.key else "",
         )
@@ -108,8 +113,11 @@ class Planner:
 
     def _protects(self, remote: Entry, record: Record | None) -> str:
         survey = self.take_stock()
-        mine = record is not None and record.owner == self._owner and record.etag == remote.etag
-        if mine or (remote.path, remote.etag) in survey.recent:
+        if record is not None and record.owner == self._owner and record.etag == remote.etag:
+            return ""
+        if not self._is_downloaded(remote.path):
+            return "exclude hides it"
+        if (remote.path, remote.etag) in survey.recent:
             return ""
         set_back_seconds = self._store.clock_set_back_seconds
         if remote.modified_ns < int(survey.server_time - set_back_seconds) * _NS:
@@ -131,20 +139,35 @@ class Planner:
         is_prefix = self.registration.location.is_prefix
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
-        policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
+        policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
         policy = replace(policy, compare=compare or policy.compare)
 
         def plan() -> Plan:
-            local = self._local(follow_symlinks=False, leftovers=leftovers)
-            return plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
+            chosen = self.registration.filter
+            local = self._local(chosen, follow_symlinks=False, leftovers=leftovers)
+            remote = self._remote(chosen, is_prefix=is_prefix)
+            return plan_download(local, remote, self._records(chosen), policy)
 
-        made = twice_if_unsorted(plan)
+        made = self._without_never_pushed(twice_if_unsorted(plan))
         if not made.source_files and not made.directories and not self._is_there():
             raise RemoteNotFoundError(
                 f"{self._url}: no object and no prefix with objects; nothing was changed. "
                 "Check the URL, or pass missing_ok=True if it may be missing"
             )
         return made
+
+    def _without_never_pushed(self, plan: Plan) -> Plan:
+        """The plan without deletes of files that are never pushed, and so cannot be in the store."""
+        if not plan.deletes or self.registration.upload_exclude is None:
+            return plan
+        is_pushed = self.registration.push_filter.predicate()
+        recorded = {record.path for record in self.index.records(self._url)}
+        kept = {action.path for action in plan.deletes if not (is_pushed(action.path) or action.path in recorded)}
+        return replace(
+            plan,
+            deletes=tuple(action for action in plan.deletes if action.path not in kept),
+            kept=(*plan.kept, *(Kept(path, "upload_exclude hides it from the push") for path in sorted(kept))),
+        )
 
     def _is_there(self) -> bool:
         location = self.registration.location
@@ -166,8 +189,10 @@ class Planner:
         links = self.registration.follow_symlinks
 
         def plan() -> Plan:
-            remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
-            return plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
+            chosen = self.registration.push_filter
+            local = self._local(chosen, follow_symlinks=links)
+            remote = self._remote(chosen, is_prefix=is_directory, only_object=not is_directory)
+            return plan_upload(local, remote, self._records_to_push(), policy)
 
         return twice_if_unsorted(plan)
 
@@ -188,12 +213,14 @@ class Planner:
 
     def _plan_push(self) -> Plan:
         """The plan of a background push, by the records alone where there are some."""
+        chosen = self.registration.push_filter
         if not self.index.has_records(self._url):
-            files = (entry for entry in self._local(follow_symlinks=True) if not (entry.unusable or entry.is_directory))
+            local = self._local(chosen, follow_symlinks=True)
+            files = (entry for entry in local if not (entry.unusable or entry.is_directory))
             return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
-        local = self._local(follow_symlinks=self.registration.follow_symlinks)
+        local = self._local(chosen, follow_symlinks=self.registration.follow_symlinks)
         delete = self.registration.upload_delete
-        records = self._records_and_markers()
+        records = self._records_to_push()
         plan = self._without_replaced(plan_push(local, records, self._owner, self._policy(delete=delete)))
         if plan.copy_files and self.registration.compare != "auto":
             # Records alone cannot tell what another way of comparing says of a new file.
@@ -210,7 +237,7 @@ class Planner:
         wanted = {action.path for action in plan.deletes}
 
         def etags() -> dict[str, str]:
-            remote = self._remote(is_prefix=os.path.isdir(self.registration.local))
+            remote = self._remote(self.registration.push_filter, is_prefix=os.path.isdir(self.registration.local))
             return {entry.path: entry.etag for entry in remote if entry.path in wanted}
 
         there = twice_if_unsorted(etags)

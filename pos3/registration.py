@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
-from pos3.filters import Filter, as_patterns, matcher
+from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
 from pos3.keys import segment_problem
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
@@ -22,6 +22,7 @@ class Registration:
 
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. One that
     ``gives_way`` ends where a later one would conflict with it. ``marker`` names the object that marks a complete set.
+    ``upload_exclude`` takes the place of what the filter excludes where something is pushed, unless it is None.
     ``local_is_directory`` says that ``local`` was given as a directory, with a slash at its end.
     """
 
@@ -38,6 +39,7 @@ class Registration:
     sync_on_error: bool = False
     upload_last: tuple[str, ...] = ()
     overwrite: tuple[str, ...] = ()
+    upload_exclude: tuple[str, ...] | None = None
     follow_symlinks: bool = True
     gives_way: bool = False
     marker: str = ""
@@ -46,6 +48,13 @@ class Registration:
     @property
     def pushes(self) -> bool:
         return self.kind != "download"
+
+    @property
+    def push_filter(self) -> Filter:
+        """What takes part in a push."""
+        if self.upload_exclude is None:
+            return self.filter
+        return Filter(self.filter.include, self.upload_exclude)
 
     def __str__(self) -> str:
         arrow = {"download": "->", "upload": "<-", "sync": "<->"}[self.kind]
@@ -61,11 +70,31 @@ def checked(registration: Registration) -> Registration:
     matcher(registration.filter.include, "include")
     matcher(registration.filter.exclude, "exclude")
     matcher(registration.upload_last, "upload_last")
-    matcher(registration.overwrite, "overwrite")
+    entry_matcher(registration.overwrite, "overwrite")
+    matcher(registration.upload_exclude or (), "upload_exclude")
     parse_max_delete(registration.max_delete, 0)
     if registration.compare not in get_args(Compare):
         raise InvalidArgumentError(f"compare={registration.compare!r}: expected 'auto', 'size' or 'checksum'")
     return registration
+
+
+def check_patterns(registration: Registration, *spellings: str) -> None:
+    """
+    Args:
+        spellings: other absolute paths of the local side.
+
+    Raises:
+        InvalidArgumentError: a pattern is an absolute path of this machine.
+    """
+    roots = (registration.local, *spellings)
+    for name, patterns in (
+        ("include", registration.filter.include),
+        ("exclude", registration.filter.exclude),
+        ("upload_exclude", registration.upload_exclude or ()),
+        ("upload_last", registration.upload_last),
+        ("overwrite", registration.overwrite),
+    ):
+        check_relative(patterns, name, roots)
 
 
 def check_interval(interval: Any) -> float | None:
@@ -92,7 +121,11 @@ def check_local(local: str | os.PathLike[str] | None) -> None:
     """
     if local is None:
         return
-    text = os.fspath(local)
+    text = os.fspath(local) if isinstance(local, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise InvalidArgumentError(
+            f"local={local!r}: expected a path as a string or path object, or None for the cache"
+        )
     if has_scheme(text):
         raise InvalidArgumentError(f"local={shown(text)} is a URL; the URL comes first, and then the local path")
     if not text or "\x00" in text:

@@ -90,6 +90,11 @@ def test_an_interval_that_is_no_time_is_refused(tmp_path: Path, call: Callable[.
         pytest.param(PUSHING, "overwrite", [""], id="overwrite-empty"),
         pytest.param(PUSHING, "sync_on_error", "yes", id="sync_on_error-text"),
         pytest.param(PUSHING, "follow_symlinks", 1, id="follow_symlinks-number"),
+        pytest.param([pos3.sync], "upload_exclude", [""], id="upload_exclude-empty"),
+        pytest.param([pos3.download], "missing_ok", "yes", id="missing_ok-text"),
+        pytest.param([pos3.download, pos3.sync], "adopt", 1, id="adopt-number"),
+        pytest.param(REGISTERING, "local", 5, id="local-number"),
+        pytest.param(REGISTERING, "local", b"data", id="local-bytes"),
         pytest.param(REGISTERING[:2], "delete", "no", id="delete-text"),
         pytest.param(REGISTERING[:2], "delete", None, id="delete-none"),
         pytest.param([pos3.sync], "delete_local", "no", id="delete_local-text"),
@@ -280,7 +285,7 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
     assert str(again) == str(error)
 
 
-# -- the interface of 0.4.0
+# -- the interface of 0.4.0, and of the unreleased 0.5.0 of the earlier package
 
 
 @pytest.mark.parametrize(
@@ -303,18 +308,21 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
         (pos3.download, "remote, local=None, delete=True, exclude=None, profile=None"),
         (
             pos3.upload,
-            "remote, local=None, interval=300, delete=True, sync_on_error=False, exclude=None, profile=None",
+            (
+                "remote, local=None, interval=300, delete=True, sync_on_error=False, exclude=None, profile=None, "
+                "overwrite=None"
+            ),
         ),
         (
             pos3.sync,
             (
                 "remote, local=None, interval=300, delete_local=True, delete_remote=True, sync_on_error=False, "
-                "exclude=None, profile=None"
+                "exclude=None, profile=None, overwrite=None, upload_exclude=None"
             ),
         ),
         (pos3.ls, "prefix, recursive=False, profile=None"),
         (pos3.plan_download, "remote, local=None, exclude=None, profile=None"),
-        (pos3.plan_upload, "remote, local=None, exclude=None, profile=None"),
+        (pos3.plan_upload, "remote, local=None, exclude=None, profile=None, overwrite=None"),
         (pos3.register_profile, "name, endpoint, public=False, region=None, local_name=None"),
         (
             pos3.Profile,
@@ -323,7 +331,7 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
     ],
     ids=by_name,
 )
-def test_positional_parameters_are_those_of_0_4_0(call: Callable[..., object], signature: str) -> None:
+def test_positional_parameters_are_those_of_the_earlier_package(call: Callable[..., object], signature: str) -> None:
     positional = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in inspect.signature(call).parameters.values()

@@ -117,6 +117,4 @@ def _download_reason(
         return "" if as_pushed else f"replaces {here.unusable}"
     if usable is None:
         return NEW
-    if policy.overwrite(there.path):
-        return "always overwritten"
     return differs(usable, there, record, policy)
