@@ -153,14 +153,8 @@ def entry_matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[s
     It never names the root.
 
     Raises:
-        InvalidArgumentError: a pattern is empty, not a valid glob, or names directories alone.
+        InvalidArgumentError: a pattern is empty or not a valid glob.
     """
-    for pattern in patterns:
-        if isinstance(pattern, str) and pattern.endswith("/"):
-            raise InvalidArgumentError(
-                f"{name}={pattern!r} names a directory, and only files can be chosen: {pattern + '**'!r} chooses all "
-                "files in it"
-            )
     if not patterns:
         return nothing
     search = _compile(patterns, name, below=False).search

@@ -15,7 +15,7 @@ from pos3.etag import matches_content, part_size
 from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
 from pos3.index import Index
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries
-from pos3.plan import Compare, Plan, Policy, plan_download, plan_push, plan_upload
+from pos3.plan import NEW, Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.registration import Registration
 from pos3.report import Kept
 from pos3.store import Store, Survey, twice_if_unsorted
@@ -140,6 +140,7 @@ class Planner:
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
+        policy = replace(policy, delete_argument=self.registration.delete_argument)
         policy = replace(policy, compare=compare or policy.compare)
 
         def plan() -> Plan:
@@ -150,9 +151,11 @@ class Planner:
 
         made = self._without_never_pushed(twice_if_unsorted(plan))
         if not made.source_files and not made.directories and not self._is_there():
+            # Plans and restored paths have no such argument.
+            is_asked = leftovers is not None and not self.registration.gives_way
             raise RemoteNotFoundError(
                 f"{self._url}: no object and no prefix with objects; nothing was changed. "
-                "Check the URL, or pass missing_ok=True if it may be missing"
+                f"Check the URL{', or pass missing_ok=True if it may be missing' if is_asked else ''}"
             )
         return made
 
@@ -285,8 +288,34 @@ class Planner:
         if self.index.noted(FILLED) or (self.index.exists and self.index.state().url == self._url):
             return
         if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
-            raise PlanRefusedError(
-                f"{local} is in use and pos3 has never filled it: the download of {self._url} would delete "
-                f"{len(plan.deletes)} and replace or add {plan.copy_files} files; nothing was changed. "
-                "Pass delete=False to keep what is there, or adopt=True if the directory is meant to become a mirror"
+            raise PlanRefusedError(self._choices(plan))
+
+    def _choices(self, plan: Plan) -> str:
+        """What a download into a strange place would do, and what the caller can choose."""
+        local, delete = self.registration.local, f"{self.registration.delete_argument}=False"
+        if not os.path.isdir(local):
+            return (
+                f"{local} is a file that pos3 has not put there, and {self._url} is a directory; nothing was changed. "
+                "Name another place with local=..., or pass adopt=True to have the file replaced"
             )
+        copies = [*plan.copies, *plan.last_copies]
+        replaced = sum(action.reason != NEW for action in copies) + len(plan.obstacles)
+        deleted = sum(not action.path.endswith("/") for action in plan.deletes)
+        would = [
+            f"replace {_files(replaced)}" if replaced else "",
+            f"delete {_files(deleted)}" if deleted else "",
+            "remove empty directories" if len(plan.deletes) > deleted else "",
+            f"add {_files(sum(action.reason == NEW for action in copies))}" if copies else "",
+        ]
+        still = f"but still replaces what has the same name ({_files(replaced)})"
+        return (
+            f"{local} is not empty, and pos3 has never filled it; nothing was changed. The download of {self._url} "
+            f"would {', '.join(part for part in would if part)}. Choose: local=... is another place; exclude=[...] "
+            f"leaves alone what it matches; {delete} deletes nothing, "
+            f"{still if replaced else 'and adds what is missing'}; adopt=True replaces and deletes as said, and makes "
+            "the directory a mirror of the URL"
+        )
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import mimetypes
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
@@ -50,6 +50,11 @@ class Registration:
         return self.kind != "download"
 
     @property
+    def delete_argument(self) -> str:
+        """What the caller knows the deletes of a download as."""
+        return "delete_local" if self.kind == "sync" else "delete"
+
+    @property
     def push_filter(self) -> Filter:
         """What takes part in a push."""
         if self.upload_exclude is None:
@@ -84,8 +89,14 @@ def check_patterns(registration: Registration, *spellings: str) -> None:
         spellings: other absolute paths of the local side.
 
     Raises:
-        InvalidArgumentError: a pattern is an absolute path of this machine.
+        InvalidArgumentError: a pattern is an absolute path of this machine, or one of ``overwrite`` names a directory.
     """
+    for pattern in registration.overwrite:
+        if pattern.endswith("/"):
+            raise InvalidArgumentError(
+                f"overwrite={pattern!r} names a directory, and only files can be chosen: {pattern + '**'!r} chooses "
+                "all files in it"
+            )
     roots = (registration.local, *spellings)
     for name, patterns in (
         ("include", registration.filter.include),
@@ -188,13 +199,38 @@ def names_a_file(location: Location) -> bool:
 
 
 def difference(first: Registration, second: Registration) -> str:
-    """Which parameters of two registrations differ, and how."""
-    names = (item.name for item in fields(Registration) if item.compare)
-    return ", ".join(
-        f"{name} is {getattr(first, name)!r} there and {getattr(second, name)!r} here"
-        for name in names
-        if getattr(first, name) != getattr(second, name)
+    """Which arguments of two calls differ, and how."""
+    before, now = _arguments(first), _arguments(second)
+    differing = [name for name in now if before.get(name) != now[name]]
+    return "; ".join(
+        f"{name}={before.get(name)!r} in the first call, {name}={now[name]!r} in this one" for name in differing
     )
+
+
+def _arguments(registration: Registration) -> dict[str, object]:
+    """The arguments of the call, by the names that its caller knows."""
+    arguments: dict[str, object] = {
+        "local": registration.local,
+        "include": list(registration.filter.include) or None,
+        "exclude": list(registration.filter.exclude) or None,
+        "compare": registration.compare,
+        "max_delete": registration.max_delete,
+    }
+    if registration.kind == "sync":
+        hidden = registration.upload_exclude
+        arguments |= {"delete_local": registration.download_delete, "delete_remote": registration.upload_delete}
+        arguments["upload_exclude"] = None if hidden is None else list(hidden)
+    else:
+        arguments["delete"] = registration.download_delete or registration.upload_delete
+    if registration.kind == "download":
+        return arguments | {"require_marker": registration.marker or None}
+    return arguments | {
+        "interval": registration.interval_seconds,
+        "sync_on_error": registration.sync_on_error,
+        "upload_last": list(registration.upload_last) or None,
+        "overwrite": list(registration.overwrite) or None,
+        "follow_symlinks": registration.follow_symlinks,
+    }
 
 
 def check_conflicts(new: Registration, existing: list[Registration]) -> None:
