@@ -50,7 +50,7 @@ class MirrorOptions:
         """
         variables = {name: variable_of(name) for name in names}
         given = {name: variable for name, variable in variables.items() if environment.get(variable)}
-        return {name: _parsed(variable, environment[variable], _PARSERS[name]) for name, variable in given.items()}
+        return {name: _parsed(variable, environment[variable], name) for name, variable in given.items()}
 
     def checked(self) -> MirrorOptions:
         """These options, if all of them can work.
@@ -69,8 +69,6 @@ class MirrorOptions:
             raise InvalidArgumentError(f"cache_root={error}") from None
         if is_remote:
             raise InvalidArgumentError(f"cache_root={shown(root)} is a URL; expected a local directory")
-        if not isinstance(self.show_progress, bool):
-            raise InvalidArgumentError(f"show_progress={self.show_progress!r}: expected True or False")
         if isinstance(self.max_workers, bool) or not isinstance(self.max_workers, int) or self.max_workers < 1:
             raise InvalidArgumentError(f"max_workers={self.max_workers!r}: expected a whole number of at least 1")
         timeout = self.shutdown_timeout
@@ -144,8 +142,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _parsed(variable: str, text: str, parse: Callable[[str], Any]) -> Any:
+def _parsed(variable: str, text: str, option: str) -> Any:
     try:
-        return parse(text)
+        value = _PARSERS[option](text)
+        replace(MirrorOptions(), **{option: value}).checked()
+        return value
     except ValueError as error:
         raise InvalidArgumentError(f"{variable}={text!r}: {error}") from None

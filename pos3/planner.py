@@ -307,13 +307,13 @@ class Planner:
             "remove empty directories" if len(plan.deletes) > deleted else "",
             f"add {_files(sum(action.reason == NEW for action in copies))}" if copies else "",
         ]
-        still = f"but still replaces what has the same name ({_files(replaced)})"
+        still = f"but what has the same name is replaced all the same ({_files(replaced)})"
         return (
             f"{local} is not empty, and pos3 has never filled it; nothing was changed. The download of {self._url} "
             f"would {', '.join(part for part in would if part)}. Choose: local=... is another place; exclude=[...] "
-            f"leaves alone what it matches; {delete} deletes nothing, "
-            f"{still if replaced else 'and adds what is missing'}; adopt=True replaces and deletes as said, and makes "
-            "the directory a mirror of the URL"
+            f"leaves alone what it matches; with {delete} nothing is deleted, "
+            f"{still if replaced else 'and what is missing is added'}; adopt=True replaces and deletes as said, and "
+            "makes the directory a mirror of the URL"
         )
 
 

@@ -119,6 +119,14 @@ def check_interval(interval: Any) -> float | None:
     return float(interval)
 
 
+def check_timeout(timeout: Any) -> None:
+    """Seconds, or None for as long as it takes."""
+    if timeout is not None and (
+        isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout
+    ):
+        raise InvalidArgumentError(f"timeout={timeout!r}: expected seconds as a number, or None")
+
+
 def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise InvalidArgumentError(f"{name}={value!r}: expected True or False")

@@ -125,6 +125,13 @@ def test_a_value_that_cannot_work_is_named_before_anything_is_changed(
         pytest.param("max_upload_bytes_per_second", "1M", id="text-rate"),
         pytest.param("max_upload_bytes_per_second", True, id="bool-rate"),
         pytest.param("max_upload_bytes_per_second", math.nan, id="nan-rate"),
+        pytest.param("cache_limit", 1.5, id="broken-limit"),
+        pytest.param("cache_limit", ["50GB"], id="list-limit"),
+        pytest.param("cache_root", 5, id="number-root"),
+        pytest.param("cache_root", b"cache", id="bytes-root"),
+        pytest.param("cache_root", "s3://bucket/cache", id="url-root"),
+        pytest.param("cache_root", "'s3://bucket/cache'", id="damaged-url-root"),
+        pytest.param("cache_root", print, id="function-root"),
         pytest.param("cache_limit", -1, id="negative-limit"),
         pytest.param("cache_limit", "much", id="word-limit"),
         pytest.param("cache_limit", "", id="empty-limit"),
@@ -143,6 +150,25 @@ def test_a_mirror_with_a_value_that_cannot_work_does_not_open(tmp_path: Path, na
     with pytest.raises(pos3.InvalidArgumentError, match=name), pos3.mirror(**options):
         pytest.fail("the body ran")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("timeout", ["5", True, math.nan], ids=repr)
+def test_a_timeout_that_is_no_time_is_refused(tmp_path: Path, timeout: object) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidArgumentError, match=f"timeout={timeout!r}: expected seconds"):
+        pos3.flush(timeout=timeout)  # type: ignore[arg-type]
+
+
+def test_an_aws_profile_that_does_not_exist_is_told_with_where_it_was_named(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = pos3.Profile("lab", None, region="us-east-1", aws_profile="gone")
+    with opened(tmp_path), pytest.raises(pos3.ProfileError, match="profile 'lab': aws_profile='gone': there is no"):
+        pos3.ls(rclone_site.url("data"), profile=profile)
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    for call in (*REGISTERING, pos3.ls, pos3.plan_download):
+        with opened(tmp_path), pytest.raises(pos3.ProfileError, match=r"^AWS_PROFILE='nope': there is no such profile"):
+            call(rclone_site.url("data"))  # type: ignore[operator]
+    assert not (tmp_path / "cache" / "_").exists()
 
 
 @pytest.mark.parametrize("call", [*REGISTERING, pos3.ls, pos3.plan_download, pos3.plan_upload], ids=by_name)

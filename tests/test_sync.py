@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -215,7 +218,33 @@ def test_registering_the_same_place_with_other_parameters_is_an_error(
         with pytest.raises(ValueError, match="different parameters") as failure:
             call(rclone_site.url("data"), **other)
         assert rclone_site.url("data") in str(failure.value)
+        (name,) = other
+        assert re.search(rf": {name}=(.*) in the first call, {name}=(.*) in this one$", str(failure.value))
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_arguments_that_differ_are_told_by_their_names_and_values(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
+    changed: dict[str, Any] = {
+        "delete_local": False,
+        "delete_remote": False,
+        "exclude": ["*.x"],
+        "include": ["*"],
+        "upload_exclude": [],
+        "overwrite": ["a"],
+        "upload_last": ["b"],
+        "follow_symlinks": False,
+    }
+    with opened(tmp_path):
+        pos3.sync(rclone_site.url("data"))
+        with pytest.raises(pos3.ConflictError) as failure:
+            pos3.sync(rclone_site.url("data"), **changed)
+    told = str(failure.value)
+    for name, value in changed.items():
+        before = inspect.signature(pos3.sync).parameters[name].default
+        assert f"{name}={before!r} in the first call, {name}={value!r} in this one" in told
+    assert "Filter" not in told
+    assert "download_delete" not in told
 
 
 @pytest.mark.parametrize(
