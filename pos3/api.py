@@ -96,6 +96,7 @@ def plan_upload(
     local: StrPath | None = None,
     exclude: Patterns = None,
     profile: str | Profile | None = None,
+    overwrite: Patterns = None,
     *,
     include: Patterns = None,
     compare: Compare = "auto",
@@ -107,7 +108,9 @@ def plan_upload(
     Raises:
         InvalidURLError: ``remote`` is a local path. Further errors as for :func:`upload`.
     """
-    wanted, plan = current_mirror().plan_upload(remote, local, exclude, profile, include=include, compare=compare)
+    wanted, plan = current_mirror().plan_upload(
+        remote, local, exclude, profile, overwrite, include=include, compare=compare
+    )
     return as_transfer_plan(wanted, plan)
 
 

@@ -69,6 +69,8 @@ class Downloads(Questions):
             TransferError: some files failed; the others were downloaded, nothing was deleted.
         """
         self._check_open()
+        check_flag("missing_ok", missing_ok)
+        check_flag("adopt", adopt)
         check_local(local)
         if not is_url(remote):
             return _passed_through(remote, missing_ok)
@@ -118,9 +120,7 @@ class Downloads(Questions):
 
     def _is_closed(self, link: Link) -> bool:
         """Whether another open mirror uploads from just this path, so that nothing is to be added to it."""
-        return any(
-            isinstance(guard, Closed) and guard.local == link.registration.local for guard in self._guards_of(link)
-        )
+        return any(isinstance(guard, Closed) and guard.local == link.registration.local for guard in link.find_guards())
 
     def _fetch(self, link: Link, *, missing_ok: bool, adopt: bool) -> None:
         try:
@@ -169,6 +169,7 @@ class Downloads(Questions):
             profile,
             (None, None, "auto", None),
             download_delete=True,
+            is_restored=True,
         )
         return self._download(wanted)
 

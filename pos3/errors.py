@@ -42,21 +42,27 @@ class ClaimError(Pos3Error, OSError):
 class UnsafeKeysError(Pos3Error, ValueError):
     """Some keys cannot be files below the target directory. Nothing was transferred.
 
-    ``problems`` lists each key with its reason, at most a hundred of them.
+    ``problems`` lists each key with its reason, at most a hundred of them; ``advice`` says what can be done.
     """
 
-    def __init__(self, where: str, problems: Sequence[str]):
+    def __init__(
+        self,
+        where: str,
+        problems: Sequence[str],
+        advice: str = "Rename them, or leave them out with exclude=[...].",
+    ):
         self.where = where
         self.problems = tuple(problems)
+        self.advice = advice
         shown = "\n  ".join(self.problems[:20])
         more = f"\n  and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
         super().__init__(
-            f"{where}: {len(self.problems)} path(s) cannot be mirrored, nothing was transferred:\n  {shown}{more}\n"
-            "Rename them, or leave them out with exclude=[...]."
+            f"{where}: {len(self.problems)} path(s) cannot be mirrored, nothing was transferred:\n"
+            f"  {shown}{more}\n{advice}"
         )
 
-    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...]], dict[str, Any]]:
-        return type(self), (self.where, self.problems), self.__dict__
+    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...], str], dict[str, Any]]:
+        return type(self), (self.where, self.problems, self.advice), self.__dict__
 
 
 class PlanRefusedError(Pos3Error, ValueError):

@@ -2,15 +2,16 @@
 
 A pattern without a leading slash matches at any depth, as ``pathlib.PurePath.match`` does: ``*.tmp`` hides every
 such file, ``logs/*`` whatever lies in any directory named logs. A leading slash ties it to the root. What
-matches a directory hides all that lies below it. ``*`` and ``?`` stay within a segment, ``**`` spans segments, and
-``[abc]``, ``[!abc]`` are character classes. Matching is case-sensitive.
+matches a directory hides all that lies below it. "./" says nothing and is taken off. ``*`` and ``?`` stay within a
+segment, ``**`` spans segments, and ``[abc]``, ``[!abc]`` are character classes. Matching is case-sensitive.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,10 @@ from pos3.errors import InvalidArgumentError
 _TOKENS = re.compile(r"\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 
 
-def _expression(pattern: str) -> str:
+def _expression(pattern: str, *, below: bool = True) -> str:
+    """With ``below``, what lies in a directory that matches is matched as well."""
     start = "^" if pattern.startswith("/") else "(?:^|/)"
-    end = "/" if pattern.endswith("/") else r"(?:/|\Z)"
+    end = "/" if pattern.endswith("/") else r"(?:/|\Z)" if below else r"\Z"
     segments = pattern.strip("/").split("/")
     translated = ""
     for index, segment in enumerate(segments):
@@ -51,25 +53,76 @@ def _segment(segment: str) -> str:
     return translated
 
 
-def _compile(patterns: Sequence[str], name: str) -> re.Pattern[str]:
+def _compile(patterns: Sequence[str], name: str, *, below: bool = True) -> re.Pattern[str]:
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern.strip("/"):
-            raise InvalidArgumentError(f"{name}: {pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'")
+            raise _no_pattern(name, pattern)
     try:
-        return re.compile("|".join(_expression(pattern) for pattern in patterns), re.DOTALL)
+        return re.compile("|".join(_expression(pattern, below=below) for pattern in patterns), re.DOTALL)
     except re.error as error:
         raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}") from None
 
 
+def _no_pattern(name: str, pattern: object) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{name}={pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'")
+
+
 def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
-    """The patterns as a tuple: None is none, and a lone string is one pattern, not its letters."""
+    """The patterns as a tuple: None is none, and a lone string is one pattern, not its letters.
+
+    "./" is taken off: a pattern is relative to the root in any case.
+
+    Raises:
+        InvalidArgumentError: one of them is no pattern, or can match nothing.
+    """
     if patterns is None:
         return ()
     if isinstance(patterns, str):
-        return (patterns,)
+        return (_normal(patterns, name),)
     if not isinstance(patterns, (list, tuple, set, frozenset)):
         raise InvalidArgumentError(f"{name}={patterns!r}: expected glob patterns as a list of strings")
-    return tuple(patterns)
+    return tuple(_normal(pattern, name) for pattern in patterns)
+
+
+def _normal(pattern: Any, name: str) -> str:
+    if not isinstance(pattern, str) or not pattern.strip("/"):
+        raise _no_pattern(name, pattern)
+    segments = [segment for segment in pattern.removeprefix("/").removesuffix("/").split("/") if segment != "."]
+    problem = ""
+    if "://" in pattern:
+        problem = "patterns are relative to the URL, such as '*.log' or '/logs'"
+    elif ".." in segments:
+        problem = "patterns do not lead out of the directory. '[.][.]' matches keys with such a part"
+    elif "" in segments:
+        problem = "there is an empty name between two slashes. '**/' matches keys with such a part"
+    elif segments == []:
+        problem = "it is the directory itself; '*' matches all that lies in it"
+    elif segments[0] == "~" and not pattern.startswith("/"):
+        problem = "patterns are relative to the directory that is transferred. '[~]' matches such a name"
+    if problem:
+        raise InvalidArgumentError(f"{name}={pattern!r} matches nothing: {problem}")
+    return "/" * pattern.startswith("/") + "/".join(segments) + "/" * pattern.endswith("/")
+
+
+def check_relative(patterns: Sequence[str], name: str, roots: Iterable[str]) -> None:
+    """
+    Args:
+        roots: absolute paths of the directory that the patterns are for.
+
+    Raises:
+        InvalidArgumentError: a pattern is an absolute path of this machine: that of the root, of something in it or of
+            a directory above. A leading slash means the root, so it would match nothing.
+    """
+    for pattern in patterns:
+        literal = "/".join(itertools.takewhile(lambda segment: not set("*?[") & set(segment), pattern.split("/")))
+        path = literal.rstrip("/")
+        for root in roots:
+            # A single name is more likely one in the root: "/tmp" or "/home".
+            if path.count("/") > 1 and (f"{path}/".startswith(f"{root}/") or f"{root}/".startswith(f"{path}/")):
+                raise InvalidArgumentError(
+                    f"{name}={pattern!r} matches nothing: it is an absolute path of this machine, and patterns are "
+                    f"relative to {root}; '/x' is the 'x' directly in it"
+                )
 
 
 def nothing(_path: str) -> bool:
@@ -92,6 +145,20 @@ def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], b
         return nothing
     search = _compile(patterns, name).search
     return lambda path: search(path) is not None
+
+
+def entry_matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], bool]:
+    """As :func:`matcher`, but a pattern names a file itself and not what lies in a directory of that name.
+
+    It never names the root.
+
+    Raises:
+        InvalidArgumentError: a pattern is empty or not a valid glob.
+    """
+    if not patterns:
+        return nothing
+    search = _compile(patterns, name, below=False).search
+    return lambda path: bool(path) and search(path) is not None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pos3.link import Link, combined
 from pos3.observer import Registered
 from pos3.options import StrPath
 from pos3.parts import MirrorParts
-from pos3.registration import Registration
+from pos3.registration import Registration, check_timeout
 from pos3.report import Report
 from pos3.transfer import Terms
 
@@ -184,6 +184,7 @@ class MirrorLife(MirrorParts):
             TransferError: some files failed; the others were pushed.
         """
         self._check_open()
+        check_timeout(timeout)
         if os.getpid() != self._pid:
             return Report()
         links = self._registry.chosen(path_or_url)

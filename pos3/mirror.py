@@ -47,12 +47,12 @@ class Mirror(Downloads):
         sync_on_error: bool = False,
         exclude: Patterns = None,
         profile: str | Profile | None = None,
+        overwrite: Patterns = None,
         *,
         include: Patterns = None,
         compare: Compare = "auto",
         max_delete: int | str | None = None,
         upload_last: Patterns = None,
-        overwrite: Patterns = None,
         follow_symlinks: bool = True,
     ) -> Path:
         """Registers a local path to be pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
@@ -69,9 +69,10 @@ class Mirror(Downloads):
                 cache, files that an earlier mirror had pushed, and whose objects are gone since, are removed as well.
             sync_on_error: push also when the body ends with an exception (without deletes).
             exclude, profile, include, compare: as for :meth:`download`.
+            overwrite: globs of files in a directory that are pushed at each push, changed or not. The name of a
+                directory does not choose what lies in it: "state/*" does.
             max_delete: at the end, copy but do not delete, and raise, if more objects than this would go.
             upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
-            overwrite: globs of files that are pushed at each push, changed or not.
             follow_symlinks: push what links point to; otherwise links are left out.
 
         Raises:
@@ -122,21 +123,33 @@ class Mirror(Downloads):
         sync_on_error: bool = False,
         exclude: Patterns = None,
         profile: str | Profile | None = None,
+        overwrite: Patterns = None,
+        upload_exclude: Patterns = None,
         *,
         include: Patterns = None,
         compare: Compare = "auto",
         max_delete: int | str | None = None,
         upload_last: Patterns = None,
-        overwrite: Patterns = None,
         follow_symlinks: bool = True,
         adopt: bool = False,
     ) -> Path:
         """Downloads ``remote`` now and pushes it from then on: to resume from a checkpoint, say.
 
-        A prefix that does not exist yet is an empty directory. ``delete_local`` is the ``delete`` of the download,
-        ``delete_remote`` that of the upload; the other arguments are those of :meth:`download` and :meth:`upload`.
+        A prefix that does not exist yet is an empty directory.
+
+        Args:
+            delete_local, delete_remote: the ``delete`` of the download, and that of the upload.
+            upload_exclude: globs that take the place of ``exclude`` in the pushes: what they hide is downloaded and
+                not pushed. A local file that they hide and that has never been in the store stays. None pushes all but
+                ``exclude``, and ``[]`` pushes all. Objects that ``exclude`` hides are not deleted in any case.
+            remote, local, interval, sync_on_error, exclude, profile, overwrite, include, compare, max_delete,
+                upload_last, follow_symlinks, adopt: as for :meth:`download` and :meth:`upload`.
+
+        Raises:
+            As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
         """
         self._check_open()
+        check_flag("adopt", adopt)
         check_local(local)
         if not is_url(remote):
             check_interval(interval)
@@ -147,6 +160,7 @@ class Mirror(Downloads):
             local,
             profile,
             (include, exclude, compare, max_delete),
+            upload_exclude=None if upload_exclude is None else as_patterns(upload_exclude, "upload_exclude"),
             download_delete=check_flag("delete_local", delete_local),
             upload_delete=check_flag("delete_remote", delete_remote),
             drops_lost=delete_local and delete_remote,

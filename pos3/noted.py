@@ -24,6 +24,7 @@ _RECORD: dict[str, Kind] = {
     **dict.fromkeys(("follow_symlinks", "sync_on_error"), bool),
     **dict.fromkeys(("surveyed_at", "clock_ahead_seconds"), float | int),
     "interval_seconds": float | int | NoneType,
+    "upload_exclude": list | NoneType,
     "profile": dict | NoneType,
 }
 _PROFILE: dict[str, Kind] = {"name": str, "shown": dict, "held_keys": bool}
@@ -133,7 +134,7 @@ class Noted:
         """Whether a complete push of ``pushed`` has pushed all that this one could have left."""
         mine = self.registration
         same_place = self.profile is None if pushed.profile is None else bool(self._is_at(pushed.profile))
-        same_files = pushed.filter in (mine.filter, Filter())
+        same_files = pushed.push_filter in (mine.push_filter, Filter())
         return same_place and same_files and (mine.location, mine.local) == (pushed.location, pushed.local)
 
     def _is_at(self, profile: Profile) -> bool:
@@ -152,6 +153,7 @@ class Noted:
             "compare": registration.compare,
             "upload_last": registration.upload_last,
             "overwrite": registration.overwrite,
+            "upload_exclude": registration.upload_exclude,
             "follow_symlinks": registration.follow_symlinks,
             "sync_on_error": registration.sync_on_error,
             "interval_seconds": registration.interval_seconds,
@@ -167,6 +169,8 @@ class Noted:
         Raises:
             KeyError, TypeError, ValueError: it is no such record.
         """
+        # Journals of earlier versions have no such value.
+        record = {"upload_exclude": None, **record}
         check_kinds(record, _RECORD)
         if record["kind"] not in ("upload", "sync") or not os.path.isabs(record["local"]):
             raise ValueError(f"no registration for upload from {record['local']!r:.40}")
@@ -182,6 +186,7 @@ class Noted:
             sync_on_error=record["sync_on_error"],
             upload_last=tuple(record["upload_last"]),
             overwrite=tuple(record["overwrite"]),
+            upload_exclude=None if record["upload_exclude"] is None else tuple(record["upload_exclude"]),
             follow_symlinks=record["follow_symlinks"],
         )
         profile = None if record["profile"] is None else ProfileNote.from_record(record["profile"])

@@ -11,6 +11,7 @@ from typing import Any
 from pos3.errors import InvalidArgumentError
 from pos3.profiles import Profile
 from pos3.report import parse_bytes
+from pos3.url import is_url, shown
 
 StrPath = str | os.PathLike[str]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
@@ -49,7 +50,7 @@ class MirrorOptions:
         """
         variables = {name: variable_of(name) for name in names}
         given = {name: variable for name, variable in variables.items() if environment.get(variable)}
-        return {name: _parsed(variable, environment[variable], _PARSERS[name]) for name, variable in given.items()}
+        return {name: _parsed(variable, environment[variable], name) for name, variable in given.items()}
 
     def checked(self) -> MirrorOptions:
         """These options, if all of them can work.
@@ -57,8 +58,17 @@ class MirrorOptions:
         Raises:
             InvalidArgumentError: naming the option.
         """
-        if not os.fspath(self.cache_root):
-            raise InvalidArgumentError("cache_root='' is empty; expected a directory")
+        root = os.fspath(self.cache_root) if isinstance(self.cache_root, (str, os.PathLike)) else None
+        if not isinstance(root, str) or not root or "\x00" in root:
+            raise InvalidArgumentError(
+                f"cache_root={self.cache_root!r}: expected a directory, as a string or path object"
+            )
+        try:
+            is_remote = is_url(self.cache_root)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"cache_root={error}") from None
+        if is_remote:
+            raise InvalidArgumentError(f"cache_root={shown(root)} is a URL; expected a local directory")
         if isinstance(self.max_workers, bool) or not isinstance(self.max_workers, int) or self.max_workers < 1:
             raise InvalidArgumentError(f"max_workers={self.max_workers!r}: expected a whole number of at least 1")
         timeout = self.shutdown_timeout
@@ -76,11 +86,15 @@ class MirrorOptions:
 
     @staticmethod
     def _cache_limit_bytes(limit: int | str) -> int:
+        if isinstance(limit, bool) or not isinstance(limit, (int, str)):
+            raise InvalidArgumentError(
+                f"cache_limit={limit!r}: expected a whole number of bytes, or a size such as '50GB'"
+            )
         try:
             size_bytes = parse_bytes(limit)
         except (ValueError, OverflowError) as error:
             raise InvalidArgumentError(f"cache_limit={limit!r}: {error}") from None
-        if isinstance(limit, bool) or size_bytes < 0:
+        if size_bytes < 0:
             raise InvalidArgumentError(f"cache_limit={limit!r}: expected bytes, or a size such as '50GB'")
         return size_bytes
 
@@ -103,19 +117,35 @@ def _switch(text: str) -> bool:
         raise ValueError("expected true or false") from None
 
 
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("expected a whole number") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("expected a number") from None
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "cache_root": str,
     "show_progress": _switch,
-    "max_workers": int,
+    "max_workers": _whole,
     "default_profile": str,
-    "max_upload_bytes_per_second": float,
+    "max_upload_bytes_per_second": _number,
     "cache_limit": str,
-    "shutdown_timeout": float,
+    "shutdown_timeout": _number,
 }
 
 
-def _parsed(variable: str, text: str, parse: Callable[[str], Any]) -> Any:
+def _parsed(variable: str, text: str, option: str) -> Any:
     try:
-        return parse(text)
+        value = _PARSERS[option](text)
+        replace(MirrorOptions(), **{option: value}).checked()
+        return value
     except ValueError as error:
         raise InvalidArgumentError(f"{variable}={text!r}: {error}") from None

@@ -27,13 +27,21 @@ from pos3.plan import Compare
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress, silent
 from pos3.publication import CompleteLink
-from pos3.registration import Registration, build_filter, checked, is_coherent, local_root, names_a_directory
+from pos3.registration import (
+    Registration,
+    build_filter,
+    check_patterns,
+    checked,
+    is_coherent,
+    local_root,
+    names_a_directory,
+)
 from pos3.registry import Registry
 from pos3.room import Room
 from pos3.root_index import Place, RootIndex
 from pos3.store import Store, open_store
 from pos3.transfer import Rate
-from pos3.url import Location, parse
+from pos3.url import Location, local_path, parse
 
 AnyLink = TypeVar("AnyLink", bound=Link)
 Patterns = str | list[str] | tuple[str, ...] | None
@@ -159,7 +167,9 @@ class MirrorParts:
         root = local_root(location, local, self.cache_root, resolved)
         chosen = build_filter(include, exclude)
         details["local_is_directory"] = names_a_directory(local)
-        return checked(Registration(kind, location, resolved, root, chosen, compare, max_delete, **details))
+        wanted = checked(Registration(kind, location, resolved, root, chosen, compare, max_delete, **details))
+        check_patterns(wanted, *([] if local is None else [local_path(local)]))
+        return wanted
 
     def _claim(self, link: Link) -> None:
         """Notes for others that the link's local path is written, and waits for who changes it now."""

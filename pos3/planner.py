@@ -12,13 +12,14 @@ from itertools import islice
 from pos3.entry import UNPLACED, Entry, Record
 from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
-from pos3.filters import everything, matcher
+from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
 from pos3.guards import Guard, Guards
 from pos3.index import Index
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries
 from pos3.ownership import HeldClaim, NoClaim
-from pos3.plan import Compare, Plan, Policy, plan_download, plan_push, plan_upload
+from pos3.plan import NEW, Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.registration import Registration
+from pos3.report import Kept
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.store.files import blocks
 from pos3.transfer import Markers, Pair
@@ -44,6 +45,8 @@ class Planner:
         self.held: HeldClaim = NoClaim()
         self.find_guards: Callable[[], list[Guard]] = list
         self._pushes_alone = True
+        # What a push sees, and the download of the same registration leaves alone, is not gone because it is not here.
+        self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
         self._url = str(registration.location)
         self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
 
@@ -64,8 +67,9 @@ class Planner:
             self.clock_ahead_seconds = time.time() - self.survey.server_time
         return self.survey
 
-    def _local(self, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Iterator[Entry]:
-        chosen = self.registration.filter
+    def _local(
+        self, chosen: Filter, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None
+    ) -> Iterator[Entry]:
         keep = leftovers.append if leftovers is not None else lambda entry: None
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
@@ -73,25 +77,26 @@ class Planner:
         landmarks = self.index.landmarks()
         return self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks)
 
-    def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
-        takes_part = self.registration.filter.predicate()
+    def _remote(self, chosen: Filter, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
+        takes_part = chosen.predicate()
         entries = self._objects(is_prefix=is_prefix)
         if only_object:
             entries = (entry for entry in islice(entries, 1) if not entry.path)
         return entries if takes_part is everything else (entry for entry in entries if takes_part(entry.path))
 
-    def _records(self) -> Iterator[Record]:
-        takes_part = self.registration.filter.predicate()
+    def _records(self, chosen: Filter) -> Iterator[Record]:
+        takes_part = chosen.predicate()
         records = self.index.records()
         return records if takes_part is everything else (record for record in records if takes_part(record.path))
 
-    def _records_and_markers(self) -> Iterator[Record]:
+    def _records_to_push(self) -> Iterator[Record]:
         """The records, and among them the markers that this mirror has put, so that the same rules hold for both."""
+        records = self._records(self.registration.push_filter)
         if not self.markers:
-            return self._records()
+            return records
         # No directory is listed with such a time, so none of them passes for a file as recorded.
         put = [Record(path, 0, -1, 0, etag, self.owner) for path, etag in sorted(self.markers.items())]
-        return merge(self._records(), put)
+        return merge(records, put)
 
     def _policy(self, *, delete: bool) -> Policy:
         registration = self.registration
@@ -102,7 +107,7 @@ class Planner:
             compare=registration.compare,
             proven_equal=self._proven_equal,
             protects=self._protects,
-            overwrite=matcher(registration.overwrite),
+            overwrite=entry_matcher(registration.overwrite),
             last=matcher(registration.upload_last),
             key_prefix=f"{registration.location.key}/" if registration.location.key else "",
         )
@@ -123,8 +128,11 @@ class Planner:
         if record is None and not self._pushes_alone:
             return "another open mirror pushes from the same local path"
         survey = self.take_stock()
-        mine = record is not None and record.owner == self.owner and record.etag == remote.etag
-        if mine or (remote.path, remote.etag) in survey.recent:
+        if record is not None and record.owner == self.owner and record.etag == remote.etag:
+            return ""
+        if not self._is_downloaded(remote.path):
+            return "exclude hides it"
+        if (remote.path, remote.etag) in survey.recent:
             return ""
         set_back_seconds = self._store.clock_set_back_seconds
         if remote.modified_ns < int(survey.server_time - set_back_seconds) * _NS:
@@ -154,24 +162,42 @@ class Planner:
         is_prefix = self.registration.location.is_prefix
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
-        policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
-        policy = replace(policy, compare=compare or policy.compare, spares=guards.spares)
+        policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
+        policy = replace(policy, delete_argument=self.registration.delete_argument, spares=guards.spares)
+        policy = replace(policy, compare=compare or policy.compare)
 
         def plan() -> Plan:
             guards.reset()
-            local = self._local(follow_symlinks=False, leftovers=leftovers)
-            return plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
+            chosen = self.registration.filter
+            local = self._local(chosen, follow_symlinks=False, leftovers=leftovers)
+            remote = self._remote(chosen, is_prefix=is_prefix)
+            return plan_download(local, remote, self._records(chosen), policy)
 
-        made = twice_if_unsorted(plan)
+        made = self._without_never_pushed(twice_if_unsorted(plan))
         guards.check(self._url, may_keep=not self.complete_only)
         made = replace(made, kept=(*made.kept, *guards.kept), written=guards.written)
         is_empty = not made.source_files and not made.directories
         if is_empty and not (guards.are_own and made.destination_files) and not self._is_there():
+            # Plans and restored paths have no such argument.
+            is_asked = leftovers is not None and not self.registration.is_restored
             raise RemoteNotFoundError(
                 f"{self._url}: no object and no prefix with objects; nothing was changed. "
-                "Check the URL, or pass missing_ok=True if it may be missing"
+                f"Check the URL{', or pass missing_ok=True if it may be missing' if is_asked else ''}"
             )
         return made
+
+    def _without_never_pushed(self, plan: Plan) -> Plan:
+        """The plan without deletes of files that are never pushed, and so cannot be in the store."""
+        if not plan.deletes or self.registration.upload_exclude is None:
+            return plan
+        is_pushed = self.registration.push_filter.predicate()
+        recorded = {record.path for record in self.index.records(self._url)}
+        kept = {action.path for action in plan.deletes if not (is_pushed(action.path) or action.path in recorded)}
+        return replace(
+            plan,
+            deletes=tuple(action for action in plan.deletes if action.path not in kept),
+            kept=(*plan.kept, *(Kept(path, "upload_exclude hides it from the push") for path in sorted(kept))),
+        )
 
     def _is_there(self) -> bool:
         location = self.registration.location
@@ -195,8 +221,10 @@ class Planner:
         links = self.registration.follow_symlinks
 
         def plan() -> Plan:
-            remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
-            return plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
+            chosen = self.registration.push_filter
+            local = self._local(chosen, follow_symlinks=links)
+            remote = self._remote(chosen, is_prefix=is_directory, only_object=not is_directory)
+            return plan_upload(local, remote, self._records_to_push(), policy)
 
         made = twice_if_unsorted(plan)
         return made if delete else made.without_deletes()
@@ -218,12 +246,14 @@ class Planner:
 
     def _plan_push(self) -> Plan:
         """The plan of a background push, by the records alone where there are some."""
+        chosen = self.registration.push_filter
         if not self.index.has_records():
-            files = (entry for entry in self._local(follow_symlinks=True) if not (entry.unusable or entry.is_directory))
+            local = self._local(chosen, follow_symlinks=True)
+            files = (entry for entry in local if not (entry.unusable or entry.is_directory))
             return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
-        local = self._local(follow_symlinks=self.registration.follow_symlinks)
+        local = self._local(chosen, follow_symlinks=self.registration.follow_symlinks)
         delete = self.registration.upload_delete
-        records = self._records_and_markers()
+        records = self._records_to_push()
         plan = self._without_replaced(plan_push(local, records, self.owner, self._policy(delete=delete)))
         if plan.copy_files and self.registration.compare != "auto":
             # Records alone cannot tell what another way of comparing says of a new file.
@@ -240,7 +270,7 @@ class Planner:
         wanted = {action.path for action in plan.deletes}
 
         def etags() -> dict[str, str]:
-            remote = self._remote(is_prefix=os.path.isdir(self.registration.local))
+            remote = self._remote(self.registration.push_filter, is_prefix=os.path.isdir(self.registration.local))
             return {entry.path: entry.etag for entry in remote if entry.path in wanted}
 
         there = twice_if_unsorted(etags)
@@ -288,8 +318,34 @@ class Planner:
         if self.index.root.noted(FILLED) or self.index.is_known:
             return
         if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
-            raise PlanRefusedError(
-                f"{local} is in use and pos3 has never filled it: the download of {self._url} would delete "
-                f"{len(plan.deletes)} and replace or add {plan.copy_files} files; nothing was changed. "
-                "Pass delete=False to keep what is there, or adopt=True if the directory is meant to become a mirror"
+            raise PlanRefusedError(self._choices(plan))
+
+    def _choices(self, plan: Plan) -> str:
+        """What a download into a strange place would do, and what the caller can choose."""
+        local, delete = self.registration.local, f"{self.registration.delete_argument}=False"
+        if not os.path.isdir(local):
+            return (
+                f"{local} is a file that pos3 has not put there, and {self._url} is a directory; nothing was changed. "
+                "Name another place with local=..., or pass adopt=True to have the file replaced"
             )
+        copies = [*plan.copies, *plan.last_copies]
+        replaced = sum(action.reason != NEW for action in copies) + len(plan.obstacles)
+        deleted = sum(not action.path.endswith("/") for action in plan.deletes)
+        would = [
+            f"replace {_files(replaced)}" if replaced else "",
+            f"delete {_files(deleted)}" if deleted else "",
+            "remove empty directories" if len(plan.deletes) > deleted else "",
+            f"add {_files(sum(action.reason == NEW for action in copies))}" if copies else "",
+        ]
+        still = f"but what has the same name is replaced all the same ({_files(replaced)})"
+        return (
+            f"{local} is not empty, and pos3 has never filled it; nothing was changed. The download of {self._url} "
+            f"would {', '.join(part for part in would if part)}. Choose: local=... is another place; exclude=[...] "
+            f"leaves alone what it matches; with {delete} nothing is deleted, "
+            f"{still if replaced else 'and what is missing is added'}; adopt=True replaces and deletes as said, and "
+            "makes the directory a mirror of the URL"
+        )
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"

@@ -22,6 +22,7 @@ from pos3.errors import (
     TransferCancelledError,
     TransferError,
 )
+from pos3.filters import Filter
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
@@ -146,12 +147,14 @@ class PublishingLink(_MarkedLink):
     def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
         return (entry for entry in super()._objects(is_prefix=is_prefix) if entry.path != self.marker)
 
-    def _local(self, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None) -> Iterator[Entry]:
-        found = super()._local(follow_symlinks=follow_symlinks, leftovers=leftovers)
+    def _local(
+        self, chosen: Filter, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None
+    ) -> Iterator[Entry]:
+        found = super()._local(chosen, follow_symlinks=follow_symlinks, leftovers=leftovers)
         return (entry for entry in found if entry.path != self.marker)
 
-    def _records(self) -> Iterator[Record]:
-        return (record for record in super()._records() if record.path != self.marker)
+    def _records(self, chosen: Filter) -> Iterator[Record]:
+        return (record for record in super()._records(chosen) if record.path != self.marker)
 
     def publish(self, terms: Terms) -> None:
         """Returns when the set and its marker are there; at once if they are already.

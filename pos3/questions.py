@@ -140,12 +140,12 @@ class Questions(MirrorLife):
         local: StrPath | None = None,
         exclude: Patterns = None,
         profile: str | Profile | None = None,
+        overwrite: Patterns = None,
         *,
         include: Patterns = None,
         compare: Compare = "auto",
         delete: bool = True,
         upload_last: Patterns = None,
-        overwrite: Patterns = None,
     ) -> tuple[Registration, Plan]:
         """The plan of an upload, with its registration; nothing is changed."""
         wanted = self._dry(

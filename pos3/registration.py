@@ -6,16 +6,16 @@ import math
 import mimetypes
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from pos3.claims import are_nested
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
-from pos3.filters import Filter, as_patterns, matcher
+from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
 from pos3.keys import segment_problem
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
-from pos3.url import Location, has_scheme, shown
+from pos3.url import Location, has_scheme, is_url, shown
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class Registration:
     """One call of ``download``, ``upload`` or ``sync``. Equal registrations are the same work.
 
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. ``marker`` names
-    the object that marks a complete set. ``drops_lost`` says that the last push removes local files of the cache whose
-    objects the store has lost. ``local_is_directory`` says that ``local`` was given as a directory, with a slash at its
-    end.
+    the object that marks a complete set. ``upload_exclude`` takes the place of what the filter excludes where something
+    is pushed, unless it is None. ``drops_lost`` says that the last push removes local files of the cache whose objects
+    the store has lost. ``local_is_directory`` says that ``local`` was given with a slash at its end, and
+    ``is_restored`` that no caller has asked for it by its URL.
     """
 
     kind: Literal["download", "upload", "sync"]
@@ -41,14 +42,28 @@ class Registration:
     sync_on_error: bool = False
     upload_last: tuple[str, ...] = ()
     overwrite: tuple[str, ...] = ()
+    upload_exclude: tuple[str, ...] | None = None
     follow_symlinks: bool = True
     marker: str = ""
     local_is_directory: bool = field(default=False, compare=False)
+    is_restored: bool = field(default=False, compare=False)
     drops_lost: bool = field(default=False, compare=False)
 
     @property
     def pushes(self) -> bool:
         return self.kind != "download"
+
+    @property
+    def delete_argument(self) -> str:
+        """What the caller knows the deletes of a download as."""
+        return "delete_local" if self.kind == "sync" else "delete"
+
+    @property
+    def push_filter(self) -> Filter:
+        """What takes part in a push."""
+        if self.upload_exclude is None:
+            return self.filter
+        return Filter(self.filter.include, self.upload_exclude)
 
     def __str__(self) -> str:
         arrow = {"download": "->", "upload": "<-", "sync": "<->"}[self.kind]
@@ -64,11 +79,37 @@ def checked(registration: Registration) -> Registration:
     matcher(registration.filter.include, "include")
     matcher(registration.filter.exclude, "exclude")
     matcher(registration.upload_last, "upload_last")
-    matcher(registration.overwrite, "overwrite")
+    entry_matcher(registration.overwrite, "overwrite")
+    matcher(registration.upload_exclude or (), "upload_exclude")
     parse_max_delete(registration.max_delete, 0)
     if registration.compare not in get_args(Compare):
         raise InvalidArgumentError(f"compare={registration.compare!r}: expected 'auto', 'size' or 'checksum'")
     return registration
+
+
+def check_patterns(registration: Registration, *spellings: str) -> None:
+    """
+    Args:
+        spellings: other absolute paths of the local side.
+
+    Raises:
+        InvalidArgumentError: a pattern is an absolute path of this machine, or one of ``overwrite`` names a directory.
+    """
+    for pattern in registration.overwrite:
+        if pattern.endswith("/"):
+            raise InvalidArgumentError(
+                f"overwrite={pattern!r} names a directory, and only files can be chosen: {pattern + '**'!r} chooses "
+                "all files in it"
+            )
+    roots = (registration.local, *spellings)
+    for name, patterns in (
+        ("include", registration.filter.include),
+        ("exclude", registration.filter.exclude),
+        ("upload_exclude", registration.upload_exclude or ()),
+        ("upload_last", registration.upload_last),
+        ("overwrite", registration.overwrite),
+    ):
+        check_relative(patterns, name, roots)
 
 
 def check_interval(interval: Any) -> float | None:
@@ -80,6 +121,14 @@ def check_interval(interval: Any) -> float | None:
     if not 0 < interval < math.inf:
         raise InvalidArgumentError(f"interval={interval!r}: must be above 0 seconds; None pushes at exit only")
     return float(interval)
+
+
+def check_timeout(timeout: Any) -> None:
+    """Seconds, or None for as long as it takes."""
+    if timeout is not None and (
+        isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout
+    ):
+        raise InvalidArgumentError(f"timeout={timeout!r}: expected seconds as a number, or None")
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -95,11 +144,19 @@ def check_local(local: str | os.PathLike[str] | None) -> None:
     """
     if local is None:
         return
-    text = os.fspath(local)
+    text = os.fspath(local) if isinstance(local, (str, os.PathLike)) else None
+    if not isinstance(text, str):
+        raise InvalidArgumentError(
+            f"local={local!r}: expected a path as a string or path object, or None for the cache"
+        )
     if has_scheme(text):
         raise InvalidArgumentError(f"local={shown(text)} is a URL; the URL comes first, and then the local path")
     if not text or "\x00" in text:
         raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache")
+    try:
+        is_url(local)
+    except InvalidURLError as error:
+        raise InvalidURLError(f"local={error}") from None
 
 
 def names_a_directory(local: str | os.PathLike[str] | None) -> bool:
@@ -153,36 +210,48 @@ def names_a_file(location: Location) -> bool:
     return extension in _MORE_EXTENSIONS or _KNOWN_TYPES.guess_type(name, strict=False) != (None, None)
 
 
-_ARGUMENTS = {
-    "filter": "include or exclude",
-    "download_delete": "delete_local",
-    "upload_delete": "delete",
-    "interval_seconds": "interval",
-}
-"""What callers call the fields that have other names."""
-# Of two registrations of one place, the shorter interval and the safer flag hold.
-_MERGED = {"kind", "interval_seconds", "sync_on_error", "download_delete"}
-
-
 def difference(first: Registration, second: Registration) -> str:
-    """Which arguments of two registrations for upload of one place differ, and how; "" if they can be one."""
-    names = (item.name for item in fields(Registration) if item.compare and item.name not in _MERGED)
-    return ", ".join(
-        f"{_ARGUMENTS.get(name, name)} was {_said(first, name)} there and is {_said(second, name)} here"
-        for name in names
-        if getattr(first, name) != getattr(second, name)
+    """Which arguments of two calls differ, and how."""
+    before, now = _arguments(replace(first, kind=second.kind)), _arguments(second)
+    differing = [name for name in now if before.get(name) != now[name]]
+    return "; ".join(
+        f"{name}={before.get(name)!r} in the first call, {name}={now[name]!r} in this one" for name in differing
     )
 
 
-def _said(registration: Registration, name: str) -> str:
-    value = getattr(registration, name)
-    return f"{list(value.include)}, {list(value.exclude)}" if isinstance(value, Filter) else repr(value)
+def _arguments(registration: Registration) -> dict[str, object]:
+    """The arguments of the call, by the names that its caller knows."""
+    arguments: dict[str, object] = {
+        "local": registration.local,
+        "include": list(registration.filter.include) or None,
+        "exclude": list(registration.filter.exclude) or None,
+        "compare": registration.compare,
+        "max_delete": registration.max_delete,
+    }
+    if registration.kind == "sync":
+        hidden = registration.upload_exclude
+        arguments |= {"delete_local": registration.download_delete, "delete_remote": registration.upload_delete}
+        arguments["upload_exclude"] = None if hidden is None else list(hidden)
+    else:
+        arguments["delete"] = registration.download_delete or registration.upload_delete
+    if registration.kind == "download":
+        return arguments | {"require_marker": registration.marker or None}
+    return arguments | {
+        "interval": registration.interval_seconds,
+        "sync_on_error": registration.sync_on_error,
+        "upload_last": list(registration.upload_last) or None,
+        "overwrite": list(registration.overwrite) or None,
+        "follow_symlinks": registration.follow_symlinks,
+    }
 
 
-def merged(first: Registration, second: Registration) -> Registration:
-    """One registration for upload that does the work of two of the same place."""
+def merged(first: Registration, second: Registration) -> Registration | None:
+    """One registration for upload that does the work of two of the same place; None if they ask for different pushes.
+
+    The shorter interval and the safer flag hold.
+    """
     intervals = [one.interval_seconds for one in (first, second) if one.interval_seconds is not None]
-    return replace(
+    made = replace(
         first,
         kind="sync" if "sync" in (first.kind, second.kind) else first.kind,
         interval_seconds=min(intervals, default=None),
@@ -190,6 +259,14 @@ def merged(first: Registration, second: Registration) -> Registration:
         download_delete=first.download_delete or second.download_delete,
         drops_lost=first.drops_lost and second.drops_lost,
     )
+    other = replace(
+        second,
+        kind=made.kind,
+        interval_seconds=made.interval_seconds,
+        sync_on_error=made.sync_on_error,
+        download_delete=made.download_delete,
+    )
+    return made if made == other else None
 
 
 def is_same_place(first: Registration, second: Registration) -> bool:

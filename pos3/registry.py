@@ -76,16 +76,14 @@ class Registry:
                 pushing = next((link for link in same if link.registration.pushes), None)
                 if equal is not None:
                     return equal
-                if pushing is not None and wanted.pushes:
-                    _check_same(pushing.registration, wanted)
-                else:
+                if pushing is None or not wanted.pushes:
                     check_conflicts(wanted, [link.registration for link in self._links])
                     # Taken at once, while the work goes on without the lock.
                     same.append(make(wanted))
                     self._links.append(same[-1])
                     self._failed.pop(_place(wanted), None)
             if pushing is not None and wanted.pushes:
-                join(pushing, merged(pushing.registration, wanted))
+                join(pushing, _as_one(pushing.registration, wanted))
                 return pushing
             self._begin(same[-1], begin)
             return same[-1]
@@ -175,11 +173,12 @@ def _preference(link: Link) -> tuple[int, bool]:
     return -len(link.registration.location.key), not link.registration.pushes
 
 
-def _check_same(existing: Registration, wanted: Registration) -> None:
+def _as_one(existing: Registration, wanted: Registration) -> Registration:
     """
     Raises:
         ConflictError: the two ask for different pushes of one local path to one place.
     """
-    differs = difference(existing, wanted)
-    if differs:
-        raise ConflictError(f"{wanted.location} is registered already, with different parameters: {differs}")
+    both = merged(existing, wanted)
+    if both is None:
+        raise ConflictError(f"{wanted.location} is registered already: {difference(existing, wanted)}")
+    return both

@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import os
 import signal
 import threading
 from collections.abc import Callable
 from contextvars import Token
 from types import FrameType, TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 from pos3.current import MirrorLike, active_mirror, enter, leave
-from pos3.errors import Terminated
+from pos3.errors import InvalidArgumentError, Terminated
 from pos3.mirror import Mirror
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
 from pos3.profiles import Profile
@@ -56,6 +57,10 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         cache_limit: int | str | None = None,
         shutdown_timeout: float = 25.0,
     ):
+        if callable(cache_root):
+            raise InvalidArgumentError(
+                f"cache_root={cache_root!r}: expected a directory; as a decorator, write @pos3.with_mirror"
+            )
         self._options = MirrorOptions(
             cache_root,
             show_progress,
@@ -118,8 +123,25 @@ def _handle_sigterm() -> Callable[[], None]:
     return release
 
 
+@overload
+def with_mirror(function: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
 def with_mirror(
-    cache_root: StrPath = DEFAULT_CACHE_ROOT,
+    cache_root: StrPath = ...,
+    show_progress: bool = ...,
+    max_workers: int = ...,
+    default_profile: str | Profile | None = ...,
+    max_upload_bytes_per_second: float | None = ...,
+    *,
+    cache_limit: int | str | None = ...,
+    shutdown_timeout: float = ...,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def with_mirror(
+    cache_root: StrPath | Callable[..., Any] = DEFAULT_CACHE_ROOT,
     show_progress: bool = True,
     max_workers: int = 10,
     default_profile: str | Profile | None = None,
@@ -127,11 +149,13 @@ def with_mirror(
     *,
     cache_limit: int | str | None = None,
     shutdown_timeout: float = 25.0,
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Any:
     """Decorates a function so that each call runs in a mirror of its own. Works for sync and async functions, and for
-    generators of both kinds. See :func:`mirror` for the arguments, which are checked at the call.
+    generators of both kinds, and without parentheses. See :func:`mirror` for the arguments, which are checked at the
+    call.
     """
-
+    if not isinstance(cache_root, (str, os.PathLike)) and callable(cache_root):
+        return mirror()(cache_root)
     return mirror(
         cache_root,
         show_progress,

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from pos3.errors import InvalidURLError
 
-_COLLAPSED = re.compile(r"^[a-z][a-z0-9+.-]+:/")
+# Hadoop's names for S3.
+_S3_SCHEMES = ("s3", "s3a", "s3n")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
+# What text editors, shells and chats put around a URL or make of it; blanks and invisible characters are dropped first.
+# A local path begins with none of it: "./s3:/x" is one.
+_QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00b4"
+_LIKE_ASCII = str.maketrans("\u2236\ua789\u02f8\u2215\u2044", "::://")
+_DAMAGED = re.compile(
+    r".*://"
+    r"|[^\w./~]*(?:[a-z][a-z0-9+.-]+:/|s3[an]?/?[:;]|(?:s3[an]?|gs|gcs|https?)[^\w/\\]*[/\\]{2})",
+    re.IGNORECASE | re.DOTALL,
+)
+# What stands before the bucket or the name of a profile in a damaged URL.
+_DAMAGED_HEAD = re.compile(
+    r"\W*s3[an]?[^\w/\\:;@]*[:;]?[\s/\\]*|.*?[\w+.-]*\s*[:;]\s*[/\\]+\s*|", re.IGNORECASE | re.DOTALL
+)
 # A secret may hold "/" and "@" itself, and the "@" at its end may be forgotten; a port is none.
 _SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]*\]|[^:]*)(:\d{1,5})?")
@@ -65,14 +80,15 @@ def is_url(address: object) -> bool:
     """Whether ``address`` names a remote place. Local paths, ``file://`` included, do not.
 
     Raises:
-        InvalidURLError: for an empty or all-blank string, and for a scheme that is not in lower case.
+        InvalidURLError: for an empty or all-blank string, a scheme that is not in lower case, and whatever looks like a
+            damaged URL, such as one in quotes. That is so even if a local path of this name exists.
         TypeError: for anything that is neither a string nor a path.
     """
     if isinstance(address, os.PathLike):
         text = os.fspath(address)
-        if isinstance(text, str) and _COLLAPSED.match(text):
+        if isinstance(text, str) and _looks_damaged(text):
             raise InvalidURLError(
-                f"{shown(text)} is a URL in a path object, which has lost a slash; pass a string, 's3://bucket/key'"
+                f"{_damaged(text)} is a URL in a path object, which has lost a slash; pass a string, 's3://bucket/key'"
             )
         return False
     if not isinstance(address, str):
@@ -81,12 +97,39 @@ def is_url(address: object) -> bool:
         raise InvalidURLError("the URL is empty; expected 's3://bucket/key' or a local path")
     scheme = _SCHEME.match(address)
     if scheme is None:
-        if address.lower().startswith("s3:"):
-            raise InvalidURLError(f"{shown(address)} is not an S3 URL; write it as 's3://bucket/key'")
+        if _looks_damaged(address):
+            raise InvalidURLError(
+                f"{_damaged(address)} looks like a damaged URL; write it as 's3://bucket/key', with nothing around it. "
+                "A local path of such a name begins with './' and has no '//'"
+            )
         return False
     if scheme[1] != scheme[1].lower():
         raise InvalidURLError(f"{shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'")
     return scheme[1] != "file"
+
+
+def _looks_damaged(text: str) -> bool:
+    """Whether a text that is no URL is most likely meant as one."""
+    visible = unicodedata.normalize("NFKC", text).translate(_LIKE_ASCII)
+    bare = "".join(
+        letter
+        for letter in visible
+        if not (letter in _QUOTES or letter.isspace() or unicodedata.category(letter) in ("Cc", "Cf"))
+    )
+    return _DAMAGED.match(bare) is not None
+
+
+def _damaged(address: str) -> str:
+    """A damaged URL for a message. It is unclear where a secret would stand, so rather more of it is masked."""
+    head = _DAMAGED_HEAD.match(address)
+    start = head.end() if head is not None else 0
+    rest = address[start:]
+    name, colon, secret = rest.partition(":")
+    if "@" in secret:
+        rest = f"{name}:***{secret[secret.rindex('@') :]}"
+    elif colon and "/" not in name:
+        rest = f"{name}:***{secret[secret.find('/') :] if '/' in secret else ''}"
+    return repr(address[:start] + rest)
 
 
 def local_path(address: str | os.PathLike[str]) -> str:
@@ -128,7 +171,8 @@ def _told_of_web_address(address: str) -> str:
 def parse(address: str) -> Location:
     """The location that a URL names.
 
-    The key is taken as it stands: "?", "#" and "%" are ordinary characters of S3 keys.
+    The key is taken as it stands: "?", "#" and "%" are ordinary characters of S3 keys. ``s3a://`` and ``s3n://`` mean
+    ``s3://``.
 
     Raises:
         InvalidURLError: no bucket, a bucket name that no store accepts, an empty profile before "@", or a web address.
@@ -136,6 +180,7 @@ def parse(address: str) -> Location:
     if not is_url(address):
         raise InvalidURLError(f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'")
     scheme, rest = address.split("://", 1)
+    scheme = "s3" if scheme in _S3_SCHEMES else scheme
     if scheme in ("http", "https"):
         raise InvalidURLError(_told_of_web_address(address))
     authority, _, key = rest.partition("/")

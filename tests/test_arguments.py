@@ -90,6 +90,11 @@ def test_an_interval_that_is_no_time_is_refused(tmp_path: Path, call: Callable[.
         pytest.param(PUSHING, "overwrite", [""], id="overwrite-empty"),
         pytest.param(PUSHING, "sync_on_error", "yes", id="sync_on_error-text"),
         pytest.param(PUSHING, "follow_symlinks", 1, id="follow_symlinks-number"),
+        pytest.param([pos3.sync], "upload_exclude", [""], id="upload_exclude-empty"),
+        pytest.param([pos3.download], "missing_ok", "yes", id="missing_ok-text"),
+        pytest.param([pos3.download, pos3.sync], "adopt", 1, id="adopt-number"),
+        pytest.param(REGISTERING, "local", 5, id="local-number"),
+        pytest.param(REGISTERING, "local", b"data", id="local-bytes"),
         pytest.param(REGISTERING[:2], "delete", "no", id="delete-text"),
         pytest.param(REGISTERING[:2], "delete", None, id="delete-none"),
         pytest.param([pos3.sync], "delete_local", "no", id="delete_local-text"),
@@ -120,6 +125,13 @@ def test_a_value_that_cannot_work_is_named_before_anything_is_changed(
         pytest.param("max_upload_bytes_per_second", "1M", id="text-rate"),
         pytest.param("max_upload_bytes_per_second", True, id="bool-rate"),
         pytest.param("max_upload_bytes_per_second", math.nan, id="nan-rate"),
+        pytest.param("cache_limit", 1.5, id="broken-limit"),
+        pytest.param("cache_limit", ["50GB"], id="list-limit"),
+        pytest.param("cache_root", 5, id="number-root"),
+        pytest.param("cache_root", b"cache", id="bytes-root"),
+        pytest.param("cache_root", "s3://bucket/cache", id="url-root"),
+        pytest.param("cache_root", "'s3://bucket/cache'", id="damaged-url-root"),
+        pytest.param("cache_root", print, id="function-root"),
         pytest.param("cache_limit", -1, id="negative-limit"),
         pytest.param("cache_limit", "much", id="word-limit"),
         pytest.param("cache_limit", "", id="empty-limit"),
@@ -138,6 +150,25 @@ def test_a_mirror_with_a_value_that_cannot_work_does_not_open(tmp_path: Path, na
     with pytest.raises(pos3.InvalidArgumentError, match=name), pos3.mirror(**options):
         pytest.fail("the body ran")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("timeout", ["5", True, math.nan], ids=repr)
+def test_a_timeout_that_is_no_time_is_refused(tmp_path: Path, timeout: object) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidArgumentError, match=f"timeout={timeout!r}: expected seconds"):
+        pos3.flush(timeout=timeout)  # type: ignore[arg-type]
+
+
+def test_an_aws_profile_that_does_not_exist_is_told_with_where_it_was_named(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = pos3.Profile("lab", None, region="us-east-1", aws_profile="gone")
+    with opened(tmp_path), pytest.raises(pos3.ProfileError, match="profile 'lab': aws_profile='gone': there is no"):
+        pos3.ls(rclone_site.url("data"), profile=profile)
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    for call in (*REGISTERING, pos3.ls, pos3.plan_download):
+        with opened(tmp_path), pytest.raises(pos3.ProfileError, match=r"^AWS_PROFILE='nope': there is no such profile"):
+            call(rclone_site.url("data"))  # type: ignore[operator]
+    assert not (tmp_path / "cache" / "_").exists()
 
 
 @pytest.mark.parametrize("call", [*REGISTERING, pos3.ls, pos3.plan_download, pos3.plan_upload], ids=by_name)
@@ -280,7 +311,7 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
     assert str(again) == str(error)
 
 
-# -- the interface of 0.4.0
+# -- the interface of 0.4.0, and of the unreleased 0.5.0 of the earlier package
 
 
 @pytest.mark.parametrize(
@@ -303,18 +334,21 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
         (pos3.download, "remote, local=None, delete=True, exclude=None, profile=None"),
         (
             pos3.upload,
-            "remote, local=None, interval=300, delete=True, sync_on_error=False, exclude=None, profile=None",
+            (
+                "remote, local=None, interval=300, delete=True, sync_on_error=False, exclude=None, profile=None, "
+                "overwrite=None"
+            ),
         ),
         (
             pos3.sync,
             (
                 "remote, local=None, interval=300, delete_local=True, delete_remote=True, sync_on_error=False, "
-                "exclude=None, profile=None"
+                "exclude=None, profile=None, overwrite=None, upload_exclude=None"
             ),
         ),
         (pos3.ls, "prefix, recursive=False, profile=None"),
         (pos3.plan_download, "remote, local=None, exclude=None, profile=None"),
-        (pos3.plan_upload, "remote, local=None, exclude=None, profile=None"),
+        (pos3.plan_upload, "remote, local=None, exclude=None, profile=None, overwrite=None"),
         (pos3.register_profile, "name, endpoint, public=False, region=None, local_name=None"),
         (
             pos3.Profile,
@@ -323,7 +357,7 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
     ],
     ids=by_name,
 )
-def test_positional_parameters_are_those_of_0_4_0(call: Callable[..., object], signature: str) -> None:
+def test_positional_parameters_are_those_of_the_earlier_package(call: Callable[..., object], signature: str) -> None:
     positional = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in inspect.signature(call).parameters.values()

@@ -482,6 +482,28 @@ def test_the_time_that_is_printed_is_that_of_the_whole_command(
             ["download", "s3://{bucket}/data", "--local", "/dev/null/x"], {}, "/dev/null/x", id="impossible local path"
         ),
         pytest.param(["download", "s3://{bucket}/data", "--exclude", ""], {}, "exclude", id="empty pattern"),
+        pytest.param(
+            ["upload", "s3://{bucket}/x", "--local", ".", "--exclude", "../x"],
+            {},
+            "--exclude='../x' matches nothing",
+            id="pattern that leads out",
+        ),
+        pytest.param(["ls", '"s3://{bucket}/data"'], {}, "looks like a damaged URL", id="URL in quotes"),
+        pytest.param(["download", "s3//{bucket}/data"], {}, "looks like a damaged URL", id="URL without its colon"),
+        pytest.param(["upload", " s3://{bucket}/data"], {}, "looks like a damaged URL", id="blank before the URL"),
+        pytest.param(["sync", "<s3://{bucket}/data>"], {}, "looks like a damaged URL", id="URL in brackets"),
+        pytest.param(
+            ["ls", "s3://{bucket}/"],
+            {"POS3_MAX_WORKERS": "abc"},
+            "POS3_MAX_WORKERS='abc': expected a whole number",
+            id="workers in words",
+        ),
+        pytest.param(
+            ["ls", "s3://{bucket}/"],
+            {"AWS_PROFILE": "nope"},
+            "AWS_PROFILE='nope': there is no such profile",
+            id="unknown AWS profile",
+        ),
         pytest.param(["download", "s3://{bucket}/data", "--local", ""], {}, "local", id="empty local path"),
         pytest.param(
             ["download", "s3://{bucket}/data", "--cache-root", "/dev/null"], {}, "/dev/null", id="impossible cache root"
@@ -495,6 +517,26 @@ def test_a_failure_is_one_line_on_stderr_and_status_1(
     assert (ran.status, ran.stdout) == (1, "")
     assert re.fullmatch(f"pos3 {arguments[0]}: [^\n]+\n", ran.stderr)
     assert message.format(bucket=site.bucket) in ran.stderr
+
+
+def test_the_refusal_of_a_strange_directory_names_options_that_the_command_has(site: S3Site, tmp_path: Path) -> None:
+    here = write_tree(tmp_path / "here", {"a.txt": b"my own"})
+    refused = run_program("download", "--delete", site.url("data"), "--local", here)
+    for choice in ("--local is another place", "with no --delete nothing is deleted", "--exclude", "--adopt replaces"):
+        assert choice in refused.stderr
+    assert "delete=" not in refused.stderr
+    assert contents(here) == {"a.txt": b"my own"}
+
+
+@pytest.mark.parametrize("before", [["-q"], ["--quiet"], ["-v"], ["-q", "-v"]], ids=" ".join)
+def test_how_much_is_told_can_be_said_before_the_command(site: S3Site, tmp_path: Path, before: list[str]) -> None:
+    cache = ["--cache-root", tmp_path]
+    ran = run_program(*before, "download", site.url("data"), "--local", tmp_path / "here", *cache)
+    assert (ran.status, ran.stdout) == (0, f"{tmp_path / 'here'}\n")
+    assert (ran.stderr == "") == (before in (["-q"], ["--quiet"]))
+    assert run_program(*before, "ls", site.url("data")).status == 0
+    assert run_program(*before, "cache", "ls", *cache).status == 0
+    assert run_program("cache", *before, "ls", *cache).status == 0
 
 
 def test_verbose_adds_the_traceback(site: S3Site) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -301,6 +302,81 @@ def test_a_directory_that_pos3_never_filled_is_not_emptied(s3: S3Site, tmp_path:
     assert str(here) in str(failure.value)
     assert "delete=False" in str(failure.value)
     assert contents(here) == {"precious": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("call", "delete"), [(pos3.download, "delete"), (pos3.sync, "delete_local")], ids=["download", "sync"]
+)
+def test_the_refusal_says_what_each_choice_does_and_each_does_that(
+    s3: S3Site, tmp_path: Path, call: Callable[..., Path], delete: str
+) -> None:
+    remote = {"same": b"theirs", "new": b"1"}
+    s3.put_all({f"data/{name}": body for name, body in remote.items()})
+
+    def refused(**arguments: Any) -> str:
+        with opened(tmp_path), pytest.raises(pos3.PlanRefusedError) as failure:
+            call(s3.url("data"), here, **arguments)
+        assert contents(here) == local
+        return str(failure.value)
+
+    local = {"same": b"my own", "mine": b"2"}
+    here = write_tree(tmp_path / "here", local)
+    told = refused()
+    for part in (
+        f"{here} is not empty",
+        "nothing was changed",
+        "would replace 1 file, delete 1 file, add 1 file.",
+        f"with {delete}=False nothing is deleted, but what has the same name is replaced all the same (1 file)",
+        "adopt=True replaces and deletes",
+        "local=...",
+        "exclude=[...]",
+    ):
+        assert part in told
+    assert f"with {delete}=False nothing is deleted, and what is missing is added" in refused(exclude=["same"])
+    assert "delete" not in refused(exclude=["mine"]).partition("Choose")[0]
+
+    with opened(tmp_path) as mirror:
+        call(s3.url("data"), here, exclude=["same", "mine"])
+        assert contents(here) == local | {"new": b"1"}
+        assert mirror.report().deleted_local == 0
+    assert s3.objects("data/") == remote
+
+    here = write_tree(tmp_path / "again", local)
+    with opened(tmp_path):
+        call(s3.url("data"), here, **{delete: False})
+        assert contents(here) == {"same": b"theirs", "new": b"1", "mine": b"2"}
+    s3.delete("data/mine")
+    here = write_tree(tmp_path / "adopted", local)
+    with opened(tmp_path):
+        call(s3.url("data"), here, adopt=True)
+        assert contents(here) == remote
+
+
+def test_a_foreign_file_in_place_of_a_directory_is_told_as_such(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("data/a", b"1")
+    here = tmp_path / "here"
+    here.write_bytes(b"mine")
+    for arguments in ({}, {"delete": False}):
+        with opened(tmp_path), pytest.raises(pos3.Pos3Error, match="local=") as failure:
+            pos3.download(s3.url("data"), here, **arguments)
+        told = str(failure.value)
+        assert str(here) in told
+        assert "Rename" not in told
+        assert "exclude" not in told
+        assert ("delete=True" in told) == bool(arguments)
+        assert here.read_bytes() == b"mine"
+    with opened(tmp_path), pytest.raises(pos3.UnsafeKeysError, match="delete_local=True"):
+        pos3.sync(s3.url("data"), here, delete_local=False)
+
+
+def test_nothing_there_is_told_without_arguments_that_the_call_does_not_have(s3: S3Site, tmp_path: Path) -> None:
+    with opened(tmp_path):
+        with pytest.raises(pos3.RemoteNotFoundError, match="missing_ok=True"):
+            pos3.download(s3.url("nothing"))
+        with pytest.raises(pos3.RemoteNotFoundError, match=r"Check the URL$"):
+            pos3.plan_download(s3.url("nothing"))
+        with pytest.raises(pos3.RemoteNotFoundError, match=r"Check the URL$"):
+            pos3.restore(pos3.Reference(s3.url("nothing"), "", "/nowhere", "/nowhere"))
 
 
 def test_nothing_foreign_is_overwritten_without_adoption(s3: S3Site, tmp_path: Path) -> None:

@@ -67,3 +67,23 @@ def test_the_package_can_be_pickled_with_functions_that_use_it(pickler: ModuleTy
 def test_nothing_depends_on_the_link_at_the_top() -> None:
     sources = [path for path in PACKAGE.rglob("*.py") if not path.is_symlink()]
     assert [path for path in sources if "orchestration" in imported_names(path.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize("name", ["pos3.orchestration", "pos3.orchestration.flow", "pos3.orchestration.worker"])
+def test_the_prefect_package_without_prefect_says_in_one_sentence_what_to_install(name: str) -> None:
+    code = f"""
+import sys
+class Missing:
+    def find_spec(name, path, target=None):
+        if name == "prefect":
+            raise ModuleNotFoundError("No module named 'prefect'", name="prefect")
+sys.meta_path.insert(0, Missing)
+import pos3
+try:
+    import {name}
+except ImportError as error:
+    print(error)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert ran.stdout == "pos3.orchestration needs Prefect: pip install 'pos3[prefect]'\n"
+    assert ran.stderr == ""

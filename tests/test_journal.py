@@ -91,6 +91,32 @@ ckpt = pos3.sync(f"{{url}}/ckpt")
     assert recover(tmp_path) == []
 
 
+def test_recovery_does_not_push_what_upload_exclude_hides(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"ckpt/a.lock": b"theirs", "ckpt/b": b"1"})
+    body = """
+ckpt = pos3.sync(f"{url}/ckpt", exclude="raw", upload_exclude=["*.lock"])
+for name in ("a.lock", "new.lock", "new", "raw"):
+    (ckpt / name).write_text(name)
+"""
+    kill_after(s3, tmp_path, body)
+    assert [item.outcome for item in recover(tmp_path)] == ["pushed"]
+    assert s3.objects("ckpt/") == {"a.lock": b"theirs", "b": b"1", "new": b"new", "raw": b"raw"}
+
+
+def test_a_journal_of_an_earlier_version_is_recovered(s3: S3Site, tmp_path: Path) -> None:
+    body = 'out = pos3.upload(f"{url}/out", interval=None, overwrite=["*.json"]); (out / "new").write_text("new")'
+    kill_after(s3, tmp_path, body)
+    (path,) = journals(tmp_path)
+    head, line = path.read_text().splitlines()
+    record = json.loads(line)
+    # It had no such value, and took every pattern.
+    del record["upload_exclude"]
+    record |= {"overwrite": ["state/", "../x"], "exclude": ["./*.log", "a//b", "~/x"]}
+    path.write_text(f"{head}\n{json.dumps(record)}\n")
+    assert [item.outcome for item in recover(tmp_path)] == ["pushed"]
+    assert s3.objects("out/") == {"new": b"new"}
+
+
 def test_the_command_plans_pushes_and_says_what_it_did(rclone_site: S3Site, tmp_path: Path) -> None:
     kill_after(rclone_site, tmp_path)
     local, url = f"{tmp_path}/_/{rclone_site.bucket}/out", rclone_site.url("out")

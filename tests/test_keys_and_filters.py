@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.filters import Filter, as_patterns, matcher
+from pos3.filters import Filter, as_patterns, entry_matcher, matcher
 from pos3.keys import PathChecker, segment_problem
 from tests.support import S3Site, contents, write_tree
 
@@ -46,6 +47,115 @@ def test_a_pattern_hides_what_it_hid_in_0_4_0(path: str, pattern: str) -> None:
         warnings.simplefilter("ignore")
         expected = hidden_in_0_4_0(path, pattern)
     assert matcher((pattern,))(path) == expected
+
+
+@given(path=paths, pattern=patterns, dots=st.lists(st.integers(0, 3), min_size=1, max_size=3))
+@example(path="d/x.log", pattern="*.log", dots=[0])
+@example(path="a/b", pattern="a/b", dots=[1])
+def test_a_pattern_means_the_same_with_dots_between_its_slashes_as_in_0_4_0(
+    path: str, pattern: str, dots: list[int]
+) -> None:
+    segments = pattern.split("/")
+    assume(".." not in segments)
+    for at in dots:
+        segments.insert(at, ".")
+    dotted = "/".join(segments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = hidden_in_0_4_0(path, dotted)
+    assert as_patterns(dotted, "exclude") == (pattern,)
+    assert matcher(as_patterns(dotted, "exclude"))(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "normal"),
+    [
+        ("./logs/", "logs/"),
+        ("/./logs", "/logs"),
+        ("././a", "a"),
+        ("a/.", "a"),
+        ("/logs/./x", "/logs/x"),
+        (".git", ".git"),
+    ],
+)
+def test_dots_between_slashes_are_dropped(pattern: str, normal: str) -> None:
+    assert as_patterns([pattern], "exclude") == (normal,)
+
+
+NOTHING = [
+    "../x",
+    "..",
+    "a/../b",
+    "/../x",
+    "a//b",
+    "//x",
+    "x//",
+    ".",
+    "./",
+    "/.",
+    "~",
+    "~/x",
+    "~/",
+    "s3://bucket/data/*.log",
+]
+
+
+@pytest.mark.parametrize("pattern", NOTHING)
+def test_a_pattern_that_can_match_nothing_is_refused_by_the_name_of_its_argument(tmp_path: Path, pattern: str) -> None:
+    url = "s3://pos3-test-nobody/data"
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call, names in (
+            (pos3.download, ("exclude", "include")),
+            (pos3.upload, ("exclude", "include", "upload_last", "overwrite")),
+            (pos3.sync, ("exclude", "include", "upload_last", "overwrite", "upload_exclude")),
+            (pos3.plan_download, ("exclude", "include")),
+            (pos3.plan_upload, ("exclude", "include", "overwrite")),
+            (pos3.fingerprint, ("exclude", "include")),
+        ):
+            for name in names:
+                with pytest.raises(pos3.InvalidArgumentError, match=re.escape(f"{name}={pattern!r}")):
+                    call(url, **{name: ["*.tmp", pattern]})  # type: ignore[operator]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{root}/a.log", "{root}", "{root}/*.log", "{root}/", "{parent}/*.log", "{root}/d/**"]
+)
+@pytest.mark.parametrize("given_as", ["as-it-is", "through-a-link", "in-the-cache"])
+def test_an_absolute_path_of_this_machine_is_no_pattern(tmp_path: Path, pattern: str, given_as: str) -> None:
+    root = write_tree(tmp_path / "out", {"a.log": b"1"})
+    (tmp_path / "link").symlink_to(root)
+    named = {"as-it-is": root, "through-a-link": tmp_path / "link", "in-the-cache": None}[given_as]
+    cached = tmp_path / "cache" / "_" / "pos3-test-nobody" / "data"
+    written = pattern.format(root=named or cached, parent=(named or cached).parent)
+    with (
+        pos3.mirror(tmp_path / "cache", show_progress=False),
+        pytest.raises(pos3.InvalidArgumentError, match=re.escape(f"exclude={written!r}")),
+    ):
+        pos3.upload("s3://pos3-test-nobody/data", named, exclude=[written])
+
+
+def test_a_pattern_of_the_old_form_protects_what_it_names(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"data/a.log": b"1", "data/d/b.log": b"2", "data/old": b"3"})
+    here = write_tree(tmp_path / "here", {"new": b"4"})
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.upload(s3.url("data"), here, interval=None, exclude=["./*.log"])
+    assert s3.objects("data/") == {"a.log": b"1", "d/b.log": b"2", "new": b"4"}
+
+
+def test_keys_with_dots_and_empty_names_can_be_left_out_with_classes_and_stars() -> None:
+    assert matcher(as_patterns("[.][.]/x", "exclude"))("a/../x")
+    assert matcher(as_patterns("a/**/b", "exclude"))("a//b")
+
+
+@given(path=paths, pattern=patterns)
+def test_overwrite_names_an_entry_itself_as_in_0_5_0(path: str, pattern: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = PurePosixPath(path).match(pattern)
+    names = entry_matcher((pattern,))
+    assert names(path) == expected
+    assert not names("")
 
 
 @given(path=paths, pattern=patterns)

@@ -439,3 +439,54 @@ def test_importing_pos3_loads_no_cloud_sdk() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
     assert os.fspath(Path(pos3.__file__)).endswith("__init__.py")
+
+
+@pytest.fixture
+def in_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POS3_CACHE_ROOT", str(tmp_path / "cache"))
+    monkeypatch.setenv("POS3_SHOW_PROGRESS", "0")
+
+
+@pytest.mark.usefixtures("in_environment")
+async def test_the_decorator_without_parentheses_does_the_same_for_every_kind_of_function(s3: S3Site) -> None:
+    def write(name: str) -> str:
+        write_tree(pos3.upload(s3.url(name)), {"a": b"1"})
+        return name
+
+    @pos3.with_mirror
+    def plain(name: str) -> str:
+        """Says what it does."""
+        return write(name)
+
+    @pos3.with_mirror
+    async def coroutine(name: str) -> str:
+        return write(name)
+
+    @pos3.with_mirror
+    def generator(name: str) -> Generator[str, None, None]:
+        yield write(name)
+
+    @pos3.with_mirror
+    async def async_generator(name: str) -> AsyncIterator[str]:
+        yield write(name)
+
+    class Job:
+        @pos3.with_mirror
+        def method(self, name: str) -> str:
+            return write(name)
+
+    made = [plain("1"), await coroutine("2"), *generator("3"), *[name async for name in async_generator("4")]]
+    assert [*made, Job().method(name="5")] == ["1", "2", "3", "4", "5"]
+    assert s3.objects() == {f"{number}/a": b"1" for number in range(1, 6)}
+    assert (plain.__name__, plain.__doc__) == ("plain", "Says what it does.")
+    assert inspect.iscoroutinefunction(coroutine)
+    with pytest.raises(RuntimeError):
+        pos3.current_mirror()
+
+
+def test_mirror_as_a_decorator_without_parentheses_names_the_one_that_is_meant() -> None:
+    def work() -> None:
+        pass
+
+    with pytest.raises(pos3.InvalidArgumentError, match=r"write @pos3\.with_mirror"):
+        pos3.mirror(work)  # type: ignore[arg-type]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -214,6 +217,8 @@ def test_pushing_the_same_place_with_other_arguments_is_an_error_that_names_them
         with pytest.raises(pos3.ConflictError, match=next(iter(other))) as failure:
             call(rclone_site.url("data"), **other)
         assert rclone_site.url("data") in str(failure.value)
+        (name,) = other
+        assert re.search(rf": {name}=(.*) in the first call, {name}=(.*) in this one$", str(failure.value))
 
 
 @pytest.mark.parametrize("call", CALLS[1:])
@@ -225,6 +230,30 @@ def test_two_local_paths_that_would_be_pushed_to_one_place_are_an_error(
         with pytest.raises(pos3.ConflictError, match="one place"):
             call(rclone_site.url("data"), tmp_path / "two")
     assert not (tmp_path / "two").exists()
+
+
+def test_the_arguments_that_differ_are_told_by_their_names_and_values(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put("data/a", b"1")
+    changed: dict[str, Any] = {
+        "delete_local": False,
+        "delete_remote": False,
+        "exclude": ["*.x"],
+        "include": ["*"],
+        "upload_exclude": [],
+        "overwrite": ["a"],
+        "upload_last": ["b"],
+        "follow_symlinks": False,
+    }
+    with opened(tmp_path):
+        pos3.sync(rclone_site.url("data"))
+        with pytest.raises(pos3.ConflictError) as failure:
+            pos3.sync(rclone_site.url("data"), **changed)
+    told = str(failure.value)
+    for name, value in changed.items():
+        before = inspect.signature(pos3.sync).parameters[name].default
+        assert f"{name}={before!r} in the first call, {name}={value!r} in this one" in told
+    assert "Filter" not in told
+    assert "download_delete" not in told
 
 
 @pytest.mark.parametrize(
@@ -334,3 +363,76 @@ def test_what_exclude_hides_stays_on_record(s3: S3Site, tmp_path: Path) -> None:
         pos3.flush()
         mirror.finish()
         assert [known.files for known in mirror.registrations()] == [2]
+
+
+# -- upload_exclude and overwrite
+
+
+def test_what_upload_exclude_hides_is_downloaded_and_not_pushed(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"run/base/.unfinished": b"theirs", "run/base/data": b"1", "run/foreign": b"2"})
+    with opened(tmp_path):
+        path = pos3.sync(s3.url("run"), interval=None, upload_exclude=[".unfinished"])
+        assert contents(path) == {"base/.unfinished": b"theirs", "base/data": b"1", "foreign": b"2"}
+        write_tree(path, {"new/.unfinished": b"mine", "new/data": b"3", "base/.unfinished": b"edited"})
+        assert pos3.flush().uploaded_files == 1
+        (path / "base" / "data").unlink()
+    assert s3.objects("run/") == {"base/.unfinished": b"theirs", "foreign": b"2", "new/data": b"3"}
+
+
+@pytest.mark.parametrize(
+    ("upload_exclude", "pushed"),
+    [(None, {"upload"}), ([], {"general", "upload"}), (["upload"], {"general"}), ("upload", {"general"})],
+)
+def test_upload_exclude_takes_the_place_of_exclude_in_the_pushes_alone(
+    s3: S3Site, tmp_path: Path, upload_exclude: list[str] | str | None, pushed: set[str]
+) -> None:
+    s3.put_all({"run/general": b"theirs", "run/baseline": b"1"})
+    with opened(tmp_path):
+        path = pos3.sync(
+            s3.url("run"), interval=None, delete_remote=False, exclude=["general"], upload_exclude=upload_exclude
+        )
+        assert contents(path) == {"baseline": b"1"}
+        write_tree(path, {"general": b"mine!", "upload": b"3"})
+    found = s3.objects("run/")
+    assert {name for name in ("general", "upload") if found.get(name) in (b"mine!", b"3")} == pushed
+    assert found["baseline"] == b"1"
+
+
+def test_objects_that_exclude_hides_are_not_deleted_whatever_upload_exclude_says(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"run/raw/huge": b"theirs", "run/a": b"1"})
+    with opened(tmp_path) as mirror:
+        path = pos3.sync(s3.url("run"), interval=None, exclude=["raw/"], upload_exclude=[])
+        assert contents(path) == {"a": b"1"}
+        write_tree(path, {"raw/mine": b"2"})
+        assert pos3.flush().uploaded_files == 1
+        (path / "raw" / "mine").unlink()
+        (path / "a").unlink()
+        write_tree(path, {"b": b"3"})
+    assert s3.objects("run/") == {"raw/huge": b"theirs", "b": b"3"}
+    assert [kept.path for kept in mirror.report().kept] == ["raw/huge"]
+
+
+def test_a_file_that_is_never_pushed_survives_the_next_download_of_the_sync(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"run/a": b"1", "run/old.lock": b"2"})
+    for _ in range(2):
+        with opened(tmp_path):
+            path = pos3.sync(s3.url("run"), interval=None, upload_exclude=["*.lock"])
+            write_tree(path, {"mine.lock": b"here only", "stray": b"3"})
+    s3.delete("run/old.lock")
+    s3.delete("run/stray")
+    with opened(tmp_path):
+        pos3.sync(s3.url("run"), interval=None, upload_exclude=["*.lock"])
+        assert contents(path) == {"a": b"1", "mine.lock": b"here only"}
+    assert s3.objects("run/") == {"a": b"1"}
+
+
+def test_overwrite_of_a_sync_does_not_download_again_what_is_unchanged(
+    s3: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    s3.put_all({"run/state.json": b"{}", "run/a": b"1"})
+    with opened(tmp_path):
+        pos3.sync(s3.url("run"), interval=None)
+    proxy = proxied(s3)
+    with opened(tmp_path):
+        pos3.sync(s3.url("run"), interval=None, overwrite=["state.json"])
+    assert [(request.kind, request.key) for request in proxy.requests if request.key] == [("PUT", "run/state.json")]

@@ -949,6 +949,54 @@ def test_overwrite_pushes_a_file_whether_it_changed_or_not(
     assert [request.key for request in proxy.requests if request.kind == "PUT"] == ["data/state.json"]
 
 
+@pytest.mark.parametrize("call", [pos3.upload, pos3.sync])
+@pytest.mark.parametrize(
+    ("overwrite", "pushed"),
+    [
+        (["state"], set()),
+        (["state/*"], {"data/state/journal", "data/state/other"}),
+        (["state/**"], {"data/state/journal", "data/state/other"}),
+        (["journal"], {"data/state/journal"}),
+        (["state/journal"], {"data/state/journal"}),
+        (["/journal"], set()),
+        (["*"], {"data/state/journal", "data/state/other"}),
+    ],
+)
+def test_overwrite_names_files_themselves_and_not_what_lies_in_a_directory_of_that_name(
+    rclone_site: S3Site,
+    tmp_path: Path,
+    proxied: PutBefore,
+    call: Callable[..., Path],
+    overwrite: list[str],
+    pushed: set[str],
+) -> None:
+    tree = write_tree(tmp_path / "tree", {"state/journal": b"1", "state/other": b"2"})
+    with opened(tmp_path):
+        pos3.upload(rclone_site.url("data"), tree)
+    proxy = proxied(rclone_site)
+    with opened(tmp_path):
+        planned = pos3.plan_upload(rclone_site.url("data"), tree, None, None, overwrite)
+        call(rclone_site.url("data"), tree, interval=None, overwrite=overwrite)
+    assert {request.key for request in proxy.requests if request.kind == "PUT"} == pushed
+    assert {url for _, url in planned.to_copy} == {rclone_site.url(str(key)) for key in pushed}
+    assert rclone_site.objects("data/") == {"state/journal": b"1", "state/other": b"2"}
+
+
+def test_overwrite_of_a_single_file_chooses_nothing(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    (tmp_path / "model.pt").write_bytes(b"1")
+    with opened(tmp_path):
+        pos3.upload(rclone_site.url("model.pt"), tmp_path / "model.pt")
+    proxy = proxied(rclone_site)
+    with opened(tmp_path):
+        pos3.upload(rclone_site.url("model.pt"), tmp_path / "model.pt", overwrite=["*", "model.pt"])
+    assert "PUT" not in proxy.kinds
+
+
+def test_overwrite_of_a_directory_is_refused_with_what_chooses_its_files(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidArgumentError, match=r"overwrite='state/' .* 'state/\*\*'"):
+        pos3.upload("s3://pos3-test-nobody/data", overwrite=["state/"])
+
+
 # -- flush, rate, plans
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 import pos3
 from pos3.url import Location, is_url, local_path, parse
+from tests.support import S3Site
 
 buckets = st.from_regex(r"[a-z0-9][a-z0-9.-]{2,20}", fullmatch=True)
 keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(lambda text: text.strip("/"))
@@ -172,3 +174,139 @@ def test_a_secret_in_a_url_never_shows(tmp_path: Path) -> None:
         ):
             pos3.download(address)
         assert "hunter2" not in f"{failure.value!r}{failure.value}"
+
+
+DAMAGED = [
+    '"s3://bucket/key"',
+    "'s3://bucket/key'",
+    "`s3://bucket/key`",
+    "\u201cs3://bucket/key\u201d",
+    "\u2018s3://bucket/key\u2019",
+    "\u00abs3://bucket/key\u00bb",
+    '"s3://bucket/key',
+    "<s3://bucket/key>",
+    "(s3://bucket/key)",
+    "[data](s3://bucket/key)",
+    "[a/b](s3://bucket/key)",
+    "[s3://bucket/key](s3://bucket/key)",
+    " s3://bucket/key",
+    "\ts3://bucket/key",
+    "\ns3://bucket/key",
+    "\xa0s3://bucket/key",
+    "\ufeffs3://bucket/key",
+    "\u200bs3://bucket/key",
+    "s3\u200b://bucket/key",
+    "s3:\u200b//bucket/key",
+    "s3//bucket/key",
+    "s3a//bucket/key",
+    "gs//bucket/key",
+    "https//bucket/key",
+    "s3:/bucket/key",
+    "s3a:/bucket/key",
+    "gs:/bucket/key",
+    "file:/data/key",
+    "s3:bucket/key",
+    "s3:\\\\bucket\\key",
+    "s3;//bucket/key",
+    "s3.//bucket/key",
+    "s3=//bucket/key",
+    "s3 ://bucket/key",
+    "s3: //bucket/key",
+    "s3:/ /bucket/key",
+    "s3\uff1a//bucket/key",
+    "\uff533://bucket/key",
+    "3://bucket/key",
+    "://bucket/key",
+    "S3://bucket/key",
+    "S3//bucket/key",
+    "S3:/bucket/key",
+    "S3A://bucket/key",
+    "url=s3://bucket/key",
+    "url: s3://bucket/key",
+    "data/s3://bucket/key",
+    "./s3://bucket/key",
+    "/data/s3://bucket/key",
+    ' "file:///data/key"',
+]
+CALLS: list[Callable[[str], object]] = [
+    pos3.download,
+    pos3.upload,
+    pos3.sync,
+    pos3.ls,
+    pos3.plan_download,
+    pos3.plan_upload,
+    pos3.fingerprint,
+    pos3.flush,
+    lambda address: pos3.publish(address, "tree"),
+]
+
+
+@pytest.mark.parametrize("address", DAMAGED, ids=ascii)
+def test_a_damaged_url_is_refused_and_shown_and_is_never_a_local_path(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in CALLS:
+            with pytest.raises(pos3.InvalidURLError) as failure:
+                call(address)
+            assert repr(address) in str(failure.value)
+        for register in (pos3.download, pos3.upload, pos3.sync):
+            with pytest.raises(pos3.InvalidArgumentError, match=re.escape(f"local={address!r}")):
+                register("s3://bucket/key", address)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(
+    before=st.text(st.sampled_from(" \t\n\ufeff\u200b\u00ad\u2060\"'`\u201c\u2018\u00ab<([{"), min_size=1, max_size=4),
+    bucket=buckets,
+    key=keys,
+)
+def test_nothing_that_stands_before_a_url_makes_it_a_local_path(before: str, bucket: str, key: str) -> None:
+    address = f"{before}s3://{bucket}/{key}"
+    with pytest.raises(pos3.InvalidURLError) as failure:
+        is_url(address)
+    assert ":" in key or repr(address) in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(
+            "s3/bucket/key",
+            "./s3//bucket",
+            "./s3:/bucket",
+            "s3",
+            "s3-data/x",
+            "s3.txt",
+            "s3_data//x",
+            "my s3/x",
+            "a:b/c",
+        ),
+        *("data (s3)/x", "'quoted'/x", " leading", "x[1]/y", "gs/x", "a//b", "C:/data", "//data/x", "it's s3:30/x"),
+    ],
+)
+def test_local_paths_that_only_resemble_urls_stay_local_paths(address: str) -> None:
+    assert is_url(address) is False
+
+
+@pytest.mark.parametrize("scheme", ["s3a", "s3n"])
+def test_the_schemes_of_hadoop_mean_s3(scheme: str, s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({"data/a": b"1"})
+
+    def url(key: str) -> str:
+        return s3.url(key).replace("s3://", f"{scheme}://")
+
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        path = pos3.download(url("data"))
+        assert path == pos3.download(s3.url("data")) == tmp_path / "cache" / "_" / s3.bucket / "data"
+        assert pos3.url_of(path) == s3.url("data/")
+        assert pos3.ls(url("data")) == [s3.url("data/a")]
+        assert pos3.fingerprint(url("data")) == pos3.fingerprint(s3.url("data"))
+        out = pos3.upload(url("out"), interval=None)
+        (out / "b").write_bytes(b"2")
+        assert pos3.flush(s3.url("out")).uploaded_files == 1
+        with pytest.raises(pos3.ConflictError):
+            pos3.upload(s3.url("out/below"), tmp_path / "elsewhere", interval=None)
+    assert s3.objects() == {"data/a": b"1", "out/b": b"2"}
+    assert parse(f"{scheme}://who@bucket/key/") == Location("s3", "bucket", "key")

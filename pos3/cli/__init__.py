@@ -45,10 +45,10 @@ def main(argv: list[str] | None = None) -> int:
         _fail(arguments, ["interrupted"], interrupt)
         return INTERRUPTED
     except (Pos3Error, OSError) as error:
-        _fail(arguments, errors_as_lines(error), error)
+        _fail(arguments, errors_as_lines(error, arguments.name), error)
         return FAILED
     except Exception as error:  # noqa: BLE001 - a traceback is of no use to whoever runs a command
-        lines = errors_as_lines(error)
+        lines = errors_as_lines(error, arguments.name)
         lines[0] = f"unexpected {type(error).__name__}: {lines[0]}"
         _fail(arguments, [*lines, "(-v shows the traceback)"], error)
         return FAILED

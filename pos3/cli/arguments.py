@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=_Version, help="show the version and exit")
+    _add_loudness(parser, False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_ls(commands)
     _add_download(commands)
@@ -142,9 +143,17 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=run, parser=command)
-    command.add_argument("-v", "--verbose", action="store_true", help="show debug messages, and tracebacks of failures")
-    command.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors on stderr")
+    # What was said before the command holds, unless it is said again.
+    _add_loudness(command, argparse.SUPPRESS)
     return command
+
+
+def _add_loudness(parser: argparse.ArgumentParser, default: Any) -> None:
+    for short, name, told in (
+        ("-v", "--verbose", "show debug messages, and tracebacks of failures"),
+        ("-q", "--quiet", "only warnings and errors on stderr"),
+    ):
+        parser.add_argument(short, name, action="store_true", default=default, help=told)
 
 
 def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -310,6 +319,7 @@ def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     summary = "show, bound and check the cache"
     cache = commands.add_parser("cache", help=summary, description=f"{summary.capitalize()}.")
     cache.set_defaults(parser=cache)
+    _add_loudness(cache, argparse.SUPPRESS)
     subcommands = cache.add_subparsers(metavar="COMMAND", required=True)
 
     command = _command(

@@ -166,5 +166,8 @@ def _parents(path: str) -> list[str]:
 
 
 def _literal(path: str) -> str:
-    """A glob that matches this path below the root, and what lies in it."""
-    return "/" + "".join(f"[{character}]" if character in "*?[" else character for character in path)
+    """A glob for this path below the root, and what lies in it; never taken for an absolute path of this machine."""
+    first, rest = path[0], path[1:]
+    return f"/{first if first in '!^]' else f'[{first}]'}" + "".join(
+        f"[{character}]" if character in "*?[" else character for character in rest
+    )

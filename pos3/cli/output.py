@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -12,15 +13,13 @@ from pos3.errors import TransferError
 from pos3.report import Kept
 
 _MOST_LINES = 10
-_AS_OPTIONS = {
-    "adopt=True": "--adopt",
-    "default_profile=...": "--profile",
-    "delete=False": "no --delete",
-    "exclude=[...]": "--exclude",
-    "local=...": "--local",
-    "max_delete": "--max-delete",
-    "missing_ok=True": "--missing-ok",
-}
+# Arguments, as errors name them, and the options that they come from.
+_FLAG = re.compile(r"\b(adopt|delete|delete_local|delete_remote|missing_ok)=(True|False)")
+_OPTION = re.compile(
+    r"\b(cache_root|compare|default_profile|exclude|include|interval|local|max_delete|max_workers|profile|require_marker"
+    r"|upload_last)=(\.\.\.|\[\.\.\.\])?"
+)
+_MAX_DELETE = re.compile(r"(?<!-)\bmax_delete\b")
 
 
 class StdoutClosedError(Exception):
@@ -78,20 +77,33 @@ def note_kept(name: str, kept: Sequence[Kept]) -> None:
         note(name, f"{len(kept)} left as {'it is' if len(kept) == 1 else 'they are'}:", *bounded(lines))
 
 
-def errors_as_lines(error: BaseException) -> list[str]:
-    """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines."""
+def errors_as_lines(error: BaseException, command: str = "") -> list[str]:
+    """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines.
+
+    ``command`` is the name of the command that it is for, such as "pos3 sync".
+    """
     if isinstance(error, TransferError) and len(error.failures) > 1:
-        failures = sorted(" ".join(_with_options(failure).split("\n")) for failure in error.failures)
+        failures = sorted(" ".join(_with_options(failure, command).split("\n")) for failure in error.failures)
         return [f"{error.summary}:", *bounded(failures)]
-    lines = [line.strip() for line in _with_options(error).split("\n") if line.strip()]
+    lines = [line.strip() for line in _with_options(error, command).split("\n") if line.strip()]
     return lines or [type(error).__name__]
 
 
-def _with_options(error: BaseException) -> str:
-    text = str(error)
-    for argument, option in _AS_OPTIONS.items():
-        text = text.replace(argument, option)
-    return text
+def _with_options(error: BaseException, command: str) -> str:
+    def flag(found: re.Match[str]) -> str:
+        # The download of a sync has its deletes from another option.
+        name = "delete_local" if command == "pos3 sync" and found[1] == "delete" else found[1]
+        return f"{'' if found[2] == 'True' else 'no '}{_as_option(name)}"
+
+    def option(found: re.Match[str]) -> str:
+        name = _as_option(found[1].removeprefix("default_"))
+        return name if found[2] else f"{name}="
+
+    return _MAX_DELETE.sub(_as_option("max_delete"), _OPTION.sub(option, _FLAG.sub(flag, str(error))))
+
+
+def _as_option(argument: str) -> str:
+    return f"--{argument.replace('_', '-')}"
 
 
 def bounded(lines: Iterable[str]) -> list[str]:

@@ -9,7 +9,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+try:
+    import_module("prefect")
+except ModuleNotFoundError as error:
+    if error.name != "prefect":
+        raise
+    raise ModuleNotFoundError("pos3.orchestration needs Prefect: pip install 'pos3[prefect]'", name="prefect") from None
 
 from pos3.orchestration.contents import S3Contents
 from pos3.orchestration.flow import pos3_flow

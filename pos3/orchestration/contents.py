@@ -21,6 +21,7 @@ from pos3.orchestration.reading import mirror_for_reading
 
 _UNKNOWN = "pos3: cannot tell whether the inputs have changed, so the task is run"
 Patterns = str | list[str] | tuple[str, ...] | None
+_URLS = ("s3://", "s3a://", "s3n://")
 
 
 @dataclass
@@ -94,7 +95,7 @@ def _addresses(inputs: dict[str, Any]) -> list[str | Path]:
     found: dict[str | Path, None] = {}
 
     def note(value: Any) -> None:
-        if isinstance(value, Path) or (isinstance(value, str) and value.startswith("s3://")):
+        if isinstance(value, Path) or (isinstance(value, str) and value.startswith(_URLS)):
             found[value] = None
 
     visit_collection(inputs, note)

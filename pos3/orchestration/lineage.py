@@ -20,6 +20,7 @@ import pos3
 REFERENCED = "prefect.asset.referenced"
 MATERIALIZED = "prefect.asset.materialization.succeeded"
 _PROFILE = re.compile(r"://[^/]*@")
+_HADOOP = re.compile(r"^s3[an]://")
 # A server refuses an event with more related resources than this, unless it is told otherwise.
 _MOST_RELATED = 80
 _MOST_EVENTS = 200
@@ -33,7 +34,7 @@ def note_reference(address: object) -> None:
     context = AssetContext.get()
     if context is None:
         return
-    asset = _asset(_PROFILE.sub("://", str(address)).rstrip("/"))
+    asset = _asset(_HADOOP.sub("s3://", _PROFILE.sub("://", str(address)).rstrip("/")))
     if asset is None or asset in context.direct_asset_dependencies or asset in context.downstream_assets:
         return
     context.direct_asset_dependencies.add(asset)

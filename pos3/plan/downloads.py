@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pos3.entry import Entry, Record
-from pos3.keys import Above, PathChecker
+from pos3.errors import UnsafeKeysError
+from pos3.keys import MOST_PROBLEMS, Above, PathChecker
 from pos3.plan.changes import differs
 from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over, with_next
@@ -32,7 +33,14 @@ def plan_download(local: Iterable[Entry], remote: Iterable[Entry], records: Iter
             planner.visit_local_only(here, following)
         else:
             planner.draft.forgotten.append(path)
-    return planner.draft.plan("download", planner.checker.problems, policy.where)
+    if planner.in_the_way and not planner.checker.problems:
+        raise UnsafeKeysError(
+            policy.where,
+            planner.in_the_way,
+            "Move away what is here, name another place with local=..., or pass "
+            f"{policy.delete_argument}=True to have it replaced.",
+        )
+    return planner.draft.plan("download", [*planner.checker.problems, *planner.in_the_way], policy.where)
 
 
 class _DownloadPlanner:
@@ -40,6 +48,7 @@ class _DownloadPlanner:
         self.policy = policy
         self.draft = Draft()
         self.checker = PathChecker(fold_names=policy.fold_names)
+        self.in_the_way: list[str] = []
         self._files_here, self._unusable_here = Above(), Above()
         self._stopped: set[str] = set()
 
@@ -99,7 +108,7 @@ class _DownloadPlanner:
                 self._stop(above)
             return
         if above is not None:
-            self._make_way(above, "the local path is a directory, and the URL is that of one object")
+            self._make_way(above, "a directory is here, and an object in the store")
         if goes:
             self.draft.deletes.append(Action(here.path, "not in the source", here))
 
@@ -127,13 +136,16 @@ class _DownloadPlanner:
         if blocking is not None:
             self.checker.add(f"{path!r}: {blocking!r} is in the way locally and cannot be replaced")
         elif replaced is not None:
-            self._make_way(replaced, "the local path is a file, and the URL is that of a prefix")
+            self._make_way(replaced, "a file is here, and a directory in the store")
 
-    def _make_way(self, obstacle: str, whole: str) -> None:
-        """``whole`` says what is in the way if it is the target itself."""
+    def _make_way(self, obstacle: str, kinds: str) -> None:
+        """``kinds`` says what is on each side."""
         if not self.policy.delete:
-            told = f"{obstacle!r}: a file on one side and a directory on the other" if obstacle else whole
-            self.checker.add(f"{told}, and delete is off")
+            told = (
+                f"{repr(obstacle) if obstacle else 'the local path'}: {kinds}, and {self.policy.delete_argument} is off"
+            )
+            if told not in self.in_the_way[-1:] and len(self.in_the_way) < MOST_PROBLEMS:
+                self.in_the_way.append(told)
         elif obstacle not in self.draft.obstacles[-1:]:
             self.draft.obstacles.append(obstacle)
 
@@ -146,6 +158,4 @@ def _download_reason(
         return "" if as_pushed else f"replaces {here.unusable}"
     if usable is None:
         return NEW
-    if policy.overwrite(there.path):
-        return "always overwritten"
     return differs(usable, there, record, policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pos3.entry import Entry, Record
@@ -41,7 +42,7 @@ class Draft:
         owner = record.owner if record is not None and record.etag == etag else ""
         self.confirmed.append(Record(local.path, local.size_bytes, local.modified_ns, local.inode, etag, owner))
 
-    def plan(self, direction: Direction, problems: list[str], where: str) -> Plan:
+    def plan(self, direction: Direction, problems: Sequence[str], where: str) -> Plan:
         if problems:
             raise UnsafeKeysError(where, problems)
         if not self.source_files and self.deletes:
@@ -63,7 +64,7 @@ class Draft:
             self.unchanged,
             self.source_files,
             self.destination_files,
-            tuple(self.lost),
+            lost=tuple(self.lost),
         )
 
 

@@ -124,8 +124,8 @@ class Policy:
     the local file. ``protects`` gives the reason why an object that this mirror did not write must stay as it is, or
     ""; ``outranks`` the reason why an object stays although the local file differs from it. ``spares`` says of a path
     that a download must leave it as it is, with what is there on both sides; it is asked only for what would change.
-    ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors. ``fold_names`` says
-    that the local disk ignores case.
+    ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors, and
+    ``delete_argument`` is what the caller knows ``delete`` as. ``fold_names`` says that the local disk ignores case.
     """
 
     direction: Direction
@@ -141,6 +141,7 @@ class Policy:
     last: Callable[[str], bool] = nothing
     fold_names: bool = False
     key_prefix: str = ""
+    delete_argument: str = "delete"
 
     @property
     def trusts_records(self) -> bool:

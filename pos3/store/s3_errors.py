@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def translated(error: Exception, where: str) -> Exception:
             "or use a profile with public=True"
         )
     if isinstance(error, botocore_errors.ProfileNotFound):
-        return ProfileError(f"{where}: {error}")
+        return _unknown_aws_profile(str(error.kwargs.get("profile", "")), where)
     if isinstance(error, (botocore_errors.CredentialRetrievalError, botocore_errors.TokenRetrievalError)):
         return CredentialsError(f"{where}: the credentials could not be refreshed: {error}")
     if isinstance(error, botocore_errors.SSLError):
@@ -111,6 +112,12 @@ def translated(error: Exception, where: str) -> Exception:
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
     return error
+
+
+def _unknown_aws_profile(name: str, where: str) -> ProfileError:
+    variable = next((item for item in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if os.environ.get(item) == name), "")
+    named = f"{variable}={name!r}" if variable else f"{where}: aws_profile={name!r}"
+    return ProfileError(f"{named}: there is no such profile in ~/.aws/config or ~/.aws/credentials")
 
 
 def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
