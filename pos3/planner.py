@@ -13,7 +13,7 @@ from pos3.entry import UNPLACED, Entry, Record
 from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
 from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
-from pos3.guards import Guard, Guards
+from pos3.guards import Guard, Guards, Left
 from pos3.index import Index
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries
 from pos3.ownership import HeldClaim, NoClaim
@@ -119,6 +119,10 @@ class Planner:
         except OSError:
             return False
 
+    def _writes_alone(self) -> bool:
+        """Whether no other open registration touches the local path."""
+        return all(isinstance(guard, Left) for guard in self.find_guards())
+
     def _lost(self, local: Entry, record: Record) -> bool:
         """Whether an earlier mirror had the file in the store at this endpoint, and no link leads to it."""
         path = self.pair.local_path(local.path)
@@ -191,7 +195,7 @@ class Planner:
         if not plan.deletes or self.registration.upload_exclude is None:
             return plan
         is_pushed = self.registration.push_filter.predicate()
-        recorded = {record.path for record in self.index.records(self._url)}
+        recorded = {record.path for record in self.index.records()}
         kept = {action.path for action in plan.deletes if not (is_pushed(action.path) or action.path in recorded)}
         return replace(
             plan,
@@ -216,7 +220,7 @@ class Planner:
         is_directory = os.path.isdir(local)
         self.check_kinds()
         policy = self._policy(delete=delete)
-        if self.registration.drops_lost and self._in_cache and not self.find_guards():
+        if self.registration.drops_lost and self._in_cache and self._writes_alone():
             policy = replace(policy, lost=self._lost)
         links = self.registration.follow_symlinks
 
