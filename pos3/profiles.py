@@ -272,8 +272,8 @@ def _build(name: str, options: dict[str, Any], local_name: str | None, where: st
     if options.get("region") and not (options["endpoint"] or options.get("aws_profile") or options.get("public")):
         # Most likely the endpoint was forgotten, and AWS must not get the keys of somebody else's server.
         raise ProfileError(
-            f"{where}profile {name!r} has a region but no endpoint. Set the endpoint of your S3 server. For AWS, "
-            "set aws_profile, or public, or the region's endpoint, such as https://s3.eu-north-1.amazonaws.com"
+            f"{where}profile {name!r} has a region but no endpoint. Set the endpoint of your S3 server. For AWS "
+            "itself, set aws_profile, or public, or the region's endpoint, such as https://s3.eu-north-1.amazonaws.com"
         )
     return Profile(local_name=local_name or name, **options)
 
