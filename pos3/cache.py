@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pos3.errors import Pos3Error
 from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
+from pos3.home import expanded
 from pos3.index import STATE_DIRECTORY, Index, indexes
 from pos3.leftovers import remove_all_abandoned
 from pos3.listing import Scan, local_entries
@@ -47,7 +48,7 @@ class Difference:
 
 def list_cache(cache_root: str) -> list[Cached]:
     """Every root of this cache, explicit local paths included, least recently used first."""
-    root = os.path.realpath(os.path.expanduser(cache_root))
+    root = os.path.realpath(expanded(cache_root, "cache_root"))
     found = [_inspect(index, is_in_use=_is_in_use(index)) for index in indexes(root) if os.path.exists(index.local)]
     return sorted(found, key=lambda cached: cached.used_at)
 
@@ -82,7 +83,7 @@ def _inspect(index: Index, *, is_in_use: bool) -> Cached:
 def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Difference]:
     """Files that are missing or differ from what was synced; with ``read_content``, also by their checksum."""
     differences = []
-    for index in indexes(os.path.realpath(os.path.expanduser(cache_root))):
+    for index in indexes(os.path.realpath(expanded(cache_root, "cache_root"))):
         state = index.state()
         if not os.path.exists(state.local):
             continue
@@ -124,7 +125,7 @@ def bound_cache(
     Returns:
         what was removed, or would be.
     """
-    root = os.path.realpath(os.path.expanduser(cache_root))
+    root = os.path.realpath(expanded(cache_root, "cache_root"))
     if not dry_run:
         remove_all_abandoned(os.path.join(root, STATE_DIRECTORY))
         _forget_what_is_gone(root)
