@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pos3.entry import Record
 from pos3.errors import Pos3Error
 from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
+from pos3.home import expanded
 from pos3.index import Index
 from pos3.leftovers import remove_all_abandoned
 from pos3.listing import Scan, local_entries
@@ -50,7 +51,7 @@ class Difference:
 
 def list_cache(cache_root: str) -> list[Cached]:
     """Every root of this cache, explicit local paths included, least recently used first."""
-    root = os.path.realpath(os.path.expanduser(cache_root))
+    root = os.path.realpath(expanded(cache_root, "cache_root"))
     found = [
         _inspect(index, is_in_use=_is_in_use(index)) for index in root_indexes(root) if os.path.exists(index.local)
     ]
@@ -101,7 +102,7 @@ def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Differe
     none of the places of its root.
     """
     differences = []
-    for index in root_indexes(os.path.realpath(os.path.expanduser(cache_root))):
+    for index in root_indexes(os.path.realpath(expanded(cache_root, "cache_root"))):
         if not os.path.exists(index.local):
             continue
         present = {entry.path: entry for entry in local_entries(index.local, _everything())}
@@ -146,7 +147,7 @@ def bound_cache(
     Returns:
         what was removed, or would be.
     """
-    root = os.path.realpath(os.path.expanduser(cache_root))
+    root = os.path.realpath(expanded(cache_root, "cache_root"))
     if not dry_run:
         remove_all_abandoned(os.path.join(root, STATE_DIRECTORY))
         _forget_what_is_gone(root)

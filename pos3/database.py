@@ -58,7 +58,8 @@ class Database:
     def __init__(self, path: str):
         self.path = path
         self._directory = os.path.dirname(path)
-        self._told = False
+        # Whether somebody has said already that it cannot be used.
+        self.is_told = False
 
     @property
     def exists(self) -> bool:
@@ -79,10 +80,10 @@ class Database:
                 self._set_aside(error)
                 with closing(self._connect()) as connection:
                     return call(connection)
-        except sqlite3.OperationalError as error:
-            if not self._told:
+        except (sqlite3.OperationalError, OSError) as error:
+            if not self.is_told:
                 logger.warning("cannot use the index %s (%s): files will be compared again", self.path, error)
-            self._told = True
+            self.is_told = True
             return unremembered
 
     def _connect(self) -> sqlite3.Connection:

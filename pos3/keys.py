@@ -7,6 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from pos3.encoding import NARROW, is_file_name
+
 MOST_PROBLEMS = 100
 
 
@@ -18,6 +20,8 @@ def segment_problem(path: str) -> str:
     """
     if path.startswith("/"):
         return "an absolute path"
+    if not is_file_name(path):
+        return f"a name that this process cannot write, {NARROW},"
     body = path.removesuffix("/")
     for segment in body.split("/"):
         if segment == "":

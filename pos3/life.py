@@ -141,7 +141,10 @@ class MirrorLife(MirrorParts):
     def _bound_cache(self) -> None:
         limit_bytes = self.options.cache_limit_bytes
         if limit_bytes is not None:
-            bound_cache(self.cache_root, limit_bytes)
+            try:
+                bound_cache(self.cache_root, limit_bytes)
+            except OSError as error:
+                logger.warning("cannot bring the cache down to cache_limit: %s", error)
 
     def _begin_pushes(self, link: Link) -> None:
         if os.getpid() != self._pid:

@@ -15,7 +15,7 @@ from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index
 from pos3.leftovers import Leftovers
-from pos3.locks import UseMark
+from pos3.locks import NoMark, UseMark
 from pos3.noted import Noted
 from pos3.observer import Registered
 from pos3.ownership import Held
@@ -25,7 +25,7 @@ from pos3.registration import Registration, names_a_file
 from pos3.report import Kept, Report
 from pos3.store import Store
 from pos3.temporary import is_abandoned
-from pos3.transfer import Outcome, Terms, execute, growth_bytes
+from pos3.transfer import Outcome, Terms, execute, growth_bytes, local_errors
 from pos3.url import Location
 
 logger = logging.getLogger("pos3")
@@ -46,7 +46,7 @@ class Link(Planner):
         self.failure = ""
         self._lock = threading.RLock()
         self._share_lock = threading.Lock()
-        self._use: UseMark | None = None
+        self._use: UseMark | NoMark | None = None
 
     def local_path(self, location: Location) -> str:
         """Where a place at or below this registration's lies locally."""
@@ -147,7 +147,8 @@ class Link(Planner):
             make_room(self._url, self.registration.local, growth_bytes(plan, self.pair))
             self.index.mark_used()
             if not plan.source_files and not os.path.exists(self.registration.local):
-                os.makedirs(self.registration.local)
+                with local_errors.writing(self.registration.local, self.registration.local):
+                    os.makedirs(self.registration.local)
             self.index.root.note(FILLED, "yes")
             if plan.kept:
                 logger.info("%s: %d file(s) were left as they are, such as %s", self, len(plan.kept), _told(plan.kept))
@@ -165,7 +166,8 @@ class Link(Planner):
         is_file = names_a_file(self.registration.location) and not self.registration.local_is_directory
         if self.survey is not None and not self.registration.location.is_prefix:
             is_file = self.survey.is_object or (is_file and not self.survey.is_prefix)
-        os.makedirs(os.path.dirname(local) if is_file else local, exist_ok=True)
+        with local_errors.writing(local, local):
+            os.makedirs(os.path.dirname(local) if is_file else local, exist_ok=True)
 
     def push(self, terms: Terms) -> None:
         """Uploads what changed since the last push; deletes only what this mirror itself had put there.

@@ -70,6 +70,16 @@ def wait_for_directory(lock: str) -> None:
         time.sleep(_GLANCE_SECONDS)
 
 
+class NoMark:
+    """Stands for a mark that cannot be put: the root counts as in use by others."""
+
+    def is_alone(self) -> bool:
+        return False
+
+    def release(self) -> None:
+        pass
+
+
 class UseMark:
     """A shared ``flock`` on a file: whoever wants to remove the root must get it alone.
 

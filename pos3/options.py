@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pos3.errors import InvalidArgumentError
+from pos3.home import NO_HOME, expanded
 from pos3.profiles import Profile
 from pos3.report import parse_bytes
 from pos3.url import is_url, shown
@@ -79,6 +80,20 @@ class MirrorOptions:
         if self.cache_limit is not None:
             self._cache_limit_bytes(self.cache_limit)
         return self
+
+    @property
+    def real_cache_root(self) -> str:
+        """The absolute path of the cache, links resolved; NO_HOME for the default one where there is no home.
+
+        Raises:
+            InvalidArgumentError: another one needs a home directory, and none is known.
+        """
+        try:
+            return os.path.realpath(expanded(self.cache_root, "cache_root"))
+        except InvalidArgumentError:
+            if os.fspath(self.cache_root) != DEFAULT_CACHE_ROOT:
+                raise
+            return NO_HOME
 
     @property
     def cache_limit_bytes(self) -> int | None:

@@ -69,7 +69,7 @@ class MirrorParts:
         part_of: MirrorParts | None = None,
     ):
         self.options = chosen = (options or MirrorOptions()).checked()
-        self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(chosen.cache_root)))
+        self.cache_root = chosen.real_cache_root
         self._default_profile = resolve_profile(chosen.default_profile)
         self._owner = uuid.uuid4().hex
         limit = chosen.max_upload_bytes_per_second

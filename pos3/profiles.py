@@ -207,10 +207,11 @@ def _unused(local_name: str) -> Iterator[tuple[str, Profile]]:
 
 def profiles_file() -> Path:
     """Where profiles are read from; the file need not exist."""
+    # Without a home directory, "~" stays, and no such file exists.
     if override := os.environ.get("POS3_PROFILES_FILE"):
-        return Path(override).expanduser()
-    base = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".config") / "pos3" / "profiles.toml"
+        return Path(os.path.expanduser(override))
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(os.path.expanduser(base)) / "pos3" / "profiles.toml"
 
 
 def _tables_in(path: Path) -> dict[str, Any]:
@@ -218,6 +219,9 @@ def _tables_in(path: Path) -> dict[str, Any]:
     try:
         modified_ns = path.stat().st_mtime_ns
     except OSError:
+        return {}
+    if str(path).startswith("~"):
+        # A directory of that name is nobody's home.
         return {}
     with _LOCK:
         cached = _FILE_TABLES.get(path)

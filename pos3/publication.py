@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
 
 from pos3.entry import Entry, Record
 from pos3.errors import (
@@ -74,8 +75,14 @@ class _MarkedLink(Link):
 
     @contextmanager
     def _scratch(self) -> Iterator[str]:
-        make_private(self.index.root.directory)
-        path = os.path.join(self.index.root.directory, temporary_name())
+        state_directory = self.index.root.directory
+        with suppress(OSError):
+            make_private(state_directory)
+        if not os.access(state_directory, os.W_OK | os.X_OK):
+            with TemporaryDirectory() as directory:
+                yield os.path.join(directory, temporary_name())
+            return
+        path = os.path.join(state_directory, temporary_name())
         try:
             yield path
         finally:

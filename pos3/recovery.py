@@ -94,7 +94,7 @@ def recover(
 
 class _Recovery:
     def __init__(self, options: MirrorOptions, progress: OpenProgress, dry_run: bool):
-        self.cache_root = os.path.realpath(os.path.expanduser(os.fspath(options.cache_root)))
+        self.cache_root = options.real_cache_root
         self._workers = options.max_workers
         self._profile = resolve_profile(options.default_profile)
         limit = options.max_upload_bytes_per_second

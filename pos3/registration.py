@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from pos3.claims import are_nested
+from pos3.encoding import NARROW, is_file_name
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
 from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
+from pos3.home import NO_HOME, expanded
 from pos3.keys import segment_problem
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
@@ -179,15 +181,21 @@ def local_root(
     """
     check_local(local)
     if local is not None:
-        return os.path.realpath(os.path.expanduser(os.fspath(local)))
+        text = os.fspath(local)
+        if not is_file_name(text):
+            raise InvalidArgumentError(f"local={text!r} is no path for this process, {NARROW}")
+        return os.path.realpath(expanded(text, "local"))
+    if cache_root == NO_HOME:
+        raise InvalidArgumentError(
+            f"{location}: there is no cache, as no home directory is known (HOME is not set, and the user has no "
+            "entry in the password database); set HOME, or give cache_root=... or local=..."
+        )
     if location.key and (problem := segment_problem(location.key)):
         raise InvalidURLError(f"{location}: the key has {problem} and so has no cache path; give local=...")
     name = profile.local_name if profile is not None else "_"
     if location.scheme != "s3":
         name = f"{location.scheme}+{name}"
-    return os.path.join(os.path.realpath(os.path.expanduser(cache_root)), name, location.bucket, location.key).rstrip(
-        "/"
-    )
+    return os.path.join(os.path.realpath(expanded(cache_root)), name, location.bucket, location.key).rstrip("/")
 
 
 # Without the system's own tables, so that a URL means the same on every machine.

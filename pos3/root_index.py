@@ -19,18 +19,24 @@ that is full, say, is a warning: transfers go on, and their files are compared a
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from pos3.database import THE_ROOT, Database
-from pos3.locks import UseMark, locked
+from pos3.locks import NoMark, UseMark, locked
 from pos3.secret import make_private
 
+logger = logging.getLogger("pos3")
+
 STATE_DIRECTORY = ".pos3"
+_UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT})
+_told: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -113,14 +119,45 @@ class RootIndex:
 
         While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
         """
-        make_private(self.directory)
-        with locked(self._base, on_wait):
+        with ExitStack() as held:
+            with self._unless_unwritable():
+                make_private(self.directory)
+                held.enter_context(locked(self._base, on_wait))
             yield
 
-    def use(self) -> UseMark:
+    def use(self) -> UseMark | NoMark:
         """Marks the root as in use until the mark is released or its process ends."""
-        make_private(self.directory)
-        return UseMark(f"{self._base}.use")
+        marks: list[UseMark | NoMark] = []
+        with self._unless_unwritable():
+            make_private(self.directory)
+            marks.append(UseMark(f"{self._base}.use"))
+        return marks[0] if marks else NoMark()
+
+    @contextmanager
+    def _unless_unwritable(self) -> Iterator[None]:
+        """Ends what is inside where nothing can be remembered. A root in the cache cannot be worked on then.
+
+        Raises:
+            OSError: the root is in the cache; it says what can be done.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            place = error.filename or self.directory
+            if not self.local or f"{self.local}/".startswith(f"{os.path.dirname(self.directory)}/"):
+                advice = "allow to write there, or name another cache with cache_root=..."
+                raise OSError(error.errno, f"{error.strerror} ({advice})", place) from error
+            self.database.is_told = True
+            if self.directory not in _told:
+                _told.add(self.directory)
+                logger.warning(
+                    "%s: %s. Transfers with a place outside the cache go on, but nothing is remembered: files are "
+                    "compared again next time, and other processes are not waited for",
+                    place,
+                    error.strerror,
+                )
 
 
 def root_indexes(cache_root: str) -> Iterator[RootIndex]:

@@ -8,7 +8,9 @@ import unicodedata
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+from pos3.encoding import NARROW, is_file_name
 from pos3.errors import InvalidURLError
+from pos3.home import expanded
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")
@@ -86,7 +88,7 @@ def is_url(address: object) -> bool:
     """
     if isinstance(address, os.PathLike):
         text = os.fspath(address)
-        if isinstance(text, str) and _looks_damaged(text):
+        if isinstance(text, str) and looks_damaged(text):
             raise InvalidURLError(
                 f"{_damaged(text)} is a URL in a path object, which has lost a slash; pass a string, 's3://bucket/key'"
             )
@@ -97,7 +99,7 @@ def is_url(address: object) -> bool:
         raise InvalidURLError("the URL is empty; expected 's3://bucket/key' or a local path")
     scheme = _SCHEME.match(address)
     if scheme is None:
-        if _looks_damaged(address):
+        if looks_damaged(address):
             raise InvalidURLError(
                 f"{_damaged(address)} looks like a damaged URL; write it as 's3://bucket/key', with nothing around it. "
                 "A local path of such a name begins with './' and has no '//'"
@@ -108,7 +110,7 @@ def is_url(address: object) -> bool:
     return scheme[1] != "file"
 
 
-def _looks_damaged(text: str) -> bool:
+def looks_damaged(text: str) -> bool:
     """Whether a text that is no URL is most likely meant as one."""
     visible = unicodedata.normalize("NFKC", text).translate(_LIKE_ASCII)
     bare = "".join(
@@ -143,7 +145,9 @@ def local_path(address: str | os.PathLike[str]) -> str:
         text = unquote(text[len("file://") :])
     if "\x00" in text:
         raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path")
-    return os.path.abspath(os.path.expanduser(text))
+    if not is_file_name(text):
+        raise InvalidURLError(f"{shown(text)} is no path for this process, {NARROW}")
+    return os.path.abspath(expanded(text))
 
 
 def masked(address: str) -> str:
@@ -194,6 +198,10 @@ def parse(address: str) -> Location:
             )
     if not authority:
         raise InvalidURLError(f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidURLError(f"{shown(address)} is not valid UTF-8, as keys are") from None
     if authority in (".", "..") or "\x00" in authority:
         raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket")
     if not _HOST.fullmatch(authority):

@@ -52,6 +52,10 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     if unknown:
         chosen.error(f"unrecognized arguments: {' '.join(map(masked, unknown))}")
     arguments.name = chosen.prog
+    for place in ("url", "prefix"):
+        if place in arguments:
+            # Where arguments are read as ASCII, a URL is UTF-8 all the same.
+            setattr(arguments, place, os.fsencode(getattr(arguments, place)).decode("utf-8", "surrogateescape"))
     for option in ("cache_root", "max_workers"):
         if getattr(arguments, option, None):
             os.environ[variable_of(option)] = str(getattr(arguments, option))

@@ -37,7 +37,7 @@ def put_line(text: str) -> None:
             sys.stdout.write(f"{text}\n")
         except UnicodeEncodeError:
             sys.stdout.flush()
-            sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
+            sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "surrogateescape"))
     except BrokenPipeError:
         raise StdoutClosedError from None
 

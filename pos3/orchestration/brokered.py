@@ -17,6 +17,7 @@ import pos3
 from pos3.orchestration.address import MirrorAddress, check_private
 from pos3.orchestration.broker import CONFIRM
 from pos3.orchestration.lineage import note_reference
+from pos3.url import looks_damaged
 
 Arguments = Mapping[str, Any]
 _PLACES = ("remote", "local", "prefix", "path_or_url", "path")
@@ -157,6 +158,6 @@ def _absolute(name: str, value: Any) -> Any:
     if name not in _PLACES or not isinstance(value, str | os.PathLike):
         return value
     text = os.fspath(value)
-    if not isinstance(text, str) or not text.strip() or _SCHEME.match(text):
+    if not isinstance(text, str) or not text.strip() or _SCHEME.match(text) or looks_damaged(text):
         return value
     return os.path.abspath(os.path.expanduser(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pos3.encoding import encoding_problem
 from pos3.entry import Entry, Record
 from pos3.keys import Above
 from pos3.plan.changes import differs
@@ -196,5 +197,5 @@ def key_problem(path: str, key_prefix: str) -> str:
     try:
         length = len(key_prefix) + len(path.encode())
     except UnicodeEncodeError:
-        return "a name that is not valid UTF-8 and so cannot be a key"
+        return f"{encoding_problem(path)} and so cannot be a key"
     return "a key longer than 1,024 bytes" if length > 1024 else ""
