@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pos3.cache import check_can_be_emptied, empty_root
 from pos3.downloads import Downloads
-from pos3.errors import InvalidURLError, NoMirrorError
+from pos3.errors import InvalidArgumentError, InvalidURLError, NoMirrorError
 from pos3.filters import as_patterns
 from pos3.link import Link
 from pos3.manifest import check_marker
@@ -53,6 +54,7 @@ class Mirror(Downloads):
         upload_last: Patterns = None,
         overwrite: Patterns = None,
         follow_symlinks: bool = True,
+        fresh: bool = False,
     ) -> Path:
         """Registers a local path to be pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
 
@@ -72,6 +74,9 @@ class Mirror(Downloads):
             upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
             overwrite: globs of files that are pushed at each push, changed or not.
             follow_symlinks: push what links point to; otherwise links are left out.
+            fresh: empty the local path first, which must be in the cache: what earlier mirrors left there is no part of
+                the upload. Refused, with nothing changed, if a file there may be in no store, or if an open mirror uses
+                the path.
 
         Raises:
             As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
@@ -80,7 +85,7 @@ class Mirror(Downloads):
         interval_seconds = check_interval(interval)
         check_local(local)
         if not is_url(remote):
-            return _local_directory(remote)
+            return _local_directory(remote, fresh)
         wanted = self._wanted(
             "upload",
             remote,
@@ -94,15 +99,19 @@ class Mirror(Downloads):
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+            fresh=check_flag("fresh", fresh),
         )
-
         return self.begin_upload(wanted)
 
     def begin_upload(self, wanted: Registration) -> Path:
         """As :meth:`upload`, of a registration that has been made already."""
+        if wanted.fresh:
+            check_can_be_emptied(self.cache_root, wanted.local)
 
         def begin(link: Link) -> None:
             link.take_stock()
+            if wanted.fresh:
+                empty_root(self.cache_root, wanted.local)
             link.check_kinds()
             link.begin_use()
             link.prepare_local()
@@ -128,17 +137,19 @@ class Mirror(Downloads):
         overwrite: Patterns = None,
         follow_symlinks: bool = True,
         adopt: bool = False,
+        fresh: bool = False,
     ) -> Path:
         """Downloads ``remote`` now and pushes it from then on: to resume from a checkpoint, say.
 
         A prefix that does not exist yet is an empty directory. ``delete_local`` is the ``delete`` of the download,
-        ``delete_remote`` that of the upload; the other arguments are those of :meth:`download` and :meth:`upload`.
+        ``delete_remote`` that of the upload; the other arguments are those of :meth:`download` and :meth:`upload`. With
+        ``fresh``, all is downloaded anew.
         """
         self._check_open()
         interval_seconds = check_interval(interval)
         check_local(local)
         if not is_url(remote):
-            return _local_directory(remote)
+            return _local_directory(remote, fresh)
         wanted = self._wanted(
             "sync",
             remote,
@@ -153,10 +164,15 @@ class Mirror(Downloads):
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+            fresh=check_flag("fresh", fresh),
         )
+        if wanted.fresh:
+            check_can_be_emptied(self.cache_root, wanted.local)
 
         def begin(link: Link) -> None:
             survey = link.take_stock()
+            if wanted.fresh:
+                empty_root(self.cache_root, wanted.local)
             link.begin_use()
             if survey.is_object or survey.is_prefix:
                 self._fetch(link, missing_ok=True, adopt=adopt)
@@ -225,8 +241,10 @@ class Mirror(Downloads):
         return Path(wanted.local)
 
 
-def _local_directory(address: StrPath) -> Path:
+def _local_directory(address: StrPath, fresh: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
+    if fresh and path.is_dir() and any(path.iterdir()):
+        raise InvalidArgumentError(f"fresh=True empties only paths of the cache, and {path} is a local path with files")
     if not path.exists():
         path.mkdir(parents=True)
     return path

@@ -23,6 +23,7 @@ class Registration:
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. One that
     ``gives_way`` ends where a later one would conflict with it. ``marker`` names the object that marks a complete set.
     ``drops_lost`` says that the last push removes local files of the cache whose objects the store has lost.
+    ``fresh`` says that ``local``, a path of the cache, is emptied first.
     ``local_is_directory`` says that ``local`` was given as a directory, with a slash at its end.
     """
 
@@ -42,6 +43,7 @@ class Registration:
     follow_symlinks: bool = True
     gives_way: bool = False
     marker: str = ""
+    fresh: bool = False
     local_is_directory: bool = field(default=False, compare=False)
     drops_lost: bool = field(default=False, compare=False)
 
