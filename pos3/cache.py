@@ -1,4 +1,4 @@
-"""What lies in the cache: listing it, checking it, and keeping it within bounds."""
+"""What lies in the cache: listing it, checking it, keeping it within bounds, emptying a path of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pos3.entry import Record
-from pos3.errors import Pos3Error
+from pos3.errors import ConflictError, InvalidArgumentError, PlanRefusedError, Pos3Error
 from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
 from pos3.home import expanded
 from pos3.index import Index
@@ -195,13 +195,90 @@ def cached_bytes(root: str) -> int:
     return total
 
 
+def check_can_be_emptied(cache_root: str, local: str) -> None:
+    """
+    Raises:
+        InvalidArgumentError: it is no path of the cache, or a symbolic link leads there.
+    """
+    told = ""
+    if not local.startswith(f"{cache_root}/") or f"{local}/".startswith(f"{cache_root}/{STATE_DIRECTORY}/"):
+        told = f"{local} is none"
+    elif os.path.realpath(local) != local:
+        told = f"a symbolic link leads from {local} to {os.path.realpath(local)}"
+    if told:
+        raise InvalidArgumentError(
+            f"fresh=True empties only paths below the cache root {cache_root}, and {told}; empty it yourself, or leave "
+            "out local"
+        )
+
+
+def empty_root(cache_root: str, local: str) -> None:
+    """Removes all that lies at ``local``, a path below the cache root, and forgets it.
+
+    Raises:
+        ConflictError: an open mirror of any process uses the path, or one above or below it; nothing was changed.
+        PlanRefusedError: a file there may be in no store; nothing was changed.
+    """
+    root = os.path.realpath(os.path.expanduser(cache_root))
+    own = RootIndex(root, local)
+    related = [own, *(other for other in root_indexes(root) if other.local != local and _nested(other.local, local))]
+    marks = [other.use() for other in related]
+    try:
+        for other, mark in zip(related, marks, strict=True):
+            if not mark.is_alone():
+                raise ConflictError(
+                    f"fresh=True: {local} cannot be emptied, since an open mirror uses {other.local}; "
+                    "wait for its end, or name another local or cache_root"
+                )
+        with own.locked():
+            _check_known(related, local)
+            # The memory goes first: files without it are compared again, memory without files would be a lie.
+            for other in related:
+                if f"{other.local}/".startswith(f"{local}/"):
+                    other.forget()
+                else:
+                    _forget_below(other, os.path.relpath(local, other.local))
+            if os.path.isdir(local):
+                shutil.rmtree(local)
+            elif os.path.lexists(local):
+                os.unlink(local)
+    finally:
+        for mark in marks:
+            mark.release()
+
+
+def _nested(first: str, second: str) -> bool:
+    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
+
+
+def _check_known(related: list[RootIndex], local: str) -> None:
+    known: dict[str, list[Record]] = {}
+    for index in related:
+        for path, records in _records_of_all_places(index).items():
+            known.setdefault(os.path.join(index.local, path) if path else index.local, []).extend(records)
+    unknown = []
+    for entry in local_entries(local, _everything()):
+        path = os.path.join(local, entry.path) if entry.path else local
+        is_known = any(record.matches_local(entry) for record in known.get(path, ())) and not entry.unusable
+        if not is_known and (entry.unusable or not entry.is_directory):
+            unknown.append(path)
+    if unknown:
+        raise PlanRefusedError(
+            f"fresh=True: {local} holds {len(unknown)} file(s) that were changed or never pushed (among them "
+            f"{', '.join(map(repr, unknown[:3]))}); nothing was changed. Push them without fresh=True, or with "
+            "'pos3 recover' after a crash, or remove them"
+        )
+
+
+def _forget_below(index: RootIndex, below: str) -> None:
+    for known in index.places():
+        of_place = Index(index, known.place)
+        of_place.write((), [record.path for record in of_place.records(below)])
+
+
 def _evict(root: str, cached: Cached, entries: list[Cached]) -> bool:
     """Removes one root with its index, if nobody uses it or a root around or inside it. Whether it did."""
-    related = [
-        RootIndex(root, other.local)
-        for other in entries
-        if f"{other.local}/".startswith(f"{cached.local}/") or f"{cached.local}/".startswith(f"{other.local}/")
-    ]
+    related = [RootIndex(root, other.local) for other in entries if _nested(other.local, cached.local)]
     index = RootIndex(root, cached.local)
     marks = [other.use() for other in related]
     try:

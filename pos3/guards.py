@@ -192,6 +192,11 @@ class Guards:
         """What was left alone, and why; one for all of a path in which nothing may be changed."""
         return tuple(self._kept.values())
 
+    @property
+    def reason(self) -> str:
+        """Why the first of all was left alone."""
+        return next(iter([*self._refused, *(f"{kept.path!r}: {kept.reason}" for kept in self.kept)]), "it is written")
+
     def spares(self, path: str, here: Entry | None, there: Entry | None) -> bool:
         """Whether ``path``, relative to the root, must be left as it is."""
         target = f"{self._root}/{path}" if path else self._root

@@ -6,8 +6,9 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from pos3.cache import check_can_be_emptied, empty_root
 from pos3.downloads import Downloads
-from pos3.errors import InvalidURLError, NoMirrorError
+from pos3.errors import InvalidArgumentError, InvalidURLError, NoMirrorError
 from pos3.filters import as_patterns
 from pos3.link import Link
 from pos3.manifest import check_marker
@@ -54,6 +55,7 @@ class Mirror(Downloads):
         max_delete: int | str | None = None,
         upload_last: Patterns = None,
         follow_symlinks: bool = True,
+        fresh: bool = False,
     ) -> Path:
         """Registers a local path to be pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
 
@@ -74,6 +76,9 @@ class Mirror(Downloads):
             max_delete: at the end, copy but do not delete, and raise, if more objects than this would go.
             upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
             follow_symlinks: push what links point to; otherwise links are left out.
+            fresh: empty the local path first, which must be in the cache: what earlier mirrors left there is no part of
+                the upload. Refused, with nothing changed, if a file there may be in no store, or if an open mirror uses
+                the path.
 
         Raises:
             As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
@@ -82,7 +87,7 @@ class Mirror(Downloads):
         check_local(local)
         if not is_url(remote):
             check_interval(interval)
-            return _local_directory(remote)
+            return _local_directory(remote, fresh)
         wanted = self._wanted(
             "upload",
             remote,
@@ -96,17 +101,20 @@ class Mirror(Downloads):
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+            fresh=check_flag("fresh", fresh),
         )
-
         return self.begin_upload(wanted)
 
     def begin_upload(self, wanted: Registration) -> Path:
         """As :meth:`upload`, of a registration that has been made already."""
+        if wanted.fresh:
+            check_can_be_emptied(self.cache_root, wanted.local)
 
         def begin(link: Link) -> None:
             link.take_stock()
-            link.check_kinds()
             self._claim(link)
+            self._empty_if_fresh(link)
+            link.check_kinds()
             link.begin_use()
             link.prepare_local()
             self._begin_pushes(link)
@@ -132,6 +140,7 @@ class Mirror(Downloads):
         upload_last: Patterns = None,
         follow_symlinks: bool = True,
         adopt: bool = False,
+        fresh: bool = False,
     ) -> Path:
         """Downloads ``remote`` now and pushes it from then on: to resume from a checkpoint, say.
 
@@ -142,6 +151,7 @@ class Mirror(Downloads):
             upload_exclude: globs that take the place of ``exclude`` in the pushes: what they hide is downloaded and
                 not pushed. A local file that they hide and that has never been in the store stays. None pushes all but
                 ``exclude``, and ``[]`` pushes all. Objects that ``exclude`` hides are not deleted in any case.
+            fresh: download all of it anew; see :meth:`upload`.
             remote, local, interval, sync_on_error, exclude, profile, overwrite, include, compare, max_delete,
                 upload_last, follow_symlinks, adopt: as for :meth:`download` and :meth:`upload`.
 
@@ -153,7 +163,7 @@ class Mirror(Downloads):
         check_local(local)
         if not is_url(remote):
             check_interval(interval)
-            return _local_directory(remote)
+            return _local_directory(remote, fresh)
         wanted = self._wanted(
             "sync",
             remote,
@@ -169,11 +179,15 @@ class Mirror(Downloads):
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+            fresh=check_flag("fresh", fresh),
         )
+        if wanted.fresh:
+            check_can_be_emptied(self.cache_root, wanted.local)
 
         def begin(link: Link) -> None:
             survey = link.take_stock()
             self._claim(link)
+            self._empty_if_fresh(link)
             link.begin_use()
             if (survey.is_object or survey.is_prefix) and not self._is_closed(link):
                 self._fetch(link, missing_ok=True, adopt=adopt)
@@ -188,6 +202,11 @@ class Mirror(Downloads):
             self._join(link, merged)
 
         return self._register(wanted, begin, join)
+
+    def _empty_if_fresh(self, link: Link) -> None:
+        if link.registration.fresh:
+            link.check_can_be_emptied()
+            empty_root(self.cache_root, link.registration.local)
 
     def publish(
         self,
@@ -249,8 +268,10 @@ class Mirror(Downloads):
         return Path(wanted.local)
 
 
-def _local_directory(address: StrPath) -> Path:
+def _local_directory(address: StrPath, fresh: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
+    if fresh and path.is_dir() and any(path.iterdir()):
+        raise InvalidArgumentError(f"fresh=True empties only paths of the cache, and {path} is a local path with files")
     if not path.exists():
         path.mkdir(parents=True)
     return path

@@ -296,6 +296,19 @@ class Planner:
 
     # Checks of plans
 
+    def check_can_be_emptied(self) -> None:
+        """
+        Raises:
+            ConflictError: somebody writes in the local path, or died before all of it was pushed.
+        """
+        guards = Guards(self.registration.local, self.find_guards())
+        for entry in self._local(Filter(), follow_symlinks=False):
+            if not entry.is_directory and guards.spares(entry.path, entry, None):
+                raise ConflictError(
+                    f"fresh=True would empty {self.registration.local}, but {guards.reason}; nothing was changed. Wait "
+                    "until that is pushed, or leave fresh out"
+                )
+
     def check_target(self, plan: Plan) -> None:
         """One object goes to a file; whoever names a directory most likely means a file in it.
 

@@ -27,8 +27,8 @@ class Registration:
     ``download_delete`` and ``upload_delete`` say whether that direction removes what the source lacks. ``marker`` names
     the object that marks a complete set. ``upload_exclude`` takes the place of what the filter excludes where something
     is pushed, unless it is None. ``drops_lost`` says that the last push removes local files of the cache whose objects
-    the store has lost. ``local_is_directory`` says that ``local`` was given with a slash at its end, and
-    ``is_restored`` that no caller has asked for it by its URL.
+    the store has lost. ``fresh`` says that ``local``, a path of the cache, is emptied first. ``local_is_directory``
+    says that ``local`` was given with a slash at its end, and ``is_restored`` that no caller has named the URL.
     """
 
     kind: Literal["download", "upload", "sync"]
@@ -47,6 +47,7 @@ class Registration:
     upload_exclude: tuple[str, ...] | None = None
     follow_symlinks: bool = True
     marker: str = ""
+    fresh: bool = False
     local_is_directory: bool = field(default=False, compare=False)
     is_restored: bool = field(default=False, compare=False)
     drops_lost: bool = field(default=False, compare=False)
@@ -273,6 +274,8 @@ def merged(first: Registration, second: Registration) -> Registration | None:
         interval_seconds=made.interval_seconds,
         sync_on_error=made.sync_on_error,
         download_delete=made.download_delete,
+        # What is emptied already may be pushed by others, but nobody empties what is being written.
+        fresh=made.fresh or second.fresh,
     )
     return made if made == other else None
 

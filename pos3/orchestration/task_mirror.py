@@ -46,9 +46,9 @@ class Upload:
         """``path`` is where it is now; with other options, a mirror would look elsewhere."""
         kept = {**arguments, "local": path}
         if method == "sync":
-            # Not downloaded again: that would undo what the task has written.
             kept["delete"] = kept.pop("delete_remote", True)
-            kept = {name: value for name, value in kept.items() if name not in ("delete_local", "adopt")}
+        # Neither downloaded again nor emptied: that would undo what the task has written.
+        kept = {name: value for name, value in kept.items() if name not in ("delete_local", "adopt", "fresh")}
         return cls(kept, arguments.get("sync_on_error") is True)
 
 

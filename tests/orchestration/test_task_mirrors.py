@@ -22,6 +22,7 @@ from prefect.transactions import transaction
 
 import pos3
 from pos3.orchestration import pos3_flow
+from pos3.orchestration.task_mirror import Upload
 from tests.orchestration.conftest import Mirrors
 from tests.orchestration.elsewhere_tasks import awrite, read, write, write_within
 from tests.support import Proxy, S3Site, Status, on
@@ -190,3 +191,11 @@ def test_in_a_flow_that_is_not_mirrored_the_error_says_what_to_do(rclone_site: S
         with pytest.raises(pos3.NoMirrorError, match="@pos3_flow"):
             state.result()
     assert not mirrors.opened
+
+
+def test_what_a_task_registers_again_is_neither_downloaded_nor_emptied_once_more() -> None:
+    asked = {"remote": "s3://bucket/x", "fresh": True, "delete_local": False, "delete_remote": False, "adopt": True}
+    again = Upload.of("sync", asked, Path("/cache/x"))
+    assert again.arguments == {"remote": "s3://bucket/x", "local": Path("/cache/x"), "delete": False}
+    again = Upload.of("upload", {"remote": "s3://bucket/x", "fresh": True}, Path("/cache/x"))
+    assert again.arguments == {"remote": "s3://bucket/x", "local": Path("/cache/x")}
