@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 from pos3.current import MirrorLike, active_mirror, enter, leave
 from pos3.errors import Terminated
 from pos3.mirror import Mirror
-from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
+from pos3.options import MirrorOptions, StrPath
 from pos3.profiles import Profile
 
 P = ParamSpec("P")
@@ -30,6 +30,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. Where nobody else handles SIGTERM,
     it unwinds the body like an exception.
+
+    An option that is not given comes from the environment: ``cache_root`` from ``POS3_CACHE_ROOT``, and so on.
 
     Args:
         cache_root: directory for everything without an explicit local path.
@@ -47,14 +49,14 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     def __init__(
         self,
-        cache_root: StrPath = DEFAULT_CACHE_ROOT,
-        show_progress: bool = True,
-        max_workers: int = 10,
-        default_profile: str | Profile | None = None,
-        max_upload_bytes_per_second: float | None = None,
+        cache_root: StrPath = MirrorOptions.cache_root,
+        show_progress: bool = MirrorOptions.show_progress,
+        max_workers: int = MirrorOptions.max_workers,
+        default_profile: str | Profile | None = MirrorOptions.default_profile,
+        max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
         *,
-        cache_limit: int | str | None = None,
-        shutdown_timeout: float = 25.0,
+        cache_limit: int | str | None = MirrorOptions.cache_limit,
+        shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     ):
         self._options = MirrorOptions(
             cache_root,
@@ -78,9 +80,14 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         return _wrapped(function, self._fresh)
 
     def _fresh(self) -> mirror:
-        another = mirror()
-        another._options = self._options
-        return another
+        return mirror.of(self._options)
+
+    @classmethod
+    def of(cls, options: MirrorOptions) -> mirror:
+        """The block of a mirror with these options; those that were not given come from the environment."""
+        made = cls()
+        made._options = options
+        return made
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -119,14 +126,14 @@ def _handle_sigterm() -> Callable[[], None]:
 
 
 def with_mirror(
-    cache_root: StrPath = DEFAULT_CACHE_ROOT,
-    show_progress: bool = True,
-    max_workers: int = 10,
-    default_profile: str | Profile | None = None,
-    max_upload_bytes_per_second: float | None = None,
+    cache_root: StrPath = MirrorOptions.cache_root,
+    show_progress: bool = MirrorOptions.show_progress,
+    max_workers: int = MirrorOptions.max_workers,
+    default_profile: str | Profile | None = MirrorOptions.default_profile,
+    max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
     *,
-    cache_limit: int | str | None = None,
-    shutdown_timeout: float = 25.0,
+    cache_limit: int | str | None = MirrorOptions.cache_limit,
+    shutdown_timeout: float = MirrorOptions.shutdown_timeout,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorates a function so that each call runs in a mirror of its own. Works for sync and async functions, and for
     generators of both kinds. See :func:`mirror` for the arguments, which are checked at the call.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from pos3.cli import values
 from pos3.cli.completion import print_shell_code, profile_names
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP, WRONG_USAGE
-from pos3.options import default_cache_root, variable_of
+from pos3.options import MirrorOptions, default_cache_root
 from pos3.plan import Compare
 from pos3.url import masked
 
@@ -37,9 +36,9 @@ class _Version(argparse.Action):
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, with ``name`` ("pos3 download") and ``run``, the function of the command.
+    """The arguments, with ``name`` ("pos3 download"), ``run``, the function of the command, and ``options``.
 
-    Options of mirrors that were given are in the environment afterwards, so that they win over it in any case.
+    ``options`` are those of its mirror. What was not given there comes from the environment.
 
     Raises:
         SystemExit: with status 2; the usage that is shown is that of the command, with the options that it has.
@@ -52,10 +51,15 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     if unknown:
         chosen.error(f"unrecognized arguments: {' '.join(map(masked, unknown))}")
     arguments.name = chosen.prog
-    for option in ("cache_root", "max_workers"):
-        if getattr(arguments, option, None):
-            os.environ[variable_of(option)] = str(getattr(arguments, option))
+    arguments.options = _options(arguments)
     return arguments
+
+
+def _options(arguments: argparse.Namespace) -> MirrorOptions:
+    given = {name: value for name in ("cache_root", "max_workers") if (value := getattr(arguments, name, None))}
+    if arguments.quiet or getattr(arguments, "dry_run", False):
+        given["show_progress"] = False
+    return MirrorOptions(**given)
 
 
 def _is_second_place(arguments: argparse.Namespace, unknown: str) -> bool:

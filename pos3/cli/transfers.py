@@ -18,7 +18,6 @@ from pos3.cli.stopping import StopSignals
 from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError
 from pos3.filters import Filter
 from pos3.mirror import Mirror
-from pos3.options import MirrorOptions
 from pos3.plan import Plan, check_max_delete
 from pos3.profiles import resolve_profile
 from pos3.registration import Registration, local_root
@@ -47,7 +46,7 @@ def run_download(arguments: Namespace) -> int:
     """Prints the local path, or with ``--json`` path and report."""
     began = time.monotonic()
     _check_url(arguments)
-    with _mirror(arguments) as opened:
+    with mirror.of(arguments.options) as opened:
         if arguments.dry_run:
             _print_plan(arguments, *_download_plan(arguments, opened))
             return OK
@@ -97,7 +96,7 @@ def run_upload(arguments: Namespace) -> int:
     source = _local(arguments)
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
-    with _mirror(arguments) as opened:
+    with mirror.of(arguments.options) as opened:
         if arguments.dry_run:
             wanted, plan = opened.plan_upload(
                 arguments.url,
@@ -124,7 +123,7 @@ def run_sync(arguments: Namespace) -> int:
     """
     began = time.monotonic()
     _check_url(arguments)
-    with _mirror(arguments) as pushing:
+    with mirror.of(arguments.options) as pushing:
         found = plan_both_ways(
             pushing,
             arguments.url,
@@ -159,7 +158,7 @@ def run_sync(arguments: Namespace) -> int:
 def _fetch(arguments: Namespace, found: BothWays) -> Report:
     if "" in found.removed_here:
         return Report()
-    with _mirror(arguments) as fetching:
+    with mirror.of(arguments.options) as fetching:
         fetching.download(
             arguments.url,
             arguments.local,
@@ -202,11 +201,6 @@ def _register_upload(arguments: Namespace, opened: Mirror, source: str, delete: 
     )
 
 
-def _mirror(arguments: Namespace) -> mirror:
-    show = not (arguments.quiet or arguments.dry_run)
-    return mirror(arguments.cache_root, show_progress=show)
-
-
 def _check_url(arguments: Namespace) -> None:
     if not is_url(arguments.url):
         meant = shlex.join([*arguments.name.split(), "s3://BUCKET/KEY", "--local", arguments.url])
@@ -217,7 +211,7 @@ def _check_url(arguments: Namespace) -> None:
 
 def _local(arguments: Namespace) -> str:
     location = parse(arguments.url)
-    chosen = arguments.profile or MirrorOptions().or_environment().default_profile
+    chosen = arguments.profile or arguments.options.or_environment().default_profile
     profile = resolve_profile(chosen, url_profile=location.profile)
     return local_root(location, arguments.local, arguments.cache_root, profile)
 
