@@ -125,4 +125,5 @@ def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
         [(source(action.path), destination(action.path)) for action in copies],
         [destination(action.path) for action in plan.deletes if not action.path.endswith("/")],
         {destination(action.path): action.reason for action in (*copies, *plan.deletes)},
+        plan.problems,
     )

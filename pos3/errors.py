@@ -36,23 +36,26 @@ class ConflictError(InvalidArgumentError):
 
 
 class UnsafeKeysError(Pos3Error, ValueError):
-    """Some keys cannot be files below the target directory. Nothing was transferred.
+    """Some keys cannot be files below the target directory, or some files cannot be keys.
 
-    ``problems`` lists each key with its reason, at most a hundred of them.
+    A download transfers nothing then. A push has pushed all other files, and deleted nothing.
+
+    ``problems`` lists each key or file with its reason, at most a hundred of them.
     """
 
-    def __init__(self, where: str, problems: Sequence[str]):
+    def __init__(self, where: str, problems: Sequence[str], outcome: str = "nothing was transferred"):
         self.where = where
         self.problems = tuple(problems)
+        self.outcome = outcome
         shown = "\n  ".join(self.problems[:20])
         more = f"\n  and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
         super().__init__(
-            f"{where}: {len(self.problems)} path(s) cannot be mirrored, nothing was transferred:\n  {shown}{more}\n"
+            f"{where}: {len(self.problems)} path(s) cannot be mirrored, {outcome}:\n  {shown}{more}\n"
             "Rename them, or leave them out with exclude=[...]."
         )
 
-    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...]], dict[str, Any]]:
-        return type(self), (self.where, self.problems), self.__dict__
+    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...], str], dict[str, Any]]:
+        return type(self), (self.where, self.problems, self.outcome), self.__dict__
 
 
 class PlanRefusedError(Pos3Error, ValueError):

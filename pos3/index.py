@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pos3.database import Database
 from pos3.entry import Record
@@ -173,7 +174,9 @@ class Index:
                 if before != url:
                     connection.execute("DELETE FROM files")
                     connection.execute("DELETE FROM root")
-                values = {"local": self.local, "url": url, "used_at": repr(time.time())}
+                # A path that is not valid UTF-8 is no text for SQLite.
+                local = os.fsencode(self.local) if _has_surrogates(self.local) else self.local
+                values = {"local": local, "url": url, "used_at": repr(time.time())}
                 connection.executemany("INSERT OR REPLACE INTO root VALUES (?, ?)", values.items())
 
         self._database.run(store, None)
@@ -198,8 +201,8 @@ class Index:
 
     def state(self) -> RootState:
         query = "SELECT name, value FROM root"
-        rows: dict[str, str] = dict(self._database.run(lambda connection: connection.execute(query).fetchall(), []))
-        return RootState(rows.get("local", ""), rows.get("url", ""), float(rows.get("used_at", 0)))
+        rows: dict[str, Any] = dict(self._database.run(lambda connection: connection.execute(query).fetchall(), []))
+        return RootState(os.fsdecode(rows.get("local", "")), rows.get("url", ""), float(rows.get("used_at", 0)))
 
     def forget(self) -> None:
         """Removes the memory of the root. Its lock files stay, since others may be waiting on them."""
@@ -219,6 +222,10 @@ class Index:
         """Marks the root as in use until the mark is released or its process ends."""
         make_private(self.directory)
         return UseMark(f"{self._base}.use")
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def indexes(cache_root: str) -> Iterator[Index]:

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-_MOST_PROBLEMS = 100
+MOST_PROBLEMS = 100
 
 
 def segment_problem(path: str) -> str:
@@ -118,7 +118,7 @@ class PathChecker:
 
     def add(self, problem: str) -> None:
         """Adds a problem that was found elsewhere, once."""
-        if len(self.problems) < _MOST_PROBLEMS and problem not in self.problems:
+        if len(self.problems) < MOST_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
 
     def _file_as_directory(self, path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mimetypes
 import os
+import sys
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -76,7 +77,7 @@ def check_interval(interval: Any) -> float | None:
         raise InvalidArgumentError(f"interval={interval!r}: expected seconds as a number, or None to push at exit only")
     if not 0 < interval < math.inf:
         raise InvalidArgumentError(f"interval={interval!r}: must be above 0 seconds; None pushes at exit only")
-    return float(interval)
+    return float(min(interval, sys.float_info.max))
 
 
 def check_flag(name: str, value: Any) -> bool:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pos3.api import as_transfer_plan, mirror
 from pos3.cli.both_ways import BothWays, plan_both_ways
-from pos3.cli.output import flush_stdout, note, note_kept, put_json, put_line
+from pos3.cli.output import bounded, flush_stdout, note, note_kept, put_json, put_line
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
-from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError
+from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError, UnsafeKeysError
 from pos3.filters import Filter
 from pos3.mirror import Mirror
 from pos3.plan import Plan, check_max_delete
@@ -143,8 +143,8 @@ def run_sync(arguments: Namespace) -> int:
         check_max_delete(found.fetch, arguments.max_delete)
         check_max_delete(found.push, arguments.max_delete)
         path = _register_upload(arguments, pushing, found.wanted.local, arguments.delete_remote)
-        pushed = pushing.flush()
-        fetched = _fetch(arguments, found)
+        pushed, delete_local = _flushed(pushing, arguments.delete_local)
+        fetched = _fetch(arguments, found, delete_local)
         if arguments.interval is not None:
             _push_until_stopped(arguments, pushing, path)
     report = replace(pushing.report() + fetched, unchanged=max(0, fetched.unchanged - pushed.uploaded_files))
@@ -155,14 +155,26 @@ def run_sync(arguments: Namespace) -> int:
     return OK
 
 
-def _fetch(arguments: Namespace, found: BothWays) -> Report:
+def _flushed(pushing: Mirror, delete_local: bool) -> tuple[Report, bool]:
+    """What was pushed, and whether files that the store does not have may be deleted then.
+
+    Files that cannot be objects do not keep others from being synced. The last push raises because of them.
+    """
+    before = pushing.report()
+    try:
+        return pushing.flush(), delete_local
+    except UnsafeKeysError:
+        return pushing.report() - before, False
+
+
+def _fetch(arguments: Namespace, found: BothWays, delete_local: bool) -> Report:
     if "" in found.removed_here:
         return Report()
     with mirror.of(arguments.options) as fetching:
         fetching.download(
             arguments.url,
             arguments.local,
-            arguments.delete_local,
+            delete_local,
             [*(arguments.exclude or ()), *found.left_deleted()],
             arguments.profile,
             include=arguments.include,
@@ -264,6 +276,10 @@ def _actions(wanted: Registration, plan: Plan) -> _Actions:
 def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> None:
     """Prints what would be done, in that order, then raises if ``--max-delete`` forbids it."""
     every = [(plan, _actions(wanted, plan)) for plan in plans]
+    problems = [problem for plan in plans for problem in plan.problems]
+    if problems:
+        told = "cannot be uploaded; all else would be, nothing would be deleted, and then the command would fail:"
+        note(arguments.name, f"{len(problems)} {told}", *bounded(problems))
     kept = tuple({item.path: item for plan in plans for item in plan.kept}.values())
     note_kept(arguments.name, kept)
     if arguments.json:
@@ -281,6 +297,7 @@ def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> Non
                 ],
                 "create": [target for _, actions in every for target in actions.directories],
                 "kept": [{"path": item.path, "reason": item.reason} for item in kept],
+                "problems": problems,
             }
         )
     else:

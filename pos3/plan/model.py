@@ -34,7 +34,8 @@ class Plan:
     upload, the markers of directories come before the deletes, but for those whose reason is ``EMPTIED``.
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are records that hold without a transfer: of pairs that were found equal, or that belong to no mirror
-    any more; ``forgotten`` are paths of records that have nothing left on either side.
+    any more; ``forgotten`` are paths of records that have nothing left on either side. ``problems`` says what cannot
+    be uploaded and why; then nothing is deleted.
     """
 
     direction: Direction
@@ -49,6 +50,7 @@ class Plan:
     unchanged: int = 0
     source_files: int = 0
     destination_files: int = 0
+    problems: tuple[str, ...] = ()
 
     @property
     def copy_bytes(self) -> int:
@@ -73,12 +75,14 @@ class TransferPlan:
     """What a download or upload would do, as URLs and paths.
 
     ``to_copy`` holds (source, destination) pairs, ``to_delete`` what ``delete=True`` would remove at the destination,
-    and ``reasons`` the reason for each destination.
+    and ``reasons`` the reason for each destination. ``problems`` says what cannot be uploaded and why: the others
+    would be, nothing would be deleted, and then an :class:`pos3.UnsafeKeysError` would be raised.
     """
 
     to_copy: list[tuple[str, str]]
     to_delete: list[str]
     reasons: dict[str, str] = field(default_factory=dict, compare=False)
+    problems: tuple[str, ...] = ()
 
 
 def _unprotected(_remote: Entry, _record: Record | None) -> str:

@@ -17,10 +17,8 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
     """The plan that makes the remote side equal to the local one.
 
     Markers are planned only for directories that are empty on both sides. The remote twin of something that
-    cannot be read locally is kept, with all that lies below it.
-
-    Raises:
-        UnsafeKeysError: some local names cannot be keys.
+    cannot be read locally is kept, with all that lies below it. Local names that cannot be keys are among the plan's
+    problems; all others are planned.
     """
     planner = _UploadPlanner(policy)
     for step in (march_over if policy.trusts_records else march)(local, remote, records):
@@ -35,7 +33,7 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
         elif planner.unusable_here.find(path) is None:
             planner.draft.forgotten.append(path)
     planner.hollow.leave("")
-    return planner.draft.plan("upload", planner.problems, policy.where)
+    return planner.plan()
 
 
 class Hollow:
@@ -74,16 +72,19 @@ class _UploadPlanner:
         self.unusable_here = Above()
         self._files_here, self._objects_there = Above(), Above()
         self._staying: set[str] = set()
+        self._blocked: set[str] = set()
         self.hollow = Hollow()
 
     def visit_agreed(self, paths: list[str]) -> None:
         self.hollow.leave(paths[0])
         self.hollow.fill()
+        blocked: set[str] = set()
         for name, path in self._objects_there.pairs(paths):
-            if name in self._staying:
+            if name in self._staying and path not in blocked:
                 self._cannot_lie_below(name, path)
+                blocked.add(path)
         self._files_here.push_all(paths)
-        self.draft.pass_over(len(paths))
+        self.draft.pass_over(len(paths) - len(blocked), destination_files=len(paths))
 
     def visit_local(self, here: Entry, there: Entry | None, record: Record | None) -> None:
         path = here.path
@@ -120,6 +121,7 @@ class _UploadPlanner:
             self._staying.add(path)
             if (blocked := self._files_here.find(path)) is not None:
                 self.problems.append(f"{blocked!r}: objects lie below that name there, and they stay")
+                self._blocked.add(blocked)
         delete = Action(path, "not in the source", there)
         if reason:
             self.hollow.fill()
@@ -131,6 +133,11 @@ class _UploadPlanner:
             self.hollow.enter(delete, self.draft.deletes)
         else:
             self.draft.deletes.append(delete)
+
+    def plan(self) -> Plan:
+        if self._blocked:
+            self.draft.leave_out(self._blocked)
+        return self.draft.plan("upload", self.problems, self.policy.where)
 
     def _cannot_lie_below(self, name: str, path: str) -> None:
         self.problems.append(f"{path!r}: {name!r} is an object there, and it stays")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from pos3.entry import Record
+from pos3.entry import Entry, Record
 from pos3.errors import TransferCancelledError
 from pos3.index import Index
 from pos3.plan import EMPTIED, Action, Plan
@@ -64,7 +64,7 @@ def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Ou
         outcome.kept.append(Kept(action.path, "gone before it was uploaded"))
         return None
     # From here on the object is there, so there must be a record of it, whatever has become of the file.
-    record = Record(action.path, before.st_size, before.st_mtime_ns, before.st_ino, etag, owner)
+    record = Record.of_pair(Entry.of_file(action.path, before), etag, owner)
     if not _is_still(source, record):
         outcome.unsettled.append(action.path)
     return record
@@ -75,8 +75,7 @@ def _is_still(path: str, record: Record) -> bool:
         status = os.stat(path)
     except OSError:
         return False
-    now = (status.st_size, status.st_mtime_ns, status.st_ino)
-    return now == (record.size_bytes, record.modified_ns, record.inode)
+    return record.matches_local(Entry.of_file(record.path, status))
 
 
 def _settled_stat(path: str) -> os.stat_result:
