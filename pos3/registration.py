@@ -50,7 +50,9 @@ class Registration:
 
     def __str__(self) -> str:
         arrow = {"download": "->", "upload": "<-", "sync": "<->"}[self.kind]
-        return f"{self.location} {arrow} {self.local}"
+        # Not every log takes a path that is not valid UTF-8.
+        local = self.local.encode("utf-8", "backslashreplace").decode()
+        return f"{self.location} {arrow} {local}"
 
 
 def checked(registration: Registration) -> Registration:

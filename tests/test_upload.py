@@ -639,6 +639,14 @@ def test_a_directory_that_became_a_file_waits_until_its_objects_may_go(moto_site
     assert moto_site.objects("data/") == {"x/y": b"1", "z": b"2", "new": b"6"}
 
 
+@pytest.mark.parametrize("call", [pos3.download, pos3.upload, pos3.ls, pos3.fingerprint, pos3.plan_download])
+def test_a_url_that_is_not_utf8_is_refused(tmp_path: Path, call: Callable[[str], object]) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidURLError, match="not valid UTF-8") as failure:
+        call(f"s3://bucket/{NOT_UTF8}")
+    assert str(failure.value).encode()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_set_with_a_name_that_cannot_be_a_key_is_not_published(s3: S3Site, tmp_path: Path) -> None:
     s3.put("data/before", b"old")
     tree = write_tree(tmp_path / "tree", {"a": b"1", NOT_UTF8: b"2"})

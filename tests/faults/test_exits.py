@@ -266,6 +266,27 @@ threading.Thread(target=work).start()
     assert s3.objects("out/") == {"file": b"1", "big": pseudo_random(20 * MIB)}
 
 
+def test_a_coroutine_that_outlives_the_main_thread_is_pushed_at_its_end(
+    rclone_site: S3Site, tmp_path: Path, python: str
+) -> None:
+    script = """
+import asyncio, sys, threading, pos3
+cache, url, local = sys.argv[1:]
+import boto3
+@pos3.with_mirror(cache, show_progress=False)
+async def work():
+    (pos3.upload(url, local, interval=None) / "file").write_text("hours")
+def run():
+    threading.main_thread().join()
+    asyncio.run(work())
+    print("done")
+threading.Thread(target=run).start()
+"""
+    end = ran(python, script, tmp_path / "cache", rclone_site.url("out"), tmp_path / "local")
+    assert end.stdout == "done\n", end.stderr
+    assert rclone_site.objects("out/") == {"file": b"hours"}
+
+
 def test_the_exit_waits_for_a_push_that_a_daemon_thread_has_begun(
     rclone_site: S3Site, tmp_path: Path, python: str
 ) -> None:
