@@ -129,4 +129,5 @@ def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
         [(source(action.path), destination(action.path)) for action in copies],
         [*(destination(action.path) for action in plan.deletes if not action.path.endswith("/")), *lost],
         {destination(action.path): action.reason for action in (*copies, *plan.deletes)} | lost,
+        plan.problems,
     )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pos3.errors import TransferCancelledError
+from pos3.errors import TransferCancelledError, UnsafeKeysError
 from pos3.link import Link
 from pos3.observer import Observer
 from pos3.progress import OpenProgress, silent
 from pos3.report import Report
 from pos3.schedule import Schedule
+from pos3.threads import StopAt
 from pos3.transfer import Rate, Terms
 
 logger = logging.getLogger("pos3")
@@ -43,7 +46,7 @@ class Engine:
         self._total = Report()
         self._running: set[threading.Event] = set()
         self._schedule = Schedule()
-        self._stopped = False
+        self._stop_at = math.inf
 
     def after_fork(self) -> Engine:
         """The engine of a forked child: nothing runs in it, and no lock is held by a thread left behind."""
@@ -62,11 +65,9 @@ class Engine:
 
     def run(self, link: Link, job: Job, open_progress: OpenProgress | None = None) -> None:
         """Does one job and counts what it moves. Whatever it raises passes."""
-        cancelled = threading.Event()
+        cancelled = StopAt(lambda: self._stop_at)
         with self._lock:
             self._running.add(cancelled)
-            if self._stopped:
-                cancelled.set()
         show = open_progress or self._open_progress
         count = functools.partial(self._count, link)
         try:
@@ -83,8 +84,13 @@ class Engine:
         link.count(report)
         with self._lock:
             self._total += report
-        if not report.is_empty:
+        if report.is_empty:
+            return
+        try:
             self._observer.transferred(link.registration.kind, str(link.registration.location), report)
+        except Exception:
+            # What has been moved has been moved, whatever others make of it.
+            logger.exception("the observer of %s has failed", link)
 
     def run_each(self, links: list[Link], job: Job) -> list[Exception]:
         """Does the job for every link; one that fails does not keep the others from theirs. Returns the failures."""
@@ -102,23 +108,16 @@ class Engine:
             for event in self._running:
                 event.set()
 
-    def _stop_for_good(self) -> None:
-        self._stopped = True
-        self.stop_running()
-
     @contextmanager
     def deadline(self, seconds: float | None) -> Iterator[None]:
-        """Stops what still runs after so many seconds, and whatever would begin later; None for never."""
-        if seconds is None:
-            yield
-            return
-        timer = threading.Timer(seconds, self._stop_for_good)
-        timer.daemon = True
-        timer.start()
+        """Stops what still runs after so many seconds, and whatever would begin inside later; None for never."""
+        before = self._stop_at
+        if seconds is not None:
+            self._stop_at = min(before, time.monotonic() + seconds)
         try:
             yield
         finally:
-            timer.cancel()
+            self._stop_at = before
 
     # Background pushes
 
@@ -138,6 +137,11 @@ class Engine:
         except TransferCancelledError:
             # Stopped by ourselves, at the mirror's end.
             pass
+        except UnsafeKeysError as error:
+            # The others were pushed. Every push finds such names anew, so they are told once.
+            if str(error) not in map(str, link.failed_pushes):
+                logger.warning("background push of %s: %s", link, error)
+            link.failed_pushes[:] = [error]
         except Exception as error:  # noqa: BLE001 - kept for the mirror's end
             link.failed_pushes.append(error)
             logger.warning("background push of %s failed (%d in a row): %s", link, len(link.failed_pushes), error)

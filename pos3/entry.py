@@ -8,10 +8,20 @@ Both are named tuples: they are made, and compared, by the hundred thousand.
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 UNPLACED = "?"
 """The owner of a record that an older version of pos3 wrote, so that nobody knows at which endpoint its object was."""
+LATEST_NS = 2**63 - 1
+EARLIEST_NS = -LATEST_NS
+"""The first and the last moment that an index can hold, in the years 1677 and 2262."""
+_INODES = 2**64
+
+
+def held_ns(nanoseconds: int) -> int:
+    """A time as an index can hold it. One that is beyond counts as the first or the last such moment."""
+    return min(max(nanoseconds, EARLIEST_NS), LATEST_NS)
 
 
 class Entry(NamedTuple):
@@ -29,6 +39,19 @@ class Entry(NamedTuple):
     etag: str = ""
     inode: int = 0
     unusable: str = ""
+
+    @classmethod
+    def of_file(cls, path: str, status: os.stat_result, unusable: str = "") -> Entry:
+        """A file as its status shows it, with numbers that an index can hold: 64 bits, with a sign."""
+        inode = status.st_ino
+        return cls(
+            path,
+            status.st_size,
+            held_ns(status.st_mtime_ns),
+            "",
+            inode if inode <= LATEST_NS else inode - _INODES,
+            unusable,
+        )
 
     @property
     def is_directory(self) -> bool:
@@ -48,6 +71,11 @@ class Record(NamedTuple):
     inode: int
     etag: str
     owner: str = ""
+
+    @classmethod
+    def of_pair(cls, file: Entry, etag: str, owner: str) -> Record:
+        """A file, and the object that has its content."""
+        return cls(file.path, file.size_bytes, file.modified_ns, file.inode, etag, owner)
 
     def matches_local(self, entry: Entry) -> bool:
         return (

@@ -40,29 +40,33 @@ class ClaimError(Pos3Error, OSError):
 
 
 class UnsafeKeysError(Pos3Error, ValueError):
-    """Some keys cannot be files below the target directory. Nothing was transferred.
+    """Some keys cannot be files below the target directory, or some files cannot be keys.
 
-    ``problems`` lists each key with its reason, at most a hundred of them; ``advice`` says what can be done.
+    A download transfers nothing then. A push has pushed all other files, and deleted nothing.
+
+    ``problems`` lists each key or file with its reason, at most a hundred of them; ``outcome`` says what was done all
+    the same, and ``advice`` what can be done.
     """
 
     def __init__(
         self,
         where: str,
         problems: Sequence[str],
+        outcome: str = "nothing was transferred",
         advice: str = "Rename them, or leave them out with exclude=[...].",
     ):
         self.where = where
         self.problems = tuple(problems)
+        self.outcome = outcome
         self.advice = advice
         shown = "\n  ".join(self.problems[:20])
         more = f"\n  and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
         super().__init__(
-            f"{where}: {len(self.problems)} path(s) cannot be mirrored, nothing was transferred:\n"
-            f"  {shown}{more}\n{advice}"
+            f"{where}: {len(self.problems)} path(s) cannot be mirrored, {outcome}:\n  {shown}{more}\n{advice}"
         )
 
-    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...], str], dict[str, Any]]:
-        return type(self), (self.where, self.problems, self.advice), self.__dict__
+    def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...], str, str], dict[str, Any]]:
+        return type(self), (self.where, self.problems, self.outcome, self.advice), self.__dict__
 
 
 class PlanRefusedError(Pos3Error, ValueError):

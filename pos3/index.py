@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,11 @@ def page_query(comparison: Literal[">", ">="]) -> str:
         f"SELECT {_COLUMNS} FROM files "
         f"WHERE place = ({_PLACE}) AND path {comparison} ? ORDER BY path LIMIT {_PAGE_RECORDS}"
     )
+
+
+def is_text(path: str) -> bool:
+    """Whether SQLite can hold it as text."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 class Index:
@@ -149,7 +155,9 @@ class Index:
             with connection:
                 place = self._entered(connection)
                 connection.execute("UPDATE places SET used_at = ? WHERE id = ?", (time.time(), place))
-                note = (THE_ROOT, "local", self.root.local)
+                # A path that is not valid UTF-8 is no text for SQLite.
+                local = self.root.local
+                note = (THE_ROOT, "local", local if is_text(local) else os.fsencode(local))
                 connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", note)
 
         self._database.run(store, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,9 @@ from pos3.options import StrPath
 from pos3.parts import MirrorParts
 from pos3.registration import Registration, check_timeout
 from pos3.report import Report
+from pos3.threads import bounded, can_start
 from pos3.transfer import Terms
+from pos3.unclosed import hold, release
 
 logger = logging.getLogger("pos3")
 
@@ -51,13 +54,20 @@ class MirrorLife(MirrorParts):
         Raises:
             TransferError: a final push failed (only without ``error``).
         """
+        self._close(error, lambda: self._push_at_end(error, push))
+
+    def _close(self, error: BaseException | None, push: Callable[[], None]) -> None:
         with self._lock:
             if self._state != "open":
                 return
             self._state = "closing"
+        if sys.is_finalizing():
+            # No thread runs any more. What is registered is left to recovery, as if the process had been killed.
+            self._state = "closed"
+            return
         try:
             if os.getpid() == self._pid:
-                self._push_at_end(error, push)
+                push()
         finally:
             try:
                 # Who is being stopped from outside has had the time for it.
@@ -65,6 +75,44 @@ class MirrorLife(MirrorParts):
                     self._abort_unfinished()
             finally:
                 self._end()
+
+    def close_at_exit(self, error: BaseException | None) -> None:
+        """Ends a mirror that nobody has closed, at the interpreter's exit. Nothing is deleted, no thread is started.
+
+        Everything registered for upload is pushed; if ``error`` has ended the program, only what was registered with
+        ``sync_on_error``. What happens is logged, since nobody can be told any more. In a forked child nothing happens.
+        """
+        if os.getpid() != self._pid:
+            return
+        if self._state == "closing":
+            # By a thread that the exit would cut off.
+            self._closed.wait(self.options.shutdown_timeout)
+            return
+        links = self._registry.pushing()
+        told = "it is open at the interpreter's exit. Close it, or use 'with pos3.mirror():'"
+        if error is None:
+            logger.warning("%r: %s. Pushed now, without deletes: %s", self, told, _listed(links))
+            self._close(None, self._push_at_exit)
+        else:
+            pushed = [link for link in links if link.registration.sync_on_error]
+            rest = [link for link in links if not link.registration.sync_on_error]
+            logger.warning(
+                "%r: %s. The program has ended with %s. Pushed now, without deletes: %s. Not pushed, without "
+                "sync_on_error: %s",
+                self,
+                told,
+                type(error).__name__,
+                _listed(pushed),
+                _listed(rest),
+            )
+            self.close(error)
+
+    def _push_at_exit(self) -> None:
+        links = self._registry.pushing()
+        self._due = {link.registration for link in links}
+        self._engine.end_pushes(at_once=False)
+        for failure in self._push_each(links, lambda: None, delete=False):
+            logger.error("%s; 'pos3 recover' pushes what is left", failure)
 
     def _abort_unfinished(self) -> None:
         for store in list(self._stores.values()):
@@ -74,6 +122,8 @@ class MirrorLife(MirrorParts):
         self._journal.end(self._due)
         with self._lock:
             self._state = "closed"
+        release(self)
+        self._closed.set()
         for link in self._registry.links():
             link.end_use()
         if not self._is_part:
@@ -151,6 +201,7 @@ class MirrorLife(MirrorParts):
             return
         # A sync is noted only now: what an unfinished download left here is nothing to push.
         self._journal.note(link.noted())
+        hold(self)
         interval_seconds = link.registration.interval_seconds
         if interval_seconds is not None:
 
@@ -200,9 +251,23 @@ class MirrorLife(MirrorParts):
         if timeout is None:
             push()
         else:
-            _within(timeout, push, f"the push of {', '.join(map(str, links))}")
+            self._within(timeout, push, f"the push of {', '.join(map(str, links))}")
         _raise_any(failures)
         return self.report() - before
+
+    def _within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
+        inherited = contextvars.copy_context()
+        thread = threading.Thread(target=inherited.run, args=(call,), name="pos3-flush", daemon=True)
+        began = time.monotonic()
+        if can_start(thread):
+            thread.join(bounded(max(0.0, timeout_seconds)))
+            is_late, goes_on = thread.is_alive(), "it goes on"
+        else:
+            with self._engine.deadline(timeout_seconds):
+                call()
+            is_late, goes_on = time.monotonic() - began > timeout_seconds, "it was stopped"
+        if is_late:
+            raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; {goes_on}")
 
     def report(self) -> Report:
         """What this mirror has moved, deleted, kept and failed so far, all registrations together."""
@@ -213,16 +278,10 @@ class MirrorLife(MirrorParts):
         return tuple(link.seen() for link in self._registry.links_and_failed())
 
 
+def _listed(links: list[Link]) -> str:
+    return ", ".join(map(str, links)) or "nothing"
+
+
 def _raise_any(failures: list[Exception]) -> None:
     if failures:
         raise combined(failures) from failures[0]
-
-
-def _within(timeout_seconds: float, call: Callable[[], object], what: str) -> None:
-    inherited = contextvars.copy_context()
-    thread = threading.Thread(target=inherited.run, args=(call,), name="pos3-flush", daemon=True)
-    began = time.monotonic()
-    thread.start()
-    thread.join(max(0.0, timeout_seconds))
-    if thread.is_alive():
-        raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; it goes on")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
-from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError
+from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError, UnsafeKeysError
 from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files
 from pos3.index import Index
@@ -174,16 +174,18 @@ class Link(Planner):
 
         Raises:
             TransferError: some files failed.
+            UnsafeKeysError: some files cannot be objects; the others were pushed.
         """
         with self._alone(terms):
             if not os.path.exists(self.registration.local):
                 return
             plan = self._plan_push()
             if plan.is_empty and not (plan.confirmed or plan.forgotten):
+                self._raise_problems(plan)
                 return
             self.index.mark_used()
             outcome = self._carried_out(plan, terms)
-        outcome.raise_failures("Upload")
+        self._raise_failures(outcome, plan)
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
         """Makes the remote side match the local one, by a full comparison; files that keep changing get one more try.
@@ -191,6 +193,7 @@ class Link(Planner):
         Raises:
             PlanRefusedError: more deletes than allowed; the copies were made, nothing was deleted.
             TransferError: some files failed.
+            UnsafeKeysError: some files cannot be objects; the others were pushed, nothing was deleted.
         """
         with self._alone(terms):
             if not os.path.exists(self.registration.local):
@@ -206,9 +209,22 @@ class Link(Planner):
             outcome = self._carried_out(plan, terms)
             if outcome.unsettled and not outcome.failures:
                 outcome = self._push_again(terms)
-        outcome.raise_failures("Upload")
+        self._raise_failures(outcome, plan)
         if refusal is not None:
             raise refusal
+
+    def _raise_failures(self, outcome: Outcome, plan: Plan) -> None:
+        if outcome.failures and plan.problems:
+            outcome.failures.append(self._unsafe(plan))
+        outcome.raise_failures("Upload")
+        self._raise_problems(plan)
+
+    def _raise_problems(self, plan: Plan) -> None:
+        if plan.problems:
+            raise self._unsafe(plan)
+
+    def _unsafe(self, plan: Plan) -> UnsafeKeysError:
+        return UnsafeKeysError(str(self), plan.problems, "all others were pushed and nothing was deleted")
 
     def _push_again(self, terms: Terms) -> Outcome:
         again = self._carried_out(self._plan_push(), terms)

@@ -46,7 +46,7 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
     if stat.S_ISDIR(status.st_mode):
         yield from _walk(root, "", scan, ())
     elif stat.S_ISREG(status.st_mode):
-        yield Entry("", status.st_size, status.st_mtime_ns, inode=status.st_ino)
+        yield Entry.of_file("", status)
     else:
         yield Entry("", unusable=_kind(status.st_mode))
 
@@ -107,7 +107,7 @@ def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
         return Entry(path, unusable=_reason(error))
     if not stat.S_ISREG(status.st_mode):
         return Entry(path, unusable=_kind(status.st_mode))
-    return Entry(path, status.st_size, status.st_mtime_ns, "", status.st_ino)
+    return Entry.of_file(path, status)
 
 
 def _reason(error: OSError) -> str:
@@ -123,7 +123,7 @@ def _link(path: str, child: os.DirEntry[str]) -> Entry:
         status = child.stat()
     except OSError:
         return Entry(path, unusable=SYMLINK)
-    return Entry(path, status.st_size, status.st_mtime_ns, inode=status.st_ino, unusable=SYMLINK)
+    return Entry.of_file(path, status, SYMLINK)
 
 
 def _kind(mode: int) -> str:

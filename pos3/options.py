@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import KW_ONLY, InitVar, dataclass, fields, replace
+from typing import Any, TypeVar, cast
 
 from pos3.errors import InvalidArgumentError
 from pos3.home import NO_HOME, expanded
@@ -17,30 +17,89 @@ from pos3.url import is_url, shown
 StrPath = str | os.PathLike[str]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
 _PREFIX = "POS3_"
+T = TypeVar("T")
+
+
+class Unset:
+    """Stands for an option that the caller has not given: equal to the default, and shown as it is."""
+
+    __slots__ = ("default",)
+
+    def __init__(self, default: object):
+        self.default = default
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self.default == (other.default if isinstance(other, Unset) else other))
+
+    def __hash__(self) -> int:
+        return hash(self.default)
+
+    def __bool__(self) -> bool:
+        return bool(self.default)
+
+    def __repr__(self) -> str:
+        return repr(self.default)
+
+    def __reduce__(self) -> tuple[type[Unset], tuple[object]]:
+        return Unset, (self.default,)
+
+
+def unset(default: T) -> T:
+    """For the type checker, a value of the option itself."""
+    return cast(T, Unset(default))
 
 
 @dataclass(frozen=True)
 class MirrorOptions:
-    """The arguments of :func:`pos3.mirror` as one value, which can be kept, compared and pickled."""
+    """The arguments of :func:`pos3.mirror` as one value, which can be kept, compared and pickled.
 
-    cache_root: StrPath = DEFAULT_CACHE_ROOT
-    show_progress: bool = True
-    max_workers: int = 10
-    default_profile: str | Profile | None = None
-    max_upload_bytes_per_second: float | None = None
-    cache_limit: int | str | None = None
-    shutdown_timeout: float = 25.0
+    It knows which options were given. These win over the environment, even if they equal the defaults. Two values that
+    differ in nothing else are equal.
+
+    Args:
+        given: the names of the options that count as given, if those that are passed are not all of them.
+            :func:`dataclasses.replace` passes it on; a value that is not the default is always given.
+    """
+
+    cache_root: StrPath = unset(DEFAULT_CACHE_ROOT)  # noqa: RUF009
+    show_progress: bool = unset(True)
+    max_workers: int = unset(10)
+    default_profile: str | Profile | None = unset(None)  # noqa: RUF009
+    max_upload_bytes_per_second: float | None = unset(None)
+    cache_limit: int | str | None = unset(None)
+    shutdown_timeout: float = unset(25.0)
+    _: KW_ONLY
+    given: InitVar[frozenset[str] | None] = None
+
+    def __post_init__(self, given: frozenset[str] | None) -> None:
+        said = set(given or ())
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Unset):
+                object.__setattr__(self, item.name, value.default)
+            elif given is None or value != item.default:
+                said.add(item.name)
+        object.__setattr__(self, "given", frozenset(said))
+
+    @staticmethod
+    def unset(default: T) -> T:
+        """The default of an argument that is passed on as an option, and counts as not given."""
+        return unset(default)
+
+    def given_options(self) -> dict[str, Any]:
+        """The options that were given, with their values."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name in vars(self)["given"]}
 
     def or_environment(self, environment: Mapping[str, str] = os.environ) -> MirrorOptions:
-        """These options; those that are at their default come from the environment, where it names them.
+        """These options; those that were not given come from the environment, where it names them.
 
         ``POS3_CACHE_ROOT`` stands for ``cache_root``, and so on. An empty variable counts as none.
 
         Raises:
             InvalidArgumentError: naming the variable whose value cannot work.
         """
-        at_default = [item.name for item in fields(self) if getattr(self, item.name) == item.default]
-        return replace(self, **self.named_by_environment(at_default, environment))
+        not_given = [item.name for item in fields(self) if item.name not in vars(self)["given"]]
+        return replace(self, **self.named_by_environment(not_given, environment))
 
     @staticmethod
     def named_by_environment(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class MirrorParts:
         self._due: set[Registration] = set()
         self._stores: dict[tuple[str, str, Profile | None], Store] = {}
         self._lock = threading.RLock()
+        self._closed = threading.Event()
         mirrors.add(self)
 
     def _after_fork(self) -> None:

@@ -212,7 +212,7 @@ class Planner:
         """An empty plan if the local side does not exist.
 
         Raises:
-            UnsafeKeysError and the store's errors.
+            the store's errors.
         """
         local = self.registration.local
         if not os.path.exists(local):

@@ -1,4 +1,7 @@
-"""Carries out many jobs in the lanes of a store, one thread each, and can be stopped at any moment."""
+"""Carries out many jobs in the lanes of a store, one thread each, and can be stopped at any moment.
+
+Where no thread can be started, at the interpreter's exit, one lane does all of it in the calling thread.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Generic, TypeVar
 
 from pos3.errors import TransferCancelledError
 from pos3.store import Lane, Steps
 from pos3.store.retry import is_shared
+from pos3.threads import can_start
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,14 +53,20 @@ class _Run(Generic[T, R]):
         # None for a thread that has ended.
         self.done: queue.SimpleQueue[Batch[T, R] | None] = queue.SimpleQueue()
 
+    @property
+    def has_threads(self) -> bool:
+        return self._threads > 0
+
     def start(self, lanes: Sequence[Lane]) -> None:
+        """Starts as many threads as can be had."""
         for lane in lanes:
             # In the context of whoever asked: what is logged there must lead back to them.
             inherited = contextvars.copy_context()
             name = f"pos3-worker-{self._threads}"
             thread = threading.Thread(target=inherited.run, args=(self._work, lane), name=name, daemon=True)
+            if not can_start(thread):
+                return
             self._threads += 1
-            thread.start()
 
     def batches(self) -> Iterator[Batch[T, R]]:
         """What has been done, as it comes in, until all threads have ended.
@@ -87,6 +98,14 @@ class _Run(Generic[T, R]):
             yield item, lambda item=item: self._begin(item)  # type: ignore[misc]
 
     def _work(self, lane: Lane) -> None:
+        try:
+            for batch in self.carried_out(lane):
+                self.done.put(batch)
+        finally:
+            self.done.put(None)
+
+    def carried_out(self, lane: Lane) -> Generator[Batch[T, R], None, None]:
+        """Does the work of a lane here, and yields what is done."""
         batch: Batch[T, R] = []
         sent_at = time.monotonic()
         try:
@@ -96,14 +115,17 @@ class _Run(Generic[T, R]):
                     self.stopped = True
                 now = time.monotonic()
                 if done[2] is not None or len(batch) >= _BATCH_ITEMS or now - sent_at > _BATCH_SECONDS:
-                    self.done.put(batch)
+                    yield batch
                     batch, sent_at = [], now
+        except GeneratorExit:
+            raise
         except Exception as error:  # noqa: BLE001 - handed over
             # The lane cannot go on, and nobody else answers for what it has begun.
-            self.done.put([(None, None, error)])  # type: ignore[list-item]
-        finally:
-            self.done.put(batch)
-            self.done.put(None)
+            batch.append((None, None, error))  # type: ignore[arg-type]
+        except BaseException:
+            yield batch
+            raise
+        yield batch
 
 
 def run_all(
@@ -136,6 +158,10 @@ def run_all(
 
     try:
         run.start(lanes)
+        if not run.has_threads:
+            with closing(run.carried_out(lanes[0])) as batches:
+                for batch in batches:
+                    take(batch)
         for batch in run.batches():
             take(batch)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import sys
@@ -59,13 +60,11 @@ class BarProgress:
     """A bar on stderr: bytes, rate, time left, and files done; they all show, however long the title is."""
 
     def __init__(self, title: str, files: int, size_bytes: int):
-        from tqdm import tqdm
-
         self._files = files
         self._done = 0
         self._lock = threading.Lock()
         columns = _terminal_columns() - _FIGURES_COLUMNS - 2 * len(str(files))
-        self._bar: Any = tqdm(
+        self._bar = _bar_class()(
             total=size_bytes,
             unit="B",
             unit_scale=True,
@@ -90,6 +89,17 @@ class BarProgress:
 
     def close(self) -> None:
         self._bar.close()
+
+
+@functools.cache
+def _bar_class() -> Any:
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        # The monitor is a thread, which cannot be started at the interpreter's exit. Fixed miniters need none.
+        monitor_interval = 0
+
+    return Bar
 
 
 def _terminal_columns() -> int:

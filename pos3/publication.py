@@ -22,6 +22,7 @@ from pos3.errors import (
     StoreError,
     TransferCancelledError,
     TransferError,
+    UnsafeKeysError,
 )
 from pos3.filters import Filter
 from pos3.link import Link, MakeRoom
@@ -190,6 +191,8 @@ class PublishingLink(_MarkedLink):
         if not os.path.isdir(local):
             raise InvalidArgumentError(f"{local} is no directory; publish() needs one with all files of the set")
         plan = self.plan_upload(delete=self.registration.upload_delete)
+        if plan.problems:
+            raise UnsafeKeysError(str(self), plan.problems)
         if not plan.source_files:
             raise InvalidArgumentError(f"{local} holds no files; an empty set is not published")
         if plan.kept:
@@ -200,6 +203,8 @@ class PublishingLink(_MarkedLink):
 
     def _check_result(self) -> None:
         left = self.plan_upload(delete=self.registration.upload_delete)
+        if left.problems:
+            raise UnsafeKeysError(str(self), left.problems, f"so the set has no {self.marker}")
         changed = [item.path for items in (left.copies, left.last_copies, left.deletes, left.kept) for item in items]
         if changed:
             shown = ", ".join(map(repr, changed[:5]))

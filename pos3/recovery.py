@@ -18,7 +18,7 @@ from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link
 from pos3.noted import Noted
 from pos3.observer import Unobserved
-from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
+from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Plan, Policy, TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
@@ -56,11 +56,11 @@ class Recovered:
 
 
 def recover(
-    cache_root: StrPath = DEFAULT_CACHE_ROOT,
-    show_progress: bool = True,
-    max_workers: int = 10,
-    default_profile: str | Profile | None = None,
-    max_upload_bytes_per_second: float | None = None,
+    cache_root: StrPath = MirrorOptions.cache_root,
+    show_progress: bool = MirrorOptions.show_progress,
+    max_workers: int = MirrorOptions.max_workers,
+    default_profile: str | Profile | None = MirrorOptions.default_profile,
+    max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
     *,
     label: str | None = None,
     dry_run: bool = False,
@@ -86,8 +86,15 @@ def recover(
     Raises:
         InvalidArgumentError, ProfileError: before anything is changed.
     """
-    given = MirrorOptions(cache_root, show_progress, max_workers, default_profile, max_upload_bytes_per_second)
-    options = given.or_environment().checked()
+    options = MirrorOptions(cache_root, show_progress, max_workers, default_profile, max_upload_bytes_per_second)
+    return recover_with(options, label=label, dry_run=dry_run, progress=progress)
+
+
+def recover_with(
+    options: MirrorOptions, *, label: str | None = None, dry_run: bool = False, progress: OpenProgress | None = None
+) -> list[Recovered]:
+    """As :func:`recover`, with the options as one value."""
+    options = options.or_environment().checked()
     recovery = _Recovery(options, progress or choose_progress(options.show_progress), dry_run)
     return [done for orphan in orphans(recovery.cache_root, label) for done in recovery.of(orphan)]
 

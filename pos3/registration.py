@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mimetypes
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -70,7 +71,9 @@ class Registration:
 
     def __str__(self) -> str:
         arrow = {"download": "->", "upload": "<-", "sync": "<->"}[self.kind]
-        return f"{self.location} {arrow} {self.local}"
+        # Not every log takes a path that is not valid UTF-8.
+        local = self.local.encode("utf-8", "backslashreplace").decode()
+        return f"{self.location} {arrow} {local}"
 
 
 def checked(registration: Registration) -> Registration:
@@ -123,7 +126,7 @@ def check_interval(interval: Any) -> float | None:
         raise InvalidArgumentError(f"interval={interval!r}: expected seconds as a number, or None to push at exit only")
     if not 0 < interval < math.inf:
         raise InvalidArgumentError(f"interval={interval!r}: must be above 0 seconds; None pushes at exit only")
-    return float(interval)
+    return float(min(interval, sys.float_info.max))
 
 
 def check_timeout(timeout: Any) -> None:

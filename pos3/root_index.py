@@ -107,7 +107,7 @@ class RootIndex:
             return ""
         query = "SELECT value FROM notes WHERE place = ? AND name = ?"
         row = self.database.run(lambda connection: connection.execute(query, (THE_ROOT, name)).fetchone(), None)
-        return str(row[0]) if row else ""
+        return os.fsdecode(row[0]) if row else ""
 
     def forget(self) -> None:
         """Removes the memory of the root. Its lock files stay, since others may be waiting on them."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 import contextvars
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+from pos3.threads import bounded, can_start
+
+logger = logging.getLogger("pos3")
 
 
 class Schedule:
     """Calls functions at intervals until it is stopped.
 
     The first call comes one interval after :meth:`every`, the next one interval after the end of the last, so a slow
-    push never queues up behind itself. What a function raises is its own affair: it must not raise.
+    push never queues up behind itself. What a function raises is logged, and ends neither the others nor itself.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
@@ -33,8 +39,11 @@ class Schedule:
             heapq.heappush(self._due, (self._clock() + interval_seconds, next(self._order), interval_seconds, call))
             if self._thread is None and not self._stopped:
                 run = self._context.run
-                self._thread = threading.Thread(target=run, args=(self._run,), name="pos3-push", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=run, args=(self._run,), name="pos3-push", daemon=True)
+                if can_start(thread):
+                    self._thread = thread
+                else:
+                    logger.warning("no thread can be started, so nothing is pushed before the mirror's end")
             self._changed.notify()
 
     def _run(self) -> None:
@@ -48,11 +57,11 @@ class Schedule:
             with self._changed:
                 while not self._stopped and (not self._due or self._due[0][0] > self._clock()):
                     pause = self._due[0][0] - self._clock() if self._due else None
-                    self._changed.wait(pause)
+                    self._changed.wait(None if pause is None else bounded(pause))
                 if self._stopped:
                     return
                 _, _, interval_seconds, call = heapq.heappop(self._due)
-            call()
+            _call(call)
             with self._changed:
                 again = (self._clock() + interval_seconds, next(self._order), interval_seconds, call)
                 heapq.heappush(self._due, again)
@@ -70,3 +79,11 @@ class Schedule:
             return False
         self._thread.join()
         return True
+
+
+def _call(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except BaseException:
+        with suppress(BaseException):
+            logger.exception("a background push failed in a way that it should not")

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from pos3.current import MirrorLike, active_mirror, enter, leave
 from pos3.errors import InvalidArgumentError, Terminated
 from pos3.mirror import Mirror
-from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
+from pos3.options import MirrorOptions, StrPath
 from pos3.profiles import Profile
 
 P = ParamSpec("P")
@@ -31,6 +31,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. Where nobody else handles SIGTERM,
     it unwinds the body like an exception.
+
+    An option that is not given comes from the environment: ``cache_root`` from ``POS3_CACHE_ROOT``, and so on.
 
     Args:
         cache_root: directory for everything without an explicit local path.
@@ -48,14 +50,14 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     def __init__(
         self,
-        cache_root: StrPath = DEFAULT_CACHE_ROOT,
-        show_progress: bool = True,
-        max_workers: int = 10,
-        default_profile: str | Profile | None = None,
-        max_upload_bytes_per_second: float | None = None,
+        cache_root: StrPath = MirrorOptions.cache_root,
+        show_progress: bool = MirrorOptions.show_progress,
+        max_workers: int = MirrorOptions.max_workers,
+        default_profile: str | Profile | None = MirrorOptions.default_profile,
+        max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
         *,
-        cache_limit: int | str | None = None,
-        shutdown_timeout: float = 25.0,
+        cache_limit: int | str | None = MirrorOptions.cache_limit,
+        shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     ):
         if callable(cache_root):
             raise InvalidArgumentError(
@@ -83,9 +85,14 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         return _wrapped(function, self._fresh)
 
     def _fresh(self) -> mirror:
-        another = mirror()
-        another._options = self._options
-        return another
+        return mirror.of(self._options)
+
+    @classmethod
+    def of(cls, options: MirrorOptions) -> mirror:
+        """The block of a mirror with these options; those that were not given come from the environment."""
+        made = cls()
+        made._options = options
+        return made
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -141,14 +148,14 @@ def with_mirror(
 
 
 def with_mirror(
-    cache_root: StrPath | Callable[..., Any] = DEFAULT_CACHE_ROOT,
-    show_progress: bool = True,
-    max_workers: int = 10,
-    default_profile: str | Profile | None = None,
-    max_upload_bytes_per_second: float | None = None,
+    cache_root: StrPath | Callable[..., Any] = MirrorOptions.cache_root,
+    show_progress: bool = MirrorOptions.show_progress,
+    max_workers: int = MirrorOptions.max_workers,
+    default_profile: str | Profile | None = MirrorOptions.default_profile,
+    max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
     *,
-    cache_limit: int | str | None = None,
-    shutdown_timeout: float = 25.0,
+    cache_limit: int | str | None = MirrorOptions.cache_limit,
+    shutdown_timeout: float = MirrorOptions.shutdown_timeout,
 ) -> Any:
     """Decorates a function so that each call runs in a mirror of its own. Works for sync and async functions, and for
     generators of both kinds, and without parentheses. See :func:`mirror` for the arguments, which are checked at the
@@ -223,5 +230,9 @@ class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N8
             # The push is not abandoned half-way; the cancellation takes effect right after it.
             await asyncio.wait([closing])
             raise
+        except RuntimeError:
+            # Once the main thread has ended, the loop gets no further thread. Then the mirror is closed here.
+            if not self._opened.is_open:
+                raise
         finally:
             self._inner.__exit__(kind, error, traceback)

@@ -212,4 +212,8 @@ def parse(address: str) -> Location:
         raise InvalidURLError(
             f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')"
         )
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidURLError(f"{shown(address)} is not valid UTF-8, and so no object has such a key") from None
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import inspect
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pos3
-from tests.support import S3Site
+from pos3.cli import main
+from tests.support import S3Site, contents
 from tests.support.program import run_program
 
 VALUES = {
@@ -30,6 +37,93 @@ def test_every_option_has_its_variable() -> None:
 def test_what_is_given_wins_over_the_environment() -> None:
     given = pos3.MirrorOptions(cache_root="here", max_workers=5)
     assert (given.or_environment(VALUES).cache_root, given.or_environment(VALUES).max_workers) == ("here", 5)
+
+
+DEFAULTS = {item.name: getattr(pos3.MirrorOptions(), item.name) for item in dataclasses.fields(pos3.MirrorOptions)}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_an_argument_that_equals_the_default_wins_over_the_environment(
+    name: str, isolated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (isolated_home / "profiles.toml").write_text('[profiles.lab]\nendpoint = "http://127.0.0.1:9"\npublic = true\n')
+    for variable, value in {**VALUES, "POS3_CACHE_ROOT": str(tmp_path)}.items():
+        monkeypatch.setenv(variable, value)
+    with pos3.mirror(**{name: DEFAULTS[name]}) as opened:
+        options = opened.options
+        assert getattr(options, name) == DEFAULTS[name]
+        others = [other for other in DEFAULTS if other not in (name, "cache_root")]
+        assert [getattr(options, other) for other in others] == [getattr(ALL, other) for other in others]
+
+    @pos3.with_mirror(**{name: DEFAULTS[name]})
+    def decorated() -> Any:
+        mirror = pos3.current_mirror()
+        assert isinstance(mirror, pos3.Mirror)
+        return getattr(mirror.options, name)
+
+    assert decorated() == DEFAULTS[name]
+
+
+def test_recover_takes_the_cache_that_it_is_given_though_it_is_the_default(
+    isolated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POS3_CACHE_ROOT", str(tmp_path / "elsewhere"))
+    journals = isolated_home / ".cache/positronic/s3/.pos3/journal"
+    journals.mkdir(parents=True)
+    (journals / "left.jsonl").write_text("no journal\n")
+    assert pos3.recover(show_progress=False) == []
+    assert (journals / "left.jsonl").exists()
+    assert pos3.recover(cache_root="~/.cache/positronic/s3/", show_progress=False) == []
+    assert not (journals / "left.jsonl").exists()
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda options: pickle.loads(pickle.dumps(options))])
+def test_a_copy_of_options_knows_what_was_given(again: Callable[[pos3.MirrorOptions], pos3.MirrorOptions]) -> None:
+    given = again(pos3.MirrorOptions(max_workers=10))
+    assert given == pos3.MirrorOptions()
+    assert hash(given) == hash(pos3.MirrorOptions())
+    asked = given.or_environment(VALUES)
+    assert (asked.max_workers, asked.cache_limit) == (10, "50GB")
+
+
+def test_options_that_are_replaced_leave_the_others_to_the_environment() -> None:
+    given = dataclasses.replace(pos3.MirrorOptions(max_workers=10), cache_root="here").or_environment(VALUES)
+    assert (given.max_workers, given.cache_root, given.cache_limit) == (10, "here", "50GB")
+
+
+def test_options_are_plain_values_whether_they_were_given_or_not() -> None:
+    options = pos3.MirrorOptions(max_workers=10)
+    assert options.show_progress is True
+    assert options.default_profile is None
+    assert (type(options.max_workers), type(options.cache_root), type(options.shutdown_timeout)) == (int, str, float)
+    assert repr(options) == (
+        "MirrorOptions(cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
+        "max_upload_bytes_per_second=None, cache_limit=None, shutdown_timeout=25.0)"
+    )
+
+
+@pytest.mark.parametrize("call", [pos3.mirror, pos3.with_mirror, pos3.recover])
+def test_the_signature_shows_the_defaults_and_a_default_that_is_passed_on_says_nothing(
+    call: Callable[..., Any],
+) -> None:
+    parameters = inspect.signature(call).parameters
+    for name in parameters.keys() & DEFAULTS.keys():
+        assert parameters[name].default == DEFAULTS[name]
+        assert repr(parameters[name].default) == repr(DEFAULTS[name])
+    shown = parameters["max_workers"].default
+    assert pos3.MirrorOptions(max_workers=shown).or_environment(VALUES).max_workers == 3
+
+
+def test_a_command_leaves_the_environment_as_it_is(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rclone_site.put("data/file", b"x")
+    monkeypatch.setenv("POS3_MAX_WORKERS", "1")
+    before = dict(os.environ)
+    options = ["--max-workers", "10", "--cache-root", str(tmp_path / "cache")]
+    assert main(["download", "-q", *options, rclone_site.url("data")]) == 0
+    assert dict(os.environ) == before
+    assert contents(tmp_path / "cache" / "_" / rclone_site.bucket / "data") == {"file": b"x"}
 
 
 def test_an_empty_variable_counts_as_none() -> None:

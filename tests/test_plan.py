@@ -241,13 +241,15 @@ def test_nothing_protected_is_ever_deleted_or_overwritten_by_a_file_that_did_not
     world: World, protected: set[str]
 ) -> None:
     policy = replace(world.policy(), protects=lambda remote, record: "theirs" if remote.path in protected else "")
-    try:
-        plan = plan_upload(world.locals(), world.remotes(), world.records(), policy)
-    except UnsafeKeysError:
+    plan = plan_upload(world.locals(), world.remotes(), world.records(), policy)
+    if plan.problems:
         stays = protected & world.remote.keys()
         assert any(one in parents(other) for one in stays for other in world.local) or any(
             one in parents(other) for one in world.local for other in stays
         )
+        assert plan.deletes == ()
+        copied = {action.path for action in (*plan.copies, *plan.last_copies)}
+        assert not any(one in parents(other) or other in parents(one) for one in copied for other in world.remote)
         return
     assert not {action.path for action in plan.deletes} & protected
     for path in protected & world.local.keys() & world.remote.keys():

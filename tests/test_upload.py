@@ -30,6 +30,7 @@ from tests.support import (
     on,
     write_tree,
 )
+from tests.support.program import run_program
 from tests.support.trees import assert_same, deep_tree, pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -579,27 +580,134 @@ def test_an_upload_never_makes_keys_that_a_download_would_refuse(
 # -- names that cannot be keys
 
 
-def test_a_name_too_long_for_a_key_is_found_before_anything_is_sent(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
-) -> None:
-    long = "/".join(["d" * 200] * 6)
-    tree = write_tree(tmp_path / "tree", {"a": b"1", long: b"2"})
-    proxy = proxied(s3)
-    with pytest.raises(pos3.UnsafeKeysError, match="1,024"), opened(tmp_path):
-        pos3.upload(s3.url("data"), tree)
-    assert proxy.count("PUT") == 0
+NOT_UTF8 = os.fsdecode(b"bad-\xff")
+TOO_LONG = "/".join(["d" * 200] * 6)
+NO_KEYS = {"not UTF-8": (NOT_UTF8, "valid UTF-8"), "too long": (TOO_LONG, "1,024 bytes")}
 
 
-def test_a_name_that_is_not_utf8_is_found_before_anything_is_sent(
-    s3: S3Site, tmp_path: Path, proxied: PutBefore
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_a_name_that_cannot_be_a_key_fails_at_the_end_and_all_others_are_pushed(
+    s3: S3Site, tmp_path: Path, name: str
 ) -> None:
-    tree = write_tree(tmp_path / "tree", {"a": b"1"})
-    Path(os.fsdecode(os.fsencode(tree) + b"/bad-\xff")).write_bytes(b"2")
-    proxy = proxied(s3)
-    with pytest.raises(pos3.UnsafeKeysError, match="UTF-8") as failure, opened(tmp_path):
-        pos3.upload(s3.url("data"), tree)
+    s3.put("data/stale", b"old")
+    path, told = NO_KEYS[name]
+    tree = write_tree(tmp_path / "tree", {"a": b"1", path: b"2", "z/last": b"3"})
+    with pytest.raises(pos3.UnsafeKeysError, match=told) as failure, opened(tmp_path) as mirror:
+        pos3.upload(s3.url("data"), tree, upload_last="last")
     assert str(failure.value).encode()
-    assert proxy.count("PUT") == 0
+    assert repr(path) in str(failure.value)
+    assert "all others were pushed and nothing was deleted" in str(failure.value)
+    assert "exclude=" in str(failure.value)
+    assert s3.objects("data/") == {"stale": b"old", "a": b"1", "z/last": b"3"}
+    assert mirror.report().uploaded_files == 2
+    with opened(tmp_path):
+        pos3.upload(s3.url("data"), tree, exclude=["bad-*", "d*/"])
+    assert s3.objects("data/") == {"a": b"1", "z/last": b"3"}
+
+
+def test_a_background_push_tells_once_of_a_name_that_cannot_be_a_key_and_goes_on(
+    s3: S3Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tree = write_tree(tmp_path / "tree", {NOT_UTF8: b"2"})
+    mirror = pos3.Mirror(pos3.MirrorOptions(tmp_path / "cache", show_progress=False)).open()
+    mirror.upload(s3.url("data"), tree, interval=0.05)
+    for number in range(4):
+        (tree / str(number)).write_bytes(b"1")
+        eventually(lambda number=number: f"data/{number}" in s3.keys())
+    mirror.close(push=False)
+    told = [record for record in caplog.records if record.name == "pos3" and "UTF-8" in record.getMessage()]
+    assert len(told) == 1
+
+
+def test_a_file_that_was_renamed_to_what_cannot_be_a_key_keeps_its_object(s3: S3Site, tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": b"1", "b": b"2"})
+    mirror = pos3.Mirror(pos3.MirrorOptions(tmp_path / "cache", show_progress=False)).open()
+    mirror.upload(s3.url("data"), tree, interval=None)
+    mirror.flush()
+    (tree / "a").rename(tree / NOT_UTF8)
+    for push in (mirror.flush, mirror.close):
+        with pytest.raises(pos3.UnsafeKeysError):
+            push()
+    assert s3.objects("data/") == {"a": b"1", "b": b"2"}
+
+
+def test_a_directory_that_became_a_file_waits_until_its_objects_may_go(moto_site: S3Site, tmp_path: Path) -> None:
+    moto_site.put_all({"data/x/y": b"1", "data/z": b"2"})
+    tree = write_tree(tmp_path / "tree", {"x": b"3", "z/below": b"4", NOT_UTF8: b"5", "new": b"6"})
+    with pytest.raises(pos3.UnsafeKeysError), opened(tmp_path):
+        pos3.upload(moto_site.url("data"), tree)
+    assert moto_site.objects("data/") == {"x/y": b"1", "z": b"2", "new": b"6"}
+
+
+@pytest.mark.parametrize("call", [pos3.download, pos3.upload, pos3.ls, pos3.fingerprint, pos3.plan_download])
+def test_a_url_that_is_not_utf8_is_refused(tmp_path: Path, call: Callable[[str], object]) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidURLError, match="not valid UTF-8") as failure:
+        call(f"s3://bucket/{NOT_UTF8}")
+    assert str(failure.value).encode()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_with_a_name_that_cannot_be_a_key_is_not_published(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("data/before", b"old")
+    tree = write_tree(tmp_path / "tree", {"a": b"1", NOT_UTF8: b"2"})
+    with opened(tmp_path), pytest.raises(pos3.UnsafeKeysError, match="nothing was transferred"):
+        pos3.publish(s3.url("data"), tree)
+    assert s3.objects("data/") == {"before": b"old"}
+
+
+def test_a_plan_tells_what_cannot_be_uploaded(s3: S3Site, tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "tree", {"a": b"1", NOT_UTF8: b"2"})
+    s3.put("data/stale", b"old")
+    with opened(tmp_path):
+        plan = pos3.plan_upload(s3.url("data"), tree)
+    assert plan.to_copy == [(str(tree / "a"), s3.url("data/a"))]
+    assert plan.to_delete == []
+    assert [problem.partition(":")[0] for problem in plan.problems] == [repr(NOT_UTF8)]
+    ran = run_program("upload", "-n", "--delete", "--json", s3.url("data"), "--local", tree)
+    assert ran.status == 0
+    [shown] = ran.objects
+    assert [item["destination"] for item in shown["copy"]] == [s3.url("data/a")]
+    assert shown["problems"] == list(plan.problems)
+    assert shown["delete"] == []
+    assert "1 cannot be uploaded" in ran.stderr
+    assert s3.objects("data/") == {"stale": b"old"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_commands_push_all_others_and_fail_whatever_the_terminal_can_show(
+    s3: S3Site, tmp_path: Path, encoding: str
+) -> None:
+    s3.put("data/there", b"3")
+    tree = write_tree(tmp_path / "tree", {"a": b"1", NOT_UTF8: b"2", "\u00fc": b"4"})
+    cache = ("--cache-root", str(tmp_path / "cache"), "--local", str(tree))
+    for command in (["upload"], ["sync", "--delete-local"]):
+        ran = run_program(*command, s3.url("data"), *cache, PYTHONIOENCODING=encoding)
+        assert ran.status == 1
+        assert repr(NOT_UTF8)[1:-1] in ran.stderr
+        assert "Traceback" not in ran.stderr
+    assert s3.objects("data/") == {"there": b"3", "a": b"1", "\u00fc": b"4"}
+    assert contents(tree) == {"there": b"3", "a": b"1", "\u00fc": b"4", NOT_UTF8: b"2"}
+
+
+def test_a_local_root_that_is_not_utf8_is_downloaded_pushed_recovered_and_listed(s3: S3Site, tmp_path: Path) -> None:
+    root = tmp_path / NOT_UTF8
+    s3.put("data/a", b"1")
+    script = "import os, sys, pos3; m = pos3.Mirror(pos3.MirrorOptions(sys.argv[1], show_progress=False)).open();"
+    script += " path = m.sync(sys.argv[2], sys.argv[3]); (path / 'b').write_text('2'); os._exit(0)"
+    subprocess.run([sys.executable, "-c", script, tmp_path / "cache", s3.url("data"), root], check=True)
+    assert contents(root) == {"a": b"1", "b": b"2"}
+    [recovered] = pos3.recover(tmp_path / "cache", show_progress=False)
+    assert (recovered.outcome, recovered.local) == ("pushed", str(root))
+    with opened(tmp_path) as mirror:
+        pos3.upload(s3.url("data"), root, interval=None)
+        (root / "c").write_bytes(b"3")
+        assert mirror.flush(root / "c").uploaded_files == 1
+        assert pos3.url_of(root / "c") == s3.url("data/c")
+    assert s3.objects("data/") == {"a": b"1", "b": b"2", "c": b"3"}
+    for options in ([], ["--json"]):
+        ran = run_program("cache", "ls", *options, "--cache-root", tmp_path / "cache", PYTHONIOENCODING="ascii")
+        assert (ran.status, "Traceback" in ran.stderr) == (0, False)
+        assert s3.url("data") in ran.stdout
 
 
 def test_a_file_where_a_prefix_lies_is_an_error_when_delete_is_off(moto_site: S3Site, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pos3.cli import values
 from pos3.cli.completion import print_shell_code, profile_names
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP, WRONG_USAGE
-from pos3.options import default_cache_root, variable_of
+from pos3.options import MirrorOptions, default_cache_root
 from pos3.plan import Compare
 from pos3.url import masked
 
@@ -37,9 +37,9 @@ class _Version(argparse.Action):
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, with ``name`` ("pos3 download") and ``run``, the function of the command.
+    """The arguments, with ``name`` ("pos3 download"), ``run``, the function of the command, and ``options``.
 
-    Options of mirrors that were given are in the environment afterwards, so that they win over it in any case.
+    ``options`` are those of its mirror. What was not given there comes from the environment.
 
     Raises:
         SystemExit: with status 2; the usage that is shown is that of the command, with the options that it has.
@@ -56,10 +56,15 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         if place in arguments:
             # Where arguments are read as ASCII, a URL is UTF-8 all the same.
             setattr(arguments, place, os.fsencode(getattr(arguments, place)).decode("utf-8", "surrogateescape"))
-    for option in ("cache_root", "max_workers"):
-        if getattr(arguments, option, None):
-            os.environ[variable_of(option)] = str(getattr(arguments, option))
+    arguments.options = _options(arguments)
     return arguments
+
+
+def _options(arguments: argparse.Namespace) -> MirrorOptions:
+    given = {name: value for name in ("cache_root", "max_workers") if (value := getattr(arguments, name, None))}
+    if arguments.quiet or getattr(arguments, "dry_run", False):
+        given["show_progress"] = False
+    return MirrorOptions(**given)
 
 
 def _is_second_place(arguments: argparse.Namespace, unknown: str) -> bool:

@@ -148,7 +148,7 @@ def _is_as_synced(path: str, record: Record | None) -> bool:
         status = os.stat(path)
     except OSError:
         return False
-    return record.matches_local(Entry(record.path, status.st_size, status.st_mtime_ns, inode=status.st_ino))
+    return record.matches_local(Entry.of_file(record.path, status))
 
 
 def _was_synced(action: Action, records: dict[str, Record]) -> bool:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
+from dataclasses import replace
 
 from pos3.api import mirror
 from pos3.cli.output import errors_as_lines, note, note_kept, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
-from pos3.recovery import Recovered, recover
+from pos3.options import MirrorOptions
+from pos3.recovery import Recovered, recover_with
 
 
 def run_recover(arguments: Namespace) -> int:
     """Prints a line for each registration that is done with; with ``-n`` each planned action."""
+    options: MirrorOptions = arguments.options
+    if arguments.profile:
+        options = replace(options, default_profile=arguments.profile)
     # An open mirror turns SIGTERM into an exception.
-    with mirror(arguments.cache_root, show_progress=False):
-        found = recover(
-            arguments.cache_root,
-            not (arguments.quiet or arguments.dry_run),
-            default_profile=arguments.profile,
-            dry_run=arguments.dry_run,
-        )
+    with mirror.of(replace(arguments.options, show_progress=False)):
+        found = recover_with(options, dry_run=arguments.dry_run)
     for item in found:
         if arguments.json:
             put_json(_as_json(item))

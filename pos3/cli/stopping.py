@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# The system takes no time of its own for longer ones.
+_LONGEST_SECONDS = 86_400.0
 
 
 class StopSignals(AbstractContextManager["StopSignals"]):
@@ -35,4 +38,8 @@ class StopSignals(AbstractContextManager["StopSignals"]):
 
     def wait(self, seconds: float) -> bool:
         """Returns at the signal, or after so many seconds; whether the signal came."""
-        return bool(select.select([self._reading], [], [], seconds)[0])
+        until = time.monotonic() + seconds
+        while (left_seconds := until - time.monotonic()) > 0:
+            if select.select([self._reading], [], [], min(left_seconds, _LONGEST_SECONDS))[0]:
+                return True
+        return bool(select.select([self._reading], [], [], 0)[0])

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from pos3.api import as_transfer_plan, mirror
 from pos3.cli.both_ways import BothWays, plan_both_ways
-from pos3.cli.output import flush_stdout, note, note_kept, put_json, put_line
+from pos3.cli.output import bounded, flush_stdout, note, note_kept, put_json, put_line
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
-from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError
+from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError, UnsafeKeysError
 from pos3.filters import Filter, as_patterns
 from pos3.mirror import Mirror
-from pos3.options import MirrorOptions
 from pos3.plan import Plan, check_max_delete
 from pos3.profiles import resolve_profile
 from pos3.registration import Registration, local_root
@@ -48,7 +47,7 @@ def run_download(arguments: Namespace) -> int:
     """Prints the local path, or with ``--json`` path and report."""
     began = time.monotonic()
     _check_url(arguments)
-    with _mirror(arguments) as opened:
+    with mirror.of(arguments.options) as opened:
         if arguments.dry_run:
             _print_plan(arguments, *_download_plan(arguments, opened))
             return OK
@@ -98,7 +97,7 @@ def run_upload(arguments: Namespace) -> int:
     source = _local(arguments)
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
-    with _mirror(arguments) as opened:
+    with mirror.of(arguments.options) as opened:
         if arguments.dry_run:
             wanted, plan = opened.plan_upload(
                 arguments.url,
@@ -137,7 +136,7 @@ def run_sync(arguments: Namespace) -> int:
     """
     began = time.monotonic()
     _check_url(arguments)
-    with _mirror(arguments) as pushing:
+    with mirror.of(arguments.options) as pushing:
         found = plan_both_ways(
             pushing,
             arguments.url,
@@ -164,8 +163,8 @@ def run_sync(arguments: Namespace) -> int:
                 drops_lost=arguments.delete_local,
             )
         )
-        pushed = pushing.flush()
-        fetched = _fetch(arguments, found, pushing)
+        pushed, delete_local = _flushed(pushing, arguments.delete_local)
+        fetched = _fetch(arguments, found, pushing, delete_local)
         if arguments.interval is not None:
             _push_until_stopped(arguments, pushing, path)
     report = replace(pushing.report() + fetched, unchanged=max(0, fetched.unchanged - pushed.uploaded_files))
@@ -176,7 +175,19 @@ def run_sync(arguments: Namespace) -> int:
     return OK
 
 
-def _fetch(arguments: Namespace, found: BothWays, pushing: Mirror) -> Report:
+def _flushed(pushing: Mirror, delete_local: bool) -> tuple[Report, bool]:
+    """What was pushed, and whether files that the store does not have may be deleted then.
+
+    Files that cannot be objects do not keep others from being synced. The last push raises because of them.
+    """
+    before = pushing.report()
+    try:
+        return pushing.flush(), delete_local
+    except UnsafeKeysError:
+        return pushing.report() - before, False
+
+
+def _fetch(arguments: Namespace, found: BothWays, pushing: Mirror, delete_local: bool) -> Report:
     if "" in found.removed_here:
         return Report()
     # What is newer here has been pushed, so the download may replace what the push has registered.
@@ -184,7 +195,7 @@ def _fetch(arguments: Namespace, found: BothWays, pushing: Mirror) -> Report:
         fetching.download(
             arguments.url,
             arguments.local,
-            arguments.delete_local,
+            delete_local,
             [*(arguments.exclude or ()), *found.left_deleted()],
             arguments.profile,
             include=arguments.include,
@@ -207,11 +218,6 @@ def _push_until_stopped(arguments: Namespace, pushing: Mirror, path: Path) -> No
         note(arguments.name, "stopping; one last push")
 
 
-def _mirror(arguments: Namespace) -> mirror:
-    show = not (arguments.quiet or arguments.dry_run)
-    return mirror(arguments.cache_root, show_progress=show)
-
-
 def _check_url(arguments: Namespace) -> None:
     if not is_url(arguments.url):
         meant = shlex.join([*arguments.name.split(), "s3://BUCKET/KEY", "--local", arguments.url])
@@ -222,7 +228,7 @@ def _check_url(arguments: Namespace) -> None:
 
 def _local(arguments: Namespace) -> str:
     location = parse(arguments.url)
-    chosen = arguments.profile or MirrorOptions().or_environment().default_profile
+    chosen = arguments.profile or arguments.options.or_environment().default_profile
     profile = resolve_profile(chosen, url_profile=location.profile)
     return local_root(location, arguments.local, arguments.cache_root, profile)
 
@@ -275,6 +281,10 @@ def _actions(wanted: Registration, plan: Plan) -> _Actions:
 def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> None:
     """Prints what would be done, in that order, then raises if ``--max-delete`` forbids it."""
     every = [(plan, _actions(wanted, plan)) for plan in plans]
+    problems = [problem for plan in plans for problem in plan.problems]
+    if problems:
+        told = "cannot be uploaded; all else would be, nothing would be deleted, and then the command would fail:"
+        note(arguments.name, f"{len(problems)} {told}", *bounded(problems))
     kept = tuple({item.path: item for plan in plans for item in plan.kept}.values())
     note_kept(arguments.name, kept)
     if arguments.json:
@@ -292,6 +302,7 @@ def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> Non
                 ],
                 "create": [target for _, actions in every for target in actions.directories],
                 "kept": [{"path": item.path, "reason": item.reason} for item in kept],
+                "problems": problems,
             }
         )
     else:

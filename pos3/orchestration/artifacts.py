@@ -56,5 +56,7 @@ def attempt(seconds: float, call: Callable[[], object]) -> None:
 
     inherited = contextvars.copy_context()
     thread = threading.Thread(target=inherited.run, args=(quietly,), name="pos3-artifact", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    # At the interpreter's exit, no thread can be started.
+    with contextlib.suppress(RuntimeError):
+        thread.start()
+        thread.join(seconds)

@@ -13,7 +13,7 @@ from pos3 import MirrorOptions, Profile
 from pos3.orchestration.attempt import scoped
 from pos3.orchestration.body import layers_of, wrapped
 from pos3.orchestration.layers import MirrorChoice, OptionLayers
-from pos3.orchestration.options import DEFAULT_CACHE_ROOT, FlowOptions, StrPath
+from pos3.orchestration.options import FlowOptions, StrPath
 from pos3.orchestration.results import PathSerializer, default_serializer
 
 P = ParamSpec("P")
@@ -91,13 +91,13 @@ def pos3_flow(
     /,
     *,
     mirror: MirrorChoice | None = None,
-    cache_root: StrPath = DEFAULT_CACHE_ROOT,
-    show_progress: bool = False,
-    max_workers: int = 10,
-    default_profile: str | Profile | None = None,
-    max_upload_bytes_per_second: float | None = None,
-    cache_limit: int | str | None = None,
-    shutdown_timeout: float = 25.0,
+    cache_root: StrPath = MirrorOptions.cache_root,
+    show_progress: bool = MirrorOptions.unset(False),
+    max_workers: int = MirrorOptions.max_workers,
+    default_profile: str | Profile | None = MirrorOptions.default_profile,
+    max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
+    cache_limit: int | str | None = MirrorOptions.cache_limit,
+    shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     **flow_options: Unpack[FlowOptions],
 ) -> FlowDecorator: ...
 
@@ -107,13 +107,13 @@ def pos3_flow(
     /,
     *,
     mirror: MirrorChoice | None = None,
-    cache_root: StrPath = DEFAULT_CACHE_ROOT,
-    show_progress: bool = False,
-    max_workers: int = 10,
-    default_profile: str | Profile | None = None,
-    max_upload_bytes_per_second: float | None = None,
-    cache_limit: int | str | None = None,
-    shutdown_timeout: float = 25.0,
+    cache_root: StrPath = MirrorOptions.cache_root,
+    show_progress: bool = MirrorOptions.unset(False),
+    max_workers: int = MirrorOptions.max_workers,
+    default_profile: str | Profile | None = MirrorOptions.default_profile,
+    max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
+    cache_limit: int | str | None = MirrorOptions.cache_limit,
+    shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
     """Makes a Prefect flow whose runs each have one mirror, for ``pos3.download`` and the others in flow and tasks.
@@ -132,8 +132,8 @@ def pos3_flow(
         function: a function or a flow.
         mirror: options of the mirror as one value: a :class:`pos3.MirrorOptions`, a dict of some of its options, a
             :class:`Pos3Mirror` block, or the name of one. The arguments below go over it, and
-            ``flow.with_options(mirror=...)`` over both. An argument that is left at its default says nothing. What
-            nobody has said comes from the environment (``POS3_CACHE_ROOT`` and so on).
+            ``flow.with_options(mirror=...)`` over both. An argument that is given beats the environment, even
+            if it equals the default. What nobody has said comes from the environment (``POS3_CACHE_ROOT`` and so on).
         show_progress: log lines in the run's log about transfers that take long.
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.

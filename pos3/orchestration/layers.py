@@ -47,7 +47,8 @@ class OptionLayers:
         for layer in self.layers:
             given |= _values(layer)
         named = pos3.MirrorOptions.named_by_environment(set(_NAMES) - set(given))
-        return pos3.MirrorOptions(**{**vars(IN_FLOWS), **named, **given})
+        defaults = {name: getattr(IN_FLOWS, name) for name in _NAMES}
+        return pos3.MirrorOptions(**{**defaults, **named, **given})
 
 
 def _checked(choice: MirrorChoice) -> MirrorChoice:
@@ -69,11 +70,11 @@ def _checked(choice: MirrorChoice) -> MirrorChoice:
 
 
 def _values(layer: MirrorChoice) -> Mapping[str, Any]:
-    """What a layer says. Of a :class:`pos3.MirrorOptions`, a value that is the default of flows says nothing."""
+    """What a layer says. A :class:`pos3.MirrorOptions` says what it was given."""
     if isinstance(layer, str):
         return _block(layer).to_options()
     if isinstance(layer, pos3.MirrorOptions):
-        return {name: value for name, value in vars(layer).items() if value != getattr(IN_FLOWS, name)}
+        return layer.given_options()
     return layer if isinstance(layer, Mapping) else layer.to_options()
 
 

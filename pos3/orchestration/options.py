@@ -10,10 +10,7 @@ from prefect.flows import FlowStateHook
 from prefect.results import ResultSerializer, ResultStorage
 from prefect.task_runners import TaskRunner
 
-import pos3
-
 StrPath = str | os.PathLike[str]
-DEFAULT_CACHE_ROOT: StrPath = pos3.MirrorOptions.cache_root
 
 
 class FlowOptions(TypedDict, total=False):

@@ -71,7 +71,9 @@ class ArtifactProgress:
         # The context says which task run the artifact belongs to, and where the API is.
         inherited = contextvars.copy_context()
         self._thread = threading.Thread(target=inherited.run, args=(self._follow,), name="pos3-artifact", daemon=True)
-        self._thread.start()
+        # At the interpreter's exit, no thread can be started, and nothing is shown.
+        with contextlib.suppress(RuntimeError):
+            self._thread.start()
 
     def moved(self, size_bytes: int) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pos3.entry import Entry, Record
 from pos3.errors import UnsafeKeysError
+from pos3.keys import MOST_PROBLEMS
 from pos3.plan.model import Action, Direction, Plan, Policy
 from pos3.report import Kept
 
@@ -42,15 +43,19 @@ class Draft:
         owner = record.owner if record is not None and record.etag == etag else ""
         self.confirmed.append(Record(local.path, local.size_bytes, local.modified_ns, local.inode, etag, owner))
 
+    def leave_out(self, paths: set[str]) -> None:
+        """These are not copied after all."""
+        self.copies = [action for action in self.copies if action.path not in paths]
+        self.last_copies = [action for action in self.last_copies if action.path not in paths]
+
     def plan(self, direction: Direction, problems: Sequence[str], where: str) -> Plan:
-        if problems:
+        if problems and direction == "download":
             raise UnsafeKeysError(where, problems)
-        if not self.source_files and self.deletes:
-            staying = {action.path for action in self.deletes}
-            self.kept += [Kept(action.path, "the source is empty") for action in self.deletes]
-            self.directories = [action for action in self.directories if not _is_below(action.path, staying)]
-            self.deletes = []
-            self.emptied = []
+        if problems:
+            # What has such a name may be what is missing elsewhere: a file that was renamed, for example.
+            self._keep_all("some files cannot be uploaded")
+        elif not self.source_files and self.deletes:
+            self._keep_all("the source is empty")
         return Plan(
             direction,
             tuple(self.copies),
@@ -64,8 +69,22 @@ class Draft:
             self.unchanged,
             self.source_files,
             self.destination_files,
+            problems=tuple(problems[:MOST_PROBLEMS]),
             lost=tuple(self.lost),
         )
+
+    def _keep_all(self, reason: str) -> None:
+        """Nothing is deleted, and nothing copied where what stays is in the way."""
+        staying = {action.path for action in self.deletes}
+        above = {path[:end] for path in staying for end, letter in enumerate(path) if letter == "/"}
+        copies = [action.path for action in (*self.copies, *self.last_copies)]
+        blocked = {path for path in copies if path in above or _is_below(path, staying)}
+        self.leave_out(blocked)
+        self.kept += [Kept(path, "what lies in its way stays") for path in sorted(blocked)]
+        self.kept += [Kept(action.path, reason) for action in self.deletes]
+        self.directories = [action for action in self.directories if not _is_below(action.path, staying)]
+        self.deletes = []
+        self.emptied = []
 
 
 def _is_below(path: str, names: set[str]) -> bool:

@@ -42,7 +42,8 @@ class Plan:
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are records that hold without a transfer: of pairs that were found equal, or that belong to no mirror
     any more; ``forgotten`` are paths of records that have nothing left on either side. ``written`` are local paths
-    below the root that others write: directories above them stay, even empty ones.
+    below the root that others write: directories above them stay, even empty ones. ``problems`` says what cannot be
+    uploaded and why; then nothing is deleted.
     """
 
     direction: Direction
@@ -59,6 +60,7 @@ class Plan:
     destination_files: int = 0
     written: tuple[str, ...] = ()
     lost: tuple[Action, ...] = ()
+    problems: tuple[str, ...] = ()
 
     @property
     def copy_bytes(self) -> int:
@@ -88,12 +90,14 @@ class TransferPlan:
 
     ``to_copy`` holds (source, destination) pairs, ``to_delete`` what ``delete=True`` would remove at the destination,
     and of an upload also the local files that would go since the store has lost their objects. ``reasons`` holds the
-    reason for each destination, and for each of these files.
+    reason for each destination, and for each of these files. ``problems`` says what cannot be uploaded and why: the
+    others would be, nothing would be deleted, and then an :class:`pos3.UnsafeKeysError` would be raised.
     """
 
     to_copy: list[tuple[str, str]]
     to_delete: list[str]
     reasons: dict[str, str] = field(default_factory=dict, compare=False)
+    problems: tuple[str, ...] = ()
 
 
 def _unprotected(_remote: Entry, _record: Record | None) -> str:

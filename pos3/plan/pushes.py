@@ -17,10 +17,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
     """The plan of a background push: the local side against the records alone, without asking the store.
 
     Deletes only objects that ``owner``, this mirror, transferred itself and whose file is gone. Markers of
-    directories may be among the records.
-
-    Raises:
-        UnsafeKeysError: some local names cannot be keys.
+    directories may be among the records. Local names that cannot be keys are among the plan's problems.
     """
     draft = Draft()
     problems: list[str] = []

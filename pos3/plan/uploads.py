@@ -19,10 +19,8 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
 
     Markers are planned only for directories that are empty on both sides. The remote twin of something that
     cannot be read locally is kept, with all that lies below it. Files that the store has lost go locally, unless it has
-    lost all that is on record: an emptied prefix is filled again.
-
-    Raises:
-        UnsafeKeysError: some local names cannot be keys.
+    lost all that is on record: an emptied prefix is filled again. Local names that cannot be keys are among the plan's
+    problems; all others are planned.
     """
     planner = _UploadPlanner(policy)
     for step in (march_over if policy.trusts_records else march)(local, remote, records):
@@ -37,8 +35,7 @@ def plan_upload(local: Iterable[Entry], remote: Iterable[Entry], records: Iterab
         elif planner.unusable_here.find(path) is None:
             planner.draft.forgotten.append(path)
     planner.hollow.leave("")
-    planner.settle_lost()
-    return planner.draft.plan("upload", planner.problems, policy.where)
+    return planner.plan()
 
 
 class Hollow:
@@ -79,17 +76,20 @@ class _UploadPlanner:
         self._staying: set[str] = set()
         self._lost: list[Action] = []
         self._has_known_object = False
+        self._blocked: set[str] = set()
         self.hollow = Hollow()
 
     def visit_agreed(self, paths: list[str]) -> None:
         self._has_known_object = True
         self.hollow.leave(paths[0])
         self.hollow.fill()
+        blocked: set[str] = set()
         for name, path in self._objects_there.pairs(paths):
-            if name in self._staying:
+            if name in self._staying and path not in blocked:
                 self._cannot_lie_below(name, path)
+                blocked.add(path)
         self._files_here.push_all(paths)
-        self.draft.pass_over(len(paths))
+        self.draft.pass_over(len(paths) - len(blocked), destination_files=len(paths))
 
     def visit_local(self, here: Entry, there: Entry | None, record: Record | None) -> None:
         path = here.path
@@ -131,6 +131,7 @@ class _UploadPlanner:
             self._staying.add(path)
             if (blocked := self._files_here.find(path)) is not None:
                 self.problems.append(f"{blocked!r}: objects lie below that name there, and they stay")
+                self._blocked.add(blocked)
         delete = Action(path, "not in the source", there)
         if reason:
             self.hollow.fill()
@@ -143,7 +144,13 @@ class _UploadPlanner:
         else:
             self.draft.deletes.append(delete)
 
-    def settle_lost(self) -> None:
+    def plan(self) -> Plan:
+        self._settle_lost()
+        if self._blocked:
+            self.draft.leave_out(self._blocked)
+        return self.draft.plan("upload", self.problems, self.policy.where)
+
+    def _settle_lost(self) -> None:
         """Decides on the lost files, once the whole listing is known."""
         if self._has_known_object:
             self.draft.lost = self._lost

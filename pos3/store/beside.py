@@ -7,9 +7,10 @@ import queue
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from pos3.threads import can_start
 
 _MOST_THREADS = 4
 
@@ -60,8 +61,7 @@ class Beside:
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"pos3-beside-{len(self._threads)}", daemon=True)
-        with suppress(RuntimeError):
-            thread.start()
+        if can_start(thread):
             self._threads.append(thread)
 
     def _work(self) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from pos3.entry import Entry
+from pos3.entry import Entry, held_ns
 from pos3.errors import (
     AccessDeniedError,
     EndpointError,
@@ -246,6 +246,19 @@ def _parents(path: str) -> Iterator[str]:
         yield path
 
 
+def _nanoseconds(modified: Any) -> int:
+    """A time in one of the ways in which file systems tell it; 0 for what is none."""
+    try:
+        if isinstance(modified, str):
+            modified = datetime.fromisoformat(modified)
+        if isinstance(modified, datetime):
+            return int(modified.timestamp()) * 1_000_000_000 + modified.microsecond * 1000
+        # Whole microseconds: the same time comes as a float from one call and as a datetime from another.
+        return round(float(modified) * 1_000_000) * 1000
+    except (ValueError, OverflowError):
+        return 0
+
+
 def _entry(path: str, details: dict[str, Any]) -> Entry:
     """The entry of an fsspec ``info`` answer; where there is no ETag, what changes with the content stands for it."""
     modified = next(
@@ -256,13 +269,7 @@ def _entry(path: str, details: dict[str, Any]) -> Entry:
         ),
         0,
     )
-    if isinstance(modified, str):
-        modified = datetime.fromisoformat(modified)
-    if isinstance(modified, datetime):
-        modified_ns = int(modified.timestamp()) * 1_000_000_000 + modified.microsecond * 1000
-    else:
-        # Whole microseconds: the same time comes as a float from one call and as a datetime from another.
-        modified_ns = round(float(modified) * 1_000_000) * 1000
+    modified_ns = held_ns(_nanoseconds(modified))
     size = int(details.get("size") or 0)
     etag = next((str(details[name]) for name in ("ETag", "etag", "md5", "sha256") if details.get(name)), "")
     return Entry(path, size, modified_ns, etag.strip('"') or f"{modified_ns}-{size}")

@@ -7,6 +7,7 @@ about two.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
 
-from pos3.entry import Entry
+from pos3.entry import EARLIEST_NS, LATEST_NS, Entry, held_ns
 from pos3.errors import EndpointError, StoreError
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
 from pos3.store.clock import seconds_of
@@ -250,11 +251,17 @@ def _unquoted(text: str, is_quoted: bool) -> str:
     return unquote_plus(text) if is_quoted and ("%" in text or "+" in text) else text
 
 
+# The years 1 to 9999 have four digits.
+_BEYOND_DATETIME = re.compile(r"([+-]?)([0-9]{5,}|0000)-[0-9]{2}-[0-9]{2}T")
+
+
 # Objects that were written together share their time.
 @functools.lru_cache(maxsize=1024)
 def timestamp_ns(text: str) -> int:
     """Nanoseconds since the epoch of an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for none."""
     if not text:
         return 0
+    if beyond := _BEYOND_DATETIME.match(text):
+        return EARLIEST_NS if beyond[1] == "-" or not int(beyond[2]) else LATEST_NS
     moment = datetime.fromisoformat(text)
-    return int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000
+    return held_ns(int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000)

@@ -20,7 +20,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
-from pos3.entry import Entry
+from pos3.entry import Entry, held_ns
 from pos3.errors import CredentialsError, StoreError
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
@@ -102,7 +102,7 @@ class Response:
     @property
     def modified_ns(self) -> int:
         """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
-        return int(seconds_of(self.header("last-modified"))) * 1_000_000_000
+        return held_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
 
     def entry(self, path: str, where: str) -> Entry:
         """The object that a HEAD was answered for.

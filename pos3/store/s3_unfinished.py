@@ -6,8 +6,8 @@ import functools
 import logging
 import math
 import threading
+import time
 from collections.abc import Collection
-from contextlib import suppress
 from urllib.parse import quote, unquote_plus
 from xml.etree import ElementTree
 
@@ -19,6 +19,7 @@ from pos3.store.s3_requests import Request, Requests, Response
 from pos3.store.s3_uploads import UNTOLD, MultipartUpload, aborted
 from pos3.store.s3_xml import read_answer, text_of
 from pos3.store.steps import NEVER, Steps
+from pos3.threads import StopAt, can_start
 
 logger = logging.getLogger("pos3.store")
 
@@ -37,16 +38,19 @@ def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: i
     """
     left = set(uploads)
     thread = threading.Thread(target=_abort_all, args=(left, requests, in_flight), name="pos3-abort", daemon=True)
-    # At the interpreter's end no thread may begin any more.
-    with suppress(RuntimeError):
-        thread.start()
+    if can_start(thread):
         thread.join(_ABORT_SECONDS)
+    else:
+        give_up_at = time.monotonic() + _ABORT_SECONDS
+        _abort_all(left, requests, in_flight, StopAt(lambda: give_up_at))
     return left.copy()
 
 
-def _abort_all(left: set[MultipartUpload], requests: Requests, in_flight: int) -> None:
+def _abort_all(
+    left: set[MultipartUpload], requests: Requests, in_flight: int, stopped: threading.Event = NEVER
+) -> None:
     jobs = ((upload, functools.partial(_abort_one, upload, requests)) for upload in sorted(left))
-    for upload, _, error in Loop(requests, in_flight)(jobs, NEVER):
+    for upload, _, error in Loop(requests, in_flight)(jobs, stopped):
         if error is None:
             left.discard(upload)
         elif isinstance(error, StrangeAnswerError) or not (is_transient(error) or is_shared(error)):

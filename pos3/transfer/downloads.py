@@ -5,12 +5,13 @@ A file is written beside its target, verified, and renamed over it, so that a re
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from pos3.entry import Record
+from pos3.entry import Entry, Record
 from pos3.errors import TransferCancelledError
 from pos3.index import Index
 from pos3.leftovers import Leftovers
@@ -100,7 +101,7 @@ def _fetch(
             key = pair.location.object_key(action.path)
             delivered = yield from pair.store.download(key, action.source, temporary, on_bytes)
             if delivered.modified_ns:
-                os.utime(temporary, ns=(delivered.modified_ns, delivered.modified_ns))
+                _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)
             directories.check(parent)
             if not put_in_place(temporary, target, action.replaces):
@@ -111,7 +112,16 @@ def _fetch(
             raise
         finally:
             unfinished.end(temporary)
-    return Record(action.path, status.st_size, status.st_mtime_ns, status.st_ino, delivered.etag, owner)
+    return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, owner)
+
+
+def _set_time(path: str, modified_ns: int) -> None:
+    try:
+        os.utime(path, ns=(modified_ns, modified_ns))
+    except OSError as error:
+        # Not every file system can hold every year; then the file has the time of its download.
+        if error.errno not in (errno.EINVAL, errno.EOVERFLOW, errno.ERANGE):
+            raise
 
 
 def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index, outcome: Outcome) -> None:

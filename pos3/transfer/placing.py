@@ -107,5 +107,6 @@ def is_as_seen(now: os.stat_result, before: Entry) -> bool:
     """Whether a file is the one that a listing has seen."""
     if before.unusable:
         return stat.S_ISLNK(now.st_mode) is (before.unusable == SYMLINK)
+    there = Entry.of_file(before.path, now)
     seen = (before.size_bytes, before.modified_ns, before.inode)
-    return seen == (now.st_size, now.st_mtime_ns, now.st_ino) and stat.S_ISREG(now.st_mode)
+    return seen == (there.size_bytes, there.modified_ns, there.inode) and stat.S_ISREG(now.st_mode)

@@ -71,7 +71,7 @@ def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Ou
         outcome.kept.append(Kept(action.path, "gone before it was uploaded"))
         return None
     # From here on the object is there, so there must be a record of it, whatever has become of the file.
-    record = Record(action.path, before.st_size, before.st_mtime_ns, before.st_ino, etag, owner)
+    record = Record.of_pair(Entry.of_file(action.path, before), etag, owner)
     if not _is_still(source, record):
         outcome.unsettled.append(action.path)
     return record
@@ -82,8 +82,8 @@ def _is_still(path: str, record: Record | Entry) -> bool:
         status = os.stat(path)
     except OSError:
         return False
-    now = (status.st_size, status.st_mtime_ns, status.st_ino)
-    return now == (record.size_bytes, record.modified_ns, record.inode)
+    now = Entry.of_file(record.path, status)
+    return (record.size_bytes, record.modified_ns, record.inode) == (now.size_bytes, now.modified_ns, now.inode)
 
 
 def _settled_stat(path: str) -> os.stat_result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,19 @@ def test_each_option_is_that_of_the_last_one_who_said_it(
 CHOICES: dict[str, Any] = {
     "a dict": {"max_workers": 10, "show_progress": False},
     "MirrorOptions": pos3.MirrorOptions(max_workers=7, show_progress=False),
+    "MirrorOptions that say the defaults": pos3.MirrorOptions(max_workers=10, show_progress=False),
     "MirrorOptions at their defaults": pos3.MirrorOptions(),
 }
 
 
 @pytest.mark.parametrize(
     ("choice", "workers", "shows"),
-    [("a dict", 10, False), ("MirrorOptions", 7, True), ("MirrorOptions at their defaults", 2, True)],
+    [
+        ("a dict", 10, False),
+        ("MirrorOptions", 7, False),
+        ("MirrorOptions that say the defaults", 10, False),
+        ("MirrorOptions at their defaults", 2, True),
+    ],
 )
 def test_the_environment_is_asked_for_what_nobody_said(
     choice: str, workers: int, shows: bool, monkeypatch: pytest.MonkeyPatch
@@ -61,6 +68,19 @@ def test_the_environment_is_asked_for_what_nobody_said(
     for chosen in (pos3_flow(mirror=CHOICES[choice])(print), pos3_flow(print).with_options(mirror=CHOICES[choice])):
         options = mirror_options_of(chosen)
         assert (options.max_workers, options.show_progress) == (workers, shows)
+
+
+def test_an_argument_of_the_decorator_wins_over_the_environment_though_it_is_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("POS3_MAX_WORKERS", "2")
+    monkeypatch.setenv("POS3_SHOW_PROGRESS", "true")
+    said = mirror_options_of(pos3_flow(max_workers=10, show_progress=False)(print))
+    assert (said.max_workers, said.show_progress) == (10, False)
+    over = mirror_options_of(pos3_flow(mirror={"max_workers": 5}, max_workers=10)(print))
+    assert (over.max_workers, over.show_progress) == (10, True)
+    shown = inspect.signature(pos3_flow).parameters
+    assert (repr(shown["max_workers"].default), repr(shown["show_progress"].default)) == ("10", "False")
 
 
 def test_a_flow_without_options_is_silent_and_else_like_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:

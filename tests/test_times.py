@@ -1,0 +1,128 @@
+"""Times that few programs think of: beyond what 64 bits of nanoseconds hold, and before 1970."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+import pos3
+from pos3.entry import Entry
+from tests.support import Handler, S3Site, ScriptedServer, contents, write_tree
+
+YEARS = {1500: -14_831_769_600, 1969: -86_400, 2263: 9_246_182_400, 2446: 15_000_000_000, 9999: 253_402_300_799}
+
+
+@pytest.fixture(params=YEARS)
+def seconds(request: pytest.FixtureRequest) -> int:
+    return YEARS[request.param]
+
+
+@pytest.fixture
+def roomy(seconds: int, tmp_path: Path) -> Iterator[Path]:
+    """A directory on a file system that can hold the time: many stop at 2038 or 2446."""
+    for place in (tmp_path, Path("/dev/shm")):
+        if not place.is_dir():
+            continue
+        with tempfile.TemporaryDirectory(dir=place) as made:
+            os.utime(made, (seconds, seconds))
+            if os.stat(made).st_mtime == seconds:
+                yield Path(made)
+                return
+    pytest.skip(f"no file system here holds a time of {seconds} s since 1970")
+
+
+def test_a_file_of_any_year_is_pushed_and_brought_and_a_rerun_moves_nothing(
+    s3: S3Site, tmp_path: Path, roomy: Path, seconds: int
+) -> None:
+    tree = write_tree(roomy / "tree", {"odd": b"1", "usual": b"2"})
+    os.utime(tree / "odd", (seconds, seconds))
+    moved = []
+    for _ in range(3):
+        with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+            pos3.upload(s3.url("data"), tree, interval=None)
+            mirror.flush()
+            moved.append(mirror.report().uploaded_files)
+        moved[-1] = mirror.report().uploaded_files
+    assert moved == [2, 0, 0]
+    with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+        pos3.sync(s3.url("data"), tree, interval=None)
+    assert mirror.report().is_empty
+    assert s3.objects("data/") == contents(tree) == {"odd": b"1", "usual": b"2"}
+    # A change shows, whatever the time was.
+    (tree / "odd").write_bytes(b"3")
+    with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+        pos3.upload(s3.url("data"), tree, interval=None)
+    assert s3.objects("data/") == {"odd": b"3", "usual": b"2"}
+
+
+def stamp(seconds: int) -> str:
+    """As ISO 8601, in the calendar of Python."""
+    import datetime as dt
+
+    moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
+    return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}.000Z"
+
+
+class Dated(Handler):
+    """One object, at ``data/a``, of whatever time."""
+
+    iso: ClassVar[str]
+    http: ClassVar[str]
+    gets: ClassVar[int]
+
+    def respond(self) -> None:
+        self.body()
+        if "list-type" in self.path:
+            page = (
+                "<ListBucketResult><Name>bucket</Name><IsTruncated>false</IsTruncated><Contents><Key>data/a</Key>"
+                f"<LastModified>{self.iso}</LastModified><ETag>&quot;c4ca4238a0b923820dcc509a6f75849b&quot;</ETag>"
+                "<Size>1</Size></Contents></ListBucketResult>"
+            )
+            self.answer(200, page.encode())
+        elif self.command in ("GET", "HEAD"):
+            type(self).gets += self.command == "GET"
+            self.answer(200, b"1", ETag='"c4ca4238a0b923820dcc509a6f75849b"', Last_Modified=self.http)
+        else:
+            self.answer(403)
+
+
+@pytest.mark.parametrize("iso", [*map(stamp, YEARS.values()), "0000-01-01T00:00:00Z", "12026-01-01T00:00:00Z"])
+@pytest.mark.parametrize("place", ["disk", "memory"])
+def test_an_object_of_any_year_is_brought_once(isolated_home: Path, tmp_path: Path, iso: str, place: str) -> None:
+    if place == "memory" and not Path("/dev/shm").is_dir():
+        pytest.skip("no file system in memory here")
+    Dated.iso, Dated.gets = iso, 0
+    Dated.http = formatdate(253_402_300_799, usegmt=True)
+    with (
+        ScriptedServer(Dated) as server,
+        tempfile.TemporaryDirectory(dir="/dev/shm" if place == "memory" else tmp_path) as made,
+    ):
+        lab = pos3.Profile("lab", server.endpoint_url, access_key="key", secret_key="secret")
+        for cache in ("cache", "cache", "another"):
+            with pos3.mirror(tmp_path / cache, show_progress=False, default_profile=lab):
+                pos3.download("s3://bucket/data", Path(made) / "here", adopt=True)
+        assert contents(Path(made)) == {"here/a": b"1"}
+    assert Dated.gets == 1
+
+
+class Status:
+    st_size, st_mtime_ns = 1, 0
+
+    def __init__(self, inode: int):
+        self.st_ino = inode
+
+
+@pytest.mark.parametrize("inode", [0, 2**63 - 1, 2**63, 2**64 - 1])
+def test_an_inode_of_any_number_can_be_remembered(inode: int) -> None:
+    # As file systems that hash names give them; none of these is here.
+    entry = Entry.of_file("a", Status(inode))  # type: ignore[arg-type]
+    with sqlite3.connect(":memory:") as connection:
+        assert connection.execute("SELECT ?", (entry.inode,)).fetchone() == (entry.inode,)
+    assert entry.inode % 2**64 == inode
