@@ -10,7 +10,7 @@ from heapq import merge
 from itertools import islice
 
 from pos3.entry import Entry, Record
-from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
+from pos3.errors import ConflictError, NotPushedError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
 from pos3.filters import everything, matcher
 from pos3.index import Index
@@ -97,6 +97,7 @@ class Planner:
             overwrite=matcher(registration.overwrite),
             last=matcher(registration.upload_last),
             key_prefix=f"{registration.location.key}/" if registration.location.key else "",
+            local_root=registration.local,
         )
 
     def _proven_equal(self, local: Entry, remote: Entry) -> bool:
@@ -158,7 +159,7 @@ class Planner:
             UnsafeKeysError and the store's errors.
         """
         local = self.registration.local
-        if not os.path.exists(local):
+        if not self.local_exists():
             return Plan("upload")
         is_directory = os.path.isdir(local)
         self.check_kinds()
@@ -170,6 +171,22 @@ class Planner:
             return plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
 
         return twice_if_unsorted(plan)
+
+    def local_exists(self) -> bool:
+        """Whether there is a local side.
+
+        Raises:
+            NotPushedError: nobody knows, since a directory above it may not be entered. That must not pass for "no".
+        """
+        local = self.registration.local
+        try:
+            os.stat(local)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            told = f"{error.strerror} (allow to enter the directories above it)"
+            raise NotPushedError(error.errno, told, local) from error
+        return True
 
     def check_kinds(self) -> None:
         """
@@ -189,8 +206,9 @@ class Planner:
     def _plan_push(self) -> Plan:
         """The plan of a background push, by the records alone where there are some."""
         if not self.index.has_records(self._url):
-            files = (entry for entry in self._local(follow_symlinks=True) if not (entry.unusable or entry.is_directory))
-            return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
+            found = self._local(follow_symlinks=True)
+            is_worth_asking = any(e.is_unreadable or not (e.unusable or e.is_directory) for e in found)
+            return self.plan_upload(delete=False) if is_worth_asking else Plan("upload")
         local = self._local(follow_symlinks=self.registration.follow_symlinks)
         delete = self.registration.upload_delete
         records = self._records_and_markers()

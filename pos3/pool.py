@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-from pos3.errors import TransferCancelledError
+from pos3.errors import NotPushedError, TransferCancelledError
 from pos3.store import Lane, Steps
 from pos3.store.retry import is_shared
 
@@ -124,14 +124,18 @@ def run_all(
     """
     run = _Run(items, begin, cancelled)
     failed: list[tuple[T, Exception]] = []
+    counted = 0
 
     def take(batch: Batch[T, R]) -> None:
+        nonlocal counted
         for item, result, error in batch:
             if error is None:
                 on_done(item, result)  # type: ignore[arg-type]
                 continue
             failed.append((item, error))
-            if len(failed) >= MOST_FAILURES:
+            # A file that may not be read costs no request, and says nothing about the others.
+            counted += not isinstance(error, NotPushedError)
+            if counted >= MOST_FAILURES:
                 run.stopped = True
 
     try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from pos3.entry import Entry, Record
+from pos3.entry import LOST_FOUND, Entry, Record
 from pos3.errors import (
     IncompleteSetError,
     InvalidArgumentError,
@@ -25,6 +25,7 @@ from pos3.errors import (
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
+from pos3.report import Kept
 from pos3.secret import make_private
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
@@ -180,15 +181,18 @@ class PublishingLink(_MarkedLink):
         plan = self.plan_upload(delete=self.registration.upload_delete)
         if not plan.source_files:
             raise InvalidArgumentError(f"{local} holds no files; an empty set is not published")
-        if plan.kept:
-            shown = "; ".join(f"{kept.path}: {kept.reason}" for kept in plan.kept[:5])
+        obstacles = [*plan.problems, *(f"{kept.path}: {kept.reason}" for kept in _content(plan.kept))]
+        if obstacles:
+            shown = "; ".join(obstacles[:5])
             raise PlanRefusedError(f"{self}: some of the set cannot be published, nothing was changed: {shown}")
         check_max_delete(plan, self.registration.max_delete)
         return plan
 
     def _check_result(self) -> None:
         left = self.plan_upload(delete=self.registration.upload_delete)
-        changed = [item.path for items in (left.copies, left.last_copies, left.deletes, left.kept) for item in items]
+        kept = _content(left.kept)
+        changed = [item.path for items in (left.copies, left.last_copies, left.deletes, kept) for item in items]
+        changed += left.problems
         if changed:
             shown = ", ".join(map(repr, changed[:5]))
             raise IncompleteSetError(
@@ -204,3 +208,8 @@ class PublishingLink(_MarkedLink):
             carried_out(self._store, lambda: self._store.upload(self._marker_key, path, len(content), lambda _: None))
         if self._marker_now() is None:
             raise StoreError(f"{self._marker_url} was written, but is not there")
+
+
+def _content(kept: Iterable[Kept]) -> list[Kept]:
+    """What would be missing in a set. A file system's own directory is no part of it."""
+    return [item for item in kept if item.reason != LOST_FOUND]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pos3.entry import Entry, Record
+from pos3.entry import LOST_FOUND, Entry, Record
 from pos3.keys import Above, PathChecker
 from pos3.plan.changes import differs
 from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over, with_next
 from pos3.plan.model import NEW, SYMLINK, Action, Plan, Policy
 from pos3.report import Kept
+
+_CAN_BE_REPLACED = ("", SYMLINK, LOST_FOUND)
 
 
 def plan_download(local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy) -> Plan:
@@ -84,7 +86,7 @@ class _DownloadPlanner:
 
     def _note_local(self, here: Entry) -> None:
         self.draft.destination_files += not here.is_directory
-        if here.unusable not in ("", SYMLINK):
+        if here.unusable not in _CAN_BE_REPLACED:
             self._unusable_here.push(here.path)
         elif not here.is_directory:
             self._files_here.push(here.path)
@@ -92,7 +94,7 @@ class _DownloadPlanner:
     def _make_way_for(self, path: str, here: Entry | None) -> None:
         """Notes what lies where ``path``, or a directory above it, has to go."""
         blocking = self._unusable_here.find(path)
-        if here is not None and here.unusable not in ("", SYMLINK):
+        if here is not None and here.unusable not in _CAN_BE_REPLACED:
             blocking = path
         replaced = self._files_here.find(path)
         if blocking is not None:

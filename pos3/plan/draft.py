@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pos3.entry import Entry, Record
+from pos3.entry import LEFT_OUT, Entry, Record
 from pos3.errors import UnsafeKeysError
 from pos3.plan.model import Action, Direction, Plan, Policy
 from pos3.report import Kept
@@ -24,6 +24,17 @@ class Draft:
     unchanged: int = 0
     source_files: int = 0
     destination_files: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def leave_out(self, local: Entry, policy: Policy) -> None:
+        """Notes that something local is not pushed: content that cannot be read is a problem, all else is kept."""
+        path = f"{policy.local_root}/{local.path}".rstrip("/")
+        if local.is_unreadable:
+            self.problems.append(f"{path!r} {local.unusable}: allow to read it, or leave it out with exclude=[...]")
+        elif not local.path and local.unusable in LEFT_OUT:
+            self.problems.append(f"{path!r} is {local.unusable}: only files and directories can be pushed")
+        else:
+            self.kept.append(Kept(local.path, local.unusable))
 
     def pass_over(self, files: int, *, destination_files: int | None = None) -> None:
         """Counts files that are on both sides and unchanged."""
@@ -49,6 +60,10 @@ class Draft:
             self.directories = [action for action in self.directories if not _is_below(action.path, staying)]
             self.deletes = []
             self.emptied = []
+        if self.problems:
+            # As after any other failure.
+            self.deletes = []
+            self.emptied = []
         return Plan(
             direction,
             tuple(self.copies),
@@ -62,6 +77,7 @@ class Draft:
             self.unchanged,
             self.source_files,
             self.destination_files,
+            problems=tuple(self.problems),
         )
 
 

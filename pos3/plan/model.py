@@ -35,6 +35,8 @@ class Plan:
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are records that hold without a transfer: of pairs that were found equal, or that belong to no mirror
     any more; ``forgotten`` are paths of records that have nothing left on either side.
+    ``refusal`` says why nobody would carry it out as it stands, or is empty. ``problems`` are texts, one for each local
+    file or directory that cannot be pushed: all else is copied, nothing is deleted, and the transfer fails.
     """
 
     direction: Direction
@@ -49,6 +51,8 @@ class Plan:
     unchanged: int = 0
     source_files: int = 0
     destination_files: int = 0
+    refusal: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def copy_bytes(self) -> int:
@@ -73,12 +77,16 @@ class TransferPlan:
     """What a download or upload would do, as URLs and paths.
 
     ``to_copy`` holds (source, destination) pairs, ``to_delete`` what ``delete=True`` would remove at the destination,
-    and ``reasons`` the reason for each destination.
+    and ``reasons`` the reason for each destination. ``refusal`` says why the real call would refuse this plan with a
+    ``PlanRefusedError``, and what to do; it is empty if the real call would carry the plan out. ``problems`` has a text
+    for each local file or directory that cannot be pushed: the real call would push all else, delete nothing, and fail.
     """
 
     to_copy: list[tuple[str, str]]
     to_delete: list[str]
     reasons: dict[str, str] = field(default_factory=dict, compare=False)
+    refusal: str = field(default="", compare=False)
+    problems: tuple[str, ...] = field(default=(), compare=False)
 
 
 def _unprotected(_remote: Entry, _record: Record | None) -> str:
@@ -99,8 +107,8 @@ class Policy:
 
     ``proven_equal`` may read the local file. ``protects`` gives the reason why an object that this mirror did not
     write must stay as it is, or ""; ``outranks`` the reason why an object stays although the local file differs from
-    it. ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors. ``fold_names``
-    says that the local disk ignores case.
+    it. ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors, ``local_root``
+    the local one. ``fold_names`` says that the local disk ignores case.
     """
 
     direction: Direction
@@ -114,6 +122,7 @@ class Policy:
     last: Callable[[str], bool] = nothing
     fold_names: bool = False
     key_prefix: str = ""
+    local_root: str = ""
 
     @property
     def trusts_records(self) -> bool:
