@@ -132,6 +132,9 @@ class Link(Planner):
         finally:
             self._lock.release()
 
+    def check_source(self) -> None:
+        """What a download asks of the remote side before it plans anything: of an ordinary one nothing."""
+
     def download(self, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> None:
         """Makes the local side match the remote one, once ``make_room`` has found room for it.
 

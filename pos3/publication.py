@@ -86,6 +86,14 @@ class _MarkedLink(Link):
 class CompleteLink(_MarkedLink):
     """Downloads a set only as a whole."""
 
+    def check_source(self) -> None:
+        """
+        Raises:
+            IncompleteSetError, RemoteNotFoundError: there is no marker.
+        """
+        if self._marker_now() is None:
+            raise self._without_marker()
+
     def download(self, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> None:
         """
         Raises:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
+from pos3.entry import LEFT_OUT, LOST_FOUND
 from pos3.errors import TransferError
 from pos3.report import Kept
 
@@ -78,17 +79,43 @@ def note_kept(name: str, kept: Sequence[Kept]) -> None:
         note(name, f"{len(kept)} left as {'it is' if len(kept) == 1 else 'they are'}:", *bounded(lines))
 
 
+def not_warned_of(kept: Sequence[Kept]) -> list[Kept]:
+    """What is left to be told of a push: it has warned of what only files and directories can be, by itself."""
+    return [item for item in kept if item.reason not in LEFT_OUT and item.reason != LOST_FOUND]
+
+
+def note_problems(name: str, problems: Sequence[str]) -> None:
+    """Says in a dry run what could not be pushed, so that the real run would fail at its end."""
+    if problems:
+        note(name, "the real run would push all else, and then fail:", *bounded(map(_with_options, problems)))
+
+
+def note_refusal(name: str, refusal: str) -> None:
+    """Says in a dry run why the real run would be refused."""
+    if refusal:
+        note(name, "the real run would be refused:", *_with_options(refusal).split("\n"))
+
+
 def errors_as_lines(error: BaseException) -> list[str]:
-    """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines."""
-    if isinstance(error, TransferError) and len(error.failures) > 1:
-        failures = sorted(" ".join(_with_options(failure).split("\n")) for failure in error.failures)
-        return [f"{error.summary}:", *bounded(failures)]
-    lines = [line.strip() for line in _with_options(error).split("\n") if line.strip()]
-    return lines or [type(error).__name__]
+    """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines.
+
+    How to push what is left is a line of its own, at the end.
+    """
+    if isinstance(error, TransferError):
+        failures = sorted(" ".join(_with_options(str(failure)).split("\n")) for failure in error.failures)
+        told = [f"{error.summary}:", *bounded(failures)] if len(failures) > 1 else [f"{error.summary}: {failures[0]}"]
+        return [*told, error.advice] if error.advice else told
+    lines = [line.strip() for line in _with_options(str(error)).split("\n") if line.strip()]
+    return [*(lines or [type(error).__name__]), *notes_as_lines(error)]
 
 
-def _with_options(error: BaseException) -> str:
-    text = str(error)
+def notes_as_lines(error: BaseException) -> list[str]:
+    """What pos3 has added to an error."""
+    notes = getattr(error, "__notes__", ())
+    return [_with_options(note.removeprefix("pos3: ")) for note in notes if note.startswith("pos3: ")]
+
+
+def _with_options(text: str) -> str:
     for argument, option in _AS_OPTIONS.items():
         text = text.replace(argument, option)
     return text
