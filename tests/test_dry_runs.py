@@ -96,24 +96,24 @@ def test_plans_take_the_arguments_of_what_they_plan(
     assert {name: planned[name].default for name in planned} == {name: real[name].default for name in planned}
 
 
-def test_what_is_an_error_and_no_refusal_is_raised_by_a_plan_too(site: S3Site, tmp_path: Path) -> None:
-    site.put("odd//key", b"")
+def test_what_is_an_error_and_no_refusal_is_raised_by_a_plan_too(moto_site: S3Site, tmp_path: Path) -> None:
+    moto_site.put_all({"odd//key": b"", **{f"data/{name}": data for name, data in FILES.items()}})
     write_tree(tmp_path, {"here/x": b""})
     with opened(tmp_path):
         with pytest.raises(pos3.UnsafeKeysError):
-            pos3.plan_download(site.url("odd"))
+            pos3.plan_download(moto_site.url("odd"))
         with pytest.raises(pos3.ConflictError, match="is one object"):
-            pos3.plan_download(site.url("data/a.txt"), tmp_path / "here")
+            pos3.plan_download(moto_site.url("data/a.txt"), tmp_path / "here")
         with pytest.raises(pos3.RemoteNotFoundError):
-            pos3.plan_download(site.url("nothing"))
+            pos3.plan_download(moto_site.url("nothing"))
         with pytest.raises(pos3.IncompleteSetError, match="_SUCCESS is not there"):
-            pos3.plan_download(site.url("data"), require_marker="_SUCCESS")
-        assert pos3.plan_download(site.url("nothing"), missing_ok=True) == pos3.TransferPlan([], [])
+            pos3.plan_download(moto_site.url("data"), require_marker="_SUCCESS")
+        assert pos3.plan_download(moto_site.url("nothing"), missing_ok=True) == pos3.TransferPlan([], [])
         with pytest.raises(pos3.BucketNotFoundError):
             pos3.plan_download("s3://no-such-bucket-of-pos3/x", missing_ok=True)
-    site.put("data/_SUCCESS", b"")
+    moto_site.put("data/_SUCCESS", b"")
     with opened(tmp_path):
-        assert len(pos3.plan_download(site.url("data"), require_marker="_SUCCESS").to_copy) == 4
+        assert len(pos3.plan_download(moto_site.url("data"), require_marker="_SUCCESS").to_copy) == 4
 
 
 # -- on the command line
