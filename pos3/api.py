@@ -81,13 +81,37 @@ def plan_download(
     *,
     include: Patterns = None,
     compare: Compare = "auto",
+    delete: bool = True,
+    max_delete: int | str | None = None,
+    missing_ok: bool = False,
+    adopt: bool = False,
+    require_marker: str | None = None,
 ) -> TransferPlan:
     """What :func:`download` would do now. Nothing is transferred, deleted or created.
+
+    Where :func:`download` would raise :class:`PlanRefusedError` (``max_delete``, a directory that needs ``adopt``), the
+    plan is returned, and its ``refusal`` says why.
+
+    Args:
+        remote, local, exclude, profile, include, compare, delete, max_delete, missing_ok, adopt, require_marker: as for
+            :func:`download`.
 
     Raises:
         InvalidURLError: ``remote`` is a local path. Further errors as for :func:`download`.
     """
-    wanted, plan = current_mirror().plan_download(remote, local, exclude, profile, include=include, compare=compare)
+    wanted, plan = current_mirror().plan_download(
+        remote,
+        local,
+        exclude,
+        profile,
+        include=include,
+        compare=compare,
+        delete=delete,
+        max_delete=max_delete,
+        missing_ok=missing_ok,
+        adopt=adopt,
+        require_marker=require_marker,
+    )
     return as_transfer_plan(wanted, plan)
 
 
@@ -100,16 +124,35 @@ def plan_upload(
     *,
     include: Patterns = None,
     compare: Compare = "auto",
+    delete: bool = True,
+    max_delete: int | str | None = None,
+    upload_last: Patterns = None,
+    follow_symlinks: bool = True,
 ) -> TransferPlan:
     """What the final push of :func:`upload` would do now; an empty plan if there is no local side.
 
-    Nothing is transferred, deleted or created.
+    Nothing is transferred, deleted or created. Where that push would raise :class:`PlanRefusedError` (``max_delete``),
+    the plan's ``refusal`` says why; what could not be pushed is in its ``problems``.
+
+    Args:
+        remote, local, exclude, profile, include, compare, delete, max_delete, upload_last, overwrite, follow_symlinks:
+            as for :func:`upload`.
 
     Raises:
         InvalidURLError: ``remote`` is a local path. Further errors as for :func:`upload`.
     """
     wanted, plan = current_mirror().plan_upload(
-        remote, local, exclude, profile, overwrite, include=include, compare=compare
+        remote,
+        local,
+        exclude,
+        profile,
+        overwrite,
+        include=include,
+        compare=compare,
+        delete=delete,
+        max_delete=max_delete,
+        upload_last=upload_last,
+        follow_symlinks=follow_symlinks,
     )
     return as_transfer_plan(wanted, plan)
 
@@ -129,5 +172,6 @@ def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
         [(source(action.path), destination(action.path)) for action in copies],
         [*(destination(action.path) for action in plan.deletes if not action.path.endswith("/")), *lost],
         {destination(action.path): action.reason for action in (*copies, *plan.deletes)} | lost,
-        plan.problems,
+        plan.refusal,
+        plan.not_pushed,
     )

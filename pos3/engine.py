@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pos3.errors import TransferCancelledError, UnsafeKeysError
+from pos3.errors import StoreError, TransferCancelledError, TransferError, UnsafeKeysError
 from pos3.link import Link
 from pos3.observer import Observer
 from pos3.progress import OpenProgress, silent
@@ -81,7 +81,7 @@ class Engine:
                 self._running.discard(cancelled)
 
     def _count(self, link: Link, report: Report) -> None:
-        link.count(report)
+        report = link.counted(report)
         with self._lock:
             self._total += report
         if report.is_empty:
@@ -134,6 +134,7 @@ class Engine:
         try:
             self.run(link, Link.push, self._open_background_progress)
             link.failed_pushes.clear()
+            link.told_failures = frozenset()
         except TransferCancelledError:
             # Stopped by ourselves, at the mirror's end.
             pass
@@ -144,7 +145,11 @@ class Engine:
             link.failed_pushes[:] = [error]
         except Exception as error:  # noqa: BLE001 - kept for the mirror's end
             link.failed_pushes.append(error)
-            logger.warning("background push of %s failed (%d in a row): %s", link, len(link.failed_pushes), error)
+            told = _local_failures(error)
+            # What is wrong with the files themselves stays wrong: it is said once, and not at each interval.
+            level = logging.DEBUG if told and told <= link.told_failures else logging.WARNING
+            link.told_failures = told
+            logger.log(level, "background push of %s failed (%d in a row): %s", link, len(link.failed_pushes), error)
 
     def end_pushes(self, *, at_once: bool) -> None:
         """Lets no further background push begin. The one that runs is waited for, or with ``at_once`` stopped."""
@@ -157,3 +162,11 @@ class Engine:
             self.stop_running()
             self._schedule.stop(timeout_seconds=_STOP_SECONDS)
             raise
+
+
+def _local_failures(error: Exception) -> frozenset[str]:
+    """The texts of failures that all come from local files; none if anything else is among them."""
+    failures = error.failures if isinstance(error, TransferError) else [error]
+    if any(isinstance(failure, StoreError) or not isinstance(failure, OSError) for failure in failures):
+        return frozenset()
+    return frozenset(map(str, failures))

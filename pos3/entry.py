@@ -24,6 +24,23 @@ def held_ns(nanoseconds: int) -> int:
     return min(max(nanoseconds, EARLIEST_NS), LATEST_NS)
 
 
+UNREADABLE = "cannot be read"
+LOST_FOUND = "a directory of the file system's own"
+BROKEN_LINK = "a broken symbolic link"
+LEFT_OUT = frozenset(
+    (
+        BROKEN_LINK,
+        "a FIFO",
+        "a socket",
+        "a device",
+        "neither a file nor a directory",
+        "a symbolic link to a directory above it",
+        "a symbolic link to itself",
+    )
+)
+"""What ``Entry.unusable`` holds for something that has no content of its own: a push loses nothing without it."""
+
+
 class Entry(NamedTuple):
     """One file, object or empty directory of a listing.
 
@@ -56,6 +73,11 @@ class Entry(NamedTuple):
     @property
     def is_directory(self) -> bool:
         return self.path.endswith("/")
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether it has content that nobody could look at, for want of permission above all."""
+        return self.unusable.startswith(UNREADABLE)
 
 
 class Record(NamedTuple):

@@ -112,23 +112,32 @@ class IntegrityError(StoreError):
 class TransferError(Pos3Error):
     """One or more files of a transfer failed; the others were carried out.
 
-    ``operation`` is "Download", "Upload" or "Delete"; ``failures`` holds one exception a file.
+    ``operation`` is "Download", "Upload" or "Delete"; ``failures`` holds one exception a file. ``advice`` is a sentence
+    that says how to do what is left; it is empty where the transfer will be tried again anyway.
     """
 
-    def __init__(self, operation: str, failures: Sequence[BaseException]):
+    def __init__(self, operation: str, failures: Sequence[BaseException], advice: str = ""):
         self.operation = operation
         self.failures = list(failures)
+        self.advice = advice
         lines = [str(failure) for failure in self.failures[:5]]
         more = f"; and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
-        super().__init__(f"{self.summary}: {'; '.join(lines)}{more}")
+        super().__init__(f"{self.summary}: {'; '.join(lines)}{more}{f'. {advice}' if advice else ''}")
 
     @property
     def summary(self) -> str:
         """How many failed, in words: "2 downloads failed"."""
         return f"{len(self.failures)} {self.operation.lower()}{'' if len(self.failures) == 1 else 's'} failed"
 
-    def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException]], dict[str, Any]]:
-        return type(self), (self.operation, self.failures), self.__dict__
+    def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException], str], dict[str, Any]]:
+        return type(self), (self.operation, self.failures, self.advice), self.__dict__
+
+
+class NotPushedError(Pos3Error, OSError):
+    """Something local could not be pushed, such as a directory that may not be read. All else was; nothing was deleted.
+
+    It is one of the ``failures`` of a :class:`TransferError`.
+    """
 
 
 class LocalChangedError(Pos3Error, OSError):

@@ -77,6 +77,11 @@ class Journal:
                     error,
                 )
 
+    @property
+    def is_written(self) -> bool:
+        """Whether what was noted is on the disk, so that it outlives this process."""
+        return self._file is not None
+
     def end(self, unfinished: Collection[Registration] = ()) -> None:
         """Removes the file. What is unfinished stays in it, for recovery."""
         with self._lock:

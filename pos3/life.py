@@ -12,11 +12,12 @@ from collections.abc import Callable
 from typing import Self
 
 from pos3.cache import bound_cache
-from pos3.errors import NoMirrorError, PushTimeoutError
+from pos3.conclusion import how_to_push_the_rest, pushed_and_deleted
+from pos3.errors import NoMirrorError, PlanRefusedError, PushTimeoutError, TransferError
 from pos3.journal import settle
 from pos3.link import Link, combined
 from pos3.observer import Registered
-from pos3.options import StrPath
+from pos3.options import DEFAULT_CACHE_ROOT, StrPath
 from pos3.parts import MirrorParts
 from pos3.registration import Registration, check_timeout
 from pos3.report import Report
@@ -49,10 +50,10 @@ class MirrorLife(MirrorParts):
         Without ``error``, everything registered for upload is pushed and stale objects are deleted, as by
         :meth:`finish`. With one, only what was registered with ``sync_on_error`` is pushed, nothing is deleted, and
         what fails is logged and added to ``error`` as a note. With ``push=False``, nothing is pushed. In a forked child
-        nothing is pushed either.
+        nothing is pushed either. What the mirror has pushed and deleted is told in one line.
 
         Raises:
-            TransferError: a final push failed (only without ``error``).
+            TransferError: a final push failed (only without ``error``); it says how to push what is left.
         """
         self._close(error, lambda: self._push_at_end(error, push))
 
@@ -69,12 +70,19 @@ class MirrorLife(MirrorParts):
             if os.getpid() == self._pid:
                 push()
         finally:
+            if os.getpid() == self._pid:
+                self._tell_what_was_done()
             try:
                 # Who is being stopped from outside has had the time for it.
                 if os.getpid() == self._pid and (error is None or isinstance(error, Exception)):
                     self._abort_unfinished()
             finally:
                 self._end()
+
+    def _tell_what_was_done(self) -> None:
+        line = pushed_and_deleted(self.registrations())
+        if line:
+            self.tell(line)
 
     def close_at_exit(self, error: BaseException | None) -> None:
         """Ends a mirror that nobody has closed, at the interpreter's exit. Nothing is deleted, no thread is started.
@@ -136,7 +144,7 @@ class MirrorLife(MirrorParts):
         self._engine.end_pushes(at_once=error is not None)
         if error is None:
             if push:
-                self._push_finally(lambda: None)
+                self._push_at_clean_end()
             return
         failures = [failure for link in self._registry.links() for failure in link.failed_pushes[-1:]]
         if push:
@@ -144,9 +152,28 @@ class MirrorLife(MirrorParts):
             seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
             with self._engine.deadline(seconds):
                 failures += self._push_each(to_push, lambda: None, delete=False)
-        for failure in failures:
-            logger.error("after %s: %s", type(error).__name__, failure)
-            error.add_note(f"pos3: {failure}")
+        told = list(map(str, failures))
+        if told and self._due:
+            told[-1] += f". {self._advice()}"
+        for text in told:
+            logger.error("after %s: %s", type(error).__name__, text)
+            error.add_note(f"pos3: {text}")
+
+    def _push_at_clean_end(self) -> None:
+        try:
+            self._push_finally(lambda: None)
+        except PlanRefusedError:
+            # All was pushed, and only deletes were refused.
+            raise
+        except TransferError as failure:
+            raise TransferError(failure.operation, failure.failures, self._advice()) from failure.failures[0]
+        except BaseException as failure:
+            failure.add_note(f"pos3: {self._advice()}")
+            raise
+
+    def _advice(self) -> str:
+        default = os.path.realpath(os.path.expanduser(DEFAULT_CACHE_ROOT))
+        return how_to_push_the_rest(self.cache_root, default, is_noted=self._journal.is_written)
 
     def finish(self, *, delete: bool = True) -> Report:
         """Pushes everything and deletes stale objects, as a clean end does, and leaves the mirror open.

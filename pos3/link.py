@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
+from pos3.entry import LEFT_OUT, LOST_FOUND
 from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError, UnsafeKeysError
 from pos3.filters import Filter
 from pos3.fingerprint import fingerprint_of_files
@@ -30,6 +31,8 @@ from pos3.url import Location
 
 logger = logging.getLogger("pos3")
 
+_MOST_EXAMPLES = 5
+
 MakeRoom = Callable[[str, str, int], None]
 
 
@@ -44,6 +47,8 @@ class Link(Planner):
         self.failed_pushes: list[Exception] = []
         self.share = Report()
         self.failure = ""
+        self.told_failures: frozenset[str] = frozenset()
+        self._has_told_left_out = False
         self._lock = threading.RLock()
         self._share_lock = threading.Lock()
         self._use: UseMark | NoMark | None = None
@@ -56,10 +61,16 @@ class Link(Planner):
         """The path, relative to this registration's, of a place at or below it."""
         return location.key[len(self.registration.location.key) :].strip("/")
 
-    def count(self, report: Report) -> None:
-        """Adds what a transfer of this link did to its share; what was unchanged is not added up."""
+    def counted(self, report: Report) -> Report:
+        """Adds what a transfer of this link did to its share, and returns what is new in it.
+
+        What was unchanged is not added up. A failure that comes again at each push counts once.
+        """
         with self._share_lock:
+            known = set(self.share.failures)
+            report = replace(report, failures=tuple(failure for failure in report.failures if failure not in known))
             self.share = replace(self.share + report, unchanged=report.unchanged)
+        return report
 
     def seen(self) -> Registered:
         """The registration as others may see it now."""
@@ -128,6 +139,9 @@ class Link(Planner):
         finally:
             self._lock.release()
 
+    def check_source(self) -> None:
+        """What a download asks of the remote side before it plans anything: of an ordinary one nothing."""
+
     def download(self, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> None:
         """Makes the local side match the remote one, once ``make_room`` has found room for it.
 
@@ -156,6 +170,8 @@ class Link(Planner):
         outcome.raise_failures("Download")
 
     def _carried_out(self, plan: Plan, terms: Terms) -> Outcome:
+        if plan.direction == "upload" and not self._has_told_left_out:
+            self._has_told_left_out = _tell_left_out(self, plan)
         return execute(plan, self.pair, self.index, terms, self.markers)
 
     def prepare_local(self) -> None:
@@ -177,10 +193,10 @@ class Link(Planner):
             UnsafeKeysError: some files cannot be objects; the others were pushed.
         """
         with self._alone(terms):
-            if not os.path.exists(self.registration.local):
+            if not self.local_exists():
                 return
             plan = self._plan_push()
-            if plan.is_empty and not (plan.confirmed or plan.forgotten):
+            if plan.is_empty and not (plan.confirmed or plan.forgotten or plan.unreadable):
                 self._raise_problems(plan)
                 return
             self.index.mark_used()
@@ -196,7 +212,7 @@ class Link(Planner):
             UnsafeKeysError: some files cannot be objects; the others were pushed, nothing was deleted.
         """
         with self._alone(terms):
-            if not os.path.exists(self.registration.local):
+            if not self.local_exists():
                 return
             self._pushes_alone = self.held.begin_last_push()
             plan = self.plan_upload(delete=delete and self.registration.upload_delete)
@@ -236,6 +252,21 @@ class Link(Planner):
 
 def _told(kept: tuple[Kept, ...]) -> str:
     return f"{kept[0].path!r}: {kept[0].reason}"
+
+
+def _tell_left_out(link: Link, plan: Plan) -> bool:
+    """Says in one line what a push leaves out since it has no content of its own. Whether there is such a thing."""
+    found = [kept for kept in plan.kept if kept.reason in LEFT_OUT]
+    own = [kept for kept in plan.kept if kept.reason == LOST_FOUND]
+    if own:
+        logger.info("%s: %r is left out, %s", link, own[0].path.rstrip("/"), LOST_FOUND)
+    if found:
+        examples = ", ".join(f"{kept.path.rstrip('/')!r} ({kept.reason})" for kept in found[:_MOST_EXAMPLES])
+        more = f" and {len(found) - _MOST_EXAMPLES} more" if len(found) > _MOST_EXAMPLES else ""
+        logger.warning(
+            "%s: %d left out, since only files and directories can be pushed: %s%s", link, len(found), examples, more
+        )
+    return bool(found or own)
 
 
 def _remove_abandoned(leftovers: list[os.DirEntry[str]]) -> None:

@@ -8,11 +8,13 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pos3.entry import Entry
+from pos3.entry import BROKEN_LINK, LOST_FOUND, UNREADABLE, Entry
 from pos3.plan import SYMLINK
 from pos3.temporary import is_temporary, temporary_name
 
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+_GONE = "gone while it was listed"
+_LOST_FOUND = "lost+found/"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
 
     A root that is a file is listed with path ""; one that does not exist gives nothing. What exists but cannot be
     transferred (broken link, FIFO, socket, device, unreadable directory, a link that leads back to a directory above
-    it) is listed with the reason in ``unusable``; an unreadable directory's path ends in "/".
+    it, the lost+found of a mount point) is listed with the reason in ``unusable``; a directory's path ends in "/".
 
     Raises:
         OSError: the machine is in trouble, and not the file: what could not be listed must not look left out.
@@ -79,14 +81,20 @@ def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterat
             if takes_part(path):
                 yield _file(path, child, scan.follow_symlinks)
         elif not prunes(path):
-            if not child.is_symlink():
-                yield from _walk(root, path, scan, passed)
-                continue
-            here, target = os.path.realpath(os.path.dirname(child.path)), os.path.realpath(child.path)
-            if any(f"{directory}/".startswith(f"{target}/") for directory in (*passed, here)):
-                yield Entry(path, unusable="a link to a directory above it")
+            if path == _LOST_FOUND and os.path.ismount(root):
+                yield Entry(path, unusable=LOST_FOUND)
+            elif child.is_symlink():
+                yield from _walk_link(root, path, child, scan, passed)
             else:
-                yield from _walk(root, path, scan, (*passed, here))
+                yield from _walk(root, path, scan, passed)
+
+
+def _walk_link(root: str, path: str, child: os.DirEntry[str], scan: Scan, passed: tuple[str, ...]) -> Iterator[Entry]:
+    here, target = os.path.realpath(os.path.dirname(child.path)), os.path.realpath(child.path)
+    if any(f"{directory}/".startswith(f"{target}/") for directory in (*passed, here)):
+        yield Entry(path, unusable="a symbolic link to a directory above it")
+    else:
+        yield from _walk(root, path, scan, (*passed, here))
 
 
 def _is_directory(child: os.DirEntry[str], follow_symlinks: bool) -> bool:
@@ -101,10 +109,8 @@ def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
         if child.is_symlink() and not follow_symlinks:
             return _link(path, child)
         status = child.stat()
-    except FileNotFoundError:
-        return Entry(path, unusable="a broken symbolic link" if child.is_symlink() else "gone while it was listed")
     except OSError as error:
-        return Entry(path, unusable=_reason(error))
+        return Entry(path, unusable=_reason_of_link(error) if child.is_symlink() else _reason(error))
     if not stat.S_ISREG(status.st_mode):
         return Entry(path, unusable=_kind(status.st_mode))
     return Entry.of_file(path, status)
@@ -114,7 +120,15 @@ def _reason(error: OSError) -> str:
     """Why something takes no part. What is no matter of its own, such as a lack of descriptors, is raised."""
     if error.errno not in _OF_THE_FILE:
         raise error
-    return f"cannot be read ({error.strerror})"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return _GONE
+    return f"{UNREADABLE} ({error.strerror})"
+
+
+def _reason_of_link(error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return BROKEN_LINK
+    return "a symbolic link to itself" if error.errno == errno.ELOOP else _reason(error)
 
 
 def _link(path: str, child: os.DirEntry[str]) -> Entry:

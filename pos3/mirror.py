@@ -32,7 +32,8 @@ class Mirror(Downloads):
         progress: how transfers show that they go on; None for the usual way.
         background_progress: how background pushes do; not at all unless given, as a bar would tear up whatever else
             the terminal shows.
-        observer: is told of registrations and transfers.
+        observer: is told of registrations and transfers. It is then its task to tell of them: at its end, the mirror
+            itself says nothing.
         label: what :func:`pos3.recover` calls the mirror, and can look for, if its process dies.
 
     Raises:

@@ -25,7 +25,7 @@ from pos3.options import MirrorOptions, StrPath
 from pos3.ownership import Claims, Held
 from pos3.plan import Compare
 from pos3.profiles import Profile, resolve_profile
-from pos3.progress import OpenProgress, choose_progress, silent
+from pos3.progress import OpenProgress, Tell, choose_progress, choose_tell, silent, unsaid
 from pos3.publication import CompleteLink
 from pos3.registration import (
     Registration,
@@ -75,6 +75,8 @@ class MirrorParts:
         limit = chosen.max_upload_bytes_per_second
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         shown = progress or choose_progress(chosen.show_progress)
+        # Whoever observes tells of it as well.
+        self.tell: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
         self._observer = observer or Unobserved()
         self._room = Room(self.cache_root, chosen.cache_limit_bytes)
         self._engine = Engine(chosen.max_workers, rate, shown, self._observer, background_progress)

@@ -10,7 +10,7 @@ from heapq import merge
 from itertools import islice
 
 from pos3.entry import UNPLACED, Entry, Record
-from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
+from pos3.errors import ConflictError, NotPushedError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
 from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
 from pos3.guards import Guard, Guards, Left
@@ -110,6 +110,7 @@ class Planner:
             overwrite=entry_matcher(registration.overwrite),
             last=matcher(registration.upload_last),
             key_prefix=f"{registration.location.key}/" if registration.location.key else "",
+            local_root=registration.local,
         )
 
     def _proven_equal(self, local: Entry, remote: Entry) -> bool:
@@ -215,7 +216,7 @@ class Planner:
             the store's errors.
         """
         local = self.registration.local
-        if not os.path.exists(local):
+        if not self.local_exists():
             return Plan("upload")
         is_directory = os.path.isdir(local)
         self.check_kinds()
@@ -232,6 +233,22 @@ class Planner:
 
         made = twice_if_unsorted(plan)
         return made if delete else made.without_deletes()
+
+    def local_exists(self) -> bool:
+        """Whether there is a local side.
+
+        Raises:
+            NotPushedError: nobody knows, since a directory above it may not be entered. That must not pass for "no".
+        """
+        local = self.registration.local
+        try:
+            os.stat(local)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            told = f"{error.strerror} (allow to enter the directories above it)"
+            raise NotPushedError(error.errno, told, local) from error
+        return True
 
     def check_kinds(self) -> None:
         """
@@ -252,9 +269,9 @@ class Planner:
         """The plan of a background push, by the records alone where there are some."""
         chosen = self.registration.push_filter
         if not self.index.has_records():
-            local = self._local(chosen, follow_symlinks=True)
-            files = (entry for entry in local if not (entry.unusable or entry.is_directory))
-            return self.plan_upload(delete=False) if any(True for _ in files) else Plan("upload")
+            found = self._local(chosen, follow_symlinks=True)
+            is_worth_asking = any(e.is_unreadable or not (e.unusable or e.is_directory) for e in found)
+            return self.plan_upload(delete=False) if is_worth_asking else Plan("upload")
         local = self._local(chosen, follow_symlinks=self.registration.follow_symlinks)
         delete = self.registration.upload_delete
         records = self._records_to_push()

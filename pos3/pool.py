@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Generic, TypeVar
 
-from pos3.errors import TransferCancelledError
+from pos3.errors import NotPushedError, TransferCancelledError
 from pos3.store import Lane, Steps
 from pos3.store.retry import is_shared
 from pos3.threads import can_start
@@ -146,14 +146,18 @@ def run_all(
     """
     run = _Run(items, begin, cancelled)
     failed: list[tuple[T, Exception]] = []
+    counted = 0
 
     def take(batch: Batch[T, R]) -> None:
+        nonlocal counted
         for item, result, error in batch:
             if error is None:
                 on_done(item, result)  # type: ignore[arg-type]
                 continue
             failed.append((item, error))
-            if len(failed) >= MOST_FAILURES:
+            # A file that may not be read costs no request, and says nothing about the others.
+            counted += not isinstance(error, NotPushedError)
+            if counted >= MOST_FAILURES:
                 run.stopped = True
 
     try:

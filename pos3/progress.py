@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from pos3.report import format_bytes
@@ -171,6 +172,29 @@ class LogProgress:
         with self._lock:
             if self._clock() - self._began >= _QUIET_BELOW_SECONDS:
                 self._log()
+
+
+Tell = Callable[[str], None]
+"""Says one line about a whole mirror."""
+
+
+def unsaid(line: str) -> None:
+    """Says nothing."""
+
+
+def _tell_terminal(line: str) -> None:
+    # A terminal that has gone away must not fail what is done.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"pos3: {line}\n")
+
+
+def _tell_log(line: str) -> None:
+    logger.info("mirror closed: %s", line)
+
+
+def choose_tell(show: bool) -> Tell:
+    """To stderr where bars are shown, else to the log."""
+    return _tell_terminal if choose_progress(show) is BarProgress else _tell_log
 
 
 def choose_progress(show: bool) -> OpenProgress:

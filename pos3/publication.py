@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 
-from pos3.entry import Entry, Record
+from pos3.entry import LOST_FOUND, Entry, Record
 from pos3.errors import (
     IncompleteSetError,
     InvalidArgumentError,
@@ -28,6 +28,7 @@ from pos3.filters import Filter
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
+from pos3.report import Kept
 from pos3.secret import make_private
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
@@ -95,6 +96,14 @@ class CompleteLink(_MarkedLink):
     """Downloads a set only as a whole."""
 
     complete_only = True
+
+    def check_source(self) -> None:
+        """
+        Raises:
+            IncompleteSetError, RemoteNotFoundError: there is no marker.
+        """
+        if self._marker_now() is None:
+            raise self._without_marker()
 
     def download(self, terms: Terms, *, adopt: bool, make_room: MakeRoom) -> None:
         """
@@ -195,8 +204,9 @@ class PublishingLink(_MarkedLink):
             raise UnsafeKeysError(str(self), plan.problems)
         if not plan.source_files:
             raise InvalidArgumentError(f"{local} holds no files; an empty set is not published")
-        if plan.kept:
-            shown = "; ".join(f"{kept.path}: {kept.reason}" for kept in plan.kept[:5])
+        obstacles = [*plan.unreadable, *(f"{kept.path}: {kept.reason}" for kept in _content(plan.kept))]
+        if obstacles:
+            shown = "; ".join(obstacles[:5])
             raise PlanRefusedError(f"{self}: some of the set cannot be published, nothing was changed: {shown}")
         check_max_delete(plan, self.registration.max_delete)
         return plan
@@ -205,7 +215,9 @@ class PublishingLink(_MarkedLink):
         left = self.plan_upload(delete=self.registration.upload_delete)
         if left.problems:
             raise UnsafeKeysError(str(self), left.problems, f"so the set has no {self.marker}")
-        changed = [item.path for items in (left.copies, left.last_copies, left.deletes, left.kept) for item in items]
+        kept = _content(left.kept)
+        changed = [item.path for items in (left.copies, left.last_copies, left.deletes, kept) for item in items]
+        changed += left.unreadable
         if changed:
             shown = ", ".join(map(repr, changed[:5]))
             raise IncompleteSetError(
@@ -221,3 +233,8 @@ class PublishingLink(_MarkedLink):
             carried_out(self._store, lambda: self._store.upload(self._marker_key, path, len(content), lambda _: None))
         if self._marker_now() is None:
             raise StoreError(f"{self._marker_url} was written, but is not there")
+
+
+def _content(kept: Iterable[Kept]) -> list[Kept]:
+    """What would be missing in a set. A file system's own directory is no part of it."""
+    return [item for item in kept if item.reason != LOST_FOUND]

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, Literal
 
 from pos3.errors import (
     InvalidArgumentError,
     InvalidURLError,
+    PlanRefusedError,
+    RemoteNotFoundError,
 )
 from pos3.filters import Filter, as_patterns
 from pos3.fingerprint import fingerprint_of_objects
 from pos3.life import MirrorLife
+from pos3.link import Link
 from pos3.ls import list_local, list_remote
+from pos3.manifest import check_marker
 from pos3.options import StrPath
 from pos3.parts import Patterns
-from pos3.plan import Compare, Plan
+from pos3.plan import Compare, Plan, delete_refusal
 from pos3.profiles import Profile
 from pos3.references import Reference, refer
 from pos3.registration import (
     Registration,
     build_filter,
+    check_flag,
 )
 from pos3.url import is_url, shown
 
@@ -119,20 +125,43 @@ class Questions(MirrorLife):
         include: Patterns = None,
         compare: Compare = "auto",
         delete: bool = True,
-        adopt: bool = True,
+        max_delete: int | str | None = None,
+        missing_ok: bool = False,
+        adopt: bool = False,
+        require_marker: str | None = None,
     ) -> tuple[Registration, Plan]:
         """The plan of a download, with its registration; nothing is changed.
 
+        Where the download itself would raise PlanRefusedError, the plan says why in its ``refusal``.
+
         Raises:
-            ConflictError, and without ``adopt`` PlanRefusedError, as by the download itself.
+            As by the download itself in every other case.
         """
-        wanted = self._dry("download", remote, local, profile, (include, exclude, compare, None))
+        wanted = self._dry(
+            "download",
+            remote,
+            local,
+            profile,
+            (include, exclude, compare, max_delete),
+            download_delete=check_flag("delete", delete),
+            marker="" if require_marker is None else check_marker(require_marker),
+        )
         link = self._link(wanted)
-        plan = link.plan_download(delete=delete)
+        link.check_source()
+        plan = self._planned_download(link, missing_ok=missing_ok)
         link.check_target(plan)
-        if delete and not adopt:
-            link.check_adoption(plan)
-        return wanted, plan
+        refusals = [_adoption_refusal(link, plan) if delete and not adopt else "", delete_refusal(plan, max_delete)]
+        return wanted, replace(plan, refusal="\n".join(filter(None, refusals)))
+
+    def _planned_download(self, link: Link, *, missing_ok: bool) -> Plan:
+        try:
+            return link.plan_download(delete=link.registration.download_delete)
+        except RemoteNotFoundError:
+            if not missing_ok:
+                raise
+            # The bucket must exist all the same.
+            link.take_stock()
+            return Plan("download")
 
     def plan_upload(
         self,
@@ -145,21 +174,25 @@ class Questions(MirrorLife):
         include: Patterns = None,
         compare: Compare = "auto",
         delete: bool = True,
+        max_delete: int | str | None = None,
         upload_last: Patterns = None,
+        follow_symlinks: bool = True,
     ) -> tuple[Registration, Plan]:
-        """The plan of an upload, with its registration; nothing is changed."""
+        """The plan of an upload, with its registration; nothing is changed. As for :meth:`plan_download`."""
         wanted = self._dry(
             "upload",
             remote,
             local,
             profile,
-            (include, exclude, compare, None),
-            upload_delete=delete,
+            (include, exclude, compare, max_delete),
+            upload_delete=check_flag("delete", delete),
             drops_lost=delete,
             upload_last=as_patterns(upload_last, "upload_last"),
             overwrite=as_patterns(overwrite, "overwrite"),
+            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
         )
-        return wanted, self._link(wanted).plan_upload(delete=delete)
+        plan = self._link(wanted).plan_upload(delete=delete)
+        return wanted, replace(plan, refusal=delete_refusal(plan, max_delete))
 
     def _dry(
         self,
@@ -174,3 +207,11 @@ class Questions(MirrorLife):
         if not is_url(remote):
             raise InvalidURLError(f"a plan needs a remote URL such as 's3://bucket/key', got {str(remote)!r}")
         return self._wanted(kind, remote, local, profile, choice, **details)
+
+
+def _adoption_refusal(link: Link, plan: Plan) -> str:
+    try:
+        link.check_adoption(plan)
+    except PlanRefusedError as refusal:
+        return str(refusal)
+    return ""

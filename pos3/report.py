@@ -73,8 +73,10 @@ class Report:
         """The report as JSON-ready values."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        parts = [
+    @property
+    def figures(self) -> str:
+        """What the report counts, in words: "3 uploaded (12 B), 1 deleted remotely". Empty if that is nothing."""
+        return ", ".join(
             f"{count} {what}{f' ({format_bytes(size)})' if size else ''}"
             for count, size, what in (
                 (self.downloaded_files, self.downloaded_bytes, "downloaded"),
@@ -86,8 +88,10 @@ class Report:
                 (len(self.failures), 0, "failed"),
             )
             if count
-        ]
-        return f"{', '.join(parts) or 'nothing to do'} in {self.duration_seconds:.1f} s"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.figures or 'nothing to do'} in {self.duration_seconds:.1f} s"
 
 
 # Bounds the memory of a mirror that runs for weeks.

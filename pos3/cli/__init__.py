@@ -12,7 +12,15 @@ import traceback
 from argparse import Namespace
 
 from pos3.cli.arguments import build_parser, parse
-from pos3.cli.output import StdoutClosedError, discard_stdout, errors_as_lines, flush_stdout, log_to_stderr, note
+from pos3.cli.output import (
+    StdoutClosedError,
+    discard_stdout,
+    errors_as_lines,
+    flush_stdout,
+    log_to_stderr,
+    note,
+    notes_as_lines,
+)
 from pos3.cli.statuses import FAILED, INTERRUPTED, STDOUT_CLOSED
 from pos3.errors import Pos3Error, Terminated
 
@@ -39,10 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         discard_stdout()
         return STDOUT_CLOSED
     except Terminated as signal:
-        _fail(arguments, ["terminated"], signal)
+        _fail(arguments, ["terminated", *notes_as_lines(signal)], signal)
         raise
     except KeyboardInterrupt as interrupt:
-        _fail(arguments, ["interrupted"], interrupt)
+        _fail(arguments, ["interrupted", *notes_as_lines(interrupt)], interrupt)
         return INTERRUPTED
     except (Pos3Error, OSError) as error:
         _fail(arguments, errors_as_lines(error, arguments.name), error)

@@ -13,7 +13,7 @@ from pos3.entry import Entry, Record
 from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundError
 from pos3.mirror import Mirror
 from pos3.parts import Patterns
-from pos3.plan import NEW, Action, Compare, Plan
+from pos3.plan import NEW, Action, Compare, Plan, delete_refusal
 from pos3.profiles import Profile
 from pos3.registration import Registration
 
@@ -31,22 +31,16 @@ class BothWays:
     wanted: Registration
     fetch: Plan
     push: Plan
-    conflicts: tuple[str, ...] = ()
     removed_here: tuple[str, ...] = ()
 
-    def refuse_conflicts(self) -> None:
+    def refuse(self) -> None:
         """
         Raises:
-            PlanRefusedError: there are conflicts; it lists some of them.
+            PlanRefusedError: there are conflicts, of which it lists some, or more deletes than ``max_delete`` allows.
         """
-        if self.conflicts:
-            shown = "\n".join(path or self.wanted.local for path in self.conflicts[:10])
-            more = f"\nand {len(self.conflicts) - 10} more" if len(self.conflicts) > 10 else ""
-            raise PlanRefusedError(
-                f"{self.wanted}: {len(self.conflicts)} file(s) differ and were changed on both sides, or never synced; "
-                f"nothing was changed:\n{shown}{more}\n"
-                "Take the store's side with 'pos3 download', or the local one with 'pos3 upload', then sync again."
-            )
+        refusal = self.fetch.refusal or self.push.refusal
+        if refusal:
+            raise PlanRefusedError(refusal)
 
     def left_deleted(self) -> list[str]:
         """Patterns for exactly ``removed_here``, a whole directory as one of them where nothing in it is fetched."""
@@ -73,8 +67,9 @@ def plan_both_ways(
     compare: Compare,
     delete_local: bool,
     delete_remote: bool,
+    max_delete: int | str | None,
 ) -> BothWays:
-    """What a sync would do now. Nothing is transferred, deleted or created.
+    """What a sync would do now, each plan with the reason why it would be refused. Nothing is changed.
 
     Raises:
         as for :func:`pos3.plan_download`, but a URL with nothing below it is normal.
@@ -84,7 +79,7 @@ def plan_both_ways(
     )
     try:
         _, down = mirror.plan_download(
-            url, local, exclude, profile, include=include, compare=compare, delete=delete_local
+            url, local, exclude, profile, include=include, compare=compare, delete=delete_local, adopt=True
         )
     except BucketNotFoundError:
         raise
@@ -108,12 +103,26 @@ def plan_both_ways(
             (fetched if _is_as_synced(path, record) else conflicts).append(action)
     deleted = [replace(action, reason=_GONE_THERE) for action in down.deletes if _was_synced(action, records)]
     settled = {action.path for action in (*fetched, *conflicts, *deleted)}
+    told = [_told_conflicts(wanted, [action.path for action in conflicts])]
+    fetch = replace(down, copies=tuple(fetched), deletes=tuple(deleted))
+    push = _pushed(up, settled, set(removed_here), records)
     return BothWays(
         wanted,
-        replace(down, copies=tuple(fetched), deletes=tuple(deleted)),
-        _pushed(up, settled, set(removed_here), records),
-        tuple(action.path for action in conflicts),
+        replace(fetch, refusal="\n".join(text for text in (*told, delete_refusal(fetch, max_delete)) if text)),
+        replace(push, refusal=delete_refusal(push, max_delete)),
         tuple(removed_here),
+    )
+
+
+def _told_conflicts(wanted: Registration, conflicts: list[str]) -> str:
+    if not conflicts:
+        return ""
+    shown = "\n".join(path or wanted.local for path in conflicts[:10])
+    more = f"\nand {len(conflicts) - 10} more" if len(conflicts) > 10 else ""
+    return (
+        f"{wanted}: {len(conflicts)} file(s) differ and were changed on both sides, or never synced; "
+        f"nothing was changed:\n{shown}{more}\n"
+        "Take the store's side with 'pos3 download', or the local one with 'pos3 upload', then sync again."
     )
 
 

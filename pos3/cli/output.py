@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 
+from pos3.entry import LEFT_OUT, LOST_FOUND
 from pos3.errors import TransferError
 from pos3.report import Kept
 
@@ -77,19 +78,45 @@ def note_kept(name: str, kept: Sequence[Kept]) -> None:
         note(name, f"{len(kept)} left as {'it is' if len(kept) == 1 else 'they are'}:", *bounded(lines))
 
 
+def not_warned_of(kept: Sequence[Kept]) -> list[Kept]:
+    """What is left to be told of a push: it has warned of what only files and directories can be, by itself."""
+    return [item for item in kept if item.reason not in LEFT_OUT and item.reason != LOST_FOUND]
+
+
+def note_problems(name: str, problems: Sequence[str]) -> None:
+    """Says in a dry run what could not be pushed, so that the real run would fail at its end."""
+    if problems:
+        told = "the real run would push all else, delete nothing, and then fail:"
+        note(name, told, *bounded(_with_options(problem, name) for problem in problems))
+
+
+def note_refusal(name: str, refusal: str) -> None:
+    """Says in a dry run why the real run would be refused."""
+    if refusal:
+        note(name, "the real run would be refused:", *_with_options(refusal, name).split("\n"))
+
+
 def errors_as_lines(error: BaseException, command: str = "") -> list[str]:
     """The message of an error, in terms of options; many failures of a transfer become a bounded number of lines.
 
-    ``command`` is the name of the command that it is for, such as "pos3 sync".
+    How to push what is left is a line of its own, at the end. ``command`` is the name of the command that it is for,
+    such as "pos3 sync".
     """
-    if isinstance(error, TransferError) and len(error.failures) > 1:
-        failures = sorted(" ".join(_with_options(failure, command).split("\n")) for failure in error.failures)
-        return [f"{error.summary}:", *bounded(failures)]
-    lines = [line.strip() for line in _with_options(error, command).split("\n") if line.strip()]
-    return lines or [type(error).__name__]
+    if isinstance(error, TransferError):
+        failures = sorted(" ".join(_with_options(str(failure), command).split("\n")) for failure in error.failures)
+        told = [f"{error.summary}:", *bounded(failures)] if len(failures) > 1 else [f"{error.summary}: {failures[0]}"]
+        return [*told, error.advice] if error.advice else told
+    lines = [line.strip() for line in _with_options(str(error), command).split("\n") if line.strip()]
+    return [*(lines or [type(error).__name__]), *notes_as_lines(error, command)]
 
 
-def _with_options(error: BaseException, command: str) -> str:
+def notes_as_lines(error: BaseException, command: str = "") -> list[str]:
+    """What pos3 has added to an error."""
+    notes = getattr(error, "__notes__", ())
+    return [_with_options(note.removeprefix("pos3: "), command) for note in notes if note.startswith("pos3: ")]
+
+
+def _with_options(text: str, command: str) -> str:
     def flag(found: re.Match[str]) -> str:
         # The download of a sync has its deletes from another option.
         name = "delete_local" if command == "pos3 sync" and found[1] == "delete" else found[1]
@@ -99,7 +126,7 @@ def _with_options(error: BaseException, command: str) -> str:
         name = _as_option(found[1].removeprefix("default_"))
         return name if found[2] else f"{name}="
 
-    return _MAX_DELETE.sub(_as_option("max_delete"), _OPTION.sub(option, _FLAG.sub(flag, str(error))))
+    return _MAX_DELETE.sub(_as_option("max_delete"), _OPTION.sub(option, _FLAG.sub(flag, text)))
 
 
 def _as_option(argument: str) -> str:

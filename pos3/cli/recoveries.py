@@ -7,7 +7,16 @@ from collections import Counter
 from dataclasses import replace
 
 from pos3.api import mirror
-from pos3.cli.output import errors_as_lines, note, note_kept, put_json, put_line
+from pos3.cli.output import (
+    errors_as_lines,
+    not_warned_of,
+    note,
+    note_kept,
+    note_problems,
+    note_refusal,
+    put_json,
+    put_line,
+)
 from pos3.cli.statuses import FAILED, OK
 from pos3.options import MirrorOptions
 from pos3.recovery import Recovered, recover_with
@@ -26,7 +35,10 @@ def run_recover(arguments: Namespace) -> int:
             put_json(_as_json(item))
         else:
             _print(item)
-        note_kept(arguments.name, item.report.kept)
+        note_kept(arguments.name, not_warned_of(item.report.kept))
+        if item.plan is not None:
+            note_problems(arguments.name, item.plan.problems)
+            note_refusal(arguments.name, item.plan.refusal)
         if item.error is not None:
             first, *more = errors_as_lines(item.error)
             note(arguments.name, f"{item.local} to {item.url}: {first}", *more)
@@ -63,5 +75,6 @@ def _as_json(item: Recovered) -> dict[str, object]:
             {"source": source, "destination": destination, "reason": reasons[destination]}
             for source, destination in copies
         ],
+        "problems": list(item.plan.problems) if item.plan is not None else [],
         "error": None if item.error is None else " ".join(errors_as_lines(item.error)),
     }

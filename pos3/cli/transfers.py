@@ -13,14 +13,24 @@ from pathlib import Path
 
 from pos3.api import as_transfer_plan, mirror
 from pos3.cli.both_ways import BothWays, plan_both_ways
-from pos3.cli.output import bounded, flush_stdout, note, note_kept, put_json, put_line
+from pos3.cli.output import (
+    flush_stdout,
+    not_warned_of,
+    note,
+    note_kept,
+    note_problems,
+    note_refusal,
+    put_json,
+    put_line,
+)
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
-from pos3.errors import BucketNotFoundError, InvalidURLError, Pos3Error, RemoteNotFoundError, UnsafeKeysError
-from pos3.filters import Filter, as_patterns
+from pos3.errors import InvalidURLError, Pos3Error, UnsafeKeysError
+from pos3.filters import as_patterns
 from pos3.mirror import Mirror
-from pos3.plan import Plan, check_max_delete
+from pos3.plan import Plan
 from pos3.profiles import resolve_profile
+from pos3.progress import unsaid
 from pos3.registration import Registration, local_root
 from pos3.report import Report
 from pos3.url import is_url, local_path, parse
@@ -48,8 +58,22 @@ def run_download(arguments: Namespace) -> int:
     began = time.monotonic()
     _check_url(arguments)
     with mirror.of(arguments.options) as opened:
+        opened.tell = unsaid
         if arguments.dry_run:
-            _print_plan(arguments, *_download_plan(arguments, opened))
+            wanted, plan = opened.plan_download(
+                arguments.url,
+                arguments.local,
+                arguments.exclude,
+                arguments.profile,
+                include=arguments.include,
+                compare=arguments.compare,
+                delete=arguments.delete,
+                max_delete=arguments.max_delete,
+                missing_ok=arguments.missing_ok,
+                adopt=arguments.adopt,
+                require_marker=arguments.require_marker,
+            )
+            _print_plan(arguments, wanted, plan)
             return OK
         path = opened.download(
             arguments.url,
@@ -69,27 +93,6 @@ def run_download(arguments: Namespace) -> int:
     return OK
 
 
-def _download_plan(arguments: Namespace, opened: Mirror) -> tuple[Registration, Plan]:
-    try:
-        return opened.plan_download(
-            arguments.url,
-            arguments.local,
-            arguments.exclude,
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            delete=arguments.delete,
-            adopt=arguments.adopt,
-        )
-    except BucketNotFoundError:
-        raise
-    except RemoteNotFoundError:
-        if not arguments.missing_ok:
-            raise
-        location, local = parse(arguments.url), _local(arguments)
-        return Registration("download", location, None, local, Filter(), arguments.compare, None), Plan("download")
-
-
 def run_upload(arguments: Namespace) -> int:
     """Prints nothing, or with ``--json`` path and report."""
     began = time.monotonic()
@@ -98,6 +101,7 @@ def run_upload(arguments: Namespace) -> int:
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
     with mirror.of(arguments.options) as opened:
+        opened.tell = unsaid
         if arguments.dry_run:
             wanted, plan = opened.plan_upload(
                 arguments.url,
@@ -107,6 +111,7 @@ def run_upload(arguments: Namespace) -> int:
                 include=arguments.include,
                 compare=arguments.compare,
                 delete=arguments.delete,
+                max_delete=arguments.max_delete,
                 upload_last=arguments.upload_last,
             )
             _print_plan(arguments, wanted, plan)
@@ -137,6 +142,7 @@ def run_sync(arguments: Namespace) -> int:
     began = time.monotonic()
     _check_url(arguments)
     with mirror.of(arguments.options) as pushing:
+        pushing.tell = unsaid
         found = plan_both_ways(
             pushing,
             arguments.url,
@@ -147,14 +153,12 @@ def run_sync(arguments: Namespace) -> int:
             compare=arguments.compare,
             delete_local=arguments.delete_local,
             delete_remote=arguments.delete_remote,
+            max_delete=arguments.max_delete,
         )
         if arguments.dry_run:
             _print_plan(arguments, found.wanted, found.fetch, found.push)
-            found.refuse_conflicts()
             return OK
-        found.refuse_conflicts()
-        check_max_delete(found.fetch, arguments.max_delete)
-        check_max_delete(found.push, arguments.max_delete)
+        found.refuse()
         path = pushing.begin_upload(
             replace(
                 found.wanted,
@@ -192,6 +196,7 @@ def _fetch(arguments: Namespace, found: BothWays, pushing: Mirror, delete_local:
         return Report()
     # What is newer here has been pushed, so the download may replace what the push has registered.
     with closing(Mirror(pushing.options, part_of=pushing).open()) as fetching:
+        fetching.tell = unsaid
         fetching.download(
             arguments.url,
             arguments.local,
@@ -248,7 +253,7 @@ def _since(began: float, report: Report) -> Report:
 
 
 def _conclude(arguments: Namespace, path: Path, report: Report) -> None:
-    note_kept(arguments.name, report.kept)
+    note_kept(arguments.name, report.kept if arguments.name == "pos3 download" else not_warned_of(report.kept))
     if arguments.json:
         put_json({"url": str(parse(arguments.url)), "path": str(path), "report": report.as_dict()})
     if not arguments.quiet:
@@ -279,12 +284,8 @@ def _actions(wanted: Registration, plan: Plan) -> _Actions:
 
 
 def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> None:
-    """Prints what would be done, in that order, then raises if ``--max-delete`` forbids it."""
+    """Prints what would be done, in that order, and says on stderr what the real run would refuse, and why."""
     every = [(plan, _actions(wanted, plan)) for plan in plans]
-    problems = [problem for plan in plans for problem in plan.problems]
-    if problems:
-        told = "cannot be uploaded; all else would be, nothing would be deleted, and then the command would fail:"
-        note(arguments.name, f"{len(problems)} {told}", *bounded(problems))
     kept = tuple({item.path: item for plan in plans for item in plan.kept}.values())
     note_kept(arguments.name, kept)
     if arguments.json:
@@ -302,7 +303,8 @@ def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> Non
                 ],
                 "create": [target for _, actions in every for target in actions.directories],
                 "kept": [{"path": item.path, "reason": item.reason} for item in kept],
-                "problems": problems,
+                "problems": [problem for plan in plans for problem in plan.not_pushed],
+                "refusal": "\n".join(plan.refusal for plan in plans if plan.refusal),
             }
         )
     else:
@@ -314,5 +316,7 @@ def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> Non
                 put_line(f"delete: {target}  ({reason})")
             for target in actions.directories:
                 put_line(f"create: {target}  (empty directory)")
+    flush_stdout()
+    note_problems(arguments.name, [problem for plan in plans for problem in plan.not_pushed])
     for plan in plans:
-        check_max_delete(plan, arguments.max_delete)
+        note_refusal(arguments.name, plan.refusal)

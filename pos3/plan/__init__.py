@@ -8,7 +8,7 @@ What counts as changed is a table in :mod:`pos3.plan.changes`.
 """
 
 from pos3.plan.downloads import plan_download
-from pos3.plan.limits import check_max_delete, parse_max_delete
+from pos3.plan.limits import check_max_delete, delete_refusal, parse_max_delete
 from pos3.plan.march import march
 from pos3.plan.model import EMPTIED, LOST, NEW, SYMLINK, Action, Compare, Direction, Plan, Policy, TransferPlan
 from pos3.plan.pushes import plan_push
@@ -26,6 +26,7 @@ __all__ = [
     "Policy",
     "TransferPlan",
     "check_max_delete",
+    "delete_refusal",
     "march",
     "parse_max_delete",
     "plan_download",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pos3.entry import Entry, Record
+from pos3.entry import LOST_FOUND, Entry, Record
 from pos3.errors import UnsafeKeysError
 from pos3.keys import MOST_PROBLEMS, Above, PathChecker
 from pos3.plan.changes import differs
@@ -12,6 +12,8 @@ from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over, with_next
 from pos3.plan.model import NEW, SYMLINK, Action, Plan, Policy
 from pos3.report import Kept
+
+_CAN_BE_REPLACED = ("", SYMLINK, LOST_FOUND)
 
 
 def plan_download(local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record], policy: Policy) -> Plan:
@@ -122,7 +124,7 @@ class _DownloadPlanner:
 
     def _note_local(self, here: Entry) -> None:
         self.draft.destination_files += not here.is_directory
-        if here.unusable not in ("", SYMLINK):
+        if here.unusable not in _CAN_BE_REPLACED:
             self._unusable_here.push(here.path)
         elif not here.is_directory:
             self._files_here.push(here.path)
@@ -130,7 +132,7 @@ class _DownloadPlanner:
     def _make_way_for(self, path: str, here: Entry | None) -> None:
         """Notes what lies where ``path``, or a directory above it, has to go."""
         blocking = self._unusable_here.find(path)
-        if here is not None and here.unusable not in ("", SYMLINK):
+        if here is not None and here.unusable not in _CAN_BE_REPLACED:
             blocking = path
         replaced = self._files_here.find(path)
         if blocking is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pos3.entry import Entry, Record
+from pos3.entry import LEFT_OUT, Entry, Record
 from pos3.errors import UnsafeKeysError
 from pos3.keys import MOST_PROBLEMS
 from pos3.plan.model import Action, Direction, Plan, Policy
@@ -27,6 +27,17 @@ class Draft:
     source_files: int = 0
     destination_files: int = 0
     lost: list[Action] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def cannot_push(self, local: Entry, policy: Policy) -> None:
+        """Notes that something local is not pushed: what cannot be read is a failure, all else is kept."""
+        path = f"{policy.local_root}/{local.path}".rstrip("/")
+        if local.is_unreadable:
+            self.unreadable.append(f"{path!r} {local.unusable}: allow to read it, or leave it out with exclude=[...]")
+        elif not local.path and local.unusable in LEFT_OUT:
+            self.unreadable.append(f"{path!r} is {local.unusable}: only files and directories can be pushed")
+        else:
+            self.kept.append(Kept(local.path, local.unusable))
 
     def pass_over(self, files: int, *, destination_files: int | None = None) -> None:
         """Counts files that are on both sides and unchanged."""
@@ -54,6 +65,8 @@ class Draft:
         if problems:
             # What has such a name may be what is missing elsewhere: a file that was renamed, for example.
             self._keep_all("some files cannot be uploaded")
+        elif self.unreadable:
+            self._keep_all("some files cannot be read")
         elif not self.source_files and self.deletes:
             self._keep_all("the source is empty")
         return Plan(
@@ -70,7 +83,8 @@ class Draft:
             self.source_files,
             self.destination_files,
             problems=tuple(problems[:MOST_PROBLEMS]),
-            lost=tuple(self.lost),
+            unreadable=tuple(self.unreadable),
+            lost=() if problems or self.unreadable else tuple(self.lost),
         )
 
     def _keep_all(self, reason: str) -> None:

@@ -27,6 +27,15 @@ def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
         )
 
 
+def delete_refusal(plan: Plan, max_delete: int | str | None) -> str:
+    """What :func:`check_max_delete` would raise, or ""."""
+    try:
+        check_max_delete(plan, max_delete)
+    except PlanRefusedError as refusal:
+        return str(refusal)
+    return ""
+
+
 def parse_max_delete(max_delete: int | str | None, destination_files: int) -> int | None:
     """The largest number of deletes that ``max_delete`` allows; None for no limit."""
     if max_delete is None:

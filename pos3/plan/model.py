@@ -42,8 +42,10 @@ class Plan:
     ``obstacles`` are local paths of the wrong kind (a directory where a file goes) that make way for copies.
     ``confirmed`` are records that hold without a transfer: of pairs that were found equal, or that belong to no mirror
     any more; ``forgotten`` are paths of records that have nothing left on either side. ``written`` are local paths
-    below the root that others write: directories above them stay, even empty ones. ``problems`` says what cannot be
-    uploaded and why; then nothing is deleted.
+    below the root that others write: directories above them stay, even empty ones. ``refusal`` says why nobody would
+    carry it out as it stands, or is empty. ``problems`` are texts, one for each local name that cannot be a key, and
+    ``unreadable`` one for each file or directory that cannot be read: all else is copied, nothing is deleted, and the
+    transfer fails.
     """
 
     direction: Direction
@@ -60,6 +62,8 @@ class Plan:
     destination_files: int = 0
     written: tuple[str, ...] = ()
     lost: tuple[Action, ...] = ()
+    refusal: str = ""
+    unreadable: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
@@ -76,6 +80,11 @@ class Plan:
         return any(action.reason != NEW for action in (*self.copies, *self.last_copies)) or bool(self.obstacles)
 
     @property
+    def not_pushed(self) -> tuple[str, ...]:
+        """What cannot be pushed, for whatever reason."""
+        return (*self.problems, *self.unreadable)
+
+    @property
     def is_empty(self) -> bool:
         return not (self.copies or self.last_copies or self.deletes or self.directories or self.lost)
 
@@ -90,14 +99,17 @@ class TransferPlan:
 
     ``to_copy`` holds (source, destination) pairs, ``to_delete`` what ``delete=True`` would remove at the destination,
     and of an upload also the local files that would go since the store has lost their objects. ``reasons`` holds the
-    reason for each destination, and for each of these files. ``problems`` says what cannot be uploaded and why: the
-    others would be, nothing would be deleted, and then an :class:`pos3.UnsafeKeysError` would be raised.
+    reason for each destination, and for each of these files. ``refusal`` says why the real call would refuse this plan
+    with a ``PlanRefusedError``, and what to do; it is empty if the real call would carry the plan out. ``problems`` has
+    a text for each local file or directory that cannot be pushed: the real call would push all else, delete nothing,
+    and fail.
     """
 
     to_copy: list[tuple[str, str]]
     to_delete: list[str]
     reasons: dict[str, str] = field(default_factory=dict, compare=False)
-    problems: tuple[str, ...] = ()
+    refusal: str = field(default="", compare=False)
+    problems: tuple[str, ...] = field(default=(), compare=False)
 
 
 def _unprotected(_remote: Entry, _record: Record | None) -> str:
@@ -128,8 +140,9 @@ class Policy:
     the local file. ``protects`` gives the reason why an object that this mirror did not write must stay as it is, or
     ""; ``outranks`` the reason why an object stays although the local file differs from it. ``spares`` says of a path
     that a download must leave it as it is, with what is there on both sides; it is asked only for what would change.
-    ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors, and
-    ``delete_argument`` is what the caller knows ``delete`` as. ``fold_names`` says that the local disk ignores case.
+    ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors, ``local_root`` the
+    local one, and ``delete_argument`` is what the caller knows ``delete`` as. ``fold_names`` says that the local disk
+    ignores case.
     """
 
     direction: Direction
@@ -146,6 +159,7 @@ class Policy:
     fold_names: bool = False
     key_prefix: str = ""
     delete_argument: str = "delete"
+    local_root: str = ""
 
     @property
     def trusts_records(self) -> bool:

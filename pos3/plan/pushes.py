@@ -10,7 +10,6 @@ from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over_local
 from pos3.plan.model import NEW, Action, Plan, Policy
 from pos3.plan.uploads import Hollow, key_problem
-from pos3.report import Kept
 
 
 def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, policy: Policy) -> Plan:
@@ -36,7 +35,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
             hollow.fill()
         if here is not None and here.unusable:
             unusable_here.push(path)
-            draft.kept.append(Kept(path, here.unusable))
+            draft.cannot_push(here, policy)
         elif here is not None and not here.is_directory:
             draft.source_files += 1
             changed = record is None or not _is_as_recorded(here, record, policy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from pos3.errors import NotPushedError
 from pos3.index import Index
 from pos3.plan import NEW, Plan
 from pos3.report import Report
@@ -37,6 +38,7 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms, markers: Markers
         download(plan, pair, index, terms, outcome)
     elif not plan.is_empty:
         upload(plan, pair, index, terms, outcome, markers)
+    outcome.failures += map(NotPushedError, plan.unreadable)
     moved = (
         Report(
             downloaded_files=outcome.copied_files,

@@ -6,6 +6,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pos3.errors import NotPushedError
+
 _ELSEWHERE = "choose another place with local=..."
 _WRITING = {
     errno.EACCES: f"allow to write there, or {_ELSEWHERE}",
@@ -41,12 +43,19 @@ def writing(target: str, temporary: str) -> Iterator[None]:
 
 @contextmanager
 def reading(source: str) -> Iterator[None]:
-    """Raises what the system refuses inside as an error of the file ``source``."""
+    """Raises what the system refuses inside as an error of the file ``source``.
+
+    Raises:
+        NotPushedError: the file may not be read, which says nothing about the next one.
+    """
     try:
         yield
     except OSError as error:
         if not error.errno:
             raise
+        if error.errno in (errno.EACCES, errno.EPERM):
+            told = f"{error.strerror} ({_READING[error.errno]})"
+            raise NotPushedError(error.errno, told, error.filename or source) from error
         raise _advised(error, _READING, error.filename or source) from error
 
 

@@ -43,6 +43,7 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
 
         try:
             complete = copy_all(plan.copies, push, pair, index, terms, outcome)
+            complete = complete and not plan.not_pushed
             if complete:
                 complete = copy_all(plan.last_copies, push, pair, index, terms, outcome)
         finally:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +20,7 @@ from tests.faults.base import (
     small_files,
 )
 from tests.support import Fault, Request, S3Site, assert_same, contents, write_tree
-from tests.support.program import ROOT, Ran
+from tests.support.program import run_without_rights
 from tests.support.trees import pseudo_random
 
 
@@ -92,20 +89,6 @@ def test_a_read_only_target_is_an_error_that_names_it(s3: S3Site, tmp_path: Path
     assert contents(disk) == before
 
 
-def run_without_rights(*arguments: str | Path) -> Ran:
-    """`pos3 ARGUMENTS` by somebody for whom permissions count, even if that is root."""
-    command = [sys.executable, "-m", "pos3.cli", *map(str, arguments)]
-    if os.geteuid() == 0:
-        if not shutil.which("setpriv"):
-            pytest.skip("root may write and read everything, and there is no setpriv to take that right away")
-        rights = "-dac_override,-dac_read_search"
-        command = ["setpriv", f"--inh-caps={rights}", f"--bounding-set={rights}", *command]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
-
-
 @pytest.mark.parametrize(
     ("key", "path", "refused"),
     [
@@ -135,8 +118,9 @@ def test_a_source_that_may_not_be_read_is_named_in_a_line_that_says_what_to_do(
     (tree / "secret").chmod(0)
     ran = run_without_rights("upload", rclone_site.url("up"), "--local", tree, "--cache-root", tmp_path / "cache", "-q")
     assert ran.status == 1
-    [line] = ran.stderr.splitlines()
+    line, advice = ran.stderr.splitlines()
     assert line.endswith(f"Permission denied (allow to read it, or leave it out with --exclude): '{tree}/secret'")
+    assert "pos3 recover" in advice
     assert rclone_site.objects("up/") == {"a": b"1"}
 
 
@@ -252,8 +236,10 @@ def test_a_process_that_may_open_no_more_files_gets_one_error_and_the_next_one_g
     program = run_python(FEW_FILES, action, tmp_path / "cache", rclone_site.url("data"), local, more)
     output, _ = program.communicate(timeout=60)
     assert program.returncode == 1
-    assert named in output.splitlines()[-1]
-    assert len(output.splitlines()[-1]) < 2000
+    # The note that says how to push what is left stands behind the error.
+    told = [line for line in output.splitlines() if not line.startswith("pos3: ")][-1]
+    assert named in told
+    assert len(told) < 2000
     assert not leftovers(local)
     if action == "download":
         assert contents(local).items() <= files.items()

@@ -110,6 +110,7 @@ def test_a_run_that_moved_something_has_a_table_log_lines_and_lineage(rclone_sit
         run, f"download {data}: 2 downloaded (6 B)", "final push: 2 uploaded", "in this run: 4 downloaded"
     )
     assert len([line for line in lines if data in line]) == 1
+    assert not [line for line in lines if "mirror closed" in line]
 
     events = asset_events(run, 3)
     assert [(each["event"], each["resource"]["prefect.resource.id"]) for each in events] == [

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,3 +61,29 @@ def ended(program: subprocess.Popen[str], timeout: float = 60) -> Ran:
 def run_program(*arguments: str | Path, timeout: float = 60, **environment: str) -> Ran:
     """`pos3 ARGUMENTS`, to its end."""
     return ended(start_program(*arguments, **environment), timeout)
+
+
+def without_rights(*command: str) -> list[str]:
+    """The command as somebody runs it for whom permissions count, even if that is root."""
+    if os.geteuid() != 0:
+        return list(command)
+    if not shutil.which("setpriv"):
+        pytest.skip("root may write and read everything, and there is no setpriv to take that right away")
+    rights = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--inh-caps={rights}", f"--bounding-set={rights}", *command]
+
+
+def run_without_rights(*arguments: str | Path) -> Ran:
+    """`pos3 ARGUMENTS` by somebody for whom permissions count."""
+    return _finished(without_rights(sys.executable, "-m", "pos3.cli", *map(str, arguments)))
+
+
+def run_script_without_rights(script: str, *arguments: object) -> Ran:
+    """A Python program by somebody for whom permissions count."""
+    return _finished(without_rights(sys.executable, "-c", script, *map(str, arguments)))
+
+
+def _finished(command: list[str]) -> Ran:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    return Ran(done.returncode, done.stdout, done.stderr)
