@@ -39,7 +39,7 @@ def plan_download(local: Iterable[Entry], remote: Iterable[Entry], records: Iter
         raise UnsafeKeysError(
             policy.where,
             planner.in_the_way,
-            "Move away what is here, name another place with local=..., or pass "
+            advice="Move away what is here, name another place with local=..., or pass "
             f"{policy.delete_argument}=True to have it replaced.",
         )
     return planner.draft.plan("download", [*planner.checker.problems, *planner.in_the_way], policy.where)
