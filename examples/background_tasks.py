@@ -11,11 +11,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from local_prefect import local_prefect  # before Prefect
 from local_s3 import local_s3
 from prefect import task
+from prefect.futures import PrefectDistributedFuture
 from prefect.task_worker import serve
 
 import pos3
@@ -30,10 +32,22 @@ def resize(dataset: str, name: str, results: str) -> int:
     return os.getpid()
 
 
+def result_of(future: PrefectDistributedFuture[int]) -> int:
+    """The result of a background task. Prefect raises until the server knows the run's first state."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return future.result(timeout=90)
+        except RuntimeError as error:
+            if "has no state" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+
+
 @pos3_flow(name="thumbnails")
 def thumbnails(dataset: str, results: str) -> list[int]:
     futures = [resize.delay(dataset, Path(url).name, results) for url in pos3.ls(dataset)]
-    processes = [future.result(timeout=90) for future in futures]
+    processes = [result_of(future) for future in futures]
     print(f"moved before the final push: {pos3.report()}")
     return processes
 

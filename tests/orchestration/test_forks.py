@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
 from prefect import task
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -28,7 +27,6 @@ def read_in_children(url: str) -> list[int]:
     return [os.waitpid(child, 0)[1] for child in children]
 
 
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_mapped_tasks_that_fork_at_once_all_complete(rclone_site: S3Site, cache: Path) -> None:
     rclone_site.put("in/file", b"1")
 
