@@ -223,6 +223,10 @@ class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N8
     ) -> None:
         import asyncio
 
+        if not threading.main_thread().is_alive():
+            # The loop gets no thread any more.
+            self._inner.__exit__(kind, error, traceback)
+            return
         closing = asyncio.ensure_future(asyncio.to_thread(self._opened.close, error))
         try:
             await asyncio.shield(closing)
@@ -230,9 +234,5 @@ class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N8
             # The push is not abandoned half-way; the cancellation takes effect right after it.
             await asyncio.wait([closing])
             raise
-        except RuntimeError:
-            # Once the main thread has ended, the loop gets no further thread. Then the mirror is closed here.
-            if not self._opened.is_open:
-                raise
         finally:
             self._inner.__exit__(kind, error, traceback)
