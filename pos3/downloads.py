@@ -157,7 +157,7 @@ class Downloads(Questions):
 
     def _restored(self, reference: Reference, profile: Profile | None) -> Path:
         # It may have been made on another machine, where the endpoint has another address.
-        reference = replace(reference, endpoint=self._store(parse(reference.url), profile).endpoint)
+        reference = replace(reference, endpoint=self._endpoint(parse(reference.url).scheme, profile))
         is_known = reference.is_known_to(self.cache_root)
         if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)

@@ -39,7 +39,7 @@ from pos3.registration import (
 from pos3.registry import Registry
 from pos3.room import Room
 from pos3.root_index import Place, RootIndex
-from pos3.store import Store, open_store
+from pos3.store import Store, endpoint_of, open_store
 from pos3.transfer import Rate
 from pos3.url import Location, local_path, parse
 
@@ -89,6 +89,7 @@ class MirrorParts:
         # What the end still has to push: if it fails or is interrupted, the journal keeps it.
         self._due: set[Registration] = set()
         self._stores: dict[tuple[str, str, Profile | None], Store] = {}
+        self._endpoints: dict[tuple[str, Profile | None], str] = {}
         self._lock = threading.RLock()
         self._closed = threading.Event()
         mirrors.add(self)
@@ -125,6 +126,16 @@ class MirrorParts:
             if store is None:
                 store = self._stores[key] = open_store(location, profile, self.options.max_workers)
             return store
+
+    def _endpoint(self, scheme: str, profile: Profile | None) -> str:
+        """What :func:`pos3.store.endpoint_of` gave first: it may have to read AWS's configuration files."""
+        key = (scheme, profile)
+        with self._lock:
+            if key not in self._endpoints:
+                stores = (store for known, store in self._stores.items() if (known[0], known[2]) == key)
+                store = next(stores, None)
+                self._endpoints[key] = endpoint_of(scheme, profile) if store is None else store.endpoint
+            return self._endpoints[key]
 
     def _link(self, registration: Registration) -> Link:
         return self._linked(CompleteLink if registration.marker else Link, registration)

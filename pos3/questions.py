@@ -113,7 +113,7 @@ class Questions(MirrorLife):
         """
         self._check_open()
         registrations = [link.registration for link in self._registry.links()]
-        return refer(os.fspath(path), self.cache_root, registrations, self._default_profile)
+        return refer(os.fspath(path), self.cache_root, registrations, self._default_profile, self._endpoint)
 
     def plan_download(
         self,

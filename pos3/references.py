@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from pos3.index import Index
 from pos3.profiles import Profile, name_of_directory, name_of_profile, resolve_profile
 from pos3.registration import Registration
 from pos3.root_index import Place, RootIndex
-from pos3.store import endpoint_of
+from pos3.store import endpoint_of as look_up
 from pos3.url import parse
+
+EndpointOf = Callable[[str, Profile | None], str]
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,16 @@ class Reference:
         location = parse(self.root_url)
         endpoint = self.endpoint
         if endpoint is None and root.exists:
-            endpoint = endpoint_of(location.scheme, resolve_profile(None, url_profile=location.profile))
+            endpoint = look_up(location.scheme, resolve_profile(None, url_profile=location.profile))
         return Index(root, Place(endpoint, str(location)))
 
 
 def refer(
-    path: str, cache_root: str, registrations: list[Registration], default_profile: Profile | None
+    path: str,
+    cache_root: str,
+    registrations: list[Registration],
+    default_profile: Profile | None,
+    endpoint_of: EndpointOf = look_up,
 ) -> Reference | None:
     """What a path stands for: by the innermost registration that holds it, else by what the cache remembers.
 
@@ -79,8 +85,8 @@ def refer(
     be written down.
     """
     for candidate in _spellings(path):
-        found = _registered(candidate, cache_root, registrations, default_profile) or _remembered(
-            candidate, cache_root, default_profile
+        found = _registered(candidate, cache_root, registrations, default_profile, endpoint_of) or _remembered(
+            candidate, cache_root, default_profile, endpoint_of
         )
         if found is not None:
             return replace(found, is_directory=os.path.isdir(candidate))
@@ -94,7 +100,11 @@ def _spellings(path: str) -> tuple[str, ...]:
 
 
 def _registered(
-    path: str, cache_root: str, registrations: list[Registration], default_profile: Profile | None
+    path: str,
+    cache_root: str,
+    registrations: list[Registration],
+    default_profile: Profile | None,
+    endpoint_of: EndpointOf,
 ) -> Reference | None:
     holding = [found for found in registrations if f"{path}/".startswith(f"{found.local}/")]
     if not holding:
@@ -111,7 +121,9 @@ def _registered(
     return Reference(url, below, registration.local, cache_root, registration.pushes, endpoint=endpoint)
 
 
-def _remembered(path: str, cache_root: str, default_profile: Profile | None) -> Reference | None:
+def _remembered(
+    path: str, cache_root: str, default_profile: Profile | None, endpoint_of: EndpointOf
+) -> Reference | None:
     for root in _upwards(path, cache_root):
         places = RootIndex(cache_root, root).places()
         if not places:
