@@ -174,6 +174,22 @@ class Link(Planner):
             outcome = self._carried_out(plan, terms)
         outcome.raise_failures("Upload")
 
+    def push_additions(self, terms: Terms) -> None:
+        """Uploads what changed since the last push, and deletes nothing.
+
+        Raises:
+            TransferError: some files failed.
+        """
+        with self._alone(terms):
+            if not os.path.exists(self.registration.local):
+                return
+            plan = self._plan_additions()
+            if plan.is_empty and not plan.confirmed:
+                return
+            self.index.mark_used(self._url)
+            outcome = self._carried_out(plan, terms)
+        outcome.raise_failures("Upload")
+
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
         """Makes the remote side match the local one, by a full comparison; files that keep changing get one more try.
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pos3.orchestration.contents import S3Contents
+from pos3.orchestration.engine import install
 from pos3.orchestration.flow import pos3_flow
+from pos3.orchestration.hooks import around_task_hooks
+from pos3.orchestration.records import work_before_record
 from pos3.orchestration.results import PathSerializer
 from pos3.orchestration.tasks import download_task, flush_task, ls_task, publish, sync_task, upload_task
 
@@ -32,6 +35,8 @@ __all__ = [
     "sync_task",
     "upload_task",
 ]
+
+install(work_before_record, around_task_hooks)
 
 
 def __getattr__(name: str) -> Any:

@@ -87,6 +87,19 @@ def write_before_and_after(url: str, sign: Path) -> int:
     return os.getpid()
 
 
+@task(persist_result=True)
+def write_into(folder: Path, name: str) -> int:
+    """Knows nothing of pos3: what it writes into is the flow's."""
+    (folder / name).write_text(name)
+    return os.getpid()
+
+
+@task(persist_result=True)
+def write_and_keep(url: str, name: str) -> int:
+    (pos3.upload(url, interval=None) / name).write_text(name)
+    return os.getpid()
+
+
 def serve_all() -> None:
     from prefect.task_worker import serve
 
