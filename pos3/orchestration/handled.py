@@ -16,6 +16,8 @@ Place = tuple[str, str]
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/@]*@)?(.*)", re.DOTALL)
 _LONGEST_PATH = 4096
+_PLAIN = frozenset({int, float, bool, bytes, type(None)})
+"""Types of which there may be many, and which hold nothing."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class _Lookup:
     def __init__(self, places: Iterable[Place]):
         self._at: dict[str, set[str]] = {}
         self._above: dict[str, set[str]] = {}
+        self._real_directories: dict[str, str] = {}
         for url, local in places:
             for address in (_plain_url(url), local):
                 self._at.setdefault(address, set()).add(url)
@@ -65,14 +68,21 @@ class _Lookup:
         self._is_here = bool(self._overlapping(here))
 
     def holding(self, text: str) -> set[str]:
-        if not text or len(text) > _LONGEST_PATH or "\0" in text:
+        if not text or (os.sep not in text and not self._is_here) or len(text) > _LONGEST_PATH or "\0" in text:
             return set()
         if _ADDRESS.fullmatch(text):
             return self._overlapping(_plain_url(text))
-        if os.sep not in text and not self._is_here:
-            return set()
         path = os.path.abspath(os.path.expanduser(text))
-        return self._overlapping(path) or self._overlapping(os.path.realpath(path))
+        return self._overlapping(path) or self._overlapping(self._real(path))
+
+    def _real(self, path: str) -> str:
+        """Where a path leads. Many paths lie in few directories."""
+        directory, name = os.path.split(path)
+        if os.path.islink(path):
+            return os.path.realpath(path)
+        if directory not in self._real_directories:
+            self._real_directories[directory] = os.path.realpath(directory)
+        return os.path.join(self._real_directories[directory], name)
 
     def _overlapping(self, address: str) -> set[str]:
         found = set(self._above.get(address, ()))
@@ -104,6 +114,8 @@ def _texts(values: Iterable[Any]) -> Iterator[str]:
         value = waiting.popleft()
         if isinstance(value, str):
             yield value
+        elif type(value) in _PLAIN:
+            continue
         elif isinstance(value, os.PathLike):
             path = os.fspath(value)
             if isinstance(path, str):

@@ -132,7 +132,7 @@ class TaskMirror(MirrorProxy):
         assert self._own is not None
         return self._own.options
 
-    def finish(self, handled: Handled | None) -> None:
+    def finish(self, handled: Handled | None = None) -> None:
         """Everything that was registered is pushed, or will be by the outer mirror.
 
         Args:

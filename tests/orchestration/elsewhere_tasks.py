@@ -42,7 +42,7 @@ def write_within(url: str, text: str) -> int:
     return write.submit(url, text).result() and write(url, f"{text}-too")
 
 
-@pos3_flow(cache_root="never-used")
+@pos3_flow
 def subflow(url: str, text: str) -> None:
     write(url, text)
 
