@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Self
 
 from pos3.cache import bound_cache
@@ -281,6 +281,29 @@ class MirrorLife(MirrorParts):
             self._within(timeout, push, f"the push of {', '.join(map(str, links))}")
         _raise_any(failures)
         return self.report() - before
+
+    def _push_additions(self, urls: Collection[str]) -> Report:
+        """Pushes what is new or has changed at registered places, now, and deletes nothing.
+
+        Args:
+            urls: of registrations, as :meth:`_pushed_places` tells them.
+
+        Raises:
+            NoMirrorError: the mirror is closed.
+            TransferError: some files failed; the others were pushed.
+        """
+        self._check_open()
+        if os.getpid() != self._pid:
+            return Report()
+        before = self.report()
+        links = [link for link in self._registry.pushing() if str(link.registration.location) in urls]
+        _raise_any(self._engine.run_each(links, Link.push_additions))
+        return self.report() - before
+
+    def _pushed_places(self) -> tuple[tuple[str, str], ...]:
+        """The URL and the local path of each registration for upload."""
+        registered = [link.registration for link in self._registry.pushing()]
+        return tuple((str(each.location), each.local) for each in registered)
 
     def _within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
         inherited = contextvars.copy_context()

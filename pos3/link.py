@@ -192,10 +192,21 @@ class Link(Planner):
             TransferError: some files failed.
             UnsafeKeysError: some files cannot be objects; the others were pushed.
         """
+        self._push(terms, self._plan_push)
+
+    def push_additions(self, terms: Terms) -> None:
+        """Uploads what changed since the last push, and deletes nothing.
+
+        Raises:
+            As for :meth:`push`.
+        """
+        self._push(terms, self._plan_additions)
+
+    def _push(self, terms: Terms, make_plan: Callable[[], Plan]) -> None:
         with self._alone(terms):
             if not self.local_exists():
                 return
-            plan = self._plan_push()
+            plan = make_plan()
             if plan.is_empty and not (plan.confirmed or plan.forgotten or plan.unreadable):
                 self._raise_problems(plan)
                 return

@@ -35,6 +35,8 @@ class Mirror(Downloads):
         observer: is told of registrations and transfers. It is then its task to tell of them: at its end, the mirror
             itself says nothing.
         label: what :func:`pos3.recover` calls the mirror, and can look for, if its process dies.
+        group: mirrors with the same one count as one writer, such as those of a flow run; "" for one of its own.
+        part_of: a mirror of this process that this one does a part of the work of.
 
     Raises:
         InvalidArgumentError, ProfileError: before anything is changed.

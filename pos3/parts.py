@@ -107,6 +107,11 @@ class MirrorParts:
         return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {len(self._registry.links())} registered>"
 
     @property
+    def group(self) -> str:
+        """Mirrors with the same group count as one, where it is asked who writes a local path."""
+        return self._claims.group
+
+    @property
     def is_open(self) -> bool:
         return self._state == "open"
 

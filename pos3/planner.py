@@ -281,6 +281,17 @@ class Planner:
             return replace(self.plan_upload(delete=False), deletes=plan.deletes)
         return plan
 
+    def _plan_additions(self) -> Plan:
+        """The plan of a push that deletes nothing, by the records alone where there are some.
+
+        Records of files that are gone stay, so that a later push deletes their objects.
+        """
+        if not self.index.has_records():
+            return self._plan_push()
+        local = self._local(self.registration.push_filter, follow_symlinks=self.registration.follow_symlinks)
+        plan = plan_push(local, self._records_to_push(), self.owner, self._policy(delete=False))
+        return self.plan_upload(delete=False) if plan.copy_files and self.registration.compare != "auto" else plan
+
     def _without_replaced(self, plan: Plan) -> Plan:
         """The plan without deletes of objects that somebody else has replaced or deleted; asks only if there are any.
 

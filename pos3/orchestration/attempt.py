@@ -9,23 +9,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import functools
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import ExternalSignal
 from prefect.futures import PrefectFuture, resolve_futures_to_states
+from prefect.results import should_persist_result
 from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
 from pos3.orchestration.address import MirrorAddress
+from pos3.orchestration.commits import scope
+from pos3.orchestration.handled import Handled
 from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.run import IncompleteRunError, RunMirror
 
@@ -56,11 +60,16 @@ class Joined:
     mirror: pos3.MirrorLike
     address: MirrorAddress
 
+    @functools.cached_property
+    def options(self) -> pos3.MirrorOptions:
+        options: pos3.MirrorOptions = cast(Any, self.mirror).options
+        return options
+
 
 class Attempt(AbstractContextManager[Runner]):
     """Enters the real task runner, and closes the flow run's mirror when the last attempt is over.
 
-    An attempt of a subflow joins its parent's mirror and closes nothing.
+    An attempt of a subflow joins its parent's mirror and closes nothing, unless the subflow's own options differ.
     """
 
     def __init__(self, runner: Runner):
@@ -70,6 +79,7 @@ class Attempt(AbstractContextManager[Runner]):
         self._has_begun = False
         self._owns_mirror = False
         self._outer: Joined | None = None
+        self._flow_run: FlowRun | None = None
 
     def __enter__(self) -> Runner:
         # Imported late: it needs to know flows, and flows need this.
@@ -122,18 +132,32 @@ class Attempt(AbstractContextManager[Runner]):
         return attempt
 
     def begin(self, options: OptionLayers) -> None:
-        """Opens the flow run's mirror, or joins the one that is open for it or for its parent."""
+        """Opens the flow run's mirror, or joins the one that is open for it or for its parent.
+
+        A subflow whose options differ from those of its parent's mirror has a mirror of its own. What its options leave
+        open is as in its parent's.
+        """
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
             raise RuntimeError("an attempt begins inside its flow run")
-        self._run = RunMirror.of_this_context()
-        if self._run is None and self._outer is not None:
-            self._outer.address.write_to(context.flow_run)
-            return
-        if self._run is None:
-            self._run = RunMirror.of(context.flow_run, options)
+        parent = RunMirror.of_this_context()
+        if parent is None and self._outer is not None:
+            parent = RunMirror.of_run(self._outer.address.flow_run_id)
+        outer = parent or self._outer
+        if outer is None:
+            self._run = RunMirror.of(context.flow_run, options.resolve)
             self._owns_mirror = True
-        self._run.address.write_to(context.flow_run)
+        elif (chosen := options.over(outer.options)) is not outer.options:
+            self._run = RunMirror.of(context.flow_run, lambda: chosen)
+            self._owns_mirror = True
+        else:
+            self._run = parent
+        joined = self._run or outer
+        assert joined is not None
+        joined.address.write_to(context.flow_run)
+        self._flow_run = context.flow_run
+        if self._run is not None:
+            self._run.commits.expect(self._pending)
 
     def recover(self) -> None:
         """Pushes what an earlier attempt left here whose process was killed."""
@@ -143,14 +167,14 @@ class Attempt(AbstractContextManager[Runner]):
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """Makes the mirror that of the context."""
-        if self._run is None and self._outer is not None:
-            with pos3.activate(self._outer.mirror):
-                yield
-        elif self._run is not None and self._owns_mirror:
-            with self._run.active():
-                yield
-        else:
-            # A subflow's context has its parent's already, or one that the user opened around the call.
+        with contextlib.ExitStack() as stack:
+            if self._run is not None and self._owns_mirror:
+                stack.enter_context(self._run.active())
+            elif self._flow_run is not None:
+                stack.enter_context(scope(self._flow_run.id))
+                # A subflow's context has its parent's already, or one that the user opened around the call.
+                if RunMirror.of_this_context() is None and self._outer is not None:
+                    stack.enter_context(pos3.activate(self._outer.mirror))
             yield
 
     @contextlib.contextmanager
@@ -179,15 +203,27 @@ class Attempt(AbstractContextManager[Runner]):
     def finish(self, result: object) -> None:
         """Pushes everything, unless ``result`` makes the run anything but completed.
 
+        A subflow that has joined its parent's mirror leaves that to its parent. Only if its result is persisted, so
+        that it may never run again, what it has to do with is pushed now, without deletes.
+
         Raises:
             TransferError: some of it failed, and so the attempt did.
         """
-        if self._run is None or not self._owns_mirror:
-            return
-        if is_completed(result):
-            self._run.finish()
-        else:
-            self._run.error = IncompleteRunError("the flow returned a state that is not completed")
+        if self._run is not None and self._owns_mirror:
+            if is_completed(result):
+                self._run.finish()
+            else:
+                self._run.error = IncompleteRunError("the flow returned a state that is not completed")
+        elif should_persist_result() and is_completed(result):
+            context = FlowRunContext.get()
+            parameters = context.parameters if context is not None else None
+            self._secure(Handled((parameters, resolve_futures_to_states(result))))
+
+    def _secure(self, handled: Handled) -> None:
+        if self._run is not None and self._flow_run is not None:
+            self._run.commits.secure_run(self._flow_run.id, handled)
+        elif self._outer is not None:
+            cast(Any, self._outer.mirror).secure(handled)
 
 
 def is_completed(result: object) -> bool:

@@ -27,7 +27,8 @@ class Body:
 
     After a function that ended well, submitted tasks are waited for and everything is pushed, still inside the attempt:
     a failed push fails it, and the flow's own retries apply. Called by anything but the engine, the function gets a
-    mirror of its own for the call, none while ``flow.visualize()`` runs it.
+    mirror of its own for the call, that of a flow run around it if the options are the same, and none while
+    ``flow.visualize()`` runs it.
     """
 
     def __init__(self, function: Function, options: OptionLayers):
@@ -41,9 +42,12 @@ class Body:
         return attempt
 
     def _outside(self) -> Function:
-        if get_task_viz_tracker() is not None or RunMirror.of_this_context() is not None:
+        if get_task_viz_tracker() is not None:
             return self.function
-        return pos3.with_mirror(**vars(self.options.resolve()))(self.function)
+        run = RunMirror.of_this_context()
+        outer = run.options if run is not None else None
+        chosen = self.options.resolve() if outer is None else self.options.over(outer)
+        return self.function if chosen is outer else pos3.with_mirror(**vars(chosen))(self.function)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = self._begin()

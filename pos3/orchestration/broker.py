@@ -1,7 +1,7 @@
 """Serves a flow run's mirror to the other processes of the same user on the same host.
 
-Each call has a connection of its own: the id of the flow run that the caller takes this for, then the call, then the
-reply. A connection that breaks off costs nothing but its call.
+Each call has a connection of its own: the id of the flow run that the caller takes this for, then the call and whose it
+is, then the reply. A connection that breaks off costs nothing but its call.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ from uuid import UUID
 
 import pos3
 from pos3.orchestration.address import MirrorAddress, check_private
+from pos3.orchestration.commits import Commits, Elsewhere, scope
 
 Outcome = tuple[Literal["value", "error", "closing"], Any]
 
 CONFIRM = "confirm"
+OPTIONS = "options"
+PLACES = "places"
+SECURE = "secure"
 METHODS = frozenset(name for name in vars(pos3.MirrorLike) if not name.startswith("_")) - {"is_open"}
 
 # Of a path, in bytes: 104 with the final zero on macOS, 108 on Linux.
@@ -45,8 +49,9 @@ class Broker:
         OSError: there is no place for a socket.
     """
 
-    def __init__(self, mirror: pos3.MirrorLike, flow_run_id: UUID):
+    def __init__(self, mirror: pos3.Mirror, commits: Commits, flow_run_id: UUID):
         self._mirror = mirror
+        self._commits = commits
         self._flow_run_id = flow_run_id
         self._state: Literal["serving", "paused", "closed"] = "serving"
         self._lock = threading.Lock()
@@ -115,26 +120,36 @@ class Broker:
         with connection, contextlib.suppress(OSError, EOFError):
             try:
                 if connection.poll(_HELLO_SECONDS) and connection.recv_bytes(16) == self._flow_run_id.bytes:
-                    method, arguments = connection.recv()
-                    connection.send(self._outcome(method, arguments))
+                    method, arguments, caller = connection.recv()
+                    connection.send(self._outcome(method, arguments, caller))
             finally:
                 self._connections.discard(connection)
 
-    def _outcome(self, method: str, arguments: dict[str, Any]) -> Outcome:
+    def _outcome(self, method: str, arguments: dict[str, Any], caller: Elsewhere) -> Outcome:
         # Held, so that what is confirmed comes before the push that follows pause().
         with self._lock:
             if self._state != "serving":
                 return "closing", None
             if method == CONFIRM:
                 return "value", None
-        if method not in METHODS:
-            return "error", pos3.InvalidArgumentError(f"a mirror has no method {method!r}")
         try:
-            return "value", getattr(self._mirror, method)(**arguments)
+            with scope(caller):
+                return "value", self._called(method, arguments)
         except pos3.NoMirrorError:
             return "closing", None
         except Exception as error:  # noqa: BLE001 - it is the caller's
             return "error", portable(error)
+
+    def _called(self, method: str, arguments: dict[str, Any]) -> Any:
+        if method == OPTIONS:
+            return self._mirror.options
+        if method == PLACES:
+            return self._commits.places()
+        if method == SECURE:
+            return self._commits.secure_elsewhere(**arguments)
+        if method not in METHODS:
+            raise pos3.InvalidArgumentError(f"a mirror has no method {method!r}")
+        return getattr(self._mirror, method)(**arguments)
 
 
 class NoBroker:

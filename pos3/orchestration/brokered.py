@@ -13,9 +13,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from prefect.context import TaskRunContext
+
 import pos3
 from pos3.orchestration.address import MirrorAddress, check_private
-from pos3.orchestration.broker import CONFIRM
+from pos3.orchestration.broker import CONFIRM, OPTIONS, PLACES, SECURE
+from pos3.orchestration.commits import Elsewhere
+from pos3.orchestration.handled import Handled
 from pos3.orchestration.lineage import note_reference
 from pos3.url import looks_damaged
 
@@ -39,6 +43,24 @@ class MirrorProxy(abc.ABC):
     @abc.abstractmethod
     def confirm(self) -> None:
         """Returns if all that was registered with this mirror until now will be pushed when it ends well.
+
+        Raises:
+            MirrorGoneError: it is gone, or its final push has begun.
+        """
+
+    @abc.abstractmethod
+    def secure(self, handled: Handled) -> None:
+        """Returns when what a task run has to do with is stored; nothing is deleted.
+
+        Raises:
+            MirrorGoneError: the mirror is gone, or its final push has begun.
+            TransferError: some of it failed.
+        """
+
+    @property
+    @abc.abstractmethod
+    def options(self) -> pos3.MirrorOptions:
+        """Those of the mirror that is meant.
 
         Raises:
             MirrorGoneError: it is gone, or its final push has begun.
@@ -115,8 +137,22 @@ class BrokeredMirror(MirrorProxy):
     def __repr__(self) -> str:
         return f"<pos3.orchestration.BrokeredMirror of flow run {self.address.flow_run_id}>"
 
+    @property
+    def mirror(self) -> BrokeredMirror:
+        return self
+
     def confirm(self) -> None:
         self.call(CONFIRM, _NOTHING)
+
+    def secure(self, handled: Handled) -> None:
+        places = self.call(PLACES, _NOTHING)
+        if places:
+            self.call(SECURE, {"urls": handled.among(places)})
+
+    @property
+    def options(self) -> pos3.MirrorOptions:
+        options: pos3.MirrorOptions = self.call(OPTIONS, _NOTHING)
+        return options
 
     def call(self, method: str, arguments: Arguments) -> Any:
         if not self.address.socket:
@@ -126,7 +162,7 @@ class BrokeredMirror(MirrorProxy):
             check_private(os.path.dirname(self.address.socket))
             with Client(self.address.socket, family="AF_UNIX") as connection:
                 connection.send_bytes(self.address.flow_run_id.bytes)
-                connection.send((method, dict(arguments)))
+                connection.send((method, dict(arguments), _caller()))
                 outcome, content = connection.recv()
         except (OSError, EOFError) as error:
             reason = str(error) or "its process ended"
@@ -144,6 +180,14 @@ class NoMirror(MirrorProxy):
     def confirm(self) -> None:
         self.call(CONFIRM, _NOTHING)
 
+    def secure(self, handled: Handled) -> None:
+        self.call(SECURE, _NOTHING)
+
+    @property
+    def options(self) -> pos3.MirrorOptions:
+        options: pos3.MirrorOptions = self.call(OPTIONS, _NOTHING)
+        return options
+
     def call(self, method: str, arguments: Arguments) -> Any:
         raise MirrorGoneError("the task belongs to no flow run")
 
@@ -151,6 +195,12 @@ class NoMirror(MirrorProxy):
 @functools.cache
 def _signature(method: str) -> inspect.Signature:
     return inspect.signature(getattr(pos3.Mirror, method))
+
+
+def _caller() -> Elsewhere:
+    context = TaskRunContext.get()
+    is_nested = context is not None and "__parents__" in context.task_run.task_inputs
+    return Elsewhere.NESTED_TASK if is_nested else Elsewhere.TASK
 
 
 def _absolute(name: str, value: Any) -> Any:

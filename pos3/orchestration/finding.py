@@ -39,7 +39,7 @@ def find_mirror() -> pos3.MirrorLike | None:
     task_run = task_context.task_run if task_context is not None else None
     if flow_context is not None and flow_context.flow_run is not None:
         return _of_flow_run(flow_context.flow_run, flow_context.flow, task_run)
-    return _of_task_run(task_run, NoMirror(), OptionLayers().resolve) if task_run is not None else None
+    return _of_task_run(task_run, NoMirror(), OptionLayers().resolve, "") if task_run is not None else None
 
 
 def mirror_to_join() -> Joined | None:
@@ -69,21 +69,24 @@ def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskR
             "that is opened with 'with pos3.mirror():' is not seen by tasks in other processes"
         )
     flow_mirror = BrokeredMirror(address)
-    mirror = _of_task_run(task_run, flow_mirror, lambda: mirror_options_of(flow)) if task_run is not None else None
+    mirror = None
+    if task_run is not None:
+        group = str(address.flow_run_id)
+        mirror = _of_task_run(task_run, flow_mirror, lambda: mirror_options_of(flow), group)
     return mirror or _still_there(flow_mirror)
 
 
-def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOptions) -> TaskMirror | None:
+def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOptions, group: str) -> TaskMirror | None:
     def make(callers: MirrorProxy | None) -> TaskMirror:
-        return TaskMirror(callers or flow_mirror, functools.partial(_open_own, task_run, options))
+        return TaskMirror(callers or flow_mirror, functools.partial(_open_own, task_run, options, group))
 
     return task_mirror(task_run.id, make)
 
 
-def _open_own(task_run: TaskRun, options: ResolveOptions, reason: MirrorGoneError) -> pos3.Mirror:
+def _open_own(task_run: TaskRun, options: ResolveOptions, group: str, reason: MirrorGoneError) -> pos3.Mirror:
     # Not get_run_logger(): that fails in the mirror's threads.
     log = task_run_logger(task_run)
-    opened = RunView(task_run.flow_run_id, log).new_mirror(options()).open()
+    opened = RunView(task_run.flow_run_id, log).new_mirror(options(), group=group).open()
     level = logging.INFO if task_run.flow_run_id is not None else logging.DEBUG
     say(log, level, "pos3: this task has a mirror of its own, for %s", reason)
     return opened

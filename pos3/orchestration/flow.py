@@ -12,10 +12,12 @@ from prefect.flows import Flow
 from pos3 import MirrorOptions, Profile
 from pos3.orchestration.attempt import scoped
 from pos3.orchestration.body import layers_of, wrapped
+from pos3.orchestration.hooks import Hooks
 from pos3.orchestration.layers import MirrorChoice, OptionLayers
 from pos3.orchestration.options import FlowOptions, StrPath
 from pos3.orchestration.results import PathSerializer, default_serializer
 
+HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks", "on_running_hooks")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -53,6 +55,8 @@ def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
     made.__class__ = _mirrored_class(type(flow))
     made.task_runner = scoped(flow.task_runner)
     made.fn = wrapped(flow.fn, options)
+    for name in HOOKS:
+        setattr(made, name, Hooks(getattr(flow, name)[:]))
     if flow.result_serializer is None:
         made.result_serializer = default_serializer()
     return cast(MirroredFlow[P, R], made)

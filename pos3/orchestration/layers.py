@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pos3
@@ -43,12 +44,29 @@ class OptionLayers:
             InvalidArgumentError: there is no such block, or a variable of the environment has a value that cannot work.
             ProfileError: a block cannot be loaded or cannot work.
         """
-        given: dict[str, Any] = {}
-        for layer in self.layers:
-            given |= _values(layer)
+        given = self._said()
         named = pos3.MirrorOptions.named_by_environment(set(_NAMES) - set(given))
         defaults = {name: getattr(IN_FLOWS, name) for name in _NAMES}
         return pos3.MirrorOptions(**{**defaults, **named, **given})
+
+    def over(self, outer: pos3.MirrorOptions) -> pos3.MirrorOptions:
+        """The options of a subflow: those of the mirror that it could join, and over them what these layers say.
+
+        ``outer`` itself, if these layers say nothing else.
+
+        Raises:
+            As for :meth:`resolve`.
+        """
+        if not self.layers:
+            return outer
+        chosen = replace(outer, **self._said())
+        return outer if _meaning(chosen) == _meaning(outer) else chosen
+
+    def _said(self) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for layer in self.layers:
+            given |= _values(layer)
+        return given
 
 
 def _checked(choice: MirrorChoice) -> MirrorChoice:
@@ -87,3 +105,13 @@ def _block(name: str) -> Pos3Mirror:
         raise pos3.InvalidArgumentError(
             f"mirror={name!r}: there is no Pos3Mirror block of that name; save one, or check PREFECT_API_URL"
         ) from None
+
+
+def _meaning(options: pos3.MirrorOptions) -> dict[str, Any]:
+    """The options as they work, so that two ways to write one option compare equal."""
+    return {
+        **vars(options),
+        "cache_root": os.path.realpath(os.path.expanduser(os.fspath(options.cache_root))),
+        "cache_limit": options.cache_limit_bytes,
+        "default_profile": pos3.Mirror(options)._default_profile,
+    }

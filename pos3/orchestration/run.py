@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from uuid import UUID
 
@@ -16,7 +16,8 @@ from prefect.logging.loggers import flow_run_logger
 import pos3
 from pos3.orchestration.address import MirrorAddress
 from pos3.orchestration.broker import Broker, NoBroker
-from pos3.orchestration.layers import OptionLayers
+from pos3.orchestration.commits import Commits, Ledger
+from pos3.orchestration.handled import Handled
 from pos3.orchestration.progress import say
 from pos3.orchestration.recovery import label_of, recover_earlier
 from pos3.orchestration.view import RunView
@@ -36,38 +37,47 @@ class RunMirror:
     deleted when the run ended in any other way.
     """
 
-    def __init__(self, flow_run: FlowRun, options: OptionLayers):
+    def __init__(self, flow_run: FlowRun, options: pos3.MirrorOptions):
         self.flow_run = flow_run
         self.error: BaseException | None = None
         self._is_pushed = False
         # Not get_run_logger(): that fails in the mirror's threads.
         self._log = flow_run_logger(flow_run)
-        chosen = options.resolve()
-        self._view = RunView(flow_run.id, self._log)
+        ledger = Ledger()
+        self._view = RunView(flow_run.id, self._log, ledger.note)
         self._has_recovered = False
-        self.mirror = self._view.new_mirror(chosen, label=label_of(flow_run.id)).open()
+        outer = RunMirror.of_this_context()
+        group = outer.mirror.group if outer is not None else str(flow_run.id)
+        mirror = self._view.new_mirror(options, label=label_of(flow_run.id), group=group)
+        self.mirror: pos3.Mirror = mirror.open()
+        self.commits = Commits(self.mirror, ledger)
         self._view.opened()
         self._broker = self._served()
 
     def _served(self) -> Broker | NoBroker:
         try:
-            return Broker(self.mirror, self.flow_run.id)
+            return Broker(self.mirror, self.commits, self.flow_run.id)
         except OSError as error:
             say(self._log, logging.WARNING, "pos3: tasks in other processes get mirrors of their own: %s", error)
             return NoBroker(self.flow_run.id)
 
     @classmethod
-    def of(cls, flow_run: FlowRun, options: OptionLayers) -> RunMirror:
-        """The mirror that an earlier attempt of this run left open, or a new one."""
+    def of(cls, flow_run: FlowRun, resolve: Callable[[], pos3.MirrorOptions]) -> RunMirror:
+        """The mirror that an earlier attempt of this run left open, or a new one with the options of ``resolve``."""
         run = _open.get(flow_run.id)
         if run is None:
-            run = _open[flow_run.id] = cls(flow_run, options)
+            run = _open[flow_run.id] = cls(flow_run, resolve())
         # The engine reads the flow run anew for each attempt, and sets the state of that object.
         run.flow_run = flow_run
         run.error = None
         run._is_pushed = False
         run._broker.resume()
         return run
+
+    @staticmethod
+    def of_run(flow_run_id: UUID) -> RunMirror | None:
+        """What is open in this process for a flow run."""
+        return _open.get(flow_run_id)
 
     @staticmethod
     def mirror_of(flow_run_id: UUID) -> pos3.Mirror | None:
@@ -87,9 +97,21 @@ class RunMirror:
         return run if run is not None and run.mirror.is_open else None
 
     @property
+    def options(self) -> pos3.MirrorOptions:
+        return self.mirror.options
+
+    @property
     def address(self) -> MirrorAddress:
         """Where tasks in other processes find the mirror."""
         return self._broker.address
+
+    def secure(self, handled: Handled) -> None:
+        """Pushes what somebody has registered, without deletes.
+
+        Raises:
+            TransferError: some of it failed.
+        """
+        self.commits.secure(handled.among(self.commits.places()))
 
     def recover(self) -> None:
         """Before the first attempt in this process: pushes what one in a killed process left on this machine."""

@@ -1,28 +1,25 @@
 """The mirror of one try of a task run, in a process other than its flow's.
 
 It is the flow run's mirror as long as that can be reached, and then one of its own, which has pushed before the task
-run completes: a push that fails fails the task run, with its own retries.
-
-The only thing of the engine's that a running task can reach is its transaction. The engine stages it when the function
-has returned, before it sets the state and where an exception still counts as the task's; and it resets it when the try
-is over, however it ended.
+run completes: a push that fails fails the task run, with its own retries. It ends when the transaction of the try is
+reset, however the try ended.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from prefect.client.schemas.objects import State
-from prefect.transactions import BaseTransaction, get_transaction
+from prefect.transactions import BaseTransaction
 
 import pos3
 from pos3.orchestration.brokered import Arguments, MirrorGoneError, MirrorProxy
+from pos3.orchestration.engine import task_run_of, transactions_here, when_over
+from pos3.orchestration.handled import Handled
 
 OpenMirror = Callable[[MirrorGoneError], pos3.Mirror]
 
@@ -114,13 +111,39 @@ class TaskMirror(MirrorProxy):
                 for upload in self._uploads:
                     own.upload(**upload.arguments)
 
-    def finish(self) -> None:
+    def secure(self, handled: Handled) -> None:
+        """For a task or subflow that was called by this one, and for this one itself."""
+        if self._own is None:
+            registered = handled.registered | {str(upload.arguments["local"]) for upload in self._uploads}
+            try:
+                self._outer.secure(Handled(handled.values, registered))
+            except MirrorGoneError as gone:
+                self._take_over(gone)
+        if self._own is not None:
+            self._own._push_additions({url for url, _ in self._own._pushed_places()})
+
+    @property
+    def options(self) -> pos3.MirrorOptions:
+        if self._own is None:
+            try:
+                return self._outer.options
+            except MirrorGoneError as gone:
+                self._take_over(gone)
+        assert self._own is not None
+        return self._own.options
+
+    def finish(self, handled: Handled | None = None) -> None:
         """Everything that was registered is pushed, or will be by the outer mirror.
+
+        Args:
+            handled: what must be stored before; None for a task that leaves no record of its result.
 
         Raises:
             TransferError: some of it failed.
         """
         self.confirm()
+        if self._own is None and handled is not None:
+            self.secure(handled)
         if self._own is not None:
             self._own.flush()
             self._own.finish(delete=False)
@@ -145,9 +168,9 @@ def task_mirror(task_run_id: UUID, make: Callable[[MirrorProxy | None], TaskMirr
     Args:
         make: called the first time, with the mirror of the task that called this one, if it has one.
     """
-    chain = _transactions()
+    chain = transactions_here()
     # The task's function may have begun others inside the engine's.
-    place = max((at for at, each in enumerate(chain) if _logs_for(each, task_run_id)), default=None)
+    place = max((at for at, each in enumerate(chain) if task_run_of(each) == str(task_run_id)), default=None)
     if place is None:
         return None
     with _lock:
@@ -158,46 +181,17 @@ def task_mirror(task_run_id: UUID, make: Callable[[MirrorProxy | None], TaskMirr
         return here
 
 
-def _transactions() -> list[BaseTransaction]:
-    """Those that are under way here, the innermost first."""
-    chain: list[BaseTransaction] = []
-    transaction = get_transaction()
-    # Without a token it is over: this is a thread that has outlived its task.
-    while transaction is not None and transaction._token is not None:
-        chain.append(transaction)
-        transaction = transaction.get_parent()
-    return chain
-
-
-def _logs_for(transaction: BaseTransaction, task_run_id: UUID) -> bool:
-    return (getattr(transaction.logger, "extra", None) or {}).get("task_run_id") == str(task_run_id)
+def mirror_of_try(transaction: BaseTransaction) -> TaskMirror | None:
+    """What :func:`task_mirror` has made for a try, whose transaction this is."""
+    with _lock:
+        return _of_transaction.get(id(transaction))
 
 
 def _follow(transaction: BaseTransaction, mirror: TaskMirror) -> None:
-    # Both kinds have it, and one of them awaits what it returns.
-    stage, reset = transaction.stage, cast(Any, transaction).reset
-
-    def finish_and_stage(*args: Any, **kwargs: Any) -> None:
-        if _is_to_complete(sys._getframe(1).f_locals):
-            mirror.finish()
-        stage(*args, **kwargs)
-
-    def close_and_reset() -> Any:
+    def close(error: BaseException | None) -> None:
         with _lock:
             _of_transaction.pop(id(transaction), None)
-        try:
-            mirror.close(sys.exception())
-        finally:
-            awaited = reset()
-        return awaited
+        mirror.close(error)
 
     _of_transaction[id(transaction)] = mirror
-    # Models of pydantic accept only their fields otherwise.
-    object.__setattr__(transaction, "stage", finish_and_stage)
-    object.__setattr__(transaction, "reset", close_and_reset)
-
-
-def _is_to_complete(engine_locals: dict[str, Any]) -> bool:
-    """A function may return a state that is not completed. Only the engine's own frame knows, when it stages."""
-    state = engine_locals.get("terminal_state")
-    return not isinstance(state, State) or state.is_completed()
+    when_over(transaction, close)

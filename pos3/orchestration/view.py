@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -24,10 +25,14 @@ class RunView:
     """Follows one mirror, from before it opens (it is the mirror's observer) until after it is closed.
 
     ``POS3_ARTIFACTS=0`` leaves artifacts and lineage out.
+
+    Args:
+        note_push: is told the URL of what is registered for upload, in the thread of the caller.
     """
 
-    def __init__(self, flow_run_id: UUID | None, log: Log):
+    def __init__(self, flow_run_id: UUID | None, log: Log, note_push: Callable[[str], None] = lambda url: None):
         self._log = log
+        self._note_push = note_push
         self._artifacts = RunArtifacts(flow_run_id)
         self._makes_artifacts = os.environ.get("POS3_ARTIFACTS", "").lower() not in ("0", "false", "no", "off")
         self._pushed: set[str] = set()
@@ -43,14 +48,15 @@ class RunView:
             ways.append(run_log_progress(self._log))
         return functools.partial(SeveralProgresses, ways)
 
-    def new_mirror(self, options: pos3.MirrorOptions, *, label: str = "") -> pos3.Mirror:
-        """A mirror that is not open yet, and shows here what it does."""
+    def new_mirror(self, options: pos3.MirrorOptions, *, label: str = "", group: str = "") -> pos3.Mirror:
+        """A mirror that is not open yet, and shows here what it does. All of a flow run have one ``group``."""
         return pos3.Mirror(
             options,
             progress=self.progress(log_lines=options.show_progress),
             background_progress=self.progress(log_lines=False),
             observer=self,
             label=label,
+            group=group,
         )
 
     def opened(self) -> None:
@@ -58,6 +64,8 @@ class RunView:
         self._is_attached = True
 
     def registered(self, kind: str, url: str) -> None:
+        if kind != "download":
+            self._note_push(url)
         if kind != "upload" and self._makes_artifacts:
             note_reference(url)
 

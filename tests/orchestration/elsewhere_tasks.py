@@ -42,7 +42,7 @@ def write_within(url: str, text: str) -> int:
     return write.submit(url, text).result() and write(url, f"{text}-too")
 
 
-@pos3_flow(cache_root="never-used")
+@pos3_flow
 def subflow(url: str, text: str) -> None:
     write(url, text)
 
@@ -84,6 +84,19 @@ def write_before_and_after(url: str, sign: Path) -> int:
     while not sign.exists():
         time.sleep(0.05)
     (out / "after").write_text("x")
+    return os.getpid()
+
+
+@task(persist_result=True)
+def write_into(folder: Path, name: str) -> int:
+    """Knows nothing of pos3: what it writes into is the flow's."""
+    (folder / name).write_text(name)
+    return os.getpid()
+
+
+@task(persist_result=True)
+def write_and_keep(url: str, name: str) -> int:
+    (pos3.upload(url, interval=None) / name).write_text(name)
     return os.getpid()
 
 

@@ -26,6 +26,7 @@ import pos3.errors
 from pos3.orchestration.address import MirrorAddress
 from pos3.orchestration.broker import Broker, portable
 from pos3.orchestration.brokered import BrokeredMirror, MirrorGoneError
+from pos3.orchestration.commits import Commits, Ledger
 from pos3.orchestration.task_mirror import TaskMirror
 from tests.support import Latency, Proxy, S3Site, on
 
@@ -38,7 +39,7 @@ ERRORS = [each for _, each in inspect.getmembers(pos3.errors, inspect.isclass) i
 @pytest.fixture
 def served(cache: Path) -> Iterator[tuple[pos3.Mirror, Broker, BrokeredMirror]]:
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        broker = Broker(mirror, uuid.uuid4())
+        broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
         yield mirror, broker, BrokeredMirror(broker.address)
         broker.close()
 
@@ -136,7 +137,7 @@ def test_a_long_temporary_directory_is_passed_over(
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        broker = Broker(mirror, uuid.uuid4())
+        broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
         assert BrokeredMirror(broker.address).report() == pos3.Report()
         broker.close()
     assert not list(long.iterdir())
@@ -151,7 +152,7 @@ def test_the_socket_of_a_dead_process_is_removed_and_that_of_a_live_one_is_not(s
     for path in (live, dead):
         os.utime(path, (0, 0))
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        Broker(mirror, uuid.uuid4()).close()
+        Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4()).close()
     assert not dead.exists()
     assert client.report() == pos3.Report()
 
@@ -162,7 +163,7 @@ def test_calls_of_many_processes_at_once_are_one_download(
     rclone_site.put("in/file", b"text")
     proxy = proxied(rclone_site, Latency(0.5, match=on("GET")))
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        broker = Broker(mirror, uuid.uuid4())
+        broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
         client = BrokeredMirror(broker.address)
         statuses: list[int] = []
 
@@ -212,8 +213,9 @@ def test_a_forked_child_of_the_flows_process_does_not_keep_callers_waiting(cache
     program = f"""
 import os, time, uuid, pos3
 from pos3.orchestration.broker import Broker
+from pos3.orchestration.commits import Commits, Ledger
 mirror = pos3.Mirror(pos3.MirrorOptions({str(cache)!r}, show_progress=False)).open()
-broker = Broker(mirror, uuid.uuid4())
+broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
 child = os.fork()
 if child:
     print(broker.address.flow_run_id, broker.address.socket, child, flush=True)

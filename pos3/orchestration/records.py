@@ -1,0 +1,65 @@
+"""Completed means stored: what has to be pushed before the engine commits the record of a result, and by whom."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+
+from prefect.context import FlowRunContext
+
+import pos3
+from pos3.orchestration.address import MirrorAddress
+from pos3.orchestration.brokered import BrokeredMirror, MirrorGoneError
+from pos3.orchestration.commits import Commits, Ledger
+from pos3.orchestration.engine import Success
+from pos3.orchestration.handled import Handled
+from pos3.orchestration.run import RunMirror
+from pos3.orchestration.task_mirror import mirror_of_try
+
+
+def work_before_record(success: Success) -> Callable[[], object] | None:
+    """What a task run whose function has returned still has to do: None for nothing, as where no record is left."""
+    handled = Handled((success.parameters, success.result)) if success.leaves_record else None
+    own = mirror_of_try(success.transaction)
+    if own is not None:
+        return functools.partial(own.finish, handled) if success.completes else None
+    return _secured(str(success.task_run.id), handled) if handled is not None else None
+
+
+def _secured(task_run_id: str, handled: Handled) -> Callable[[], object] | None:
+    """A task run that has no mirror of its own has that of its flow run, and one that a user has opened around it."""
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context is not None else None
+    address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
+    run = RunMirror.of_run(address.flow_run_id) if address is not None else None
+    if run is None and address is not None and address.socket:
+        return functools.partial(_secure_at, address, handled)
+    commits = [run.commits] if run is not None else []
+    users = _mirror_of_user(run)
+    if users is not None:
+        # Nobody has noted there who has registered what.
+        commits.append(Commits(users, Ledger()))
+    if not any(each.places() for each in commits):
+        return None
+
+    def secure() -> None:
+        for each in commits:
+            each.secure_run(task_run_id, handled)
+
+    return secure
+
+
+def _secure_at(address: MirrorAddress, handled: Handled) -> None:
+    # If it is gone, the task has called nothing of pos3 here, and its flow has ended or runs on another machine.
+    with contextlib.suppress(MirrorGoneError):
+        BrokeredMirror(address).secure(handled)
+
+
+def _mirror_of_user(run: RunMirror | None) -> pos3.Mirror | None:
+    """The mirror that a user has opened in this context, if it is not that of the flow run."""
+    here: pos3.MirrorLike | None = None
+    with contextlib.suppress(pos3.NoMirrorError):
+        here = pos3.current_mirror()
+    own = run.mirror if run is not None else None
+    return here if isinstance(here, pos3.Mirror) and here is not own else None
