@@ -26,7 +26,7 @@ class Draft:
     destination_files: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def leave_out(self, local: Entry, policy: Policy) -> None:
+    def note_unusable(self, local: Entry, policy: Policy) -> None:
         """Notes that something local is not pushed: content that cannot be read is a problem, all else is kept."""
         path = f"{policy.local_root}/{local.path}".rstrip("/")
         if local.is_unreadable:
