@@ -29,7 +29,7 @@ class Draft:
     lost: list[Action] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
-    def cannot_push(self, local: Entry, policy: Policy) -> None:
+    def note_unusable(self, local: Entry, policy: Policy) -> None:
         """Notes that something local is not pushed: what cannot be read is a failure, all else is kept."""
         path = f"{policy.local_root}/{local.path}".rstrip("/")
         if local.is_unreadable:

@@ -35,7 +35,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
             hollow.fill()
         if here is not None and here.unusable:
             unusable_here.push(path)
-            draft.cannot_push(here, policy)
+            draft.note_unusable(here, policy)
         elif here is not None and not here.is_directory:
             draft.source_files += 1
             changed = record is None or not _is_as_recorded(here, record, policy)

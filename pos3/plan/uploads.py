@@ -100,7 +100,7 @@ class _UploadPlanner:
         blocking = self._objects_there.find(path)
         if here.unusable:
             self.unusable_here.push(path)
-            self.draft.cannot_push(here, self.policy)
+            self.draft.note_unusable(here, self.policy)
         elif problem := key_problem(path, self.policy.key_prefix):
             self.problems.append(f"{path!r}: {problem}")
         elif here.is_directory:
