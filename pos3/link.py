@@ -164,8 +164,9 @@ class Link(Planner):
                 with local_errors.writing(self.registration.local, self.registration.local):
                     os.makedirs(self.registration.local)
             self.index.root.note(FILLED, "yes")
-            if plan.kept:
-                logger.info("%s: %d file(s) were left as they are, such as %s", self, len(plan.kept), _told(plan.kept))
+            if self.left_to_others:
+                first, count = self.left_to_others[0], len(self.left_to_others)
+                logger.info("%s: %d left as it is, such as %r: %s", self, count, first.path, first.reason)
             outcome = self._carried_out(plan, terms)
         outcome.raise_failures("Download")
 
@@ -259,10 +260,6 @@ class Link(Planner):
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))
         return again
-
-
-def _told(kept: tuple[Kept, ...]) -> str:
-    return f"{kept[0].path!r}: {kept[0].reason}"
 
 
 def _tell_left_out(link: Link, plan: Plan) -> bool:

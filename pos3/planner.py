@@ -44,6 +44,7 @@ class Planner:
         self.owner = owner
         self.held: HeldClaim = NoClaim()
         self.find_guards: Callable[[], list[Guard]] = list
+        self.left_to_others: tuple[Kept, ...] = ()
         self._pushes_alone = True
         # What a push sees, and the download of the same registration leaves alone, is not gone because it is not here.
         self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
@@ -180,6 +181,7 @@ class Planner:
 
         made = self._without_never_pushed(twice_if_unsorted(plan))
         guards.check(self._url, may_keep=not self.complete_only)
+        self.left_to_others = guards.kept
         made = replace(made, kept=(*made.kept, *guards.kept), written=guards.written)
         is_empty = not made.source_files and not made.directories
         if is_empty and not (guards.are_own and made.destination_files) and not self._is_there():
