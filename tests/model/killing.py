@@ -1,0 +1,23 @@
+"""Ends a mirror as the death of its process would: nothing is pushed, and its locks are dropped."""
+
+from __future__ import annotations
+
+import os
+
+import pos3
+from pos3 import claims, unclosed
+
+
+def kill(mirror: pos3.Mirror) -> None:
+    mirror._state = "closed"
+    mirror._engine.end_pushes(at_once=True)
+    unclosed.release(mirror)
+    for link in mirror._registry.links():
+        if link._use is not None:
+            link._use.release()
+    if mirror._journal._file is not None:
+        mirror._journal._file.let_go()
+    life = mirror._claims._life
+    if life is not None:
+        claims._locked_here.discard(life._descriptor)
+        os.close(life._descriptor)
