@@ -337,6 +337,69 @@ def test_a_journal_of_an_earlier_version_protects_its_files_too(s3: S3Site, tmp_
     assert contents(another().download(s3.url("ckpt"))) == {"old": b"1", "step-1": b"hours"}
 
 
+@pytest.mark.parametrize("verb", ["upload", "sync"])
+def test_fresh_is_refused_where_a_killed_mirror_has_not_pushed_all(
+    s3: S3Site, tmp_path: Path, another: Open, verb: str
+) -> None:
+    s3.put("ckpt/old", b"1")
+    body = "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours'); ready()"
+    killed(body, tmp_path / "cache", s3.url("ckpt"))
+    mirror = another()
+    with pytest.raises(pos3.ConflictError, match=r"fresh=True.*step-1"):
+        getattr(mirror, verb)(s3.url("ckpt"), interval=INTERVAL, fresh=True)
+    assert contents(mirror.sync(s3.url("ckpt"), interval=INTERVAL)) == {"old": b"1", "step-1": b"hours"}
+
+
+def test_fresh_is_refused_while_another_mirror_writes_there(s3: S3Site, tmp_path: Path, another: Open) -> None:
+    writer = another("another cache")
+    local = tmp_path / "cache" / "_" / s3.bucket / "ckpt"
+    write_tree(writer.sync(s3.url("elsewhere"), local, interval=INTERVAL), {"step-1": b"hours"})
+    with pytest.raises(pos3.Pos3Error, match=r"fresh=True"):
+        another().upload(s3.url("ckpt"), interval=INTERVAL, fresh=True)
+    assert contents(local) == {"step-1": b"hours"}
+
+
+def test_the_limit_of_the_cache_evicts_nothing_that_a_killed_mirror_was_to_push(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("data/a", b"1")
+    body = "p = pos3.download(url); pos3.upload(url + '-copy', p, interval=None); ready()"
+    killed(body, tmp_path / "cache", s3.url("data"))
+    path = tmp_path / "cache" / "_" / s3.bucket / "data"
+    with pos3.mirror(tmp_path / "cache", show_progress=False, cache_limit=0):
+        assert contents(path) == {"a": b"1"}
+    assert [found.outcome for found in pos3.recover(tmp_path / "cache")] == ["pushed"]
+    assert s3.objects("data-copy/") == {"a": b"1"}
+    with pos3.mirror(tmp_path / "cache", show_progress=False, cache_limit=0):
+        assert not path.exists()
+
+
+def test_recovery_keeps_what_lies_on_a_disk_that_is_not_mounted(s3: S3Site, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    body = f"p = pos3.sync(url, {str(disk / 'ckpt')!r}, interval=None); (p / 'step-1').write_text('hours'); ready()"
+    killed(body, tmp_path / "cache", s3.url("ckpt"))
+    disk.rename(tmp_path / "elsewhere")
+    for _ in range(2):
+        (found,) = pos3.recover(tmp_path / "cache")
+        assert (found.outcome, str(disk / "ckpt") in str(found.error)) == ("failed", True)
+    # An empty directory where a disk is mounted otherwise has another number.
+    disk.mkdir()
+    (journal,) = (tmp_path / "cache" / ".pos3" / "journal").iterdir()
+    device = disk.stat().st_dev
+    journal.write_text(journal.read_text().replace(f'"device": {device}', f'"device": {device + 1}'))
+    assert [found.outcome for found in pos3.recover(tmp_path / "cache")] == ["failed"]
+    disk.rmdir()
+    (tmp_path / "elsewhere").rename(disk)
+    assert [found.outcome for found in pos3.recover(tmp_path / "cache")] == ["pushed"]
+    assert s3.objects("ckpt/") == {"step-1": b"hours"}
+
+
+def test_recovery_strikes_what_somebody_has_deleted(s3: S3Site, tmp_path: Path) -> None:
+    body = "p = pos3.upload(url, interval=None); ready()"
+    killed(body, tmp_path / "cache", s3.url("out"))
+    (tmp_path / "cache" / "_" / s3.bucket / "out").rmdir()
+    assert [found.outcome for found in pos3.recover(tmp_path / "cache")] == ["gone"]
+    assert pos3.recover(tmp_path / "cache") == []
+
+
 # -- beginnings
 
 
