@@ -91,8 +91,8 @@ def _normal(pattern: Any, name: str) -> str:
     problem = ""
     if "://" in pattern:
         problem = "patterns are relative to the URL, such as '*.log' or '/logs'"
-    elif ".." in segments:
-        problem = "patterns do not lead out of the directory. '[.][.]' matches keys with such a part"
+    elif ".." in segments and len(segments) > 1:
+        problem = "patterns do not lead out of the directory. '..' alone matches keys with such a part"
     elif "" in segments:
         problem = "there is an empty name between two slashes. '**/' matches keys with such a part"
     elif segments == []:

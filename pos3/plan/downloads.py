@@ -110,7 +110,9 @@ class _DownloadPlanner:
                 self._stop(above)
             return
         if above is not None:
-            self._make_way(above, "a directory is here, and an object in the store")
+            self._make_way(
+                above, "is a directory, and the URL is that of one object", "is a directory, and an object there"
+            )
         if goes:
             self.draft.deletes.append(Action(here.path, "not in the source", here))
 
@@ -138,14 +140,13 @@ class _DownloadPlanner:
         if blocking is not None:
             self.checker.add(f"{path!r}: {blocking!r} is in the way locally and cannot be replaced")
         elif replaced is not None:
-            self._make_way(replaced, "a file is here, and a directory in the store")
+            self._make_way(replaced, "is a file, and the URL is that of a prefix", "is a file, and a directory there")
 
-    def _make_way(self, obstacle: str, kinds: str) -> None:
-        """``kinds`` says what is on each side."""
+    def _make_way(self, obstacle: str, whole: str, part: str) -> None:
+        """``whole`` says what is in the way if it is the target itself, ``part`` if it lies in it."""
         if not self.policy.delete:
-            told = (
-                f"{repr(obstacle) if obstacle else 'the local path'}: {kinds}, and {self.policy.delete_argument} is off"
-            )
+            told = f"{obstacle!r} {part}" if obstacle else f"the local path {whole}"
+            told += f", and {self.policy.delete_argument} is off"
             if told not in self.in_the_way[-1:] and len(self.in_the_way) < MOST_PROBLEMS:
                 self.in_the_way.append(told)
         elif obstacle not in self.draft.obstacles[-1:]:
