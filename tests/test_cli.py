@@ -293,6 +293,7 @@ def test_a_plan_as_json_is_one_object(site: S3Site, tmp_path: Path) -> None:
             "delete": [],
             "create": [],
             "kept": [{"path": "pipe", "reason": "a FIFO"}],
+            "problems": [],
         }
     ]
     assert "pipe: a FIFO" in ran.stderr
