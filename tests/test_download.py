@@ -476,7 +476,7 @@ def test_an_object_that_comes_to_lie_above_downloaded_files_is_found_before_anyt
 @pytest.mark.parametrize(
     ("key", "exclude"),
     [
-        pytest.param("data/../evil", "[.][.]", id="parent"),
+        pytest.param("data/../evil", "..", id="parent"),
         pytest.param("data/x//y", "/x/", id="empty-segment"),
         pytest.param("data/good/below", "good/*", id="file-and-directory"),
     ],

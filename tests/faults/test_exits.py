@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -328,3 +329,33 @@ def test_where_no_thread_can_be_started_all_is_done_in_the_calling_one(
             mirror.flush(timeout=0)
     assert s3.objects("out/") == {"large": large, "late": large}
     assert "no thread can be started" in caplog.text
+
+
+@pytest.mark.skipif(importlib.util.find_spec("prefect") is None, reason="Prefect is not installed")
+def test_a_flow_run_whose_engine_never_ends_pushes_only_what_wants_it_at_the_exit(
+    rclone_site: S3Site, tmp_path: Path, isolated_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(isolated_home / "prefect"))
+    monkeypatch.setenv("PREFECT_LOGGING_TO_API_ENABLED", "false")
+    monkeypatch.setenv("POS3_ARTIFACTS", "0")
+    # Without the engine, which needs an API.
+    script = """
+import sys, uuid
+import pos3
+from prefect.client.schemas.objects import FlowRun
+from pos3.orchestration.layers import OptionLayers
+from pos3.orchestration.run import RunMirror
+cache, url, local = sys.argv[1:]
+run = RunMirror.of(FlowRun(flow_id=uuid.uuid4(), name="endless"), OptionLayers().under({"cache_root": cache}))
+def body():
+    with run.active():
+        (pos3.upload(url, local, interval=None) / "file").write_text("hours")
+        (pos3.upload(url + "-log", local + "-log", sync_on_error=True) / "log").write_text("what happened")
+        yield
+alive = body()
+next(alive)
+"""
+    end = ran(sys.executable, script, tmp_path / "cache", rclone_site.url("out"), tmp_path / "local", timeout=100)
+    assert end.status == 0, end.stderr
+    assert list(rclone_site.keys()) == ["out-log/log"]
+    assert "interpreter's exit. Close it" not in end.stderr
