@@ -40,6 +40,10 @@ class Handled:
             return all_urls
         return self._named(_Lookup(places), len(all_urls)) or all_urls
 
+    def exists_here(self) -> bool:
+        """Whether one of these is a path, with a directory, of something that is on this machine."""
+        return any(os.sep in text and len(text) <= _LONGEST_PATH and _exists(text) for text in _texts(self.values))
+
     def _named(self, lookup: _Lookup, most: int) -> set[str]:
         found: set[str] = set()
         seen: set[str] = set()
@@ -89,6 +93,14 @@ class _Lookup:
         for above in (address, *_ancestors(address)):
             found |= self._at.get(above, set())
         return found
+
+
+def _exists(text: str) -> bool:
+    try:
+        return bool(text.strip(os.sep)) and os.path.lexists(os.path.expanduser(text))
+    except ValueError:
+        # No path holds a zero byte.
+        return False
 
 
 def _plain_url(url: str) -> str:

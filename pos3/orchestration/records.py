@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 import pos3
@@ -33,7 +35,7 @@ def _secured(task_run_id: str, handled: Handled) -> Callable[[], object] | None:
     flow_run = context.flow_run if context is not None else None
     address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
     run = RunMirror.of_run(address.flow_run_id) if address is not None else None
-    if run is None and address is not None and address.socket:
+    if run is None and address is not None and (address.socket or RunMirror.has_ended_unpushed(address.flow_run_id)):
         return functools.partial(_secure_at, address, handled)
     commits = [run.commits] if run is not None else []
     users = _mirror_of_user(run)
@@ -51,9 +53,24 @@ def _secured(task_run_id: str, handled: Handled) -> Callable[[], object] | None:
 
 
 def _secure_at(address: MirrorAddress, handled: Handled) -> None:
-    # If it is gone, the task has called nothing of pos3 here, and its flow has ended or runs on another machine.
-    with contextlib.suppress(MirrorGoneError):
+    try:
         BrokeredMirror(address).secure(handled)
+    except MirrorGoneError as gone:
+        # A task that has registered something in another process has a mirror of its own by now, and is not here.
+        is_lost = RunMirror.has_ended_unpushed(address.flow_run_id) or (
+            handled.exists_here() and not _is_completed(address.flow_run_id)
+        )
+        if is_lost:
+            raise MirrorGoneError(
+                "the flow run has ended before what this task wrote was stored, so its result is not kept; "
+                "the next run of the flow runs the task again"
+            ) from gone
+
+
+def _is_completed(flow_run_id: UUID) -> bool:
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(flow_run_id).state
+    return state is not None and state.is_completed()
 
 
 def _mirror_of_user(run: RunMirror | None) -> pos3.Mirror | None:

@@ -23,6 +23,8 @@ from pos3.orchestration.recovery import label_of, recover_earlier
 from pos3.orchestration.view import RunView
 
 _open: dict[UUID, RunMirror] = {}
+_unpushed: set[UUID] = set()
+"""The flow runs whose mirror was closed in this process before all was pushed."""
 _current: ContextVar[RunMirror | None] = ContextVar("pos3_flow_run_mirror", default=None)
 
 
@@ -71,6 +73,7 @@ class RunMirror:
         run.flow_run = flow_run
         run.error = None
         run._is_pushed = False
+        _unpushed.discard(flow_run.id)
         run._broker.resume()
         return run
 
@@ -78,6 +81,11 @@ class RunMirror:
     def of_run(flow_run_id: UUID) -> RunMirror | None:
         """What is open in this process for a flow run."""
         return _open.get(flow_run_id)
+
+    @staticmethod
+    def has_ended_unpushed(flow_run_id: UUID) -> bool:
+        """Whether a flow run's mirror was closed in this process before all was pushed."""
+        return flow_run_id in _unpushed
 
     @staticmethod
     def mirror_of(flow_run_id: UUID) -> pos3.Mirror | None:
@@ -160,6 +168,8 @@ class RunMirror:
         if _open.get(self.flow_run.id) is not self:
             # A stopped run is closed before its tasks are waited for, and its attempt ends after that.
             return
+        if not self._is_pushed:
+            _unpushed.add(self.flow_run.id)
         del _open[self.flow_run.id]
         self._broker.close()
         if not self.mirror.is_open:

@@ -9,21 +9,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from prefect import flow, task, unmapped
 from prefect.cache_policies import INPUTS, NO_CACHE
 from prefect.client.orchestration import get_client
+from prefect.context import serialize_context
 from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_settings
 from prefect.states import AwaitingRetry
+from prefect.task_engine import run_task_sync
 from prefect.task_runners import ProcessPoolTaskRunner
 from pydantic import BaseModel
 
 import pos3
 from pos3.link import Link
 from pos3.orchestration import S3Contents, pos3_flow
+from pos3.orchestration.run import RunMirror
+from tests.orchestration.conftest import eventually
 from tests.orchestration.elsewhere_tasks import write_and_keep, write_into
 from tests.support import Latency, Proxy, S3Site, Status, on
 
@@ -395,3 +400,54 @@ def test_mapped_tasks_share_their_pushes(rclone_site: S3Site, cache: Path, monke
     assert learn(return_state=True).is_failed()
     assert len(rclone_site.keys("out/")) == 40
     assert len(scans) <= 8
+
+
+# When the flow's mirror is gone
+
+
+@pytest.mark.parametrize("completes", [True, False])
+def test_a_task_that_outlives_its_flow_keeps_no_result_that_depends_on_what_nobody_pushed(
+    completes: bool, rclone_site: S3Site, cache: Path
+) -> None:
+    contexts: list[dict[str, Any]] = []
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        contexts.append(serialize_context())
+        pos3.upload(rclone_site.url("out"), interval=None)
+        if not completes:
+            raise FAILS
+
+    learn(return_state=True)
+    folder = cache / "_" / rclone_site.bucket / "out"
+    parameters = {"folder": folder, "name": "late"}
+    state: Any = run_task_sync(write_into, parameters=parameters, context=contexts[0], return_type="state")
+    assert state.is_completed() == completes
+    if not completes:
+        with pytest.raises(pos3.NoMirrorError, match="its result is not kept"):
+            state.result()
+
+
+def test_a_task_in_a_thread_that_outlives_its_stopped_flow_keeps_no_result(rclone_site: S3Site, cache: Path) -> None:
+    states: list[Any] = []
+
+    @task(persist_result=True)
+    def work() -> None:
+        (pos3.upload(rclone_site.url("out"), interval=None) / "file").write_text("x")
+        has_written.set()
+        eventually(lambda: not RunMirror.only_open_run())
+
+    has_written = Event()
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        future = work.submit()
+        states.append(future)
+        has_written.wait(60)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn()
+    eventually(lambda: states[0].state.is_final() is True)
+    assert not states[0].state.is_completed()
+    assert not rclone_site.keys()
