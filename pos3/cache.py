@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from pos3.errors import Pos3Error
-from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
+from pos3.etag import is_digest, is_plain, matches_content, part_size, part_size_candidates
 from pos3.index import STATE_DIRECTORY, Index, indexes
 from pos3.leftovers import remove_all_abandoned
 from pos3.listing import Scan, local_entries
@@ -101,7 +101,7 @@ def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Differe
 
 def _content_matches(path: str, etag: str, size_bytes: int) -> bool:
     sizes = [part_size(size_bytes)]
-    if not is_plain(etag) and not part_size_candidates(etag, size_bytes, sizes):
+    if not is_digest(etag) or (not is_plain(etag) and not part_size_candidates(etag, size_bytes, sizes)):
         return True
     return matches_content(etag, size_bytes, blocks(path), sizes)
 

@@ -89,6 +89,8 @@ class Exchange:
     def _set_method(self, request: Request) -> None:
         handle = self.handle
         self._method = request.method
+        # A handle keeps the last body that it was given, and signs its hash even where none is sent.
+        handle.setopt(pycurl.POSTFIELDS, b"")
         handle.setopt(pycurl.NOBODY, request.method == "HEAD")
         if request.source_bytes:
             handle.unsetopt(pycurl.CUSTOMREQUEST)
@@ -163,16 +165,23 @@ class Exchange:
         # Bodies are kept out of local variables, which some tracebacks show.
         if self._is_strange(status):
             kind = StoreError if self.request.key and self.request.method != "DELETE" else StrangeAnswerError
-            location = Response(status, b"".join(self._head)).header("location")
+            location = Response(status, self._own_head()).header("location")
             raise strange(kind, status, location, self.requests.endpoint, where)
         if status >= 300:
             raise error_of_body(status, b"".join(self._body), where, self.requests.endpoint)
         blocks, self._body = self._body, []
-        response = Response(status, b"".join(self._head), blocks)
+        response = Response(status, self._own_head(), blocks)
         now = time.monotonic()
         if self.requests.clock.is_due(now):
             self.requests.clock.saw(seconds_of(response.header("date")), self._sent_at, now)
         return response
+
+    def _own_head(self) -> bytes:
+        """The head of the answer itself: not of a proxy's to CONNECT, not of an announcement, no trailers of a body."""
+        head = self._head
+        begin = max((at for at, line in enumerate(head) if line.startswith(b"HTTP/")), default=0)
+        end = next((at for at in range(begin, len(head)) if not head[at].strip()), len(head))
+        return b"".join(head[begin:end])
 
     def _is_strange(self, status: int) -> bool:
         """Whether somebody else has answered than an S3 server."""
