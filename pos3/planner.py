@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
 
@@ -14,15 +14,35 @@ from pos3.errors import ConflictError, PlanRefusedError, RemoteNotFoundError
 from pos3.etag import matches_content, part_size
 from pos3.filters import everything, matcher
 from pos3.index import Index
-from pos3.listing import Scan, existing_parent, ignores_case, local_entries
+from pos3.listing import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
 from pos3.plan import Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.registration import Registration
+from pos3.report import Kept
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.store.files import blocks
+from pos3.temporary import has_temporary_name
 from pos3.transfer import Markers, Pair
 
 FILLED = "filled"
+UNFINISHED = "its name is that of an unfinished file of pos3, so it takes no part"
 _NS = 1_000_000_000
+
+
+@dataclass
+class _Unfinished:
+    """Paths of objects that look like unfinished files."""
+
+    first: str = ""
+    count: int = 0
+
+    def add(self, path: str) -> None:
+        self.first = self.first or path
+        self.count += 1
+
+    def told(self) -> tuple[Kept, ...]:
+        if not self.count:
+            return ()
+        return (Kept(self.first, f"{UNFINISHED}, like {self.count - 1} others" if self.count > 1 else UNFINISHED),)
 
 
 class Planner:
@@ -35,6 +55,7 @@ class Planner:
         self.markers: Markers = {}
         self.survey: Survey | None = None
         self.clock_ahead_seconds = 0.0
+        self._unfinished = _Unfinished()
         self._owner = owner
         self._url = str(registration.location)
         self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
@@ -62,8 +83,20 @@ class Planner:
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
     def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
+        """All objects but those that look like unfinished files: no local file of such a name is ever content."""
         landmarks = self.index.landmarks(self._url)
-        return self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks)
+        takes_part = self.registration.filter.predicate()
+        self._unfinished = unfinished = _Unfinished()
+        for entry in self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks):
+            if ".pos3-" not in entry[0] or not has_temporary_name(entry[0]):
+                yield entry
+            elif takes_part(entry[0]):
+                unfinished.add(entry[0])
+
+    def _with_unfinished(self, plan: Plan) -> Plan:
+        """The plan, which says in one line what :meth:`_objects` left out."""
+        told = self._unfinished.told()
+        return replace(plan, kept=(*plan.kept, *told)) if told else plan
 
     def _remote(self, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
         takes_part = self.registration.filter.predicate()
@@ -132,11 +165,13 @@ class Planner:
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names)
-        policy = replace(policy, compare=compare or policy.compare)
+        room_bytes = path_room_bytes(self.registration.local)
+        policy = replace(policy, compare=compare or policy.compare, room_bytes=room_bytes)
 
         def plan() -> Plan:
             local = self._local(follow_symlinks=False, leftovers=leftovers)
-            return plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
+            made = plan_download(local, self._remote(is_prefix=is_prefix), self._records(), policy)
+            return self._with_unfinished(made)
 
         made = twice_if_unsorted(plan)
         if not made.source_files and not made.directories and not self._is_there():
@@ -167,7 +202,8 @@ class Planner:
 
         def plan() -> Plan:
             remote = self._remote(is_prefix=is_directory, only_object=not is_directory)
-            return plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
+            made = plan_upload(self._local(follow_symlinks=links), remote, self._records_and_markers(), policy)
+            return self._with_unfinished(made)
 
         return twice_if_unsorted(plan)
 

@@ -25,6 +25,8 @@ from pos3.errors import (
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
+from pos3.planner import UNFINISHED
+from pos3.report import Kept
 from pos3.secret import make_private
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
@@ -180,15 +182,17 @@ class PublishingLink(_MarkedLink):
         plan = self.plan_upload(delete=self.registration.upload_delete)
         if not plan.source_files:
             raise InvalidArgumentError(f"{local} holds no files; an empty set is not published")
-        if plan.kept:
-            shown = "; ".join(f"{kept.path}: {kept.reason}" for kept in plan.kept[:5])
+        if kept := _kept_of_set(plan):
+            shown = "; ".join(f"{each.path}: {each.reason}" for each in kept[:5])
             raise PlanRefusedError(f"{self}: some of the set cannot be published, nothing was changed: {shown}")
         check_max_delete(plan, self.registration.max_delete)
         return plan
 
     def _check_result(self) -> None:
         left = self.plan_upload(delete=self.registration.upload_delete)
-        changed = [item.path for items in (left.copies, left.last_copies, left.deletes, left.kept) for item in items]
+        changed = [
+            item.path for items in (left.copies, left.last_copies, left.deletes, _kept_of_set(left)) for item in items
+        ]
         if changed:
             shown = ", ".join(map(repr, changed[:5]))
             raise IncompleteSetError(
@@ -204,3 +208,8 @@ class PublishingLink(_MarkedLink):
             carried_out(self._store, lambda: self._store.upload(self._marker_key, path, len(content), lambda _: None))
         if self._marker_now() is None:
             raise StoreError(f"{self._marker_url} was written, but is not there")
+
+
+def _kept_of_set(plan: Plan) -> list[Kept]:
+    """What a plan keeps that readers of the set would get."""
+    return [kept for kept in plan.kept if not kept.reason.startswith(UNFINISHED)]

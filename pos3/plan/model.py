@@ -100,7 +100,7 @@ class Policy:
     ``proven_equal`` may read the local file. ``protects`` gives the reason why an object that this mirror did not
     write must stay as it is, or ""; ``outranks`` the reason why an object stays although the local file differs from
     it. ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors. ``fold_names``
-    says that the local disk ignores case.
+    says that the local disk ignores case, and ``room_bytes`` how long a path below the local root can be (0: no limit).
     """
 
     direction: Direction
@@ -113,6 +113,7 @@ class Policy:
     overwrite: Callable[[str], bool] = nothing
     last: Callable[[str], bool] = nothing
     fold_names: bool = False
+    room_bytes: int = 0
     key_prefix: str = ""
 
     @property

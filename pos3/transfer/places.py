@@ -26,14 +26,20 @@ class Directories:
         if directory in self._made:
             self.check(directory)
             return
-        if directory == self._root:
-            os.makedirs(directory, exist_ok=True)
+        missing = []
+        while directory not in self._made and directory != self._root:
+            missing.append(directory)
+            directory = os.path.dirname(directory)
+        if directory in self._made:
+            self.check(directory)
         else:
-            self.make(os.path.dirname(directory))
+            os.makedirs(directory, exist_ok=True)
+            self._made.add(directory)
+        for directory in reversed(missing):
             with self._lock, suppress(FileExistsError):
                 os.mkdir(directory)
             self._check_one(directory)
-        self._made.add(directory)
+            self._made.add(directory)
 
     def check(self, directory: str) -> None:
         """Whoever moves a directory away during a transfer and leaves a link to it loses nothing behind the link.
