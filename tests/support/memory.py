@@ -84,6 +84,7 @@ class _State:
     habits: Habits
     objects: dict[str, Held] = field(default_factory=dict)
     parts: dict[str, dict[int, Held]] = field(default_factory=dict)
+    uploads: dict[str, tuple[str, float]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -111,6 +112,11 @@ class MemoryServer(ScriptedServer):
         """The keys whose bodies were asked for or sent, since this was called last."""
         seen, self.state.asked[:] = list(self.state.asked), []
         return [each.key for each in seen if each.key and each.method in ("GET", "PUT")]
+
+    @property
+    def unfinished(self) -> dict[str, str]:
+        """Ids of multipart uploads that are neither completed nor aborted, with their keys."""
+        return {name: self.state.uploads[name][0] for name in self.state.parts}
 
     def put(self, key: str, body: bytes, age_seconds: float = 0.0) -> None:
         self.state.objects[key] = Held(body, self.state.habits.etag(body), time.time() - age_seconds)
@@ -199,8 +205,9 @@ class _Answers(Handler):
                 self.state.objects.pop(found.text or "", None)
             self.answer(200, b"<DeleteResult></DeleteResult>")
         elif "uploads" in self.query:
-            upload_id = f"upload-{len(self.state.parts) + 1}"
+            upload_id = f"upload-{len(self.state.uploads) + 1:03}"
             self.state.parts[upload_id] = {}
+            self.state.uploads[upload_id] = self.key, time.time()
             told = f"<UploadId>{upload_id}</UploadId>"
             self.answer(200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode())
         else:
@@ -228,7 +235,19 @@ class _Answers(Handler):
         self.answer(204)
 
     def list_uploads(self) -> None:
-        self.answer(200, b"<ListMultipartUploadsResult></ListMultipartUploadsResult>")
+        after = self.query.get("key-marker", ""), self.query.get("upload-id-marker", "")
+        begun = sorted((key, name, at) for name, (key, at) in self.state.uploads.items() if name in self.state.parts)
+        left = [each for each in begun if each[0].startswith(self.query.get("prefix", "")) and each[:2] > after]
+        page = left[: self.state.habits.page_keys]
+        listed = "".join(
+            f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId><Initiated>{_dated(at)}</Initiated></Upload>"
+            for key, name, at in page
+        )
+        more = ""
+        if len(page) < len(left):
+            more = f"<NextKeyMarker>{page[-1][0]}</NextKeyMarker><NextUploadIdMarker>{page[-1][1]}</NextUploadIdMarker>"
+        told = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}{listed}"
+        self.answer(200, f"<ListMultipartUploadsResult>{told}</ListMultipartUploadsResult>".encode())
 
     def list_page(self) -> None:
         query, habits = self.query, self.state.habits
