@@ -118,8 +118,8 @@ def path_room_bytes(root: str) -> int:
         longest = os.pathconf(existing_parent(root), "PC_PATH_MAX")
     except (OSError, ValueError):
         longest = _USUAL_PATH_BYTES
-    # The end of the path's text, and the slash below the root.
-    return longest - len(os.fsencode(root)) - 2
+    # The end of the path's text, and the slash below the root. Not even a name fits below the longest roots.
+    return max(1, longest - len(os.fsencode(root)) - 2)
 
 
 def _is_directory(child: os.DirEntry[str], follow_symlinks: bool) -> bool:

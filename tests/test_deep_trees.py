@@ -82,6 +82,29 @@ def test_the_longest_path_that_is_not_refused_can_be_written(s3: S3Site, tmp_pat
     assert refused
 
 
+@pytest.mark.parametrize("url", [f"s3://bucket/{DEEP}", f"s3://bucket/{DEEP.removesuffix('x')}"])
+def test_a_url_that_is_too_long_a_path_below_the_cache_is_named(
+    serve_from_memory: Serve, tmp_path: Path, url: str
+) -> None:
+    server = serve_from_memory()
+    server.put(DEEP, b"1")
+    with opened(tmp_path), pytest.raises(pos3.InvalidURLError, match="too long a path"):
+        pos3.download(url)
+    assert server.moved() == []
+    with opened(tmp_path):
+        path = pos3.download(url, tmp_path / "near")
+        assert (path if path.is_file() else path / "x").read_bytes() == b"1"
+
+
+def test_one_object_below_more_levels_than_the_interpreters_stack_has_is_downloaded(
+    serve_from_memory: Serve, tmp_path: Path
+) -> None:
+    key = f"{'d/' * 1500}x"
+    serve_from_memory().put(key, b"1")
+    with opened(tmp_path):
+        assert pos3.download(f"s3://bucket/{key}").read_bytes() == b"1"
+
+
 def test_no_name_of_an_unfinished_file_is_longer_than_what_is_left_free_for_it() -> None:
     assert len(temporary_name()) + len(str(2**31)) <= 64
 

@@ -14,6 +14,20 @@ from pos3.temporary import is_temporary, temporary_name
 from pos3.transfer.terms import Pair
 
 
+def make_with_parents(directory: str) -> None:
+    """As os.makedirs, for any number of levels."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for each in reversed(missing):
+        try:
+            os.mkdir(each)
+        except FileExistsError:
+            if not os.path.isdir(each):
+                raise
+
+
 class Directories:
     """Makes directories below a root, each once, and never through a symbolic link."""
 
@@ -33,7 +47,7 @@ class Directories:
         if directory in self._made:
             self.check(directory)
         else:
-            os.makedirs(directory, exist_ok=True)
+            make_with_parents(directory)
             self._made.add(directory)
         for directory in reversed(missing):
             with self._lock, suppress(FileExistsError):
