@@ -95,7 +95,7 @@ class Downloads:
                 raise
             finally:
                 os.close(descriptor)
-        return Delivered(self._entry(response, expected, size_bytes), (digest.hex(),), response.is_weak)
+        return self._delivered(response, self._entry(response, expected, size_bytes), digest.hex())
 
     def _in_pieces(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         digest = hashlib.md5(usedforsecurity=False)
@@ -117,7 +117,7 @@ class Downloads:
             raise
         finally:
             os.close(descriptor)
-        return Delivered(self._entry(response, expected, received), (digest.hexdigest(),), response.is_weak)
+        return self._delivered(response, self._entry(response, expected, received), digest.hexdigest())
 
     def _in_ranges(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         """
@@ -184,6 +184,9 @@ class Downloads:
             _, digest = yield Aside(keep, wanted)
             arriving.count()
         return response, digest
+
+    def _delivered(self, response: Response, entry: Entry, digest: str) -> Delivered:
+        return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
 
     def _entry(self, response: Response, expected: Entry, size_bytes: int) -> Entry:
         etag = response.etag

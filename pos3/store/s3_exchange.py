@@ -89,8 +89,9 @@ class Exchange:
     def _set_method(self, request: Request) -> None:
         handle = self.handle
         self._method = request.method
-        # A handle keeps the last body that it was given, and signs its hash even where none is sent.
-        handle.setopt(pycurl.POSTFIELDS, b"")
+        if request.method not in ("PUT", "POST"):
+            # A handle keeps the last body that it was given, and signs its hash even where none is sent.
+            handle.setopt(pycurl.POSTFIELDS, b"")
         handle.setopt(pycurl.NOBODY, request.method == "HEAD")
         if request.source_bytes:
             handle.unsetopt(pycurl.CUSTOMREQUEST)
@@ -178,10 +179,12 @@ class Exchange:
 
     def _own_head(self) -> bytes:
         """The head of the answer itself: not of a proxy's to CONNECT, not of an announcement, no trailers of a body."""
-        head = self._head
-        begin = max((at for at, line in enumerate(head) if line.startswith(b"HTTP/")), default=0)
-        end = next((at for at in range(begin, len(head)) if not head[at].strip()), len(head))
-        return b"".join(head[begin:end])
+        heads = b"".join(self._head)
+        own = heads[heads.rfind(b"\nHTTP/") + 1 :]
+        end = own.find(b"\n\r\n")
+        if end < 0:
+            end = own.find(b"\n\n")
+        return own[: end + 1] if end >= 0 else own
 
     def _is_strange(self, status: int) -> bool:
         """Whether somebody else has answered than an S3 server."""

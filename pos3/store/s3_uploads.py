@@ -98,7 +98,8 @@ class Uploads:
             except BaseException:
                 on_bytes(-len(body))
                 raise
-            return Uploaded(response.etag, digest, response.is_weak)
+            etag = response.etag
+            return Uploaded(etag, digest, etag != digest and response.is_weak)
         part = yield from self._send(key, "", self._headers, descriptor, 0, size_bytes, on_bytes)
         return Uploaded(part.etag, part.digest.hex(), part.is_weak)
 
