@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from pos3.entry import Record
 from pos3.errors import ConflictError, InvalidArgumentError, PlanRefusedError, Pos3Error
-from pos3.etag import is_plain, matches_content, part_size, part_size_candidates
+from pos3.etag import is_digest, is_plain, matches_content, part_size, part_size_candidates
 from pos3.home import expanded
 from pos3.index import Index
 from pos3.leftovers import remove_all_abandoned
@@ -123,7 +123,7 @@ def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Differe
 
 def _content_matches(path: str, etag: str, size_bytes: int) -> bool:
     sizes = [part_size(size_bytes)]
-    if not is_plain(etag) and not part_size_candidates(etag, size_bytes, sizes):
+    if not is_digest(etag) or (not is_plain(etag) and not part_size_candidates(etag, size_bytes, sizes)):
         return True
     return matches_content(etag, size_bytes, blocks(path), sizes)
 

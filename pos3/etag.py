@@ -2,7 +2,8 @@
 
 A plain ETag is the MD5 of the body, except under SSE-KMS or SSE-C; a multipart one ("<md5>-<parts>") is the MD5 of
 the parts' MD5s (AWS, "Checking object integrity"). Equality with a computed one proves equal content; a
-difference proves nothing by itself.
+difference proves nothing by itself, and none at all if the ETag is not exactly such a digest. Any other ETag is a token
+that tells one version from another.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
-_PLAIN = re.compile(r"^[0-9a-f]{32}$")
-_MULTIPART = re.compile(r"^[0-9a-f]{32}-([0-9]+)$")
+_PLAIN = re.compile(r"[0-9a-f]{32}")
+_MULTIPART = re.compile(r"[0-9a-f]{32}-([1-9][0-9]{0,8})")
 _MIB = 1024 * 1024
 
 # The part sizes of the tools people upload with: ours, boto3, s3cmd and s5cmd, rclone, console, goofys.
@@ -28,13 +29,37 @@ def part_size(size_bytes: int) -> int:
     return max(_MULTIPART_BYTES, -(-smallest // _MIB) * _MIB)
 
 
+def is_weak(shown: str) -> bool:
+    """Whether an ETag, as a server shows it, is one that need not differ where bytes do (RFC 9110)."""
+    return shown.startswith('W/"')
+
+
+def token(shown: str) -> str:
+    """An ETag, as a server shows it, without its quotes: what tells one version from another.
+
+    A gateway may make weak in answers what listings show as strong, so both are the same token.
+    """
+    return shown[3:].removesuffix('"') if is_weak(shown) else shown.strip('"')
+
+
 def is_plain(etag: str) -> bool:
-    return _PLAIN.match(etag) is not None
+    """Whether the ETag is exactly an MD5."""
+    return _PLAIN.fullmatch(etag) is not None
+
+
+def is_digest(etag: str) -> bool:
+    """Whether the ETag is exactly an MD5, or exactly that of parts; no other one shows that content differs."""
+    return is_plain(etag) or _MULTIPART.fullmatch(etag) is not None
+
+
+def contradicts(etag: str, digest: str) -> bool:
+    """Whether both are digests of the same form, of one body or of as many parts, and differ."""
+    return is_digest(etag) and etag != digest and etag[32:] == digest[32:]
 
 
 def part_size_candidates(etag: str, size_bytes: int, first: Sequence[int] = ()) -> list[int]:
     """Part sizes in bytes that would give as many parts as ``etag`` names; empty for other kinds of ETag."""
-    multipart = _MULTIPART.match(etag)
+    multipart = _MULTIPART.fullmatch(etag.lower())
     if not multipart:
         return []
     parts = int(multipart[1])
@@ -59,9 +84,9 @@ class ContentMatch:
     """The same for content that is given piece by piece."""
 
     def __init__(self, etag: str, size_bytes: int, first: Sequence[int] = ()):
-        self._etag = etag
+        self._etag = etag.lower()
         # A plain ETag is no sum of parts, so its candidates are none.
-        self._whole = hashlib.md5(usedforsecurity=False) if is_plain(etag) else None
+        self._whole = hashlib.md5(usedforsecurity=False) if is_plain(self._etag) else None
         self._sums = [PartSums(size) for size in part_size_candidates(etag, size_bytes, first)]
 
     @property

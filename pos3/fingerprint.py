@@ -11,6 +11,7 @@ from pos3.index import Index
 from pos3.listing import Scan, local_entries
 from pos3.plan import march
 from pos3.store import Store, twice_if_unsorted
+from pos3.temporary import has_temporary_name
 from pos3.url import Location
 
 TakesPart = Callable[[str], bool]
@@ -22,7 +23,11 @@ def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> 
 
     def digest() -> str | None:
         entries = store.entries(location.key, is_prefix=location.is_prefix)
-        return _digest(entry for entry in entries if takes_part(entry.path) and not entry.is_directory)
+        return _digest(
+            entry
+            for entry in entries
+            if takes_part(entry.path) and not entry.is_directory and not has_temporary_name(entry.path)
+        )
 
     return twice_if_unsorted(digest)
 

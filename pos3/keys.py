@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from itertools import islice
 from pos3.encoding import NARROW, is_file_name
 
 MOST_PROBLEMS = 100
+# The name of the temporary file in which a file arrives, beside its place.
+_NAME_BESIDE = "x" * 64
 
 
 def segment_problem(path: str) -> str:
@@ -97,15 +100,24 @@ class PathChecker:
     current path could still lie below; with ``fold_names`` (a case-insensitive disk) it holds all names.
     """
 
-    def __init__(self, *, fold_names: bool = False):
+    def __init__(self, *, fold_names: bool = False, room_bytes: int = 0):
+        """
+        Args:
+            room_bytes: what a path may need below the root; 0 for no limit.
+        """
         self.problems: list[str] = []
         self.files = Above()
         self._fold_names = fold_names
         self._folded: dict[str, str] = {}
+        self._room_bytes = room_bytes or sys.maxsize
+        # No letter needs more bytes.
+        self._surely_fits = self._room_bytes // 4 - len(_NAME_BESIDE)
 
     def check(self, path: str) -> bool:
         """Whether ``path`` can be a file; if not, the reason is added to ``problems``."""
         problem = segment_problem(path)
+        if not problem and len(path) > self._surely_fits:
+            problem = self._too_long(path)
         if not problem:
             problem = self._file_as_directory(path)
         if not problem and self._fold_names:
@@ -124,6 +136,11 @@ class PathChecker:
         """Adds a problem that was found elsewhere, once."""
         if len(self.problems) < MOST_PROBLEMS and problem not in self.problems:
             self.problems.append(problem)
+
+    def _too_long(self, path: str) -> str:
+        beside = f"{path.removesuffix('/').rpartition('/')[0]}/{_NAME_BESIDE}"
+        needed = max(len(each.encode("utf-8", "surrogateescape")) for each in (path, beside))
+        return "too long a path below the target directory" if needed > self._room_bytes else ""
 
     def _file_as_directory(self, path: str) -> str:
         file = self.files.find(path)

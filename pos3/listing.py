@@ -12,6 +12,7 @@ from pos3.entry import BROKEN_LINK, LOST_FOUND, UNREADABLE, Entry
 from pos3.plan import SYMLINK
 from pos3.temporary import is_temporary, temporary_name
 
+_USUAL_PATH_BYTES = 4096
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _GONE = "gone while it was listed"
 _LOST_FOUND = "lost+found/"
@@ -46,55 +47,88 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
     except FileNotFoundError:
         return
     if stat.S_ISDIR(status.st_mode):
-        yield from _walk(root, "", scan, ())
+        yield from _walk(root, scan)
     elif stat.S_ISREG(status.st_mode):
         yield Entry.of_file("", status)
     else:
         yield Entry("", unusable=_kind(status.st_mode))
 
 
-def _walk(root: str, prefix: str, scan: Scan, passed: tuple[str, ...]) -> Iterator[Entry]:
-    # The path of a directory ends in "/", so that it sorts where what lies below it does.
-    children: dict[str, os.DirEntry[str]] = {}
-    is_empty = True
-    try:
-        with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
-            for child in found:
-                name = child.name
-                if name.startswith(".pos3-") and is_temporary(name):
-                    scan.on_temporary(child)
-                    continue
-                is_empty = False
-                is_directory = _is_directory(child, scan.follow_symlinks)
-                children[f"{prefix}{name}/" if is_directory else prefix + name] = child
-    except OSError as error:
-        yield Entry(prefix, unusable=_reason(error))
-        return
-    if is_empty:
-        if prefix and scan.takes_part(prefix):
-            yield Entry(prefix)
-        return
+def _walk(root: str, scan: Scan) -> Iterator[Entry]:
+    # Directories that are begun, outermost first: paths still to come, what they are, and links that led there. A stack
+    # of its own, since the interpreter's is not as deep as a tree can be.
+    begun: list[tuple[Iterator[str], dict[str, os.DirEntry[str]], tuple[str, ...]]] = []
     takes_part, prunes = scan.takes_part, scan.prunes
-    for path in sorted(children):
-        child = children[path]
-        if path[-1] != "/":
-            if takes_part(path):
-                yield _file(path, child, scan.follow_symlinks)
-        elif not prunes(path):
-            if path == _LOST_FOUND and os.path.ismount(root):
-                yield Entry(path, unusable=LOST_FOUND)
-            elif child.is_symlink():
-                yield from _walk_link(root, path, child, scan, passed)
+    inside: str | None = ""
+    passed: tuple[str, ...] = ()
+    while inside is not None or begun:
+        if inside is not None:
+            try:
+                children = _children(root, inside, scan)
+            except OSError as error:
+                yield Entry(inside, unusable=_reason(error))
             else:
-                yield from _walk(root, path, scan, passed)
+                if children:
+                    begun.append((iter(sorted(children)), children, passed))
+                elif inside and takes_part(inside):
+                    yield Entry(inside)
+            inside = None
+            continue
+        paths, children, passed = begun[-1]
+        for path in paths:
+            child = children[path]
+            if path[-1] != "/":
+                if takes_part(path):
+                    yield _file(path, child, scan.follow_symlinks)
+            elif not prunes(path):
+                if unusable := _not_entered(root, path, child, passed):
+                    yield Entry(path, unusable=unusable)
+                    continue
+                inside, passed = path, _with(child, passed) if child.is_symlink() else passed
+                break
+        else:
+            begun.pop()
 
 
-def _walk_link(root: str, path: str, child: os.DirEntry[str], scan: Scan, passed: tuple[str, ...]) -> Iterator[Entry]:
-    here, target = os.path.realpath(os.path.dirname(child.path)), os.path.realpath(child.path)
-    if any(f"{directory}/".startswith(f"{target}/") for directory in (*passed, here)):
-        yield Entry(path, unusable="a symbolic link to a directory above it")
-    else:
-        yield from _walk(root, path, scan, (*passed, here))
+def _not_entered(root: str, path: str, child: os.DirEntry[str], passed: tuple[str, ...]) -> str:
+    """Why a directory is not walked through, or ""."""
+    if path == _LOST_FOUND and os.path.ismount(root):
+        return LOST_FOUND
+    return "a symbolic link to a directory above it" if child.is_symlink() and _leads_back(child, passed) else ""
+
+
+def _with(link: os.DirEntry[str], passed: tuple[str, ...]) -> tuple[str, ...]:
+    return (*passed, os.path.realpath(os.path.dirname(link.path)))
+
+
+def _leads_back(link: os.DirEntry[str], passed: tuple[str, ...]) -> bool:
+    """Whether a link leads to a directory above it; ``passed`` are the real ones that hold the links on the way."""
+    target = os.path.realpath(link.path)
+    return any(f"{directory}/".startswith(f"{target}/") for directory in _with(link, passed))
+
+
+def _children(root: str, prefix: str, scan: Scan) -> dict[str, os.DirEntry[str]]:
+    """What lies in a directory, by paths; that of a directory ends in "/", so that it sorts where its content does."""
+    children: dict[str, os.DirEntry[str]] = {}
+    with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
+        for child in found:
+            name = child.name
+            if name.startswith(".pos3-") and is_temporary(name):
+                scan.on_temporary(child)
+                continue
+            is_directory = _is_directory(child, scan.follow_symlinks)
+            children[f"{prefix}{name}/" if is_directory else prefix + name] = child
+    return children
+
+
+def path_room_bytes(root: str) -> int:
+    """How long a relative path below ``root`` can be, with the temporary file that is made beside it."""
+    try:
+        longest = os.pathconf(existing_parent(root), "PC_PATH_MAX")
+    except (OSError, ValueError):
+        longest = _USUAL_PATH_BYTES
+    # The end of the path's text, and the slash below the root. Not even a name fits below the longest roots.
+    return max(1, longest - len(os.fsencode(root)) - 2)
 
 
 def _is_directory(child: os.DirEntry[str], follow_symlinks: bool) -> bool:

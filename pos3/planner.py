@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
 
@@ -15,17 +15,36 @@ from pos3.etag import matches_content, part_size
 from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
 from pos3.guards import Guard, Guards, Left
 from pos3.index import Index
-from pos3.listing import Scan, existing_parent, ignores_case, local_entries
+from pos3.listing import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
 from pos3.ownership import HeldClaim, NoClaim
 from pos3.plan import NEW, Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.registration import Registration
 from pos3.report import Kept
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.store.files import blocks
+from pos3.temporary import has_temporary_name
 from pos3.transfer import Markers, Pair
 
 FILLED = "filled"
+UNFINISHED = "its name is that of an unfinished file of pos3, so it takes no part"
 _NS = 1_000_000_000
+
+
+@dataclass
+class _Unfinished:
+    """Paths of objects that look like unfinished files."""
+
+    first: str = ""
+    count: int = 0
+
+    def add(self, path: str) -> None:
+        self.first = self.first or path
+        self.count += 1
+
+    def told(self) -> tuple[Kept, ...]:
+        if not self.count:
+            return ()
+        return (Kept(self.first, f"{UNFINISHED}, like {self.count - 1} others" if self.count > 1 else UNFINISHED),)
 
 
 class Planner:
@@ -45,6 +64,7 @@ class Planner:
         self.held: HeldClaim = NoClaim()
         self.find_guards: Callable[[], list[Guard]] = list
         self.left_to_others: tuple[Kept, ...] = ()
+        self._unfinished = _Unfinished()
         self._pushes_alone = True
         # What a push sees, and the download of the same registration leaves alone, is not gone because it is not here.
         self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
@@ -75,8 +95,20 @@ class Planner:
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
     def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
+        """All objects but those that look like unfinished files: no local file of such a name is ever content."""
         landmarks = self.index.landmarks()
-        return self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks)
+        takes_part = self.registration.filter.predicate()
+        self._unfinished = unfinished = _Unfinished()
+        for entry in self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks):
+            if ".pos3-" not in entry[0] or not has_temporary_name(entry[0]):
+                yield entry
+            elif takes_part(entry[0]):
+                unfinished.add(entry[0])
+
+    def _with_unfinished(self, plan: Plan) -> Plan:
+        """The plan, which says in one line what :meth:`_objects` left out."""
+        told = self._unfinished.told()
+        return replace(plan, kept=(*plan.kept, *told)) if told else plan
 
     def _remote(self, chosen: Filter, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
         takes_part = chosen.predicate()
@@ -170,14 +202,15 @@ class Planner:
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
         policy = replace(policy, delete_argument=self.registration.delete_argument, spares=guards.spares)
-        policy = replace(policy, compare=compare or policy.compare)
+        room_bytes = path_room_bytes(self.registration.local)
+        policy = replace(policy, compare=compare or policy.compare, room_bytes=room_bytes)
 
         def plan() -> Plan:
             guards.reset()
             chosen = self.registration.filter
             local = self._local(chosen, follow_symlinks=False, leftovers=leftovers)
             remote = self._remote(chosen, is_prefix=is_prefix)
-            return plan_download(local, remote, self._records(chosen), policy)
+            return self._with_unfinished(plan_download(local, remote, self._records(chosen), policy))
 
         made = self._without_never_pushed(twice_if_unsorted(plan))
         guards.check(self._url, may_keep=not self.complete_only)
@@ -231,7 +264,7 @@ class Planner:
             chosen = self.registration.push_filter
             local = self._local(chosen, follow_symlinks=links)
             remote = self._remote(chosen, is_prefix=is_directory, only_object=not is_directory)
-            return plan_upload(local, remote, self._records_to_push(), policy)
+            return self._with_unfinished(plan_upload(local, remote, self._records_to_push(), policy))
 
         made = twice_if_unsorted(plan)
         return made if delete else made.without_deletes()

@@ -28,6 +28,7 @@ from pos3.filters import Filter
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
+from pos3.planner import UNFINISHED
 from pos3.report import Kept
 from pos3.secret import make_private
 from pos3.store import carried_out
@@ -236,5 +237,5 @@ class PublishingLink(_MarkedLink):
 
 
 def _content(kept: Iterable[Kept]) -> list[Kept]:
-    """What would be missing in a set. A file system's own directory is no part of it."""
-    return [item for item in kept if item.reason != LOST_FOUND]
+    """What readers of the set would miss. A file system's own directory, and unfinished files, are no part of it."""
+    return [item for item in kept if item.reason != LOST_FOUND and not item.reason.startswith(UNFINISHED)]

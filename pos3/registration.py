@@ -199,7 +199,10 @@ def local_root(
     name = profile.local_name if profile is not None else "_"
     if location.scheme != "s3":
         name = f"{location.scheme}+{name}"
-    return os.path.join(os.path.realpath(expanded(cache_root)), name, location.bucket, location.key).rstrip("/")
+    root = os.path.join(os.path.realpath(expanded(cache_root)), name, location.bucket, location.key)
+    if len(os.fsencode(root)) >= os.pathconf("/", "PC_PATH_MAX"):
+        raise InvalidURLError(f"{location}: the key is too long a path below {cache_root}; give local=...")
+    return root.rstrip("/")
 
 
 # Without the system's own tables, so that a URL means the same on every machine.

@@ -10,7 +10,7 @@ import zlib
 _HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
 _RANDOM = os.urandom(3).hex()
 _numbers = itertools.count()
-_NAME = re.compile(r"^\.pos3-([0-9a-f]{8})-([0-9]+)-([0-9a-f]{12})\.tmp$")
+_NAME = re.compile(r"\.pos3-([0-9a-f]{8})-([0-9]+)-([0-9a-f]{12})\.tmp")
 _ABANDONED_SECONDS = 600
 
 
@@ -21,12 +21,17 @@ def temporary_name() -> str:
 
 def is_temporary(name: str) -> bool:
     """Whether it is the name of an unfinished file."""
-    return name.startswith(".pos3-") and _NAME.match(name) is not None
+    return name.startswith(".pos3-") and _NAME.fullmatch(name) is not None
+
+
+def has_temporary_name(path: str) -> bool:
+    """Whether a relative path is that of an unfinished file, or lies below a directory of such a name."""
+    return ".pos3-" in path and any(map(is_temporary, path.split("/")))
 
 
 def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool:
     """Whether the file's writer, a process of this host, is gone, or the file has not grown for ten minutes."""
-    match = _NAME.match(name)
+    match = _NAME.fullmatch(name)
     if match is None:
         return False
     if match[1] == _HOST:

@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import boto3
 import hypothesis
 import pytest
 
-from tests.support import YOURS, EnvServer, Fault, MotoServer, Proxy, RcloneServer, S3Site, Server, pages
-from tests.support.memory import remember_at
+from tests.support import YOURS, EnvServer, Fault, MemoryServer, MotoServer, Proxy, RcloneServer, S3Site, Server, pages
+from tests.support.remembering import remember_at
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
@@ -115,6 +116,20 @@ def private_rclone(new_site: Callable[[Server], S3Site]) -> Iterator[tuple[Rclon
     """A server for this test alone, to be killed and restarted."""
     with RcloneServer() as server:
         yield server, new_site(server)
+
+
+@pytest.fixture
+def serve_from_memory(monkeypatch: pytest.MonkeyPatch, isolated_home: Path) -> Iterator[Callable[..., MemoryServer]]:
+    """`serve_from_memory(**habits)`: a server in memory, and the environment at it."""
+    with ExitStack() as stack:
+
+        def started(**habits: Any) -> MemoryServer:
+            server = stack.enter_context(MemoryServer(**habits))
+            for name, value in Server(server.endpoint_url).environment().items():
+                monkeypatch.setenv(name, value)
+            return server
+
+        yield started
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ no      same size, no MD5 to tell  copy, unless the    copy, if the file is newe
 from __future__ import annotations
 
 from pos3.entry import Entry, Record
+from pos3.etag import is_plain
 from pos3.plan.model import Policy
 
 _NS = 1_000_000_000
@@ -43,7 +44,7 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
         return "" if record.matches_local(local) or policy.proven_equal(local, remote) else "changed locally"
     if policy.proven_equal(local, remote):
         return ""
-    if "-" not in remote.etag:
+    if is_plain(remote.etag):
         return "different content"
     if policy.direction == "download":
         return "" if local.modified_ns // _NS == remote.modified_ns // _NS else "different modification time"

@@ -49,7 +49,7 @@ class _DownloadPlanner:
     def __init__(self, policy: Policy):
         self.policy = policy
         self.draft = Draft()
-        self.checker = PathChecker(fold_names=policy.fold_names)
+        self.checker = PathChecker(fold_names=policy.fold_names, room_bytes=policy.room_bytes)
         self.in_the_way: list[str] = []
         self._files_here, self._unusable_here = Above(), Above()
         self._stopped: set[str] = set()

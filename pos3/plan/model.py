@@ -142,7 +142,7 @@ class Policy:
     that a download must leave it as it is, with what is there on both sides; it is asked only for what would change.
     ``overwrite`` and ``last`` are predicates of a path. ``where`` names the remote side in errors, ``local_root`` the
     local one, and ``delete_argument`` is what the caller knows ``delete`` as. ``fold_names`` says that the local disk
-    ignores case.
+    ignores case, and ``room_bytes`` how long a path below the local root can be (0: no limit).
     """
 
     direction: Direction
@@ -157,6 +157,7 @@ class Policy:
     overwrite: Callable[[str], bool] = nothing
     last: Callable[[str], bool] = nothing
     fold_names: bool = False
+    room_bytes: int = 0
     key_prefix: str = ""
     delete_argument: str = "delete"
     local_root: str = ""

@@ -23,6 +23,7 @@ from pos3.errors import (
     StoreError,
     TransferCancelledError,
 )
+from pos3.etag import token
 from pos3.profiles import Profile
 from pos3.store import files
 from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
@@ -272,4 +273,4 @@ def _entry(path: str, details: dict[str, Any]) -> Entry:
     modified_ns = held_ns(_nanoseconds(modified))
     size = int(details.get("size") or 0)
     etag = next((str(details[name]) for name in ("ETag", "etag", "md5", "sha256") if details.get(name)), "")
-    return Entry(path, size, modified_ns, etag.strip('"') or f"{modified_ns}-{size}")
+    return Entry(path, size, modified_ns, token(etag) or f"{modified_ns}-{size}")

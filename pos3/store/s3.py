@@ -60,7 +60,9 @@ class S3Store:
     def survey(self, key: str) -> Survey:
         first = self._first_page(key)
         is_object = bool(key) and any(entry.path == key for entry in first.entries)
-        if key and not is_object and first.next_token and not _is_ordered(first):
+        # One key shows no order.
+        shows_order = len(first.entries) > 1 and _is_ordered(first)
+        if key and not is_object and first.next_token and not shows_order:
             is_object = self._find(key) is not None
         below = f"{key}/" if key else ""
         is_prefix = any(entry.path.startswith(below) for entry in first.entries)

@@ -8,7 +8,7 @@ import os
 
 from pos3.entry import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, StoreError
-from pos3.etag import ContentMatch, is_plain, part_size
+from pos3.etag import ContentMatch, contradicts, is_digest, is_plain, part_size
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes
 from pos3.store.beside import Aside
@@ -16,7 +16,7 @@ from pos3.store.retry import UnreachableError
 from pos3.store.s3_downloads import MIB, Delivered, Downloads
 from pos3.store.s3_loop import Together
 from pos3.store.s3_requests import Request, Requests, Response
-from pos3.store.s3_uploads import UNTOLD, MultipartUpload, Uploaded, Uploads
+from pos3.store.s3_uploads import UNTOLD, MultipartUpload, Uploads
 from pos3.store.steps import Steps
 
 # How often a download begins again because the object was replaced, before it pauses.
@@ -64,9 +64,13 @@ class Bodies:
                 delivered = yield from self._downloads.download(key, expected, target, counted)
             except ObjectChangedError:
                 now = yield from self._listed_now(key, expected)
-                if now == expected or not left:
+                if now is None or not left:
                     raise
-                expected = now
+                if (now.etag, now.size_bytes) != (expected.etag, expected.size_bytes):
+                    expected = now
+                # It was not replaced, so the store compares such ETags in another way, or none of them is equal to it.
+                elif not self._downloads.give_up_ranges():
+                    raise
                 continue
             try:
                 yield from self._verify(key, expected, delivered, target)
@@ -80,12 +84,14 @@ class Bodies:
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
         counted = Counted(on_bytes)
         uploaded = yield from self._uploads.upload(key, source, size_bytes, counted)
-        etag = uploaded.etag
+        etag, is_weak = uploaded.etag, uploaded.is_weak
         try:
             if uploaded.is_multipart or not etag:
                 # Some servers answer a multipart upload with another ETag than they list afterwards.
-                etag = (yield from _head(key)).etag
-            yield from self._verify_uploaded(key, etag, uploaded)
+                head = yield from _head(key)
+                etag, is_weak = head.etag, head.is_weak
+            if not is_weak:
+                yield from self._verify_uploaded(key, etag, uploaded.proof)
         except BaseException:
             counted.take_back()
             raise
@@ -94,12 +100,12 @@ class Bodies:
     def _where(self, key: str) -> str:
         return self._requests.where(Request("GET", key))
 
-    def _listed_now(self, key: str, before: Entry) -> Steps[Entry]:
-        """The object as it is now, for another attempt; as it was, if that cannot be asked."""
+    def _listed_now(self, key: str, before: Entry) -> Steps[Entry | None]:
+        """The object as it is now, for another attempt; None if that cannot be asked."""
         try:
             return (yield from _head(key)).entry(before.path, self._where(key))
         except StoreError:
-            return before
+            return None
 
     def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> Steps[None]:
         """Compares what arrived with the listed size, and with the ETag where that can prove something.
@@ -114,7 +120,9 @@ class Bodies:
             # A message may be whole and still carry less than the object.
             told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
             raise IntegrityError(f"{self._where(key)}: {told}")
-        if not self._etags_are_md5 or entry.etag in delivered.digests:
+        if not self._etags_are_md5 or delivered.is_weak or not is_digest(entry.etag):
+            return
+        if entry.etag in delivered.digests:
             return
         if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
             matches = False
@@ -139,12 +147,10 @@ class Bodies:
         if not (yield from _is_proven(delivered, target, first_part_bytes)):
             raise IntegrityError(f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}")
 
-    def _verify_uploaded(self, key: str, etag: str, uploaded: Uploaded) -> Steps[None]:
-        if not self._etags_are_md5 or not uploaded.proofs or etag in uploaded.proofs:
+    def _verify_uploaded(self, key: str, etag: str, proof: str) -> Steps[None]:
+        if not self._etags_are_md5 or not proof or not contradicts(etag, proof):
             return
-        # An ETag of another form, or of other parts, proves nothing either way.
-        forms = {proof[32:] for proof in uploaded.proofs}
-        if etag[32:] in forms and not (yield from self._is_encrypted(key)):
+        if not (yield from self._is_encrypted(key)):
             raise IntegrityError(f"{self._where(key)}: the store received other bytes than were sent")
 
     def _is_encrypted(self, key: str) -> Steps[bool]:

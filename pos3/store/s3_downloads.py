@@ -34,11 +34,13 @@ _COUNTED_BYTES = 64 * 1024
 class Delivered:
     """The version of an object that arrived.
 
-    ``digests`` are those ETags that what arrived could have, as far as they were computed on the way.
+    ``digests`` are those ETags that what arrived could have, as far as they were computed on the way. With ``is_weak``,
+    another ETag than these means nothing.
     """
 
     entry: Entry
     digests: tuple[str, ...] = ()
+    is_weak: bool = False
 
 
 class Downloads:
@@ -48,6 +50,15 @@ class Downloads:
         self._requests = requests
         self._proves = proves
         self._ranges_work = True
+
+    def give_up_ranges(self) -> bool:
+        """From now on, objects come in one piece each: a single answer is one version, whatever its ETag is.
+
+        Returns:
+            whether they came in ranges until now.
+        """
+        did_work, self._ranges_work = self._ranges_work, False
+        return did_work
 
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         """See :meth:`pos3.store.base.Store.download`; the digests are the caller's to compare."""
@@ -84,7 +95,7 @@ class Downloads:
                 raise
             finally:
                 os.close(descriptor)
-        return Delivered(self._entry(response, expected, size_bytes), (digest.hex(),))
+        return self._delivered(response, self._entry(response, expected, size_bytes), digest.hex())
 
     def _in_pieces(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         digest = hashlib.md5(usedforsecurity=False)
@@ -106,7 +117,7 @@ class Downloads:
             raise
         finally:
             os.close(descriptor)
-        return Delivered(self._entry(response, expected, received), (digest.hexdigest(),))
+        return self._delivered(response, self._entry(response, expected, received), digest.hexdigest())
 
     def _in_ranges(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         """
@@ -160,7 +171,8 @@ class Downloads:
             except ObjectChangedError as error:
                 raise _ReplacedError(str(error)) from error
             content_range = response.header("content-range")
-            if not content_range.startswith(f"bytes {start}-{end - 1}/"):
+            # Ranges with one weak ETag need not be of one version.
+            if response.is_weak or not content_range.startswith(f"bytes {start}-{end - 1}/"):
                 raise _NoRangesError
             where = self._requests.where(request)
             # Not every server honours If-Match, so the version is compared here as well.
@@ -172,6 +184,9 @@ class Downloads:
             _, digest = yield Aside(keep, wanted)
             arriving.count()
         return response, digest
+
+    def _delivered(self, response: Response, entry: Entry, digest: str) -> Delivered:
+        return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
 
     def _entry(self, response: Response, expected: Entry, size_bytes: int) -> Entry:
         etag = response.etag

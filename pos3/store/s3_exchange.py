@@ -89,6 +89,9 @@ class Exchange:
     def _set_method(self, request: Request) -> None:
         handle = self.handle
         self._method = request.method
+        if request.method not in ("PUT", "POST"):
+            # A handle keeps the last body that it was given, and signs its hash even where none is sent.
+            handle.setopt(pycurl.POSTFIELDS, b"")
         handle.setopt(pycurl.NOBODY, request.method == "HEAD")
         if request.source_bytes:
             handle.unsetopt(pycurl.CUSTOMREQUEST)
@@ -163,16 +166,25 @@ class Exchange:
         # Bodies are kept out of local variables, which some tracebacks show.
         if self._is_strange(status):
             kind = StoreError if self.request.key and self.request.method != "DELETE" else StrangeAnswerError
-            location = Response(status, b"".join(self._head)).header("location")
+            location = Response(status, self._own_head()).header("location")
             raise strange(kind, status, location, self.requests.endpoint, where)
         if status >= 300:
             raise error_of_body(status, b"".join(self._body), where, self.requests.endpoint)
         blocks, self._body = self._body, []
-        response = Response(status, b"".join(self._head), blocks)
+        response = Response(status, self._own_head(), blocks)
         now = time.monotonic()
         if self.requests.clock.is_due(now):
             self.requests.clock.saw(seconds_of(response.header("date")), self._sent_at, now)
         return response
+
+    def _own_head(self) -> bytes:
+        """The head of the answer itself: not of a proxy's to CONNECT, not of an announcement, no trailers of a body."""
+        heads = b"".join(self._head)
+        own = heads[heads.rfind(b"\nHTTP/") + 1 :]
+        end = own.find(b"\n\r\n")
+        if end < 0:
+            end = own.find(b"\n\n")
+        return own[: end + 1] if end >= 0 else own
 
     def _is_strange(self, status: int) -> bool:
         """Whether somebody else has answered than an S3 server."""

@@ -18,6 +18,7 @@ from xml.parsers import expat
 
 from pos3.entry import EARLIEST_NS, LATEST_NS, Entry, held_ns
 from pos3.errors import EndpointError, StoreError
+from pos3.etag import token
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
 from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _SECOND_NS = 1_000_000_000
 # To read a page and compare what it holds takes about half as long. A store that answers sooner does not keep waiting.
 _WORTH_SECONDS = 0.015
+# Servers send some before the first object, such as those that pass over what was deleted.
+_MOST_EMPTY_PAGES = 1000
 
 
 class Listing:
@@ -53,13 +56,22 @@ class Listing:
     def page(
         self, prefix: str, *, token: str = "", after: str = "", delimiter: str = "", page_size: int = 1000
     ) -> Page:
-        """One page; asked for again while the store is busy, the connection fails or the page arrives broken."""
-        request = self._request(prefix, token, delimiter, page_size, after)
+        """The next page that holds something, or the last one: from an empty page nothing follows if more are to come.
+
+        Asked for again while the store is busy, the connection fails or the page arrives broken.
+        """
         line = self._lines.take()
-        line.send(request)
-        page = self._received(line, request, prefix)
-        self._lines.give_back(line)
-        return page
+        for _ in range(_MOST_EMPTY_PAGES):
+            request = self._request(prefix, token, delimiter, page_size, after)
+            line.send(request)
+            page = self._received(line, request, prefix)
+            if page.entries or page.directories or not page.next_token:
+                self._lines.give_back(line)
+                return page
+            token = page.next_token
+        line.close()
+        told = f"{_MOST_EMPTY_PAGES} empty pages, and the store says that more follow"
+        raise StoreError(f"listing s3://{self._bucket}/{prefix}: {told}")
 
     def _request(self, prefix: str, token: str, delimiter: str, page_size: int = 1000, after: str = "") -> Request:
         query = {"list-type": "2", "max-keys": str(page_size), "prefix": prefix, "encoding-type": "url"}
@@ -141,7 +153,7 @@ class Listing:
             # What follows is not for us, as long as the store lists in order.
             if page.next_token:
                 more = self.page(prefix, after=last)
-                if more.entries or more.next_token:
+                if more.entries:
                     raise UnsortedListingError(f"{where}: keys are not listed in order")
             return
 
@@ -244,7 +256,7 @@ def _entry(key: str, size: str, modified: str, etag: str, is_quoted: bool) -> En
     """
     if not key or not size.isdecimal():
         raise ValueError(f"key {key!r} of size {size!r}")
-    return Entry(_unquoted(key, is_quoted), int(size), timestamp_ns(modified), etag.strip('"'))
+    return Entry(_unquoted(key, is_quoted), int(size), timestamp_ns(modified), token(etag) if '"' in etag else etag)
 
 
 def _unquoted(text: str, is_quoted: bool) -> str:

@@ -198,12 +198,14 @@ class Ranges:
         found.received_pages += 1
         keys = [entry.path for entry in page.entries]
         begin = 0
-        if self._proof and not wanted.token and self._segments[0] is found:
+        # The first page of a range may be empty, and not its last.
+        begins = bool(keys or not page.next_token) and not found.first_key
+        if self._proof and begins and self._segments[0] is found:
             if keys[:1] != [self._proof]:
                 raise StartAfterError(f"the listing after {wanted.after!r} does not begin with {self._proof!r}")
             self._proof, begin = "", 1
-        if keys and not wanted.token and keys[0] <= wanted.after:
-            raise StartAfterError(f"the listing after {wanted.after!r} begins with {keys[0]!r}")
+        if keys and begins and keys[0] <= found.after:
+            raise StartAfterError(f"the listing after {found.after!r} begins with {keys[0]!r}")
         if keys and not (found.last < keys[0] and all(map(lt, keys, keys[1:]))):
             raise UnsortedListingError(f"the listing of {self._prefix!r}: keys are not listed in order")
         end = bisect_right(keys, found.until) if found.until else len(keys)

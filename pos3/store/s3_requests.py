@@ -22,6 +22,7 @@ from botocore.utils import get_environ_proxies
 
 from pos3.entry import Entry, held_ns
 from pos3.errors import CredentialsError, StoreError
+from pos3.etag import is_weak, token
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3_client import (
@@ -97,7 +98,12 @@ class Response:
 
     @property
     def etag(self) -> str:
-        return self.header("etag").strip('"')
+        return token(self.header("etag"))
+
+    @property
+    def is_weak(self) -> bool:
+        """Whether the ETag proves nothing, and is no condition of a request."""
+        return is_weak(self.header("etag"))
 
     @property
     def modified_ns(self) -> int:

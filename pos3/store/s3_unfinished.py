@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Collection
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
 from pos3.store.retry import is_shared, is_transient
@@ -26,6 +26,7 @@ logger = logging.getLogger("pos3.store")
 _ABORT_SECONDS = 3.0
 # Some servers cut the time of a beginning down to seconds.
 _ROUNDING_SECONDS = 1
+_MOST_PAGES = 1000
 
 
 def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: int) -> set[MultipartUpload]:
@@ -76,23 +77,35 @@ def _begun(upload: MultipartUpload, requests: Requests) -> Steps[list[str]]:
     """
     if not math.isfinite(upload.asked_at):
         return []
-    query = f"encoding-type=url&prefix={quote(upload.key, safe='')}&uploads="
     where = requests.where(Request("GET", upload.key))
-    try:
-        answer: Response = yield Request("GET", "", query, where=where)
-    except NoSuchUploadError:
-        # Some say so where no upload was ever begun.
-        return []
-    root = read_answer(answer.body, "ListMultipartUploadsResult", where)
-    read = unquote_plus if text_of(root, "EncodingType") == "url" else str
     since_ns = (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
-    return [
-        upload_id
-        for found in root.iterfind("{*}Upload")
-        # A prefix has longer keys as well.
-        if read(text_of(found, "Key")) == upload.key and _began_ns(found) >= since_ns
-        if (upload_id := text_of(found, "UploadId"))
-    ]
+    begun: list[str] = []
+    marker = ("", "")
+    for _ in range(_MOST_PAGES):
+        query = {"encoding-type": "url", "prefix": upload.key, "uploads": ""}
+        if marker[0]:
+            query |= {"key-marker": marker[0], "upload-id-marker": marker[1]}
+        try:
+            answer: Response = yield Request(
+                "GET", "", urlencode(sorted(query.items()), quote_via=quote, safe=""), where=where
+            )
+        except NoSuchUploadError:
+            # Some say so where no upload was ever begun.
+            break
+        root = read_answer(answer.body, "ListMultipartUploadsResult", where)
+        read = unquote_plus if text_of(root, "EncodingType") == "url" else str
+        begun += [
+            upload_id
+            for found in root.iterfind("{*}Upload")
+            # A prefix has longer keys as well.
+            if read(text_of(found, "Key")) == upload.key and _began_ns(found) >= since_ns
+            if (upload_id := text_of(found, "UploadId"))
+        ]
+        last, marker = marker, (read(text_of(root, "NextKeyMarker")), text_of(root, "NextUploadIdMarker"))
+        # Longer keys sort behind it.
+        if text_of(root, "IsTruncated").lower() != "true" or marker == last or marker[0] > upload.key:
+            break
+    return begun
 
 
 def _began_ns(upload: ElementTree.Element) -> int:

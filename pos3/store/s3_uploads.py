@@ -13,7 +13,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape, unescape
 
 from pos3.errors import IntegrityError, StoreError
-from pos3.etag import is_plain, joined_etag, part_size
+from pos3.etag import contradicts, is_weak, joined_etag, part_size, token
 from pos3.store import files
 from pos3.store.base import Counted, OnBytes
 from pos3.store.beside import Aside
@@ -34,13 +34,14 @@ _ETAG = re.compile(rb"<ETag>([^<]+)</ETag>")
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The ETag that an upload was answered with, and the ETags that would prove that the store has what was sent.
+    """The ETag that an upload was answered with, and the one that would prove that the store has what was sent.
 
-    ``proofs`` is empty if nothing was computed, since TLS authenticates what is sent.
+    ``proof`` is "" if none was computed, since TLS authenticates what is sent.
     """
 
     etag: str
-    proofs: tuple[str, ...]
+    proof: str
+    is_weak: bool = False
     is_multipart: bool = False
 
 
@@ -97,9 +98,10 @@ class Uploads:
             except BaseException:
                 on_bytes(-len(body))
                 raise
-            return Uploaded(response.etag, (digest,))
+            etag = response.etag
+            return Uploaded(etag, digest, etag != digest and response.is_weak)
         part = yield from self._send(key, "", self._headers, descriptor, 0, size_bytes, on_bytes)
-        return Uploaded(part.etag, (part.digest.hex(),) if part.digest else ())
+        return Uploaded(part.etag, part.digest.hex(), part.is_weak)
 
     def _signed_as(self, body: bytes) -> tuple[str, ...]:
         if self._proves:
@@ -125,11 +127,11 @@ class Uploads:
             on_bytes(-reader.read_bytes)
             raise
         # Under KMS an ETag is no MD5.
-        is_md5 = is_plain(response.etag) and not response.header("x-amz-server-side-encryption").startswith("aws:")
-        if digest and is_md5 and response.etag != digest.hex():
+        may_prove = not (response.is_weak or response.header("x-amz-server-side-encryption").startswith("aws:"))
+        if digest and may_prove and contradicts(response.etag, digest.hex()):
             on_bytes(-reader.read_bytes)
             raise _SpoiledError
-        return _Part(response.etag, digest)
+        return _Part(response.etag, response.header("etag") or '""', digest)
 
     def _in_parts(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         untold = MultipartUpload(key, UNTOLD, self._requests.clock.earliest(time.monotonic()))
@@ -182,12 +184,12 @@ class Uploads:
                 self.left_behind.discard(begun)
             raise
         self.under_way.discard(begun)
-        proofs = (joined_etag(part.digest for part in parts),) if self._proves else ()
-        return Uploaded(etag, proofs, is_multipart=True)
+        proof = joined_etag(part.digest for part in parts) if self._proves else ""
+        return Uploaded(etag, proof, is_multipart=True)
 
     def _complete(self, key: str, quoted_id: str, parts: list[_Part]) -> Steps[str]:
         listed = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.quoted_etag)}</ETag></Part>"
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.shown_etag)}</ETag></Part>"
             for number, part in enumerate(parts, start=1)
         )
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
@@ -196,7 +198,7 @@ class Uploads:
             # S3 answers 200 at once, and what went wrong afterwards stands in the body.
             raise error_of_body(200, answer.body, self._requests.where(Request("PUT", key)))
         found = _ETAG.search(answer.body)
-        return unescape(found[1].decode(), {"&quot;": '"'}).strip('"') if found else ""
+        return token(unescape(found[1].decode(), {"&quot;": '"'})) if found else ""
 
 
 def aborted(key: str, upload_id: str) -> Steps[None]:
@@ -207,14 +209,18 @@ def aborted(key: str, upload_id: str) -> Steps[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What the store answered to a part, and the MD5 of what was sent, if it was computed."""
+    """What the store answered to a part, and the MD5 of what was sent, if it was computed.
+
+    ``shown_etag`` is as the store shows it, since that is how it wants to be told of the part.
+    """
 
     etag: str
+    shown_etag: str
     digest: bytes
 
     @property
-    def quoted_etag(self) -> str:
-        return f'"{self.etag}"'
+    def is_weak(self) -> bool:
+        return is_weak(self.shown_etag)
 
 
 def _hashed(descriptor: int, start: int, end: int) -> tuple[bytes, bytes]:

@@ -20,7 +20,7 @@ from pos3.store import OnBytes, Steps
 from pos3.temporary import temporary_name
 from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
-from pos3.transfer.places import Directories, aside
+from pos3.transfer.places import Directories, aside, make_with_parents
 from pos3.transfer.placing import put_in_place, remove
 from pos3.transfer.terms import Outcome, Pair, Terms
 
@@ -95,7 +95,7 @@ def _fetch(
         if action.path:
             directories.make(parent)
         else:
-            os.makedirs(parent, exist_ok=True)
+            make_with_parents(parent)
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
             key = pair.location.object_key(action.path)

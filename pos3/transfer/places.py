@@ -17,6 +17,20 @@ from pos3.transfer.placing import is_as_seen
 from pos3.transfer.terms import Pair
 
 
+def make_with_parents(directory: str) -> None:
+    """As os.makedirs, for any number of levels."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for each in reversed(missing):
+        try:
+            os.mkdir(each)
+        except FileExistsError:
+            if not os.path.isdir(each):
+                raise
+
+
 class Directories:
     """Makes directories below a root, each once, and never through a symbolic link."""
 
@@ -29,14 +43,20 @@ class Directories:
         if directory in self._made:
             self.check(directory)
             return
-        if directory == self._root:
-            os.makedirs(directory, exist_ok=True)
+        missing = []
+        while directory not in self._made and directory != self._root:
+            missing.append(directory)
+            directory = os.path.dirname(directory)
+        if directory in self._made:
+            self.check(directory)
         else:
-            self.make(os.path.dirname(directory))
+            make_with_parents(directory)
+            self._made.add(directory)
+        for directory in reversed(missing):
             with self._lock, suppress(FileExistsError):
                 os.mkdir(directory)
             self._check_one(directory)
-        self._made.add(directory)
+            self._made.add(directory)
 
     def check(self, directory: str) -> None:
         """Whoever moves a directory away during a transfer and leaves a link to it loses nothing behind the link.

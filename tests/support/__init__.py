@@ -3,6 +3,7 @@
 Nothing here imports pos3, so a bug in pos3 cannot hide behind the code that checks it.
 """
 
+from tests.support.connect import ConnectProxy
 from tests.support.faults import (
     FailPage,
     Fault,
@@ -22,6 +23,7 @@ from tests.support.faults import (
     later_pages,
     on,
 )
+from tests.support.memory import MemoryServer, md5_etag
 from tests.support.proxy import Proxy
 from tests.support.relay import Relay
 from tests.support.request import Request
@@ -32,6 +34,7 @@ from tests.support.trees import assert_same, contents, odd_tree, write_tree
 
 __all__ = [
     "YOURS",
+    "ConnectProxy",
     "EnvServer",
     "FailPage",
     "Fault",
@@ -39,6 +42,7 @@ __all__ = [
     "Handler",
     "Hang",
     "Latency",
+    "MemoryServer",
     "MotoServer",
     "OtherQuery",
     "Proxy",
@@ -62,6 +66,7 @@ __all__ = [
     "assert_same",
     "contents",
     "later_pages",
+    "md5_etag",
     "odd_tree",
     "on",
     "write_tree",

@@ -1,26 +1,306 @@
-"""What pos3 remembers, taken along to another address of the same server."""
+"""A small S3 server in memory, for habits that neither rclone nor moto has: odd ETags, hollow pages, strictness."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, suppress
-from pathlib import Path
+import hashlib
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
 
-_FILES = "path, size_bytes, modified_ns, inode, etag, owner, checksum"
+from tests.support.scripted import Handler, ScriptedServer
+
+Etag = Callable[[bytes], str]
+"""The ETag of a body, with its quotes, as a header shows it."""
+_CONDITION_FAILED = "PreconditionFailed"
 
 
-def remember_at(endpoint: str, known: str, top: Path) -> None:
-    """Lets every cache below ``top`` remember for ``endpoint`` what it remembers for the endpoint ``known``."""
-    for path in top.rglob("*.sqlite"):
-        # A test may have spoiled it.
-        with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection, connection:
-            rows = connection.execute("SELECT id, url, used_at FROM places WHERE endpoint = ?", (known,)).fetchall()
-            for old, url, used_at in rows:
-                place = (url, endpoint, used_at)
-                new = connection.execute(
-                    "INSERT INTO places (url, endpoint, used_at) VALUES (?, ?, ?)", place
-                ).lastrowid
-                files = f"INSERT INTO files (place, {_FILES}) SELECT ?, {_FILES} FROM files WHERE place = ?"
-                connection.execute(files, (new, old))
-                notes = "INSERT INTO notes SELECT ?, name, value FROM notes WHERE place = ?"
-                connection.execute(notes, (new, old))
+def md5_etag(body: bytes) -> str:
+    return f'"{hashlib.md5(body).hexdigest()}"'
+
+
+@dataclass(frozen=True)
+class Held:
+    """One object."""
+
+    body: bytes
+    etag: str
+    modified: float
+
+
+@dataclass
+class Habits:
+    """What makes this server different.
+
+    Args:
+        etag: of objects and parts.
+        etag_of_parts: of multipart objects, from the ETags of their parts; by the MD5s as S3 does, if it is None.
+        page_keys: how many keys a page has at most.
+        hollow: which pages an empty page comes before that says that more follow: "first", "each" or none; in
+            an "endless" listing, nothing else comes.
+        answers_after_seconds: how long a page is waited for.
+        listed_etag: how a listing shows an ETag; as it is unless given.
+        spoils: what it stores of a body that was sent.
+        lists: whether listings are allowed.
+        closes: whether each connection ends with its first answer.
+        hints: a header of an answer 103 that comes before each answer.
+        trailer: a header that follows each page, which is then sent in chunks.
+    """
+
+    etag: Etag = md5_etag
+    etag_of_parts: Etag | None = None
+    page_keys: int = 1000
+    hollow: str = ""
+    answers_after_seconds: float = 0.0
+    listed_etag: Callable[[str], str] = str
+    spoils: Callable[[bytes], bytes] = bytes
+    lists: bool = True
+    closes: bool = False
+    hints: str = ""
+    trailer: str = ""
+
+
+@dataclass
+class Asked:
+    """A request as it arrived, in order."""
+
+    method: str
+    key: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body_bytes: int
+    status: int = 0
+
+
+@dataclass
+class _State:
+    habits: Habits
+    objects: dict[str, Held] = field(default_factory=dict)
+    parts: dict[str, dict[int, Held]] = field(default_factory=dict)
+    uploads: dict[str, tuple[str, float]] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class MemoryServer(ScriptedServer):
+    """`with MemoryServer(etag=...) as server:` holds one bucket, whatever its name; it checks what S3 checks.
+
+    Each request must carry the SHA-256 of the body that it comes with, or UNSIGNED-PAYLOAD. A condition is compared
+    strongly, as RFC 9110 wants it: a weak ETag never matches.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None = None, **habits: Any):
+        self.state = _State(Habits(**habits))
+        super().__init__(type("_Bound", (_Answers,), {"state": self.state}), context)
+
+    @property
+    def objects(self) -> dict[str, bytes]:
+        return {key: held.body for key, held in self.state.objects.items()}
+
+    @property
+    def asked(self) -> list[Asked]:
+        return list(self.state.asked)
+
+    def moved(self) -> list[str]:
+        """The keys whose bodies were asked for or sent, since this was called last."""
+        seen, self.state.asked[:] = list(self.state.asked), []
+        return [each.key for each in seen if each.key and each.method in ("GET", "PUT")]
+
+    @property
+    def unfinished(self) -> dict[str, str]:
+        """Ids of multipart uploads that are neither completed nor aborted, with their keys."""
+        return {name: self.state.uploads[name][0] for name in self.state.parts}
+
+    def put(self, key: str, body: bytes, age_seconds: float = 0.0) -> None:
+        self.state.objects[key] = Held(body, self.state.habits.etag(body), time.time() - age_seconds)
+
+
+class _Answers(Handler):
+    state: ClassVar[_State]
+
+    def respond(self) -> None:
+        parts = urlsplit(self.path)
+        self.key = unquote(parts.path).partition("/")[2].partition("/")[2]
+        self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        self.sent = self.body()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.record = Asked(self.command, self.key, self.query, headers, len(self.sent))
+        if not self.key:
+            time.sleep(self.state.habits.answers_after_seconds)
+        with self.state.lock:
+            self.state.asked.append(self.record)
+            told = headers.get("x-amz-content-sha256", "")
+            if "authorization" in headers and told not in ("UNSIGNED-PAYLOAD", hashlib.sha256(self.sent).hexdigest()):
+                self.refuse(400, "XAmzContentSHA256Mismatch", f"The hash of the {len(self.sent)} bytes is another.")
+                return
+            getattr(self, f"on_{self.command.lower()}")()
+
+    def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+        self.record.status = status
+        if self.state.habits.closes:
+            headers["Connection"] = "close"
+        if self.state.habits.hints:
+            self.wfile.write(f"HTTP/1.1 103 Early Hints\r\n{self.state.habits.hints}\r\n\r\n".encode())
+        if not self.state.habits.trailer or self.command == "HEAD" or not body:
+            super().answer(status, body, **headers)
+            return
+        self.send_response(status)
+        for name, value in {**headers, "Transfer_Encoding": "chunked"}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(body), body, self.state.habits.trailer.encode()))
+
+    def refuse(self, status: int, code: str, message: str = "") -> None:
+        self.answer(status, f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode())
+
+    def on_get(self) -> None:
+        if not self.key:
+            self.list_uploads() if "uploads" in self.query else self.list_page()
+            return
+        held = self.held()
+        if held is None:
+            return
+        dated = {"ETag": held.etag, "Last_Modified": formatdate(held.modified, usegmt=True)}
+        wanted = self.headers.get("Range", "")
+        if not wanted or self.command == "HEAD":
+            self.answer(200, held.body, **dated)
+            return
+        start, _, end = wanted.removeprefix("bytes=").partition("-")
+        body = held.body[int(start) : int(end) + 1]
+        self.answer(206, body, Content_Range=f"bytes {start}-{end}/{len(held.body)}", **dated)
+
+    on_head = on_get
+
+    def held(self) -> Held | None:
+        """The object that is asked for; it is answered if there is none, or another."""
+        held = self.state.objects.get(self.key)
+        if held is None:
+            self.refuse(404, "NoSuchKey")
+            return None
+        condition = self.headers.get("If-Match")
+        if condition is not None and (condition != held.etag or held.etag.startswith("W/")):
+            self.refuse(412, _CONDITION_FAILED)
+            return None
+        return held
+
+    def on_put(self) -> None:
+        body = self.state.habits.spoils(self.sent)
+        held = Held(body, self.state.habits.etag(body), time.time())
+        if "uploadId" in self.query:
+            self.state.parts[self.query["uploadId"]][int(self.query["partNumber"])] = held
+        else:
+            self.state.objects[self.key] = held
+        self.answer(200, ETag=held.etag)
+
+    def on_post(self) -> None:
+        if "delete" in self.query:
+            for found in ElementTree.fromstring(self.sent).iterfind("{*}Object/{*}Key"):
+                self.state.objects.pop(found.text or "", None)
+            self.answer(200, b"<DeleteResult></DeleteResult>")
+        elif "uploads" in self.query:
+            upload_id = f"upload-{len(self.state.uploads) + 1:03}"
+            self.state.parts[upload_id] = {}
+            self.state.uploads[upload_id] = self.key, time.time()
+            told = f"<UploadId>{upload_id}</UploadId>"
+            self.answer(200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode())
+        else:
+            self.complete(self.state.parts.pop(self.query["uploadId"]))
+
+    def complete(self, parts: dict[int, Held]) -> None:
+        listed = [found.text or "" for found in ElementTree.fromstring(self.sent).iterfind("{*}Part/{*}ETag")]
+        if listed != [part.etag for _, part in sorted(parts.items())]:
+            self.refuse(400, "InvalidPart")
+            return
+        body = b"".join(part.body for _, part in sorted(parts.items()))
+        digests = b"".join(hashlib.md5(part.body).digest() for _, part in sorted(parts.items()))
+        etag = f'"{hashlib.md5(digests).hexdigest()}-{len(parts)}"'
+        if self.state.habits.etag_of_parts is not None:
+            etag = self.state.habits.etag_of_parts(body)
+        self.state.objects[self.key] = Held(body, etag, time.time())
+        told = f"<ETag>{escape(etag)}</ETag>"
+        self.answer(200, f"<CompleteMultipartUploadResult>{told}</CompleteMultipartUploadResult>".encode())
+
+    def on_delete(self) -> None:
+        if "uploadId" in self.query:
+            self.state.parts.pop(self.query["uploadId"], None)
+        else:
+            self.state.objects.pop(self.key, None)
+        self.answer(204)
+
+    def list_uploads(self) -> None:
+        after = self.query.get("key-marker", ""), self.query.get("upload-id-marker", "")
+        begun = sorted((key, name, at) for name, (key, at) in self.state.uploads.items() if name in self.state.parts)
+        left = [each for each in begun if each[0].startswith(self.query.get("prefix", "")) and each[:2] > after]
+        page = left[: self.state.habits.page_keys]
+        listed = "".join(
+            f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId><Initiated>{_dated(at)}</Initiated></Upload>"
+            for key, name, at in page
+        )
+        more = ""
+        if len(page) < len(left):
+            more = f"<NextKeyMarker>{page[-1][0]}</NextKeyMarker><NextUploadIdMarker>{page[-1][1]}</NextUploadIdMarker>"
+        told = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}{listed}"
+        self.answer(200, f"<ListMultipartUploadsResult>{told}</ListMultipartUploadsResult>".encode())
+
+    def list_page(self) -> None:
+        query, habits = self.query, self.state.habits
+        token = unquote(query.get("continuation-token", ""))
+        kind, after = token[:1], token[1:] if token else query.get("start-after", "")
+        if not habits.lists:
+            self.refuse(403, "AccessDenied")
+            return
+        if habits.hollow == "endless":
+            self.answer(200, _page([], [], f"e{int(after or 0) + 1}"))
+            return
+        if (habits.hollow == "each" and kind != "h") or (habits.hollow == "first" and not kind):
+            self.answer(200, _page([], [], f"h{after}"))
+            return
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        most = min(int(query.get("max-keys", "1000")), habits.page_keys)
+        objects: list[str] = []
+        directories: list[str] = []
+        last = ""
+        for key in sorted(self.state.objects):
+            if not key.startswith(prefix):
+                continue
+            cut = key.find(delimiter, len(prefix)) if delimiter else -1
+            directory = key[: cut + 1] if cut >= 0 else ""
+            if key <= after or (directory and directory <= after) or directory in directories[-1:]:
+                continue
+            if len(objects) + len(directories) == most:
+                self.answer(200, self.page(objects, directories, f"r{last}"))
+                return
+            last = directory or key
+            (directories if directory else objects).append(last)
+        self.answer(200, self.page(objects, directories, ""))
+
+    def page(self, keys: list[str], directories: list[str], token: str) -> bytes:
+        listed = self.state.habits.listed_etag
+        return _page(
+            [(key, listed(held.etag), held) for key in keys for held in [self.state.objects[key]]], directories, token
+        )
+
+
+def _page(objects: list[tuple[str, str, Held]], directories: list[str], token: str) -> bytes:
+    contents = "".join(
+        f"<Contents><Key>{quote(key)}</Key><LastModified>{_dated(held.modified)}</LastModified>"
+        f"<ETag>{escape(etag, {chr(34): '&quot;'})}</ETag><Size>{len(held.body)}</Size></Contents>"
+        for key, etag, held in objects
+    )
+    below = "".join(f"<CommonPrefixes><Prefix>{quote(name)}</Prefix></CommonPrefixes>" for name in directories)
+    more = f"<NextContinuationToken>{quote(token)}</NextContinuationToken>" if token else ""
+    return (
+        "<ListBucketResult><EncodingType>url</EncodingType>"
+        f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{contents}{below}</ListBucketResult>"
+    ).encode()
+
+
+def _dated(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
