@@ -26,6 +26,7 @@ from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
 from pos3.secret import make_private
+from pos3.shown import escaped
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
 from pos3.transfer import Terms
@@ -181,7 +182,7 @@ class PublishingLink(_MarkedLink):
         if not plan.source_files:
             raise InvalidArgumentError(f"{local} holds no files; an empty set is not published")
         if plan.kept:
-            shown = "; ".join(f"{kept.path}: {kept.reason}" for kept in plan.kept[:5])
+            shown = "; ".join(escaped(f"{kept.path}: {kept.reason}") for kept in plan.kept[:5])
             raise PlanRefusedError(f"{self}: some of the set cannot be published, nothing was changed: {shown}")
         check_max_delete(plan, self.registration.max_delete)
         return plan

@@ -17,6 +17,7 @@ from pos3.parts import Patterns
 from pos3.plan import NEW, Action, Compare, Plan
 from pos3.profiles import Profile
 from pos3.registration import Registration
+from pos3.shown import escaped
 
 _GONE_HERE = "deleted here"
 _GONE_THERE = "deleted in the store"
@@ -41,7 +42,7 @@ class BothWays:
             PlanRefusedError: there are conflicts; it lists some of them.
         """
         if self.conflicts:
-            shown = "\n".join(path or self.wanted.local for path in self.conflicts[:10])
+            shown = "\n".join(escaped(path or self.wanted.local) for path in self.conflicts[:10])
             more = f"\nand {len(self.conflicts) - 10} more" if len(self.conflicts) > 10 else ""
             raise PlanRefusedError(
                 f"{self.wanted}: {len(self.conflicts)} file(s) differ and were changed on both sides, or never synced; "

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections import Counter
 
 from pos3.api import mirror
-from pos3.cli.output import errors_as_lines, note, note_kept, put_json, put_line
+from pos3.cli.output import errors_as_lines, note, note_kept, put_item, put_json
 from pos3.cli.statuses import FAILED, OK
 from pos3.recovery import Recovered, recover
 
@@ -25,7 +25,8 @@ def run_recover(arguments: Namespace) -> int:
         if arguments.json:
             put_json(_as_json(item))
         else:
-            _print(item)
+            for line in _lines(item):
+                put_item(line, ends_with_nul=arguments.null)
         note_kept(arguments.name, item.report.kept)
         if item.error is not None:
             first, *more = errors_as_lines(item.error)
@@ -37,14 +38,15 @@ def run_recover(arguments: Namespace) -> int:
     return FAILED if any(item.error is not None for item in found) else OK
 
 
-def _print(item: Recovered) -> None:
+def _lines(item: Recovered) -> list[str]:
     if item.outcome == "pushed":
-        put_line(f"recovered: {item.local} to {item.url}  ({item.report})")
-    elif item.outcome == "gone":
-        put_line(f"dropped: {item.local} to {item.url}  (nothing is there locally any more)")
-    elif item.plan is not None:
-        for source, destination in item.plan.to_copy:
-            put_line(f"upload: {source} to {destination}  ({item.plan.reasons[destination]})")
+        return [f"recovered: {item.local} to {item.url}  ({item.report})"]
+    if item.outcome == "gone":
+        return [f"dropped: {item.local} to {item.url}  (nothing is there locally any more)"]
+    if item.plan is None:
+        return []
+    reasons = item.plan.reasons
+    return [f"upload: {source} to {destination}  ({reasons[destination]})" for source, destination in item.plan.to_copy]
 
 
 def _as_json(item: Recovered) -> dict[str, object]:
