@@ -34,6 +34,8 @@ METHODS = frozenset(name for name in vars(pos3.MirrorLike) if not name.startswit
 _LONGEST_PATH = 103
 _NEWCOMER_SECONDS = 60
 _HELLO_SECONDS = 60
+# Paths, patterns and profiles take some kilobytes.
+_LONGEST_CALL_BYTES = 64 * 1024 * 1024
 
 _brokers: weakref.WeakSet[Broker] = weakref.WeakSet()
 
@@ -115,8 +117,9 @@ class Broker:
         with connection, contextlib.suppress(OSError, EOFError):
             try:
                 if connection.poll(_HELLO_SECONDS) and connection.recv_bytes(16) == self._flow_run_id.bytes:
-                    method, arguments = connection.recv()
-                    connection.send(self._outcome(method, arguments))
+                    call = _call_in(connection.recv_bytes(_LONGEST_CALL_BYTES))
+                    if call is not None:
+                        connection.send(self._outcome(*call))
             finally:
                 self._connections.discard(connection)
 
@@ -135,6 +138,15 @@ class Broker:
             return "closing", None
         except Exception as error:  # noqa: BLE001 - it is the caller's
             return "error", portable(error)
+
+
+def _call_in(pickled: bytes) -> tuple[str, dict[str, Any]] | None:
+    """The method and the arguments that a caller has sent; None for what is no call."""
+    try:
+        method, arguments = pickle.loads(pickled)
+    except Exception:  # noqa: BLE001 - what is no pickle, or of what this process does not have, may raise anything
+        return None
+    return (method, arguments) if isinstance(method, str) and isinstance(arguments, dict) else None
 
 
 class NoBroker:
