@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _PLAIN = re.compile(r"^[0-9a-f]{32}$")
-_MULTIPART = re.compile(r"^[0-9a-f]{32}-([0-9]+)$")
+_MULTIPART = re.compile(r"^[0-9a-f]{32}-([0-9]{1,9})$")
 _MIB = 1024 * 1024
 
 # The part sizes of the tools people upload with: ours, boto3, s3cmd and s5cmd, rclone, console, goofys.
