@@ -2,17 +2,28 @@
 
 Each class extends :class:`Pos3Error` and the built-in exception that a caller would expect, so both
 ``except pos3.Pos3Error`` and ``except FileNotFoundError`` work. Messages say what failed, where, and what
-to do about it. No message carries a secret.
+to do about it. No message carries a secret, or a control character.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
+
+from pos3.shown import escaped, shown
 
 
 class Pos3Error(Exception):
-    """Base of all errors that pos3 raises on purpose."""
+    """Base of all errors that pos3 raises on purpose.
+
+    Its texts show neither the secrets that this process has used, nor control characters: those come escaped, so that
+    a key or a server's message stays within its line.
+    """
+
+    _has_lines: ClassVar[bool] = False
+
+    def __init__(self, *args: object):
+        super().__init__(*(shown(arg, keeps_lines=self._has_lines) if isinstance(arg, str) else arg for arg in args))
 
 
 class NoMirrorError(Pos3Error, RuntimeError):
@@ -48,6 +59,8 @@ class UnsafeKeysError(Pos3Error, ValueError):
     the same, and ``advice`` what can be done.
     """
 
+    _has_lines = True
+
     def __init__(
         self,
         where: str,
@@ -56,13 +69,13 @@ class UnsafeKeysError(Pos3Error, ValueError):
         advice: str = "Rename them, or leave them out with exclude=[...].",
     ):
         self.where = where
-        self.problems = tuple(problems)
+        self.problems = tuple(map(shown, problems))
         self.outcome = outcome
         self.advice = advice
-        shown = "\n  ".join(self.problems[:20])
+        first = "\n  ".join(self.problems[:20])
         more = f"\n  and {len(self.problems) - 20} more" if len(self.problems) > 20 else ""
         super().__init__(
-            f"{where}: {len(self.problems)} path(s) cannot be mirrored, {outcome}:\n  {shown}{more}\n{advice}"
+            f"{where}: {len(self.problems)} path(s) cannot be mirrored, {outcome}:\n  {first}{more}\n{advice}"
         )
 
     def __reduce__(self) -> tuple[type[UnsafeKeysError], tuple[str, tuple[str, ...], str, str], dict[str, Any]]:
@@ -71,6 +84,8 @@ class UnsafeKeysError(Pos3Error, ValueError):
 
 class PlanRefusedError(Pos3Error, ValueError):
     """The plan would delete or overwrite more than was allowed. Nothing was changed."""
+
+    _has_lines = True
 
 
 class StoreError(Pos3Error, OSError):
@@ -116,11 +131,13 @@ class TransferError(Pos3Error):
     that says how to do what is left; it is empty where the transfer will be tried again anyway.
     """
 
+    _has_lines = True
+
     def __init__(self, operation: str, failures: Sequence[BaseException], advice: str = ""):
         self.operation = operation
         self.failures = list(failures)
         self.advice = advice
-        lines = [str(failure) for failure in self.failures[:5]]
+        lines = [message_of(failure) for failure in self.failures[:5]]
         more = f"; and {len(self.failures) - 5} more" if len(self.failures) > 5 else ""
         super().__init__(f"{self.summary}: {'; '.join(lines)}{more}{f'. {advice}' if advice else ''}")
 
@@ -158,3 +175,8 @@ class TransferCancelledError(Pos3Error):
 
 class Terminated(SystemExit):
     """SIGTERM arrived inside a mirror. Unwinds like any exception and ends the process with status 143."""
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, as it may be shown. The lines of one of pos3's own are its own."""
+    return str(error) if isinstance(error, Pos3Error) else escaped(str(error))

@@ -8,7 +8,6 @@ segment, ``**`` spans segments, and ``[abc]``, ``[!abc]`` are character classes.
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pos3.errors import InvalidArgumentError
-
-_TOKENS = re.compile(r"\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+from pos3.globs import Glob, character_class, is_simple, tokens
 
 
 def _expression(pattern: str, *, below: bool = True) -> str:
@@ -25,6 +23,10 @@ def _expression(pattern: str, *, below: bool = True) -> str:
     start = "^" if pattern.startswith("/") else "(?:^|/)"
     end = "/" if pattern.endswith("/") else r"(?:/|\Z)" if below else r"\Z"
     segments = pattern.strip("/").split("/")
+    while len(segments) > 1 and segments[0] == "**":
+        # Whatever stands before a slash, or nothing: that is where a pattern without a leading slash begins.
+        start = "(?:^|/)"
+        del segments[0]
     translated = ""
     for index, segment in enumerate(segments):
         is_last = index == len(segments) - 1
@@ -38,7 +40,7 @@ def _expression(pattern: str, *, below: bool = True) -> str:
 def _segment(segment: str) -> str:
     """The expression of one segment, by the rules of :mod:`fnmatch`; "*" and "?" match no slash, "**" any text."""
     translated = ""
-    for token in _TOKENS.findall(segment):
+    for token in tokens(segment):
         if token == "**":
             translated += ".*"
         elif token == "*":
@@ -46,8 +48,7 @@ def _segment(segment: str) -> str:
         elif token == "?":
             translated += "[^/]"
         elif len(token) > 1:
-            # A class as the standard library reads it, without the frame "(?s:...)\\Z" around it.
-            translated += fnmatch.translate(token)[4:-3]
+            translated += character_class(token)
         else:
             translated += re.escape(token)
     return translated
@@ -144,7 +145,11 @@ def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], b
     if not patterns:
         return nothing
     search = _compile(patterns, name).search
-    return lambda path: search(path) is not None
+    hard = [Glob(pattern).matches for pattern in patterns if not is_simple(pattern)]
+    if not hard:
+        return lambda path: search(path) is not None
+    simple = matcher([pattern for pattern in patterns if is_simple(pattern)], name)
+    return lambda path: simple(path) or any(matches(path) for matches in hard)
 
 
 def entry_matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], bool]:

@@ -64,6 +64,8 @@ class Manifest:
             said = json.loads(content)
             if said["pos3_set"] != _FORMAT:
                 return None
-            return Manifest(said["files"], said["size_bytes"], said["sha256"])
-        except (ValueError, KeyError, TypeError):
+            found = Manifest(said["files"], said["size_bytes"], said["sha256"])
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
+        is_one = type(found.files) is type(found.size_bytes) is int and isinstance(found.sha256, str)
+        return found if is_one and max(found.files, found.size_bytes) < 1 << 63 else None

@@ -27,10 +27,12 @@ from typing import Any, Literal
 from pos3 import frameworks
 from pos3.errors import ProfileError
 from pos3.secret import Secret, warn_if_open
+from pos3.shown import escaped
 
 AddressingStyle = Literal["auto", "path", "virtual"]
 _SECRETS = ("access_key", "secret_key", "session_token")
 _TEXTS = ("region", *_SECRETS, "aws_profile", "server_side_encryption", "sse_kms_key_id")
+_SENT = ("region", "server_side_encryption", "sse_kms_key_id")
 _FLAGS = ("public", "requester_pays")
 
 
@@ -79,11 +81,12 @@ class Profile:
         if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_" for c in name):
             raise ProfileError(f"profile local_name {name!r}: use only letters, digits, '-' and '_'")
         where = f"profile {name!r}"
+        self._check_types(where)
         if self.endpoint is not None and not str(self.endpoint).startswith(("http://", "https://")):
             raise ProfileError(f"{where}: endpoint {self.endpoint!r} must start with https:// or http://")
+        self._check_controls(where)
         if "@" in str(self.endpoint).partition("://")[2].partition("/")[0]:
             raise ProfileError(f"{where}: the endpoint must hold no user and password; set access_key and secret_key")
-        self._check_types(where)
         if "" in (self.access_key, self.secret_key):
             raise ProfileError(f"{where}: access_key or secret_key is empty; leave both out for the usual credentials")
         if bool(self.access_key) != bool(self.secret_key):
@@ -104,6 +107,13 @@ class Profile:
             for name in names:
                 if not isinstance(getattr(self, name), kinds):
                     raise ProfileError(f"{where}: {name} must be {wanted}, not {type(getattr(self, name)).__name__}")
+
+    def _check_controls(self, where: str) -> None:
+        for name in ("endpoint", *_SENT):
+            value = getattr(self, name)
+            if value is not None and escaped(str(value)) != str(value):
+                # What they end becomes a header of its own.
+                raise ProfileError(f"{where}: {name} {value!r} has a control character, such as a line end")
 
     @property
     def place(self) -> tuple[str | None, str | None]:

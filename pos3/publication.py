@@ -31,6 +31,7 @@ from pos3.plan import Compare, Plan, check_max_delete
 from pos3.planner import UNFINISHED
 from pos3.report import Kept
 from pos3.secret import make_private
+from pos3.shown import escaped
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
 from pos3.transfer import Terms
@@ -207,7 +208,7 @@ class PublishingLink(_MarkedLink):
             raise InvalidArgumentError(f"{local} holds no files; an empty set is not published")
         obstacles = [*plan.unreadable, *(f"{kept.path}: {kept.reason}" for kept in _content(plan.kept))]
         if obstacles:
-            shown = "; ".join(obstacles[:5])
+            shown = "; ".join(map(escaped, obstacles[:5]))
             raise PlanRefusedError(f"{self}: some of the set cannot be published, nothing was changed: {shown}")
         check_max_delete(plan, self.registration.max_delete)
         return plan

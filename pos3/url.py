@@ -32,7 +32,8 @@ _DAMAGED_HEAD = re.compile(
 _SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]*\]|[^:]*)(:\d{1,5})?")
 _AWS_ADDRESS = re.compile(
-    r"https?://(?:([^/?#@]+)\.)?s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?(?::\d+)?(?![^/?#])/?([^?#]*)"
+    # No name of a host is longer. Without bounds, some texts could be divided between the two in too many ways.
+    r"https?://(?:([^/?#@]{1,253})\.)?s3(?:[.-][a-z0-9.-]{0,253})?\.amazonaws\.com(?:\.cn)?(?::\d+)?(?![^/?#])/?([^?#]*)"
 )
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 

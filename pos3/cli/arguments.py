@@ -170,7 +170,7 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
     _add_profile(command)
-    command.add_argument("--json", action="store_true", help='one object a line: {"url": ...}')
+    _add_json(command, 'one object a line: {"url": ...}')
 
 
 def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -254,7 +254,7 @@ stderr and kept for another try.""",
     )
     option.completer = profile_names  # type: ignore[attr-defined]
     _add_cache_root(command)
-    command.add_argument("--json", action="store_true", help="one object a line, one for each registration")
+    _add_json(command, "one object a line, one for each registration")
 
 
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
@@ -286,7 +286,19 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_max_workers(command)
     _add_profile(command)
     _add_cache_root(command)
-    command.add_argument("--json", action="store_true", help="print one JSON object: the report, or with -n the plan")
+    _add_json(command, "print one JSON object: the report, or with -n the plan")
+
+
+def _add_json(command: argparse.ArgumentParser, text: str, *, or_nul: bool = True) -> None:
+    output = command.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help=text)
+    if or_nul:
+        output.add_argument(
+            "-0",
+            "--null",
+            action="store_true",
+            help="end each item with a NUL character in place of a newline, and show names as they are",
+        )
 
 
 def _add_max_workers(command: argparse.ArgumentParser) -> None:
@@ -341,7 +353,7 @@ Lists what is cached, least recently used first. State is "in use" by an open mi
 known to be in the store, or "clean".""",
     )
     _add_cache_root(command)
-    command.add_argument("--json", action="store_true", help="one object a line")
+    _add_json(command, "one object a line", or_nul=False)
 
     command = _command(
         subcommands,
@@ -360,7 +372,7 @@ outside the cache root. Prints what was removed.""",
     )
     command.add_argument("-n", "--dry-run", action="store_true", help="print what would be removed, and change nothing")
     _add_cache_root(command)
-    command.add_argument("--json", action="store_true", help="one object a line")
+    _add_json(command, "one object a line")
 
     command = _command(
         subcommands,
@@ -371,4 +383,4 @@ outside the cache root. Prints what was removed.""",
     )
     command.add_argument("--checksum", action="store_true", help="read the files and compare their checksums")
     _add_cache_root(command)
-    command.add_argument("--json", action="store_true", help="one object a line")
+    _add_json(command, "one object a line")

@@ -7,7 +7,7 @@ from argparse import Namespace
 from dataclasses import asdict
 
 from pos3.cache import Cached, bound_cache, list_cache, verify_cache
-from pos3.cli.output import log_to_stderr, note, put_json, put_line
+from pos3.cli.output import log_to_stderr, note, put_item, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
 from pos3.report import format_bytes
 
@@ -49,7 +49,8 @@ def run_prune(arguments: Namespace) -> int:
             put_json({**asdict(cached), "state": _state(cached)})
         else:
             size, used = format_bytes(cached.size_bytes), _when(cached.used_at)
-            put_line(f"delete: {cached.local}  ({size}, last used {used}, {cached.url})")
+            told = f"delete: {cached.local}  ({size}, last used {used}, {cached.url})"
+            put_item(told, ends_with_nul=arguments.null)
     if not arguments.quiet:
         freed = format_bytes(sum(cached.size_bytes for cached in removed))
         note(arguments.name, f"{'would free' if arguments.dry_run else 'freed'} {freed}")
@@ -63,7 +64,7 @@ def run_verify(arguments: Namespace) -> int:
         if arguments.json:
             put_json({"path": difference.local, "problem": difference.problem})
         else:
-            put_line(f"{difference.local}  ({difference.problem})")
+            put_item(f"{difference.local}  ({difference.problem})", ends_with_nul=arguments.null)
     if not arguments.quiet:
         count = len(differences)
         told = f"{count} file{' is' if count == 1 else 's are'} not as synced" if count else "all files are as synced"

@@ -21,7 +21,7 @@ def print_shell_code(arguments: argparse.Namespace) -> int:
     """Prints the code that makes a shell complete the command."""
     from argcomplete.shell_integration import shellcode
 
-    put_line(shellcode(["pos3"], shell=arguments.shell).strip("\n"))
+    put_line(shellcode(["pos3"], shell=arguments.shell).strip("\n"), as_it_is=True)
     return OK
 
 

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from pos3.entry import LEFT_OUT, LOST_FOUND
-from pos3.errors import TransferError
+from pos3.errors import TransferError, message_of
 from pos3.report import Kept
+from pos3.shown import escaped
 
 _MOST_LINES = 10
 # Arguments, as errors name them, and the options that they come from.
@@ -27,18 +28,38 @@ class StdoutClosedError(Exception):
     """Whoever read stdout has gone away."""
 
 
-def put_line(text: str) -> None:
-    """Writes one line of results. Names that are not valid UTF-8 come out as the bytes that they are.
+def put_line(text: str, *, as_it_is: bool = False) -> None:
+    """Writes one line of results, with control characters escaped: no name clears a terminal or looks like two lines.
+
+    Names that are not valid UTF-8 come out as the bytes that they are.
+
+    Args:
+        as_it_is: nothing is escaped, as for a path that the caller has given.
+    Raises:
+        StdoutClosedError: nobody reads any more.
+    """
+    _put(f"{text if as_it_is else escaped(text)}\n")
+
+
+def put_item(text: str, *, ends_with_nul: bool) -> None:
+    """A line of results; or the text as it is, and a NUL character, which no name can hold.
 
     Raises:
         StdoutClosedError: nobody reads any more.
     """
+    if ends_with_nul:
+        _put(f"{text}\0")
+    else:
+        put_line(text)
+
+
+def _put(text: str) -> None:
     try:
         try:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(text)
         except UnicodeEncodeError:
             sys.stdout.flush()
-            sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "surrogateescape"))
+            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
     except BrokenPipeError:
         raise StdoutClosedError from None
 
@@ -68,7 +89,8 @@ def discard_stdout() -> None:
 
 def note(name: str, *lines: str) -> None:
     """Writes to stderr, the first line with the command's name before it."""
-    sys.stderr.write("\n".join([f"{name}: {lines[0]}", *(f"  {line}" for line in lines[1:])]) + "\n")
+    first, *more = map(escaped, lines)
+    sys.stderr.write("\n".join([f"{name}: {first}", *(f"  {line}" for line in more)]) + "\n")
 
 
 def note_kept(name: str, kept: Sequence[Kept]) -> None:
@@ -103,10 +125,12 @@ def errors_as_lines(error: BaseException, command: str = "") -> list[str]:
     such as "pos3 sync".
     """
     if isinstance(error, TransferError):
-        failures = sorted(" ".join(_with_options(str(failure), command).split("\n")) for failure in error.failures)
+        failures = sorted(
+            " ".join(_with_options(message_of(failure), command).split("\n")) for failure in error.failures
+        )
         told = [f"{error.summary}:", *bounded(failures)] if len(failures) > 1 else [f"{error.summary}: {failures[0]}"]
         return [*told, error.advice] if error.advice else told
-    lines = [line.strip() for line in _with_options(str(error), command).split("\n") if line.strip()]
+    lines = [line.strip() for line in _with_options(message_of(error), command).split("\n") if line.strip()]
     return [*(lines or [type(error).__name__]), *notes_as_lines(error, command)]
 
 
@@ -141,10 +165,15 @@ def bounded(lines: Iterable[str]) -> list[str]:
     return [*every[:_MOST_LINES], f"and {len(every) - _MOST_LINES} more"]
 
 
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
+        return escaped(super().formatMessage(record))
+
+
 def log_to_stderr(name: str, *, quiet: bool, verbose: bool) -> None:
     """Shows what pos3 logs: warnings always, progress lines unless quiet, everything if verbose."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(f"{name.replace('%', '%%')}: %(message)s"))
+    handler.setFormatter(_OneLine(f"{name.replace('%', '%%')}: %(message)s"))
     logger = logging.getLogger("pos3")
     logger.handlers = [handler]
     logger.propagate = False

@@ -14,8 +14,8 @@ from pos3.cli.output import (
     note_kept,
     note_problems,
     note_refusal,
+    put_item,
     put_json,
-    put_line,
 )
 from pos3.cli.statuses import FAILED, OK
 from pos3.options import MirrorOptions
@@ -34,7 +34,8 @@ def run_recover(arguments: Namespace) -> int:
         if arguments.json:
             put_json(_as_json(item))
         else:
-            _print(item)
+            for line in _lines(item):
+                put_item(line, ends_with_nul=arguments.null)
         note_kept(arguments.name, not_warned_of(item.report.kept))
         if item.plan is not None:
             note_problems(arguments.name, item.plan.problems)
@@ -49,14 +50,15 @@ def run_recover(arguments: Namespace) -> int:
     return FAILED if any(item.error is not None for item in found) else OK
 
 
-def _print(item: Recovered) -> None:
+def _lines(item: Recovered) -> list[str]:
     if item.outcome == "pushed":
-        put_line(f"recovered: {item.local} to {item.url}  ({item.report})")
-    elif item.outcome == "gone":
-        put_line(f"dropped: {item.local} to {item.url}  (nothing is there locally any more)")
-    elif item.plan is not None:
-        for source, destination in item.plan.to_copy:
-            put_line(f"upload: {source} to {destination}  ({item.plan.reasons[destination]})")
+        return [f"recovered: {item.local} to {item.url}  ({item.report})"]
+    if item.outcome == "gone":
+        return [f"dropped: {item.local} to {item.url}  (nothing is there locally any more)"]
+    if item.plan is None:
+        return []
+    reasons = item.plan.reasons
+    return [f"upload: {source} to {destination}  ({reasons[destination]})" for source, destination in item.plan.to_copy]
 
 
 def _as_json(item: Recovered) -> dict[str, object]:

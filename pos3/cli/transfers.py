@@ -20,6 +20,7 @@ from pos3.cli.output import (
     note_kept,
     note_problems,
     note_refusal,
+    put_item,
     put_json,
     put_line,
 )
@@ -49,7 +50,7 @@ def run_ls(arguments: Namespace) -> int:
         if arguments.json:
             put_json({kind: item})
         else:
-            put_line(item)
+            put_item(item, ends_with_nul=arguments.null)
     return OK
 
 
@@ -243,7 +244,11 @@ def _local(arguments: Namespace) -> str:
 
 def _announce(arguments: Namespace, path: Path) -> None:
     if not arguments.json:
-        put_line(str(path))
+        if arguments.null:
+            put_item(str(path), ends_with_nul=True)
+        else:
+            # Of what the caller has named, and for a shell to use.
+            put_line(str(path), as_it_is=True)
         flush_stdout()
 
 
@@ -308,14 +313,16 @@ def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> Non
             }
         )
     else:
-        for plan, actions in every:
-            for source, destination, reason in actions.copies:
-                put_line(f"{plan.direction}: {source} to {destination}  ({reason})")
+        lines = [
+            f"{plan.direction}: {source} to {destination}  ({reason})"
+            for plan, actions in every
+            for source, destination, reason in actions.copies
+        ]
         for _, actions in every:
-            for target, reason in actions.deletes:
-                put_line(f"delete: {target}  ({reason})")
-            for target in actions.directories:
-                put_line(f"create: {target}  (empty directory)")
+            lines += [f"delete: {target}  ({reason})" for target, reason in actions.deletes]
+            lines += [f"create: {target}  (empty directory)" for target in actions.directories]
+        for line in lines:
+            put_item(line, ends_with_nul=arguments.null)
     flush_stdout()
     note_problems(arguments.name, [problem for plan in plans for problem in plan.not_pushed])
     for plan in plans:

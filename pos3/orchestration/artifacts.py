@@ -14,6 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
 
+_SCHEME = re.compile(r"(?<![a-z0-9+.-])[a-z0-9+.-]++://")
+_OTHERS = re.compile(r"[^a-z0-9]+")
+
 
 class RunArtifacts:
     """The artifacts of one flow run, one for each key, and of the task run where one is running."""
@@ -43,8 +46,8 @@ class RunArtifacts:
 
 def artifact_key(title: str) -> str:
     """Of what may stand in a key: "pos3-uploading-bucket-run-1" for "Uploading s3://bucket/run_1"."""
-    words = re.sub(r"[a-z0-9+.-]+://", "", title.lower())
-    return f"pos3-{re.sub('[^a-z0-9]+', '-', words)}".strip("-")[:120]
+    words = _SCHEME.sub("", title.lower())
+    return f"pos3-{_OTHERS.sub('-', words)}".strip("-")[:120]
 
 
 def attempt(seconds: float, call: Callable[[], object]) -> None:

@@ -38,6 +38,8 @@ METHODS = frozenset(name for name in vars(pos3.MirrorLike) if not name.startswit
 _LONGEST_PATH = 103
 _NEWCOMER_SECONDS = 60
 _HELLO_SECONDS = 60
+# Paths, patterns and profiles take some kilobytes.
+_LONGEST_CALL_BYTES = 64 * 1024 * 1024
 
 _brokers: weakref.WeakSet[Broker] = weakref.WeakSet()
 
@@ -120,8 +122,9 @@ class Broker:
         with connection, contextlib.suppress(OSError, EOFError):
             try:
                 if connection.poll(_HELLO_SECONDS) and connection.recv_bytes(16) == self._flow_run_id.bytes:
-                    method, arguments, caller = connection.recv()
-                    connection.send(self._outcome(method, arguments, caller))
+                    call = _call_in(connection.recv_bytes(_LONGEST_CALL_BYTES))
+                    if call is not None:
+                        connection.send(self._outcome(*call))
             finally:
                 self._connections.discard(connection)
 
@@ -150,6 +153,16 @@ class Broker:
         if method not in METHODS:
             raise pos3.InvalidArgumentError(f"a mirror has no method {method!r}")
         return getattr(self._mirror, method)(**arguments)
+
+
+def _call_in(pickled: bytes) -> tuple[str, dict[str, Any], Elsewhere] | None:
+    """The method, the arguments and the place of a caller; None for what is no call."""
+    try:
+        method, arguments, caller = pickle.loads(pickled)
+    except Exception:  # noqa: BLE001 - what is no pickle, or of what this process does not have, may raise anything
+        return None
+    is_call = isinstance(method, str) and isinstance(arguments, dict) and isinstance(caller, Elsewhere)
+    return (method, arguments, caller) if is_call else None
 
 
 class NoBroker:

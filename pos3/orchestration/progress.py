@@ -12,6 +12,7 @@ from typing import Any
 
 import pos3
 from pos3.orchestration.artifacts import RunArtifacts, artifact_key
+from pos3.orchestration.markdown import code
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -110,6 +111,6 @@ class ArtifactProgress:
     def _description(self) -> str:
         seconds = max(time.monotonic() - self._began, 1e-9)
         return (
-            f"{self._title}: {self._done_files} of {self._files} files, {pos3.format_bytes(self._done_bytes)} of "
+            f"{code(self._title)}: {self._done_files} of {self._files} files, {pos3.format_bytes(self._done_bytes)} of "
             f"{pos3.format_bytes(self._size_bytes)}, {pos3.format_bytes(self._done_bytes / seconds)}/s"
         )

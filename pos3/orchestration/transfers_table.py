@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pos3
 from pos3.orchestration.artifacts import RunArtifacts
+from pos3.orchestration.markdown import code, printable
 
 KEY = "pos3-transfers"
 _MOST_ROWS = 200
@@ -39,7 +40,7 @@ def rows(registrations: Sequence[pos3.Registered]) -> list[Row]:
 def _row(item: pos3.Registered) -> Row:
     report = item.report
     return {
-        "URL": item.url,
+        "URL": printable(item.url),
         "direction": {"download": "S3 → here", "upload": "here → S3", "sync": "both ways"}[item.kind],
         "downloaded": _amount(report.downloaded_files, report.downloaded_bytes),
         "uploaded": _amount(report.uploaded_files, report.uploaded_bytes),
@@ -57,8 +58,10 @@ def _amount(files: int, size_bytes: int) -> str:
 
 def description(registrations: Sequence[pos3.Registered], total: pos3.Report) -> str:
     """The sum of it, and why something failed or was left alone, in Markdown."""
-    failed = [f"`{item.url}`: {item.failure}" for item in registrations if item.failure]
-    kept = [f"`{item.url}/{kept.path}`: {kept.reason}" for item in registrations for kept in item.report.kept]
+    failed = [f"{code(item.url)}: {code(item.failure)}" for item in registrations if item.failure]
+    kept = [
+        f"{code(f'{item.url}/{kept.path}')}: {code(kept.reason)}" for item in registrations for kept in item.report.kept
+    ]
     return "\n\n".join(
         [f"**{total}**", *_list("Failed", failed), *_list("Left as it is", kept)],
     )
@@ -67,7 +70,7 @@ def description(registrations: Sequence[pos3.Registered], total: pos3.Report) ->
 def _list(title: str, reasons: list[str]) -> list[str]:
     if not reasons:
         return []
-    lines = [f"- {' '.join(reason.split())}" for reason in reasons[:_MOST_REASONS]]
+    lines = [f"- {reason}" for reason in reasons[:_MOST_REASONS]]
     if len(reasons) > _MOST_REASONS:
         lines.append(f"- and {len(reasons) - _MOST_REASONS} more")
     return [f"{title}:", "\n".join(lines)]

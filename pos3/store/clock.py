@@ -7,10 +7,13 @@ import threading
 from email.utils import parsedate_to_datetime
 
 _GLANCE_SECONDS = 0.05
+_LONGEST_DATE = 100
 
 
 def seconds_of(date: str) -> float:
     """A Date header in seconds since the epoch; 0 for none."""
+    if len(date) > _LONGEST_DATE:
+        return 0.0
     try:
         return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):

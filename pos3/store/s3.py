@@ -16,7 +16,7 @@ from pos3.store.s3_bodies import Bodies
 from pos3.store.s3_client import Connection
 from pos3.store.s3_deletes import Deletes
 from pos3.store.s3_lines import ConnectionPool, Line, asked
-from pos3.store.s3_listing import Listing, in_order
+from pos3.store.s3_listing import Listing, gathered, in_order
 from pos3.store.s3_loop import Loop
 from pos3.store.s3_page import Page
 from pos3.store.s3_requests import Request, Requests
@@ -137,7 +137,7 @@ class S3Store:
         # Only in an ordered listing does the first page show that no object has exactly this key.
         if not _is_ordered(first):
             raise UnsortedListingError(f"{where}: keys are not listed in order")
-        if first.entries[0].path < below or not first.entries[-1].path.startswith(below):
+        if not first.entries or first.entries[0].path < below or not first.entries[-1].path.startswith(below):
             yield from self._listing.below(key, landmarks)
             return
         yield from self._listing.below_after(first, key, landmarks)
@@ -149,7 +149,7 @@ class S3Store:
             if head is not None:
                 yield Entry("", head.size_bytes, head.modified_ns, head.etag)
                 return
-        found = {entry.path: entry for page in self._listing.pages(below) for entry in page.entries}
+        found = gathered(self._listing.pages(below), self._where(below))
         for path in sorted(found):
             if path != below:
                 entry = found[path]
@@ -157,15 +157,11 @@ class S3Store:
 
     def children(self, key: str) -> Iterator[Entry]:
         below = f"{key}/" if key else ""
-        found: list[Entry] = []
-        for page in self._listing.pages(below, delimiter="/"):
-            found += [
-                Entry(entry.path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
-                for entry in page.entries
-                if entry.path != below
-            ]
-            found += [Entry(directory[len(below) :]) for directory in page.directories]
-        yield from sorted(found, key=lambda entry: entry.path)
+        found = gathered(self._listing.pages(below, delimiter="/"), self._where(below))
+        for path in sorted(found):
+            if path != below:
+                entry = found[path]
+                yield Entry(path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
 
     # Bodies
 

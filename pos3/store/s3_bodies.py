@@ -103,9 +103,11 @@ class Bodies:
     def _listed_now(self, key: str, before: Entry) -> Steps[Entry | None]:
         """The object as it is now, for another attempt; None if that cannot be asked."""
         try:
-            return (yield from _head(key)).entry(before.path, self._where(key))
+            now: Entry = (yield from _head(key)).entry(before.path, self._where(key))
         except StoreError:
             return None
+        # A gateway or a portal answers without an ETag, and its page must not become the expected object.
+        return now if now.etag or not before.etag else None
 
     def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> Steps[None]:
         """Compares what arrived with the listed size, and with the ETag where that can prove something.

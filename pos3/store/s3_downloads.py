@@ -16,7 +16,7 @@ from pos3.store import files
 from pos3.store.base import Counted, OnBytes
 from pos3.store.beside import Aside
 from pos3.store.s3_loop import Together
-from pos3.store.s3_requests import Request, Requests, Response, TooLongError
+from pos3.store.s3_requests import Request, Requests, Response, TooLongError, can_be_sent
 from pos3.store.steps import Steps
 
 MIB = 1024 * 1024
@@ -62,18 +62,19 @@ class Downloads:
 
     def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         """See :meth:`pos3.store.base.Store.download`; the digests are the caller's to compare."""
-        if expected.size_bytes >= LARGE_BYTES and expected.etag and self._ranges_work:
+        if expected.size_bytes >= LARGE_BYTES and expected.etag and can_be_sent(expected.etag) and self._ranges_work:
             try:
                 return (yield from self._in_ranges(key, expected, target, on_bytes))
             except _NoRangesError:
                 self._ranges_work = False
-        if expected.size_bytes <= LARGE_BYTES:
-            try:
+        try:
+            if expected.size_bytes <= LARGE_BYTES:
                 return (yield from self._in_memory(key, expected, target, on_bytes))
-            except TooLongError:
-                # It has become longer since it was listed.
-                pass
-        return (yield from self._in_pieces(key, expected, target, on_bytes))
+            return (yield from self._in_pieces(key, expected, target, on_bytes))
+        except TooLongError as error:
+            where = self._requests.where(Request("GET", key))
+            told = f"the object is longer than the {expected.size_bytes} bytes that it was listed with"
+            raise ObjectChangedError(f"{where}: {told}") from error
 
     def _in_memory(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         with _Arriving(on_bytes) as arriving:
@@ -81,7 +82,7 @@ class Downloads:
                 "GET",
                 key,
                 sink=arriving.take,
-                limit_bytes=max(expected.size_bytes, MIB),
+                limit_bytes=expected.size_bytes,
                 held_bytes=expected.size_bytes,
             )
             descriptor = files.create(target)
@@ -110,7 +111,7 @@ class Downloads:
             received += len(block)
 
         try:
-            response: Response = yield Request("GET", key, sink=take)
+            response: Response = yield Request("GET", key, sink=take, limit_bytes=expected.size_bytes)
         except BaseException:
             on_bytes(-received)
             os.unlink(target)
@@ -159,8 +160,7 @@ class Downloads:
                 key,
                 headers=headers,
                 sink=arriving.take,
-                # A refusal may be longer than a short range.
-                limit_bytes=max(wanted, MIB),
+                limit_bytes=wanted,
                 held_bytes=wanted,
             )
             try:

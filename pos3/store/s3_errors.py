@@ -21,6 +21,7 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
+from pos3.shown import shown
 from pos3.store.base import KeyRefusedError
 from pos3.store.retry import BusyError, UnreachableError
 
@@ -41,13 +42,17 @@ _TRANSIENT_CODES = {
     "XAmzContentSHA256Mismatch", "InvalidPart", "InvalidPartOrder",
 }  # fmt: skip
 _REFUSED_KEY_CODES = {"InvalidObjectName", "XMinioInvalidObjectName"}
-_CODE = re.compile(r"<Code>([^<]+)</Code>")
+_CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 # Without a word of S3's own, these mean that somebody else has answered.
 _STRANGE_STATUSES = frozenset({*range(300, 400), 404, 405}) - {304}
-_XML_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?!!doctype html|html)", re.IGNORECASE)
-_MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
+_XML_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*+<(?!!doctype html|html)", re.IGNORECASE)
+# Longer texts tell no more, and everything that looks at them takes longer.
+_LONGEST_TEXT = 1024
+# A name and what it is set to: words begin where words begin, and nothing is given back, so that each place is looked
+# at once.
+_SET = re.compile(r"(?<![\w-])([\w-]++)([\"']?\s*+[=:]\s*+[\"']?)([^\s,;&<\"']++)")
 # What a server may quote of the request that it refuses.
-_QUOTED = re.compile(r"(?i)\b((?:[\w-]*signature|credential|[\w-]*token|secret[\w-]*|password)\s*[=:]\s*)[^\s,;&<]+")
+_QUOTED_NAMES = ("signature", "credential", "token", "password")
 
 
 class NoSuchUploadError(BusyError):
@@ -60,7 +65,7 @@ class StrangeAnswerError(EndpointError):
 
 def error_for(code: str, status: int, message: str, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an S3 error code, or a bare HTTP status, stands for; ``endpoint`` is whose answer it is."""
-    message = _QUOTED.sub(r"\1***", message)
+    message = _without_quotes(message)
     if code == "NoSuchUpload":
         return NoSuchUploadError(f"{where}: the store answered {code} ({message or 'no message'})")
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
@@ -93,7 +98,8 @@ def translated(error: Exception, where: str) -> Exception:
     if isinstance(error, botocore_errors.ClientError):
         details = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return error_for(str(details.get("Code", "")), status, str(details.get("Message", "")), where)
+        code = str(details.get("Code", ""))
+        return error_for(code if _CODE.fullmatch(code) else "", status, str(details.get("Message", "")), where)
     if isinstance(error, (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError)):
         return CredentialsError(
             f"{where}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, "
@@ -123,8 +129,7 @@ def _unknown_aws_profile(name: str, where: str) -> ProfileError:
 def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
     text = body.decode("utf-8", "replace")
-    code, message = _CODE.search(text), _MESSAGE.search(text)
-    return error_for(code[1] if code else "", status, unescape(message[1]) if message else "", where, endpoint)
+    return error_for(_code_in(text), status, unescape(_text_in(text, "Message")), where, endpoint)
 
 
 def is_strange(status: int, body: bytes) -> bool:
@@ -132,7 +137,7 @@ def is_strange(status: int, body: bytes) -> bool:
 
     Those of servers that are busy, or of gateways before them, are left alone.
     """
-    if status >= 500 or _CODE.search(body.decode("utf-8", "replace")):
+    if status >= 500 or _code_in(body.decode("utf-8", "replace")):
         return False
     return status in _STRANGE_STATUSES or (status == 400 and is_strange_page(body))
 
@@ -149,7 +154,7 @@ def strange(kind: type[StoreError], status: int, location: str, endpoint: str, w
         location: where the answer redirects to; "" for nowhere.
     """
     try:
-        found = urlsplit(location)
+        found = urlsplit(location[:_LONGEST_TEXT])
     except ValueError:
         found = urlsplit("")
     if found.netloc:
@@ -163,7 +168,32 @@ def strange(kind: type[StoreError], status: int, location: str, endpoint: str, w
 
 def _short(error: Exception) -> str:
     """What was told, without the body of the answer, which may quote the session token."""
-    return _QUOTED.sub(r"\1***", str(error).partition("<")[0]).strip()[:300]
+    return shown(_without_quotes(str(error).partition("<")[0]).strip())[:300]
+
+
+def _text_in(text: str, name: str) -> str:
+    """The beginning of the first element ``name`` that holds nothing but text; "" without it."""
+    _, tag, rest = text.partition(f"<{name}>")
+    found, _, end = rest.partition("<")
+    return found[:_LONGEST_TEXT] if tag and end.startswith(f"/{name}>") else ""
+
+
+def _code_in(text: str) -> str:
+    """The error code; "" if what stands there can be none."""
+    code = _text_in(text, "Code").strip()
+    return code if _CODE.fullmatch(code) else ""
+
+
+def _without_quotes(message: str) -> str:
+    """The beginning of a message, with ``***`` for what it quotes of a signed request."""
+    # Whole secrets before the cut, since half a one is harder to find.
+    return _SET.sub(_without_value, shown(message, keeps_lines=True)[:_LONGEST_TEXT])
+
+
+def _without_value(found: re.Match[str]) -> str:
+    name = found[1].lower()
+    is_quoted = name.endswith(_QUOTED_NAMES) or "secret" in name
+    return f"{found[1]}{found[2]}***" if is_quoted else found[0]
 
 
 def _clean(error: Exception) -> None:

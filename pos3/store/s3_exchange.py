@@ -16,6 +16,10 @@ from pos3.store.s3_requests import Request, Requests, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
 _RESOLVING_SECONDS = 0.002
+# Errors are cut here.
+_ERROR_BYTES = 64 * 1024
+# Answers that tell a greater length than this and their limit are not read at all.
+_TOLD_BYTES = 1024 * 1024
 _NOBODY_THERE = frozenset(
     {
         pycurl.E_COULDNT_RESOLVE_HOST,
@@ -48,6 +52,8 @@ class Exchange:
     _body: list[bytes] = field(default_factory=list, repr=False)
     _failure: BaseException | None = None
     _is_good: bool | None = None
+    _received_bytes: int = 0
+    _is_cut: bool = False
     _method: str = ""
     _sent_at: float = 0.0
 
@@ -55,6 +61,7 @@ class Exchange:
     def of(cls, requests: Requests, *, signs: bool) -> Exchange:
         made = cls(requests, requests.open_handle(signs=signs), signs)
         made.handle.setopt(pycurl.HEADERFUNCTION, made._head.append)
+        made.handle.setopt(pycurl.WRITEFUNCTION, made._receive)
         return made
 
     def fit_for(self, request: Request) -> Exchange:
@@ -73,6 +80,7 @@ class Exchange:
         self._head.clear()
         self._body = []
         self._failure = self._is_good = None
+        self._received_bytes, self._is_cut = 0, False
         handle = self.handle
         if request.method != self._method or request.method in ("PUT", "POST"):
             self._set_method(request)
@@ -83,8 +91,10 @@ class Exchange:
         handle.setopt(pycurl.URL, url)
         handle.setopt(pycurl.HTTPHEADER, headers)
         handle.setopt(pycurl.LOW_SPEED_TIME, request.silence_seconds)
-        handle.setopt(pycurl.MAXFILESIZE_LARGE, request.limit_bytes)
-        handle.setopt(pycurl.WRITEFUNCTION, self._body.append if request.sink is None else self._receive)
+        # An error may be longer than an object, and a HEAD tells how long the object is.
+        handle.setopt(
+            pycurl.MAXFILESIZE_LARGE, 0 if request.method == "HEAD" else max(request.limit_bytes, _TOLD_BYTES)
+        )
 
     def _set_method(self, request: Request) -> None:
         handle = self.handle
@@ -115,14 +125,23 @@ class Exchange:
     def _receive(self, block: bytes) -> int | None:
         if self._is_good is None:
             # A handle cannot be asked while it is being driven.
-            status = next(line for line in reversed(self._head) if line.startswith(b"HTTP/"))
-            self._is_good = status.split(b" ", 2)[1] < b"300"
-        if not self._is_good or self.request.sink is None:
+            status = next((line for line in reversed(self._head) if line.startswith(b"HTTP/")), b"")
+            self._is_good = status.partition(b" ")[2].lstrip()[:1] < b"3"
+        before, request = self._received_bytes, self.request
+        self._received_bytes += len(block)
+        limit_bytes = request.limit_bytes if self._is_good else _ERROR_BYTES
+        if self._received_bytes > limit_bytes:
+            # The rest of an error tells no more; that of anything else was not asked for.
+            self._is_cut = True
+            if not self._is_good:
+                self._body.append(block[: limit_bytes - before])
+            return -1
+        if not self._is_good or request.sink is None:
             self._body.append(block)
             return None
         # libcurl prints what a callback raises, so it is kept for the generator instead.
         try:
-            self.request.sink(block)
+            request.sink(block)
         except BaseException as error:  # noqa: BLE001 - raised by result()
             self._failure = error
             return -1
@@ -152,8 +171,12 @@ class Exchange:
         if self._failure is not None:
             raise self._failure
         where = self.requests.where(self.request)
-        if code == pycurl.E_FILESIZE_EXCEEDED:
-            raise TooLongError(f"{where}: the answer is longer than {self.request.limit_bytes} bytes")
+        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
+        if self._is_cut or code == pycurl.E_FILESIZE_EXCEEDED:
+            if status < 300:
+                self._body = []
+                raise TooLongError(f"{where}: the answer is longer than {self.request.limit_bytes} bytes")
+            code = pycurl.E_OK
         # A handshake breaks off where a server is busy, too; what is not trusted has errors of its own.
         if code in _TLS_ERRORS and not (code == pycurl.E_SSL_CONNECT_ERROR and self.requests.has_answered):
             raise EndpointError(f"{where}: no trusted TLS connection to {self.requests.endpoint}: {message}")
@@ -162,12 +185,16 @@ class Exchange:
             self.requests.has_answered |= code not in _NOBODY_THERE
             raise UnreachableError(f"{where}: cannot reach {self.requests.endpoint}: {message}")
         self.requests.has_answered = True
-        status = self.handle.getinfo(pycurl.RESPONSE_CODE)
         # Bodies are kept out of local variables, which some tracebacks show.
         if self._is_strange(status):
             kind = StoreError if self.request.key and self.request.method != "DELETE" else StrangeAnswerError
-            location = Response(status, self._own_head()).header("location")
-            raise strange(kind, status, location, self.requests.endpoint, where)
+            raise strange(
+                kind,
+                status,
+                Response(status, self._own_head()).header("location"),
+                self.requests.endpoint,
+                where,
+            )
         if status >= 300:
             raise error_of_body(status, b"".join(self._body), where, self.requests.endpoint)
         blocks, self._body = self._body, []

@@ -35,7 +35,7 @@ _SECOND_NS = 1_000_000_000
 # To read a page and compare what it holds takes about half as long. A store that answers sooner does not keep waiting.
 _WORTH_SECONDS = 0.015
 # Servers send some before the first object, such as those that pass over what was deleted.
-_MOST_EMPTY_PAGES = 1000
+_MOST_PAGES_IN_VAIN = 1000
 
 
 class Listing:
@@ -61,7 +61,7 @@ class Listing:
         Asked for again while the store is busy, the connection fails or the page arrives broken.
         """
         line = self._lines.take()
-        for _ in range(_MOST_EMPTY_PAGES):
+        for _ in range(_MOST_PAGES_IN_VAIN):
             request = self._request(prefix, token, delimiter, page_size, after)
             line.send(request)
             page = self._received(line, request, prefix)
@@ -70,7 +70,7 @@ class Listing:
                 return page
             token = page.next_token
         line.close()
-        told = f"{_MOST_EMPTY_PAGES} empty pages, and the store says that more follow"
+        told = f"{_MOST_PAGES_IN_VAIN} empty pages, and the store says that more follow"
         raise StoreError(f"listing s3://{self._bucket}/{prefix}: {told}")
 
     def _request(self, prefix: str, token: str, delimiter: str, page_size: int = 1000, after: str = "") -> Request:
@@ -100,11 +100,13 @@ class Listing:
             return
         line = self._lines.take()
         page = first
+        empty = _EmptyPages()
         try:
             while page.next_token:
                 request = self._request(first.prefix, page.next_token, delimiter)
                 line.send(request)
                 yield page
+                empty.count(page, request.where)
                 token, page = page.next_token, self._received(line, request, first.prefix)
                 if page.next_token == token:
                     raise StoreError(f"{request.where}: the store repeats one page for ever")
@@ -178,17 +180,55 @@ class Listing:
     def _talk(self) -> Talk:
         from pos3.store.s3_parallel import Talk
 
+        empty = _EmptyPages()
+
         def request(wanted: Wanted) -> Request:
             return self._request(wanted.prefix, wanted.token, wanted.delimiter, after=wanted.after)
 
         def read(wanted: Wanted, response: Response) -> Page:
             where = request(wanted).where
             page = _parse(response, wanted.prefix, where, self._requests.endpoint)
+            empty.count(page, where)
             if wanted.token and page.next_token == wanted.token:
                 raise StoreError(f"{where}: the store repeats one page for ever")
             return page
 
         return Talk(request, read, self._requests.patience)
+
+
+class _EmptyPages:
+    """Counts those that bring nothing. Some are normal where many objects were deleted."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def count(self, page: Page, where: str) -> None:
+        """
+        Raises:
+            StoreError: a thousand followed each other.
+        """
+        is_empty = page.next_token and not (page.entries or page.directories)
+        self._in_a_row = self._in_a_row + 1 if is_empty else 0
+        if self._in_a_row >= _MOST_PAGES_IN_VAIN:
+            raise StoreError(f"{where}: the store sends empty pages for ever")
+
+
+def gathered(pages: Iterator[Page], where: str) -> dict[str, Entry]:
+    """All objects and directories of pages in any order, by their whole keys.
+
+    Raises:
+        StoreError: a thousand pages in a row brought nothing new.
+    """
+    found: dict[str, Entry] = {}
+    in_vain = 0
+    for page in pages:
+        known = len(found)
+        found.update((entry.path, entry) for entry in page.entries)
+        found.update((directory, Entry(directory)) for directory in page.directories)
+        in_vain = 0 if len(found) > known else in_vain + 1
+        if in_vain >= _MOST_PAGES_IN_VAIN:
+            raise StoreError(f"{where}: the store sends pages for ever, and nothing new in them")
+    return found
 
 
 def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:

@@ -13,6 +13,12 @@ from xml.parsers import expat
 
 from pos3.entry import Entry
 
+_LONG_BYTES = 8 * 1024 * 1024
+_LONGEST_SIZE = 18
+# Others are not kept, however many there are.
+_WANTED = frozenset(
+    {"Key", "LastModified", "ETag", "Size", "Prefix", "EncodingType", "IsTruncated", "NextContinuationToken"}
+)
 _OPEN, _CLOSE = "<Contents>", "</Contents>"
 # The elements of an object come in any order; those that are not wanted hold only text, or others that do. Nothing that
 # was matched is given back: indented elements can be split in so many ways that a single unknown one would take years.
@@ -21,7 +27,7 @@ _OBJECT = re.compile(
     r"<Key>([^<&]*+)</Key>"
     r"|<LastModified>([^<&]*+)</LastModified>"
     r"|<ETag>(?:&quot;|&#34;)?([^<&]*+)(?:&quot;|&#34;)?</ETag>"
-    r"|<Size>([0-9]++)</Size>"
+    r"|<Size>([0-9]{1,18}+)</Size>"
     r"|<(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>[^<]*+</(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>"
     r"|<Owner>\s*+(?:<(?:ID|DisplayName)>[^<]*+</(?:ID|DisplayName)>\s*+)*+</Owner>"
     r"|\s++)*+</Contents>\s*+(?=<Contents>|\Z)"
@@ -65,6 +71,9 @@ def read_page(page: bytes) -> Document:
     Raises:
         ExpatError, ValueError: it is not well-formed XML, or declares a document type.
     """
+    if len(page) > _LONG_BYTES:
+        # As text it could take four times as much memory.
+        return _Reader().read(page)
     text = page.decode("utf-8", "replace")
     begin, end = text.find(_OPEN), text.rfind(_CLOSE) + len(_CLOSE)
     if 0 <= begin < end:
@@ -117,11 +126,13 @@ class _Reader:
 
     def _end(self, name: str) -> None:
         if name == "Contents":
+            if len(self._item.get("Size", "")) > _LONGEST_SIZE or (self._objects and not self._item.get("Key")):
+                raise ValueError("an object without a key, or of no possible size")
             self._objects.append(self._item)
             self._item = self._document.fields
         elif name == "CommonPrefixes":
             self._directories.append(self._item)
             self._item = self._document.fields
-        else:
+        elif name in _WANTED:
             self._item[name] = "".join(self._text)
         self._text.clear()

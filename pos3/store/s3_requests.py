@@ -21,8 +21,9 @@ from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from pos3.entry import Entry, held_ns
-from pos3.errors import CredentialsError, StoreError
+from pos3.errors import CredentialsError, ProfileError, StoreError
 from pos3.etag import is_weak, token
+from pos3.shown import hide
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3_client import (
@@ -46,6 +47,12 @@ Source = Callable[[int], bytes]
 _RECEIVE_BYTES = 256 * 1024
 
 
+# Of answers that are held in memory, such as pages. A thousand keys are less than 4 MiB.
+MOST_BYTES = 32 * 1024 * 1024
+# Of the digits of a number of bytes.
+_LONGEST_SIZE = 18
+
+
 def _nothing(_size_bytes: int) -> bytes:
     return b""
 
@@ -59,7 +66,7 @@ class Request:
         body: what is sent, if it is in memory.
         source: is called for the next bytes to send, at most so many; ``source_bytes`` is how many there are in all.
         sink: takes the body of a good answer in pieces; without one, the body is in the response.
-        limit_bytes: a longer answer is refused before its body comes; 0 for no limit.
+        limit_bytes: a longer answer is refused, before its body comes or when so much of it has come.
         held_bytes: how much of memory the request needs, about.
         where: what the request is for, in errors; its URL unless given.
         silence_seconds: how long the server may say nothing.
@@ -73,7 +80,7 @@ class Request:
     source: Source = _nothing
     source_bytes: int = 0
     sink: Sink | None = None
-    limit_bytes: int = 0
+    limit_bytes: int = MOST_BYTES
     held_bytes: int = 0
     where: str = ""
     silence_seconds: int = READ_TIMEOUT_SECONDS
@@ -92,9 +99,12 @@ class Response:
         return b"".join(self.blocks)
 
     def header(self, name: str) -> str:
-        """The value of a header, "" without it."""
-        found = re.search(rb"(?im)^" + name.encode() + rb":[ \t]*(.*?)[ \t]*\r?$", self.head)
-        return found[1].decode("utf-8", "replace") if found else ""
+        """The value of a header, whose name is in lower case; "" without it."""
+        begin = self.head.lower().find(b"\n" + name.encode() + b":")
+        if begin < 0:
+            return ""
+        line = self.head[begin + 1 :].partition(b"\n")[0]
+        return line.partition(b":")[2].strip(b" \t\r").decode("utf-8", "replace")
 
     @property
     def etag(self) -> str:
@@ -117,9 +127,14 @@ class Response:
             UnreachableError: the answer tells no length, so it is of something else.
         """
         length = self.header("content-length")
-        if not length.isdecimal():
+        if not (length.isdecimal() and len(length) <= _LONGEST_SIZE):
             raise UnreachableError(f"{where}: the answer to HEAD has no length, so it is not of an object")
         return Entry(path, int(length), self.modified_ns, self.etag)
+
+
+def can_be_sent(text: str) -> bool:
+    """Whether the text can stand in a header."""
+    return _CAN_BE_SENT.fullmatch(text) is not None
 
 
 class _Signer(S3SigV4Auth):  # type: ignore[misc]
@@ -167,6 +182,7 @@ class Requests:
         self._proxy = ""
         self.has_answered = False
         self.clock = ServerClock()
+        self._hidden: tuple[str | None, str | None] = (None, None)
 
     def _region(self) -> str:
         return self._connection.region_of(self._bucket)
@@ -209,6 +225,10 @@ class Requests:
             handle.setopt(option, value)
         if self._base.startswith("https:"):
             self._trust(handle)
+        if not can_be_sent(self._region()):
+            raise ProfileError(
+                f"the region {self._region()!r} is none: it has blanks, line ends or letters beyond ASCII"
+            )
         if self._caller is not None and signs:
             handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._region()}:s3")
         if not signs:
@@ -286,10 +306,18 @@ class Requests:
             CredentialsError: no request can carry them.
         """
         headers = [*self._headers, *request.headers]
+        if headers and not all(map(can_be_sent, headers)):
+            raise StoreError(
+                f"{self.where(request)}: no request can carry a header with line ends, or with letters "
+                "beyond ASCII; check the encryption settings of the profile"
+            )
         if self._caller is None:
             return headers
         frozen = self._frozen(request)
-        if not all(_CAN_BE_SENT.fullmatch(value) for value in (frozen.access_key, frozen.token or "none")):
+        if frozen.secret_key is not self._hidden[0] or frozen.token is not self._hidden[1]:
+            self._hidden = (frozen.secret_key, frozen.token)
+            hide(self._hidden)
+        if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
             raise CredentialsError(
                 f"{self.where(request)}: the access key or the session token is empty or has line ends, blanks around "
                 "it or letters beyond ASCII; check where they come from"

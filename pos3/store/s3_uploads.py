@@ -147,7 +147,7 @@ class Uploads:
         found = _UPLOAD_ID.search(answer.body)
         if found is None:
             raise StoreError(f"{self._requests.where(Request('PUT', key))}: the store began no multipart upload")
-        upload_id = unescape(found[1].decode())
+        upload_id = unescape(found[1].decode("utf-8", "replace"))
         begun = MultipartUpload(key, upload_id)
         self.under_way.add(begun)
         quoted_id = quote(upload_id, safe="")
@@ -198,7 +198,7 @@ class Uploads:
             # S3 answers 200 at once, and what went wrong afterwards stands in the body.
             raise error_of_body(200, answer.body, self._requests.where(Request("PUT", key)))
         found = _ETAG.search(answer.body)
-        return token(unescape(found[1].decode(), {"&quot;": '"'})) if found else ""
+        return token(unescape(found[1].decode("utf-8", "replace"), {"&quot;": '"'})) if found else ""
 
 
 def aborted(key: str, upload_id: str) -> Steps[None]:

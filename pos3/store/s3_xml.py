@@ -16,6 +16,12 @@ _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;"}
 
 
+class _Tree(ElementTree.TreeBuilder):
+    def doctype(self, *_declared: object) -> None:
+        # No answer has one. What it defines could stand for any text, and for more of it than fits into memory.
+        raise ValueError("a document type declaration")
+
+
 def is_writable(text: str) -> bool:
     """Whether XML can hold the text at all."""
     return _UNWRITABLE.search(text) is None
@@ -39,7 +45,7 @@ def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:
         StoreError: it is something else; also what S3 may answer with status 200 before it knows better.
     """
     try:
-        root = ElementTree.fromstring(body)
+        root = ElementTree.fromstring(body, ElementTree.XMLParser(target=_Tree()))
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise UnreachableError(f"{where}: the answer is not valid XML ({error})") from error
     found = root.tag.rpartition("}")[2]

@@ -12,6 +12,7 @@ from pos3.index import Index
 from pos3.plan import Action, Plan
 from pos3.pool import run_all
 from pos3.progress import Progress
+from pos3.shown import escaped
 from pos3.store import Steps
 from pos3.transfer.terms import Outcome, Pair, Terms
 
@@ -22,7 +23,7 @@ _WRITE_EVERY_SECONDS = 2.0
 @contextmanager
 def shown(plan: Plan, pair: Pair, terms: Terms) -> Iterator[Progress]:
     verb = "Downloading" if plan.direction == "download" else "Uploading"
-    progress = terms.open_progress(f"{verb} {pair.location}", plan.copy_files, plan.copy_bytes)
+    progress = terms.open_progress(f"{verb} {escaped(str(pair.location))}", plan.copy_files, plan.copy_bytes)
     try:
         yield progress
     finally:

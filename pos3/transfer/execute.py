@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from pos3.errors import NotPushedError
+from pos3.errors import NotPushedError, message_of
 from pos3.index import Index
 from pos3.plan import NEW, Plan
 from pos3.report import Report
+from pos3.shown import escaped
 from pos3.transfer.downloads import download
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
 from pos3.transfer.uploads import upload
@@ -57,7 +58,7 @@ def execute(plan: Plan, pair: Pair, index: Index, terms: Terms, markers: Markers
         unchanged=plan.unchanged,
         duration_seconds=terms.laps.lap_seconds(),
         kept=tuple(outcome.kept),
-        failures=tuple(str(failure) for failure in outcome.failures),
+        failures=tuple(escaped(message_of(failure)) for failure in outcome.failures),
     )
     terms.count(outcome.report)
     return outcome

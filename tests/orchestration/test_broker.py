@@ -15,6 +15,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +313,45 @@ def test_a_task_that_ends_while_its_flow_goes_on_leaves_the_push_to_it(rclone_si
     assert not rclone_site.keys()
     served[0].finish()
     assert rclone_site.objects() == {"out/file": b"x"}
+
+
+GARBAGE = (
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"\x00" * 100,
+    b"\xff" * 100,
+    b"",
+    # After the right greeting: no pickle, one of what is not here, one of no call, one that is longer than any call.
+    *(
+        len(content).to_bytes(4, "big") + content
+        for content in (
+            b"",
+            b"\x80\x05no",
+            b"cno_such_module\nthing\n.",
+            pickle.dumps(None),
+            pickle.dumps(([], {})),
+            pickle.dumps(("report", 1)),
+            pickle.dumps((1, 2, 3)),
+        )
+    ),
+    (0x7FFFFFFF).to_bytes(4, "big"),
+    b"\xff\xff\xff\xff" + (1 << 60).to_bytes(8, "big"),
+)
+
+
+def test_garbage_on_the_socket_is_quiet(served: Served, capfd: pytest.CaptureFixture[str]) -> None:
+    """A thread that fails is a warning, and so an error, in tests."""
+    _, broker, brokered = served
+    greeting = broker.address.flow_run_id.bytes
+    for begin in (b"", len(greeting).to_bytes(4, "big") + greeting):
+        for garbage in GARBAGE:
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.settimeout(10)
+                caller.connect(broker.address.socket)
+                # It may hang up before it has read everything.
+                with suppress(ConnectionError):
+                    caller.sendall(begin + garbage)
+                    caller.shutdown(socket.SHUT_WR)
+                    assert caller.recv(1) == b""
+    assert brokered.report().is_empty
+    wait_until(lambda: not any(thread.name == "pos3-broker-call" for thread in threading.enumerate()))
+    assert capfd.readouterr().err == ""
