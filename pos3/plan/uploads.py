@@ -83,12 +83,13 @@ class _UploadPlanner:
         self._has_known_object = True
         self.hollow.leave(paths[0])
         self.hollow.fill()
-        blocked: set[str] = set()
-        for name, path in self._objects_there.pairs(paths):
-            if name in self._staying and path not in blocked:
-                self._cannot_lie_below(name, path)
-                blocked.add(path)
-        self._files_here.push_all(paths)
+        # The innermost object above each path: inner names come after outer ones.
+        blocked = {path: name for name, path in self._objects_there.pairs(paths) if name in self._staying}
+        for path in sorted(blocked):
+            self._cannot_lie_below(blocked[path], path)
+        usable = [path for path in paths if path not in blocked] if blocked else paths
+        if usable:
+            self._files_here.push_all(usable)
         self.draft.pass_over(len(paths) - len(blocked), destination_files=len(paths))
 
     def visit_local(self, here: Entry, there: Entry | None, record: Record | None) -> None:
