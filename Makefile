@@ -24,8 +24,10 @@ demo: $(READY) ## run the example flow against an S3 server of its own
 test: lint types rules ## everything that must pass: lint, types, import rules, tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
-# What the version of Python matters for: all that forks, stops and ends. At most 8 minutes on two cores.
-PROCESS_TESTS := tests/orchestration tests/faults/test_forks.py tests/faults/test_processes.py \
+# What the version of Python matters for: all that forks, stops and ends. At most 8 minutes on two cores; so without
+# the snippets of pages, the type checker and the chaos.
+PROCESS_TESTS := $(filter-out %/test_pages.py %/test_types.py %/test_chaos.py,$(wildcard tests/orchestration/test_*.py)) \
+	tests/faults/test_forks.py tests/faults/test_processes.py \
 	tests/faults/test_signals.py tests/faults/test_kills.py tests/faults/test_interrupts.py tests/test_locks.py \
 	tests/test_lifecycle.py tests/test_imports.py
 
