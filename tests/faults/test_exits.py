@@ -25,7 +25,7 @@ _OTHERS = {version: os.environ.get(f"POS3_TEST_PYTHON_{version.replace('.', '_')
 
 @functools.cache
 def _has_what_pos3_needs(python: str) -> bool:
-    needed = "import boto3, pycurl, tqdm, fsspec, filelock, tenacity, argcomplete"
+    needed = "import boto3, pycurl, tqdm, fsspec, tenacity, argcomplete"
     return subprocess.run([python, "-c", needed], capture_output=True).returncode == 0
 
 
