@@ -24,10 +24,13 @@ demo: $(READY) ## run the example flow against an S3 server of its own
 test: lint types rules ## everything that must pass: lint, types, import rules, tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
-# What the version of Python matters for: all that forks, stops and ends. At most 8 minutes on two cores.
-PROCESS_TESTS := tests/orchestration tests/faults/test_forks.py tests/faults/test_processes.py \
-	tests/faults/test_signals.py tests/faults/test_kills.py tests/faults/test_interrupts.py tests/test_locks.py \
-	tests/test_lifecycle.py tests/test_imports.py
+# What the version of Python matters for: all that forks, stops and ends. At most 8 minutes on two cores, so what shows
+# pages, examples and workers, which takes long and asks other things, runs on one Python only.
+ONE_PYTHON := blocks chaos contents draining_worker examples options pages publish secrets types ui workers
+PROCESS_TESTS := $(filter-out $(ONE_PYTHON:%=tests/orchestration/test_%.py),$(wildcard tests/orchestration/test_*.py)) \
+	tests/faults/test_forks.py tests/faults/test_processes.py tests/faults/test_signals.py tests/faults/test_kills.py \
+	tests/faults/test_interrupts.py tests/faults/test_exits.py tests/test_locks.py tests/test_lifecycle.py \
+	tests/test_imports.py tests/test_claims.py tests/test_composing.py
 
 test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13
 	@set -eu; \

@@ -4,7 +4,7 @@ Whoever will push from a local root, or download into it, first writes a claim a
 under one short lock. So of two that begin at the same time, at least one sees the other. A user's list lies outside
 every cache root, since two cache roots can share a local path::
 
-    ~/.local/state/pos3/          or /tmp/pos3-<uid>/, where the home is missing or cannot be written
+    ~/.local/state/pos3/<host>/   or /tmp/pos3-<uid>/, where there is no home that can be written and has locks
       claims.log                  a line for each claim that begins, and one for each that ends
       claims.lock                 held while the list is read and written
       <mirror>.alive              locked by the process of a mirror that has claims
@@ -15,6 +15,7 @@ is for its user alone. What belongs to another user is never read.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pos3.errors import ClaimError
+from pos3.kernel_lock import fork_gate
 from pos3.secret import open_own
 from pos3.temporary import temporary_name
 
@@ -50,6 +52,7 @@ class Claim:
         kind: "download" for a transfer under way; the others last as long as the registration.
         deletes: whether the last push deletes objects that have no local file.
         local: the absolute path, links resolved.
+        root: the same path as the index of ``cache_root`` knows it.
         url, endpoint: what it mirrors; None for an endpoint that is not known.
         cache_root: where the index of ``local`` lies.
         journal: the file that remembers the registration when the process dies.
@@ -65,6 +68,7 @@ class Claim:
     kind: ClaimKind
     deletes: bool
     local: str
+    root: str
     url: str
     endpoint: str | None
     cache_root: str
@@ -157,6 +161,7 @@ class ClaimList:
         for directory in _places():
             try:
                 _make_own(directory)
+                _try_locks(directory)
             except OSError as error:
                 problems.append(f"{directory}: {error.strerror or error}")
             else:
@@ -173,11 +178,7 @@ class ClaimList:
         Raises:
             ClaimError: the list cannot be used.
         """
-        try:
-            descriptor = open_own(os.path.join(self._directory, "claims.lock"), os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise _cannot("locked", error) from error
-        _locked_here.add(descriptor)
+        descriptor = _opened_here(os.path.join(self._directory, "claims.lock"))
         try:
             # Without locks, the list is still replaced as a whole.
             with suppress(OSError):
@@ -202,12 +203,12 @@ class ClaimList:
         found: dict[bytes, bytes] = {}
         for line in lines:
             claim_id, tab, content = line.partition(b"\t")
-            if content:
+            # A line that was being written when its process died has no end, and counts for nothing.
+            if content.count(b"\t") == _TABS - 1 and content.endswith(b"}"):
                 found[claim_id] = line
-            elif tab:
+            elif tab and not content:
                 found.pop(claim_id, None)
-        # A line that was being written when its process died has no end, and counts for nothing.
-        return Snapshot([line for line in found.values() if line.count(b"\t") == _TABS], len(lines))
+        return Snapshot(list(found.values()), len(lines))
 
     def change(self, before: Snapshot, *, end: Collection[str] = (), begin: Claim | None = None) -> None:
         """Ends claims and begins one. Whoever calls holds the lock since before the list was read.
@@ -222,7 +223,9 @@ class ClaimList:
                 self._compact(before)
             with open(open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "wb", buffering=0) as file:
                 # It begins with a line's end, in case another process died in the middle of its own line.
-                file.write(b"\n".join([b"", *lines, b""]))
+                content = b"\n".join([b"", *lines, b""])
+                if file.write(content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
         except OSError as error:
             raise _cannot("written", error) from error
 
@@ -244,20 +247,19 @@ class ClaimList:
             ClaimError: the list cannot be used.
         """
         path = self._alive(mirror)
-        try:
-            descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
-        except OSError as error:
-            raise _cannot("written", error) from error
+        descriptor = _opened_here(path)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return Life(path, descriptor)
 
     def lives(self, claim: Claim) -> bool:
-        """Whether the process of a claim's mirror still runs."""
+        """Whether the process of a claim's mirror still runs; in doubt it does."""
         try:
             descriptor = open_own(self._alive(claim.mirror), os.O_RDWR)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True
         try:
             # A shared lock, so that two that look do not take each other for the mirror.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -265,7 +267,7 @@ class ClaimList:
             return True
         except OSError:
             # There are no locks here.
-            return claim.host == os.uname().nodename and _has_process(claim)
+            return _has_process(claim)
         finally:
             os.close(descriptor)
         return False
@@ -285,7 +287,6 @@ class Life:
     def __init__(self, path: str, descriptor: int):
         self._path = path
         self._descriptor = descriptor
-        _locked_here.add(descriptor)
 
     def end(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -298,8 +299,42 @@ class Life:
 def _places() -> list[str]:
     home = os.path.expanduser("~")
     own = f"/tmp/pos3-{os.geteuid()}"
-    # Not XDG_STATE_HOME or TMPDIR: a service and a shell of one user often have different ones.
-    return [os.path.join(home, ".local", "state", "pos3"), own] if os.path.isabs(home) and home != "/" else [own]
+    # Not XDG_STATE_HOME or TMPDIR: a service and a shell of one user often have different ones. One for each host,
+    # since homes are shared where disks are not.
+    here = os.path.join(home, ".local", "state", "pos3", os.uname().nodename or "host")
+    return [here, own] if os.path.isabs(home) and home != "/" else [own]
+
+
+def _try_locks(directory: str) -> None:
+    """
+    Raises:
+        OSError: the file system has no locks, so that nobody could tell who lives.
+    """
+    if directory.startswith("/tmp/"):
+        # The last resort: process numbers stand in for locks there.
+        return
+    descriptor = open_own(os.path.join(directory, "claims.lock"), os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _opened_here(path: str) -> int:
+    """A descriptor whose lock a forked child does not keep.
+
+    Raises:
+        ClaimError: the file cannot be opened.
+    """
+    try:
+        with fork_gate:
+            descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
+            _locked_here.add(descriptor)
+    except OSError as error:
+        raise _cannot("used", error) from error
+    return descriptor
 
 
 def _make_own(directory: str) -> None:
@@ -336,11 +371,12 @@ _locked_here: set[int] = set()
 
 
 def _unlock(descriptor: int) -> None:
-    _locked_here.discard(descriptor)
     # Said outright: a child that was forked meanwhile may still have a copy.
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
+    with fork_gate:
+        _locked_here.discard(descriptor)
+        os.close(descriptor)
 
 
 def _after_fork_in_child() -> None:

@@ -120,7 +120,8 @@ class Downloads(Questions):
 
     def _is_closed(self, link: Link) -> bool:
         """Whether another open mirror uploads from just this path, so that nothing is to be added to it."""
-        return any(isinstance(guard, Closed) and guard.local == link.registration.local for guard in link.find_guards())
+        local = os.path.realpath(link.registration.local)
+        return any(isinstance(guard, Closed) and guard.local == local for guard in link.find_guards())
 
     def _fetch(self, link: Link, *, missing_ok: bool, adopt: bool) -> None:
         try:

@@ -18,6 +18,7 @@ No directory above a writer's path is moved or removed, and no file is put where
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -69,7 +70,7 @@ class Closed:
     """An open upload that deletes at its end: what it is to replace, it would keep, so others add nothing either."""
 
     claim: Claim
-    manner = Manner.REFUSED_INSIDE
+    manner: Manner = Manner.REFUSED_INSIDE
 
     @property
     def local(self) -> str:
@@ -126,6 +127,25 @@ class Left:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A registration whose files are replaced by one that does a part of its work, but for those that changed since."""
+
+    local: str
+    name: str
+    record_of: RecordOf
+    manner = Manner.KEPT
+
+    def __str__(self) -> str:
+        return self.name
+
+    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+        record = self.record_of(path) if here is not None else None
+        if here is None or (record is not None and record.matches_local(here)):
+            return ""
+        return "it has changed here since it was pushed"
+
+
+@dataclass(frozen=True)
 class Own:
     """Another registration of the same mirror that pushes the same objects: they are as S3 will be at its end."""
 
@@ -168,7 +188,8 @@ class Guards:
     """
 
     def __init__(self, root: str, guards: Sequence[Guard]):
-        self._root = root
+        # Guards have their paths with all links resolved.
+        self._root = os.path.realpath(root)
         self._guards = guards
         self.reset()
 
@@ -185,7 +206,7 @@ class Guards:
     @property
     def are_own(self) -> bool:
         """Whether the root lies in what the same mirror pushes."""
-        return any(isinstance(guard, Own) and is_within(self._root, guard.local) for guard in self._guards)
+        return any(guard.manner is Manner.SILENT and is_within(self._root, guard.local) for guard in self._guards)
 
     @property
     def kept(self) -> tuple[Kept, ...]:

@@ -14,18 +14,19 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pos3.claims import Claim, ClaimKind, ClaimList
-from pos3.errors import ClaimError
+from pos3.errors import ClaimError, InvalidURLError
 from pos3.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.noted import Noted, check_kinds
 from pos3.registration import Registration, is_same_place
 from pos3.root_index import STATE_DIRECTORY
 from pos3.secret import open_own
 from pos3.temporary import is_abandoned, is_temporary
+from pos3.url import parse
 
 logger = logging.getLogger("pos3")
 
@@ -153,12 +154,9 @@ def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
 @contextmanager
 def _looks_taking_turns() -> Iterator[None]:
     """Keeps a short look at a journal, by :func:`unclaimed`, from being taken for the life of its mirror."""
-    try:
-        claims = ClaimList.of_this_user()
-    except ClaimError:
-        yield
-        return
-    with claims.locked():
+    with ExitStack() as stack:
+        with suppress(ClaimError):
+            stack.enter_context(ClaimList.of_this_user().locked())
         yield
 
 
@@ -172,21 +170,37 @@ class Trace:
 
 
 def traces(path: str) -> list[Trace]:
-    """Every registration that a journal names, whether or not its mirror lives; none if it cannot be read."""
+    """Every registration that a journal names, whether or not its mirror lives; none if it is not there.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     return [Trace(line["kind"], line["url"], line["local"]) for line in _lines(path) if line.keys() >= _KNOWN]
 
 
 def _lines(path: str) -> list[dict[str, Any]]:
     """The head and the entries, as they are."""
+    found = []
     try:
-        with open(open_own(path, os.O_RDONLY), encoding="ascii") as file:
-            found = [json.loads(line) for line in file if line.endswith("\n")]
-    except (OSError, ValueError, RecursionError):
+        with open(open_own(path, os.O_RDONLY), "rb") as file:
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
         return []
+    for line in lines:
+        with suppress(ValueError, RecursionError):
+            found.append(json.loads(line))
     return [line for line in found if isinstance(line, dict)]
 
 
 _KNOWN = {"kind", "url", "local"}
+
+
+def _url(text: str) -> str:
+    """As an index has it, without the slash that a journal may keep."""
+    try:
+        return str(parse(text))
+    except InvalidURLError:
+        return text
 
 
 def _number(value: object) -> int:
@@ -208,8 +222,12 @@ def unclaimed(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bo
     Whoever calls holds the lock of the claims. An open mirror that says nothing else may delete objects at its end.
     """
     for path in paths:
-        head = next(iter(_lines(path)), {})
-        for trace in traces(path):
+        try:
+            head, named = next(iter(_lines(path)), {}), traces(path)
+        except OSError as error:
+            logger.info("the journal %s is left alone: %s", path, error)
+            continue
+        for trace in named:
             claim = Claim(
                 id="",
                 mirror=os.path.basename(path).removesuffix(_SUFFIX),
@@ -217,8 +235,9 @@ def unclaimed(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bo
                 owner="",
                 kind=trace.kind,
                 deletes=trace.kind == "upload",
-                local=trace.local,
-                url=trace.url,
+                local=os.path.realpath(trace.local),
+                root=trace.local,
+                url=_url(trace.url),
                 endpoint=None,
                 cache_root=cache_root,
                 journal=path,
@@ -279,6 +298,6 @@ def settle(cache_root: str, pushed: Collection[Registration]) -> None:
     if not pushed:
         return
     for orphan in orphans(cache_root):
-        left = [entry for entry in orphan.entries if not any(map(entry.is_covered_by, pushed))]
+        left = [entry for entry in orphan.entries if entry.is_elsewhere or not any(map(entry.is_covered_by, pushed))]
         if len(left) < len(orphan.entries):
             orphan.keep(left)

@@ -24,8 +24,8 @@ _SILENT_SECONDS = 7 * 86400
 
 
 def _boot() -> str:
-    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-        return file.read().strip()
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read().decode("ascii").strip()
     return ""
 
 

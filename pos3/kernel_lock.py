@@ -26,7 +26,7 @@ class KernelLock:
         Raises:
             OSError: the file cannot be opened, or its file system has no locks.
         """
-        with _fork_gate:
+        with fork_gate:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             _open_locks.add(self)
         is_held = False
@@ -49,7 +49,7 @@ class KernelLock:
         self._close()
 
     def _close(self) -> None:
-        with _fork_gate:
+        with fork_gate:
             descriptor, self._descriptor = self._descriptor, _NONE
             _open_locks.discard(self)
             if descriptor != _NONE:
@@ -58,13 +58,13 @@ class KernelLock:
 
 _open_locks: set[KernelLock] = set()
 # Held while the set and the open files may differ, and during a fork, so that a child knows what it has to close.
-_fork_gate = threading.RLock()
+fork_gate = threading.RLock()
 
 
 def _after_fork_in_child() -> None:
     for lock in list(_open_locks):
         lock._close()
-    _fork_gate.release()
+    fork_gate.release()
 
 
-os.register_at_fork(before=_fork_gate.acquire, after_in_parent=_fork_gate.release, after_in_child=_after_fork_in_child)
+os.register_at_fork(before=fork_gate.acquire, after_in_parent=fork_gate.release, after_in_child=_after_fork_in_child)

@@ -133,8 +133,10 @@ class MirrorLife(MirrorParts):
         release(self)
         self._closed.set()
         for link in self._registry.links():
+            if link.registration in self._due:
+                link.held.leave()
             link.end_use()
-        if not self._is_part:
+        if self._part_of is None:
             self._claims.end()
         self._bound_cache()
 
@@ -226,8 +228,13 @@ class MirrorLife(MirrorParts):
     def _begin_pushes(self, link: Link) -> None:
         if os.getpid() != self._pid:
             return
+        entry = link.noted()
+        with self._lock:
+            # From here on an end pushes it, and one that has begun already would not.
+            self._check_open()
+            link.has_begun = True
         # A sync is noted only now: what an unfinished download left here is nothing to push.
-        self._journal.note(link.noted())
+        self._journal.note(entry)
         hold(self)
         interval_seconds = link.registration.interval_seconds
         if interval_seconds is not None:
@@ -240,10 +247,10 @@ class MirrorLife(MirrorParts):
 
     def _join(self, link: Link, merged: Registration) -> None:
         """Another call has asked for the same pushes: the shorter interval and the safer flag hold from now on."""
-        if link.registration == merged:
+        before, link.registration = link.registration, merged
+        if before == merged:
             return
-        is_sooner = link.registration.interval_seconds != merged.interval_seconds
-        link.registration = merged
+        is_sooner = before.interval_seconds != merged.interval_seconds
         if is_sooner:
             self._begin_pushes(link)
         else:

@@ -44,6 +44,8 @@ class Link(Planner):
 
     def __init__(self, registration: Registration, store: Store, index: Index, cache_root: str, owner: str):
         super().__init__(registration, store, index, cache_root, owner)
+        self.has_begun = False
+        """Whether an end pushes it, from the moment when its path may be written to."""
         self.failed_pushes: list[Exception] = []
         self.share = Report()
         self.failure = ""

@@ -111,6 +111,12 @@ class Noted:
     clock_ahead_seconds: float
     device: int | None = None
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether what is at the local path now, or that nothing is, says nothing of what was there."""
+        local = self.registration.local
+        return not os.path.lexists(local) or (self.device is not None and _device_of(local) != self.device)
+
     @staticmethod
     def of(registration: Registration, surveyed_at: float, clock_ahead_seconds: float) -> Noted:
         profile = ProfileNote.of(registration.profile) if registration.profile is not None else None

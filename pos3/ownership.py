@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pos3.claims import Claim, ClaimKind, ClaimList, Life, Snapshot, are_nested, escaped
+from pos3.errors import ClaimError, NoMirrorError
 from pos3.journal import journals, traces, unclaimed
 from pos3.root_index import Place
+
+logger = logging.getLogger("pos3")
 
 # Of so many registrations, one looks for all dead processes and not only for those near its own path.
 _ALL_EVERY = 64
@@ -48,6 +53,7 @@ class Claims:
         self._list: ClaimList | None = None
         self._life: Life | None = None
         self._held: set[str] = set()
+        self._is_over = False
 
     def after_fork(self) -> Claims:
         """Those of a forked child. It counts as its parent."""
@@ -85,12 +91,15 @@ class Claims:
             ClaimError: the claim cannot be written.
         """
         with self._lock, self.known.locked():
+            if self._is_over:
+                raise NoMirrorError("this mirror is closed")
             if self._life is None:
                 self._life = self.known.show_life(self.mirror)
+            root, local = local, os.path.realpath(local)
             claims = self.known.read()
             dead = self._dead(claims, local)
             living = [other for other in claims.near(local) if self.known.lives(other)]
-            joined = next((other for other in living if other.pushes and other.local == local), None)
+            joined = next((other for other in living if other.pushes and _is_same(other, local, place)), None)
             claim = Claim(
                 id=uuid.uuid4().hex,
                 mirror=self.mirror,
@@ -99,6 +108,7 @@ class Claims:
                 kind=kind,
                 deletes=deletes,
                 local=local,
+                root=root,
                 url=place.url,
                 endpoint=place.endpoint,
                 cache_root=self._cache_root,
@@ -146,7 +156,9 @@ class Claims:
         Raises:
             ClaimError: the list cannot be used.
         """
-        claims = self.known.read()
+        local = os.path.realpath(local)
+        with self.known.locked():
+            claims = self.known.read()
         near = [claim for claim in claims.near(local) if claim.pushes and claim.mirror != self.mirror]
         living = [claim for claim in near if self.known.lives(claim)]
         left = [claim for claim in near if claim not in living and _is_left(claim)]
@@ -160,16 +172,27 @@ class Claims:
         return Neighbours(tuple(living), tuple(left))
 
     def end(self) -> None:
-        """Drops all claims of the mirror."""
+        """Drops all claims of the mirror but those that are left to others; it can make no further ones."""
         with self._lock:
-            if self._life is None:
+            self._is_over = True
+            life, self._life = self._life, None
+            if life is None:
                 return
-            with self.known.locked():
+            try:
                 if self._held:
-                    self.known.change(self.known.read(), end=self._held)
-            self._held.clear()
-            self._life.end()
-            self._life = None
+                    with self.known.locked():
+                        self.known.change(self.known.read(), end=self._held)
+                self._held.clear()
+            except ClaimError as error:
+                # Without its life, the mirror counts as dead, and so do its claims.
+                logger.warning("%s", error)
+            finally:
+                life.end()
+
+    def leave(self, held: Claim) -> None:
+        """Leaves a claim to whoever comes: what the mirror could not push is still in its journal."""
+        with self._lock:
+            self._held.discard(held.id)
 
     def _replace(self, held: Claim, claim: Claim | None) -> Snapshot:
         """Puts ``claim`` in the place of one that is held, or nothing; returns all claims as they were before."""
@@ -199,6 +222,9 @@ class HeldClaim(Protocol):
     def end(self) -> None:
         """The path is not claimed any longer."""
 
+    def leave(self) -> None:
+        """Not all was pushed. Once the mirror is closed, the path is as one that a dead process has left."""
+
 
 class NoClaim:
     """That of a registration that nobody else can meet."""
@@ -213,6 +239,9 @@ class NoClaim:
         pass
 
     def end(self) -> None:
+        pass
+
+    def leave(self) -> None:
         pass
 
 
@@ -230,15 +259,21 @@ class Held:
 
     def filled(self) -> None:
         if self.claim.is_filling:
-            self._become(replace(self.claim, is_filling=False))
+            with _told():
+                self._become(replace(self.claim, is_filling=False))
 
     def begin_last_push(self) -> bool:
         mine = self.claim
-        others = self._become(replace(mine, is_ending=True)).near(mine.local)
+        try:
+            others = self._become(replace(mine, is_ending=True)).near(mine.local)
+        except ClaimError as error:
+            # Nobody knows, so it must not speak for others.
+            logger.warning("%s", error)
+            return False
         return not any(
             other.pushes
             and not other.is_ending
-            and other.local == mine.local
+            and _is_same(other, mine.local, Place(mine.endpoint, mine.url))
             and other.mirror != mine.mirror
             and self._claims.known.lives(other)
             for other in others
@@ -246,15 +281,38 @@ class Held:
 
     def go_on(self) -> None:
         if self.claim.is_ending:
-            self._become(replace(self.claim, is_ending=False))
+            with _told():
+                self._become(replace(self.claim, is_ending=False))
 
     def end(self) -> None:
-        self._claims._replace(self.claim, None)
+        with _told():
+            self._claims._replace(self.claim, None)
+
+    def leave(self) -> None:
+        self._claims.leave(self.claim)
+
+
+def _is_same(claim: Claim, local: str, place: Place) -> bool:
+    return (claim.local, claim.url, claim.endpoint) == (local, place.url, place.endpoint)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A list that cannot be written any more is a warning: the work itself goes on."""
+    try:
+        yield
+    except ClaimError as error:
+        logger.warning("%s", error)
 
 
 def _is_left(claim: Claim) -> bool:
-    """Whether a mirror, if it is dead, has left something to push at the path."""
-    return claim.pushes and any(trace.local == claim.local for trace in traces(claim.journal))
+    """Whether a mirror, if it is dead, has left something to push at the path; in doubt it has."""
+    if not claim.pushes:
+        return False
+    try:
+        return any(trace.local == claim.root for trace in traces(claim.journal))
+    except OSError:
+        return True
 
 
 def is_written(cache_root: str, local: str) -> bool:

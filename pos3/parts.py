@@ -15,7 +15,7 @@ from pos3.claims import Claim, are_nested
 from pos3.engine import Engine
 from pos3.entry import Record
 from pos3.errors import NoMirrorError
-from pos3.guards import Additive, Closed, Cursor, Guard, Left, Own, Shared
+from pos3.guards import Additive, Changed, Closed, Cursor, Guard, Left, Manner, Own, Shared
 from pos3.index import Index
 from pos3.journal import Journal
 from pos3.limits import ByteRate, Unlimited
@@ -84,7 +84,7 @@ class MirrorParts:
         self._state = "new"
         self._registry = Registry()
         self._journal = Journal(self.cache_root, label)
-        self._is_part = part_of is not None
+        self._part_of = part_of
         self._claims: Claims = part_of._claims if part_of else Claims(self.cache_root, self._journal.path, group)
         # What the end still has to push: if it fails or is interrupted, the journal keeps it.
         self._due: set[Registration] = set()
@@ -163,12 +163,17 @@ class MirrorParts:
         neighbours = self._claims.neighbours(local)
         guards: list[Guard] = []
         for claim in neighbours.living:
-            closed = claim.kind == "upload" and claim.deletes and claim.group != self._claims.group
-            guards.append(Closed(claim) if closed else Additive(claim, _recorded_by(claim)))
+            closed = claim.kind == "upload" and claim.deletes
+            manner = Manner.SILENT if claim.group == self._claims.group else Manner.REFUSED_INSIDE
+            guards.append(Closed(claim, manner) if closed else Additive(claim, _recorded_by(claim)))
         guards += [Left(claim, _recorded_by(claim)) for claim in neighbours.left]
         for other in self._registry.links():
             if other is not link and are_nested(other.registration.local, local):
                 guards += _own_guards(link, other)
+        for other in self._part_of._registry.links() if self._part_of is not None else ():
+            if other.registration.pushes and are_nested(other.registration.local, local):
+                place = other.registration
+                guards.append(Changed(os.path.realpath(place.local), str(place), Cursor(other.index.records)))
         return guards
 
     def _wanted(
@@ -212,6 +217,7 @@ class MirrorParts:
                 deletes=place.upload_delete,
             )
         )
+        self._check_open()
 
     def _register(
         self,
@@ -228,7 +234,7 @@ def _recorded_by(claim: Claim) -> Cursor:
     """Finds the records of a claim; where its endpoint is not known, those that were used last."""
 
     def records() -> Iterator[Record]:
-        root = RootIndex(claim.cache_root, claim.local)
+        root = RootIndex(claim.cache_root, claim.root)
         places = [known.place for known in root.places() if known.place.url == claim.url]
         wanted = Place(claim.endpoint, claim.url) if claim.endpoint is not None else next(iter(places), None)
         return Index(root, wanted).records() if wanted is not None else iter(())
@@ -239,15 +245,15 @@ def _recorded_by(claim: Claim) -> Cursor:
 def _own_guards(link: Link, other: Link) -> list[Guard]:
     """That of another registration of the same mirror, if it needs one."""
     mine, theirs = link.registration, other.registration
-    record_of = Cursor(other.index.records)
+    record_of, path_there = Cursor(other.index.records), os.path.realpath(theirs.local)
     if not theirs.pushes:
         # What one download brings, another one neither replaces nor deletes.
-        return [] if is_coherent(mine, theirs) else [Shared(theirs.local, str(theirs), record_of)]
+        return [] if is_coherent(mine, theirs) else [Shared(path_there, str(theirs), record_of)]
     if is_coherent(mine, theirs):
-        return [Own(theirs.local, str(theirs), lambda path, there: other.keeps_at_end(path, there, record_of(path)))]
+        return [Own(path_there, str(theirs), lambda path, there: other.keeps_at_end(path, there, record_of(path)))]
     if not isinstance(other.held, Held):
         # It is only beginning; nothing is added to its path until it has begun.
-        return [Own(theirs.local, str(theirs), lambda path, there: False)]
+        return [Own(path_there, str(theirs), lambda path, there: False)]
     claim = other.held.claim
     return [Closed(claim) if theirs.kind == "upload" and theirs.upload_delete else Additive(claim, record_of)]
 

@@ -11,6 +11,7 @@ from typing import Literal
 from pos3.api import as_transfer_plan
 from pos3.engine import Engine
 from pos3.entry import Entry, Record
+from pos3.errors import NotPushedError
 from pos3.index import Index
 from pos3.journal import Orphan, orphans
 from pos3.journal_file import Keeper
@@ -128,7 +129,7 @@ class _Recovery:
         if entry.is_gone:
             return found
         if not os.path.lexists(local):
-            missing = FileNotFoundError(
+            missing = NotPushedError(
                 errno.ENOENT, "not there, and neither is the disk that held it; mount it and recover again", local
             )
             return replace(found, outcome="failed", error=missing)

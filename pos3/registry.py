@@ -48,8 +48,8 @@ class Registry:
             return [*self._links, *self._failed.values(), *self._done.values()]
 
     def pushing(self) -> list[Link]:
-        """The links that upload, in the order of their registration."""
-        return [link for link in self.links() if link.registration.pushes]
+        """The links that upload and have begun to, in the order of their registration."""
+        return [link for link in self.links() if link.registration.pushes and link.has_begun]
 
     def register(
         self,
@@ -123,7 +123,9 @@ class Registry:
         place = link.registration
         # Whatever the local path is: one at a time may write there.
         with self._alone_with((place.location, place.profile, "")):
-            for other in self.pushing():
+            for other in self.links():
+                if not other.registration.pushes:
+                    continue
                 if other.registration.profile == place.profile and place.location.overlaps(other.registration.location):
                     raise ConflictError(f"{place} overlaps with {other}, which is registered for upload already")
             with self._changed:

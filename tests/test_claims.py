@@ -24,6 +24,10 @@ Open = Callable[..., pos3.Mirror]
 INTERVAL = None
 
 
+def claims_directory() -> Path:
+    return Path.home() / ".local/state/pos3" / os.uname().nodename
+
+
 @pytest.fixture
 def another(tmp_path: Path) -> Iterator[Open]:
     """Opens mirrors beside each other; those that a test has not closed end without a push."""
@@ -332,7 +336,7 @@ def test_a_journal_of_an_earlier_version_protects_its_files_too(s3: S3Site, tmp_
     s3.put("ckpt/old", b"1")
     body = "p = pos3.sync(url, interval=None); (p / 'step-1').write_text('hours'); ready()"
     killed(body, tmp_path / "cache", s3.url("ckpt"))
-    for file in (Path.home() / ".local/state/pos3").iterdir():
+    for file in claims_directory().iterdir():
         file.unlink()
     assert contents(another().download(s3.url("ckpt"))) == {"old": b"1", "step-1": b"hours"}
 
@@ -411,7 +415,7 @@ def test_who_will_write_waits_for_a_download_that_is_under_way(
     reader, writer = another(max_workers=1), another()
     reading = threading.Thread(target=reader.download, args=(s3.url("data"),))
     reading.start()
-    claims = Path.home() / ".local/state/pos3/claims.log"
+    claims = claims_directory() / "claims.log"
     while not (claims.exists() and "download" in claims.read_text()):
         time.sleep(0.01)
     path = writer.sync(s3.url("data"), interval=INTERVAL)
@@ -426,7 +430,7 @@ def test_a_mirror_that_has_ended_leaves_no_claim(s3: S3Site, tmp_path: Path) -> 
         pos3.download(s3.url("data"))
         pos3.sync(s3.url("ckpt"), interval=INTERVAL)
         pos3.upload(s3.url("out"), interval=INTERVAL)
-    state = Path.home() / ".local/state/pos3"
+    state = claims_directory()
     claims = (state / "claims.log").read_text().split("\n")
     begun, ended = ({line.partition("\t")[0] for line in claims if ("{" in line) is begins} for begins in (True, False))
     assert begun == ended - {""}
@@ -436,7 +440,7 @@ def test_a_mirror_that_has_ended_leaves_no_claim(s3: S3Site, tmp_path: Path) -> 
 def test_a_registration_whose_claim_cannot_be_written_fails_and_changes_nothing(
     s3: S3Site, tmp_path: Path, another: Open
 ) -> None:
-    state = Path.home() / ".local/state/pos3"
+    state = claims_directory()
     state.mkdir(parents=True, mode=0o700)
     (state / "claims.lock").mkdir()
     mirror = another()
@@ -448,7 +452,7 @@ def test_a_registration_whose_claim_cannot_be_written_fails_and_changes_nothing(
 
 def test_a_damaged_list_of_claims_keeps_nobody_from_downloading(s3: S3Site, another: Open) -> None:
     s3.put("data/a", b"1")
-    state = Path.home() / ".local/state/pos3"
+    state = claims_directory()
     state.mkdir(parents=True, mode=0o700)
     (state / "claims.log").write_bytes(b"[{]\n\x00\t\xff\t\t{\n\n\t\nhalf a li")
     assert contents(another().download(s3.url("data"))) == {"a": b"1"}
@@ -511,7 +515,7 @@ def test_the_list_of_claims_does_not_grow_with_what_has_ended(s3: S3Site, anothe
     s3.put("data/a", b"1")
     mirror = another()
     mirror.sync(s3.url("data"), interval=INTERVAL)
-    claims = Path.home() / ".local/state/pos3/claims.log"
+    claims = claims_directory() / "claims.log"
     sizes = []
     for number in range(150):
         mirror.download(s3.url("data/a"), Path(mirror.cache_root) / f"copy-{number}")

@@ -67,11 +67,12 @@ if child == 0:
     mine.release()
     assert not lock().try_acquire()
     print("released", flush=True)
-    sys.stdin.read()
-    os._exit(0)
+    signal.pause()
 sys.stdin.readline()
 mine.release()
 print("free", flush=True)
+sys.stdin.readline()
+os.kill(child, signal.SIGKILL)
 os.waitpid(child, 0)
 """
     program = run_python(script(kind, body), tmp_path / "lock", stdin=subprocess.PIPE)
@@ -85,7 +86,7 @@ os.waitpid(child, 0)
     mine = kind(str(tmp_path / "lock"))
     assert mine.try_acquire()
     mine.release()
-    assert program.communicate(timeout=20) == ("", None)
+    assert program.communicate("\n", timeout=20) == ("", None)
     assert program.returncode == 0
 
 

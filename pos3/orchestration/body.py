@@ -47,7 +47,7 @@ class Body:
         run = RunMirror.of_this_context()
         outer = run.options if run is not None else None
         chosen = self.options.resolve() if outer is None else self.options.over(outer)
-        return self.function if chosen is outer else pos3.with_mirror(**vars(chosen))(self.function)
+        return self.function if chosen is outer else pos3.mirror.of(chosen)(self.function)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = self._begin()

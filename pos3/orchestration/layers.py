@@ -110,7 +110,7 @@ def _block(name: str) -> Pos3Mirror:
 def _meaning(options: pos3.MirrorOptions) -> dict[str, Any]:
     """The options as they work, so that two ways to write one option compare equal."""
     return {
-        **vars(options),
+        **{name: getattr(options, name) for name in _NAMES},
         "cache_root": os.path.realpath(os.path.expanduser(os.fspath(options.cache_root))),
         "cache_limit": options.cache_limit_bytes,
         "default_profile": pos3.Mirror(options)._default_profile,

@@ -25,7 +25,7 @@ _OTHERS = {version: os.environ.get(f"POS3_TEST_PYTHON_{version.replace('.', '_')
 
 @functools.cache
 def _has_what_pos3_needs(python: str) -> bool:
-    needed = "import boto3, pycurl, tqdm, fsspec, filelock, tenacity, argcomplete"
+    needed = "import boto3, pycurl, tqdm, fsspec, tenacity, argcomplete"
     return subprocess.run([python, "-c", needed], capture_output=True).returncode == 0
 
 
@@ -346,7 +346,7 @@ from prefect.client.schemas.objects import FlowRun
 from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.run import RunMirror
 cache, url, local = sys.argv[1:]
-run = RunMirror.of(FlowRun(flow_id=uuid.uuid4(), name="endless"), OptionLayers().under({"cache_root": cache}))
+run = RunMirror.of(FlowRun(flow_id=uuid.uuid4(), name="endless"), OptionLayers().under({"cache_root": cache}).resolve)
 def body():
     with run.active():
         (pos3.upload(url, local, interval=None) / "file").write_text("hours")

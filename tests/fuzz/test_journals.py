@@ -34,7 +34,7 @@ def a_journal() -> tuple[dict[str, Any], dict[str, Any]]:
         "held_keys": False,
     }
     record = {
-        "kind": "upload", "url": "s3://bucket/x", "local": "/gone/x", "profile": profile, "include": [], "exclude": [],
+        "kind": "upload", "url": "s3://bucket/x", "local": "/gone-x", "profile": profile, "include": [], "exclude": [],
         "compare": "auto", "upload_last": [], "overwrite": [], "follow_symlinks": True, "sync_on_error": False,
         "interval_seconds": None, "surveyed_at": 1.0, "clock_ahead_seconds": 0.0,
     }  # fmt: skip
@@ -68,7 +68,7 @@ def lines(*records: object) -> bytes:
 
 def test_the_good_journal_is_read(journal: Path) -> None:
     (found,) = recovered(journal, lines(*a_journal()))
-    assert (found.url, found.local, found.outcome) == ("s3://bucket/x", "/gone/x", "gone")
+    assert (found.url, found.local, found.outcome) == ("s3://bucket/x", "/gone-x", "gone")
 
 
 @given(st.binary(max_size=100) | st.lists(JSON, max_size=4).map(lambda records: lines(*records)))

@@ -14,7 +14,7 @@ from tests.model.writers import Writers
 from tests.support import S3Site, Server
 
 # More of them: POS3_HISTORIES=400, of 30 steps each.
-HISTORIES = int(os.environ.get("POS3_HISTORIES", "8"))
+HISTORIES = int(os.environ.get("POS3_HISTORIES", "4"))
 
 
 @pytest.mark.timeout(max(300, 4 * HISTORIES))

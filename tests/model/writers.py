@@ -92,7 +92,9 @@ class Writers(RuleBasedStateMachine):
         return contents(local) if local.is_dir() else {}
 
     def there(self) -> dict[str, bytes]:
-        return self.site.objects(f"{self.key}/p/")
+        """Without the markers of empty directories."""
+        objects = self.site.objects(f"{self.key}/p/")
+        return {name: data for name, data in objects.items() if name and not name.endswith("/")}
 
     def open(self, machine: int) -> pos3.Mirror:
         # Machines know nothing of each other, so each has a home of its own.

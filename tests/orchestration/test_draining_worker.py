@@ -150,6 +150,22 @@ def test_a_stopped_worker_pushes_and_gives_back_all_of_its_runs(
         assert rclone_site.get(f"{name}/start-1") == rclone_site.get(f"{name}/start-2")
 
 
+def test_a_drained_run_that_finds_its_task_cached_has_the_data_in_s3(
+    rclone_site: S3Site, tmp_path: Path, client: SyncPrefectClient
+) -> None:
+    with node(client, tmp_path, "cached") as here:
+        runs = start_runs(client, "cached", ["takes"], url=rclone_site.url(), here=str(tmp_path))
+        worker = here.start(POS3_SHUTDOWN_TIMEOUT="5", POS3_WORKER_GRACE="8")
+        eventually((tmp_path / "takes-Completed").exists)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=60) == 0
+        assert states(client, runs) == {"takes": "AwaitingRetry"}
+        here.start()
+        eventually(lambda: states(client, runs) == {"takes": "Completed"})
+    assert (tmp_path / "takes-Cached").exists()
+    assert rclone_site.objects("made/") == {"file": b"hours of work"}
+
+
 def test_the_next_worker_pushes_what_a_killed_one_left_and_starts_its_runs_again(
     rclone_site: S3Site, tmp_path: Path, client: SyncPrefectClient
 ) -> None:

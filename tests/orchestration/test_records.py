@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_RESULTS_PERSIST_BY_DEFAULT, temporary_setti
 from prefect.states import AwaitingRetry
 from prefect.task_engine import run_task_sync
 from prefect.task_runners import ProcessPoolTaskRunner
+from prefect_dask import DaskTaskRunner
 from pydantic import BaseModel
 
 import pos3
@@ -354,7 +355,7 @@ def test_a_subflow_whose_result_is_persisted_pushes_before(persists: bool, rclon
 # Other processes
 
 
-@pos3_flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+@pos3_flow
 def in_processes(url: str) -> list[int]:
     into = pos3.upload(f"{url}/into", interval=None)
     (pos3.upload(f"{url}/other", interval=None) / "file").write_text("x")
@@ -365,8 +366,15 @@ def in_processes(url: str) -> list[int]:
     raise RuntimeError(" ".join(map(str, found)))
 
 
-def test_tasks_in_other_processes_push_through_the_flows_mirror(rclone_site: S3Site, cache: Path) -> None:
-    run = in_processes.with_options(mirror={"cache_root": cache})
+def dask_processes() -> Any:
+    return DaskTaskRunner(cluster_kwargs={"n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"})
+
+
+@pytest.mark.parametrize("runner", [lambda: ProcessPoolTaskRunner(max_workers=2), dask_processes], ids=["pool", "dask"])
+def test_tasks_in_other_processes_push_through_the_flows_mirror(
+    runner: Callable[[], Any], rclone_site: S3Site, cache: Path
+) -> None:
+    run = in_processes.with_options(mirror={"cache_root": cache}, task_runner=runner())
     with pytest.raises(RuntimeError) as caught:
         run(rclone_site.url())
     assert str(os.getpid()) not in str(caught.value).split()

@@ -57,4 +57,20 @@ def clings(url: str, here: str) -> None:
             time.sleep(0.5)
 
 
+@prefect.task(persist_result=True)
+def make(url: str) -> int:
+    (pos3.upload(f"{url}/made", interval=None) / "file").write_text("hours of work")
+    return 1
+
+
+@pos3_flow
+def takes(url: str, here: str) -> None:
+    """Finds its task cached at the second start."""
+    state = make(url, return_state=True)
+    mark = Path(here) / f"takes-{state.name}"
+    mark.touch()
+    if state.name != "Cached":
+        time.sleep(600)
+
+
 FLOWS: dict[str, Any] = {"waits": waits, "awaits": awaits, "retries": retries, "clings": clings}
