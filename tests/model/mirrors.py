@@ -56,6 +56,8 @@ class Mirrors(Storms):
 
     def open_a_mirror(self, terms: Terms, storm: str | None) -> None:
         self.model.begin(terms)
+        # What a failed end left is kept by whoever comes next; the model of several mirrors knows that.
+        self.world.strike_what_is_left()
         self.mirror = mirror = self.world.new_mirror()
         local, remote = self.world.local(), self.world.remote
         expected = self.model.after_download() if terms.kind != "upload" else local

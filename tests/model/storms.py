@@ -87,6 +87,7 @@ class Storms(Stage):
             expected = self.model.after_download()
             if expected is None:
                 return False
+            self.world.strike_what_is_left()
             self.mirror = self.world.new_mirror()
             self.register(self.mirror)
             self.check_local(expected)
