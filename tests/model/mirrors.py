@@ -103,10 +103,11 @@ class Mirrors(Storms):
         local, remote, terms = self.world.local(), self.world.remote, self.model.terms
         pushes = terms.kind != "download"
         outcomes = self.model.after_upload(delete=terms.delete_remote) if pushes else [remote]
+        locals_after = self.model.after_clean_end() if pushes and outcomes else [local]
         error = self.attempt(call, storm)
-        self.check_local(local)
+        self.check_local(*(locals_after if error is None else [local, *locals_after]))
         if storm:
-            self.ride_out(error, local, remote, [local], outcomes)
+            self.ride_out(error, local, remote, locals_after, outcomes)
         elif self.went_as_expected(error, outcomes) and pushes:
             all_mine = not self.model.protected(local, remote, or_maybe=True)
             self.model.know_uploaded(local, remote)
