@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter, else 3.11 is taken where it can be had; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract lint types rules fmt bench bench-page chaos soak fuzz peers clean image image-test process-tests stack stack-example stack-down
+.PHONY: help demo test contract lint types rules fmt bench bench-page chaos soak fuzz histories peers clean image image-test process-tests stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -79,6 +79,9 @@ soak: $(READY) ## hours of transfers that are killed, stopped and disturbed; goe
 fuzz: $(READY) ## parsers against odd input, for about ten minutes; EXAMPLES=... of each property
 	POS3_FUZZ_EXAMPLES=$(or $(EXAMPLES),15000) $(BIN)/python -m pytest tests/fuzz -n 2 --timeout 0 \
 		--hypothesis-profile fuzz --hypothesis-show-statistics -q $(PYTEST_ARGS)
+
+histories: $(READY) ## random histories of mirrors against a model, HISTORIES=... of 30 steps each
+	POS3_HISTORIES=$(or $(HISTORIES),200) $(BIN)/python -m pytest tests/model -n 2 --hypothesis-profile fuzz $(PYTEST_ARGS)
 
 peers: $(READY) ## what other tools do with the same faults; writes docs/peers.md
 	$(BIN)/python benchmarks/peers_matrix

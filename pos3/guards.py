@@ -66,11 +66,10 @@ class Guard(Protocol):
 
 
 @dataclass(frozen=True)
-class Closed:
-    """An open upload that deletes at its end: what it is to replace, it would keep, so others add nothing either."""
+class _OfClaim:
+    """What the guards of other mirrors' claims have in common."""
 
     claim: Claim
-    manner: Manner = Manner.REFUSED_INSIDE
 
     @property
     def local(self) -> str:
@@ -78,25 +77,24 @@ class Closed:
 
     def __str__(self) -> str:
         return str(self.claim)
+
+
+@dataclass(frozen=True)
+class Closed(_OfClaim):
+    """An open upload that deletes at its end: what it is to replace, it would keep, so others add nothing either."""
+
+    manner: Manner = Manner.REFUSED_INSIDE
 
     def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
         return f"{self} writes there"
 
 
 @dataclass(frozen=True)
-class Additive:
+class Additive(_OfClaim):
     """An open sync, or an upload without deletes."""
 
-    claim: Claim
     record_of: RecordOf
     manner = Manner.KEPT
-
-    @property
-    def local(self) -> str:
-        return self.claim.local
-
-    def __str__(self) -> str:
-        return str(self.claim)
 
     def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
         if here is not None:
@@ -105,19 +103,11 @@ class Additive:
 
 
 @dataclass(frozen=True)
-class Left:
+class Left(_OfClaim):
     """A registration whose process died before all of it was pushed."""
 
-    claim: Claim
     record_of: RecordOf
     manner = Manner.KEPT
-
-    @property
-    def local(self) -> str:
-        return self.claim.local
-
-    def __str__(self) -> str:
-        return str(self.claim)
 
     def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
         record = self.record_of(path) if here is not None else None

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import pos3
-from tests.support import Latency, Proxy, S3Site, contents, on, write_tree
+from tests.support import Latency, Proxy, S3Site, Status, contents, on, write_tree
 from tests.support.program import run_program
 
 PutBefore = Callable[..., Proxy]
@@ -404,6 +404,54 @@ def test_recovery_strikes_what_somebody_has_deleted(s3: S3Site, tmp_path: Path) 
     assert pos3.recover(tmp_path / "cache") == []
 
 
+def test_what_a_failed_end_has_left_is_kept_by_other_cache_roots_too(
+    s3: S3Site, tmp_path: Path, another: Open, proxied: PutBefore
+) -> None:
+    local = tmp_path / "shared"
+    s3.put("out/theirs", b"1")
+    proxy = proxied(s3)
+    writer = another()
+    write_tree(writer.upload(s3.url("out"), local, interval=INTERVAL), {"mine": b"hours"})
+    proxy.inject(Status(code=403, error_code="AccessDenied", match=on("PUT")))
+    with pytest.raises(pos3.TransferError):
+        writer.close()
+    proxy.inject()
+    reader = another("another cache")
+    reader.download(s3.url("out"), local, adopt=True)
+    assert contents(local) == {"mine": b"hours", "theirs": b"1"}
+    assert [kept.path for kept in reader.report().kept] == ["mine"]
+
+
+def test_what_a_killed_mirror_left_on_a_disk_is_not_struck_while_that_is_not_mounted(
+    s3: S3Site, tmp_path: Path, another: Open
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    body = f"p = pos3.upload(url, {str(disk / 'x.json')!r}, interval=None); p.write_text('hours'); ready()"
+    killed(body, tmp_path / "cache", s3.url("out/x.json"))
+    disk.rename(tmp_path / "elsewhere")
+    again = another()
+    again.upload(s3.url("out/x.json"), disk / "x.json", interval=INTERVAL)
+    again.close()
+    disk.rmdir()
+    (tmp_path / "elsewhere").rename(disk)
+    assert [found.outcome for found in pos3.recover(tmp_path / "cache")] == ["pushed"]
+    assert s3.objects("out/") == {"x.json": b"hours"}
+
+
+def test_mirrors_of_one_group_bring_nothing_that_the_last_push_is_to_delete(s3: S3Site, tmp_path: Path) -> None:
+    s3.put("out/stale", b"0")
+    options = pos3.MirrorOptions(tmp_path / "cache", show_progress=False)
+    writer, reader = (pos3.Mirror(options, group="a run").open() for _ in range(2))
+    path = writer.upload(s3.url("out"), interval=INTERVAL)
+    write_tree(path, {"new": b"1"})
+    assert reader.download(s3.url("out")) == path
+    assert contents(path) == {"new": b"1"}
+    reader.close()
+    writer.close()
+    assert s3.objects("out/") == {"new": b"1"}
+
+
 # -- beginnings
 
 
@@ -422,6 +470,31 @@ def test_who_will_write_waits_for_a_download_that_is_under_way(
     assert reader.report().downloaded_files == 4
     assert len(contents(path)) == 4
     reading.join()
+
+
+def test_a_registration_that_only_begins_is_not_pushed_by_an_end(s3: S3Site, another: Open, proxied: PutBefore) -> None:
+    """What it has not downloaded yet is not deleted."""
+    s3.put_all({f"data/{number}": b"1" for number in range(4)})
+    with pos3.activate(another()):
+        old = pos3.download(s3.url("data"))
+    for number in range(3):
+        (old / str(number)).unlink()
+    proxied(s3, Latency(seconds=1, match=on("GET")))
+    reader, writer = another("another cache", max_workers=1), another()
+    reading = threading.Thread(target=reader.download, args=(s3.url("data"), old), kwargs={"delete": False})
+    reading.start()
+    while "download" not in (claims_directory() / "claims.log").read_text().rpartition("another cache")[2]:
+        time.sleep(0.01)
+    beginning = threading.Thread(target=writer.sync, args=(s3.url("data"),), kwargs={"interval": INTERVAL})
+    beginning.start()
+    while "sync" not in (claims_directory() / "claims.log").read_text():
+        time.sleep(0.01)
+    writer.finish()
+    assert len(s3.keys("data/")) == 4
+    beginning.join()
+    reading.join()
+    writer.close()
+    assert len(s3.keys("data/")) == 4
 
 
 def test_a_mirror_that_has_ended_leaves_no_claim(s3: S3Site, tmp_path: Path) -> None:

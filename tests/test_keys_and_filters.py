@@ -56,7 +56,8 @@ def test_a_pattern_means_the_same_with_dots_between_its_slashes_as_in_0_4_0(
     path: str, pattern: str, dots: list[int]
 ) -> None:
     segments = pattern.split("/")
-    assume(".." not in segments)
+    # A pattern that begins with "~" is most likely a home directory, and is refused.
+    assume(".." not in segments and segments[0] != "~")
     for at in dots:
         segments.insert(at, ".")
     dotted = "/".join(segments)

@@ -144,7 +144,11 @@ def test_an_object_replaced_while_its_ranges_are_read_arrives_as_the_newer_versi
     proxy = proxied(moto_site, Fault(match=third_get), Unseen(headers=unseen))
     assert (fetched(moto_site, tmp_path) / "x").read_bytes() == replacement
     refused = {request.status for request in proxy.requests} & {412, 416}
-    assert refused == ({412} if not unseen else {416} if newer < 16 * MIB else set())
+    if unseen:
+        # Whether a range is still to be asked for when the object has become too short for it is a matter of moments.
+        assert refused <= ({416} if newer < 16 * MIB else set())
+    else:
+        assert refused == {412}
 
 
 def test_an_object_that_turns_short_each_time_is_an_error_that_says_so(

@@ -56,6 +56,8 @@ class Mirrors(Storms):
 
     def open_a_mirror(self, terms: Terms, storm: str | None) -> None:
         self.model.begin(terms)
+        # What a failed end left is kept by whoever comes next; the model of several mirrors knows that.
+        self.world.strike_what_is_left()
         self.mirror = mirror = self.world.new_mirror()
         local, remote = self.world.local(), self.world.remote
         expected = self.model.after_download() if terms.kind != "upload" else local
@@ -101,10 +103,11 @@ class Mirrors(Storms):
         local, remote, terms = self.world.local(), self.world.remote, self.model.terms
         pushes = terms.kind != "download"
         outcomes = self.model.after_upload(delete=terms.delete_remote) if pushes else [remote]
+        locals_after = self.model.after_clean_end() if pushes and outcomes else [local]
         error = self.attempt(call, storm)
-        self.check_local(local)
+        self.check_local(*(locals_after if error is None else [local, *locals_after]))
         if storm:
-            self.ride_out(error, local, remote, [local], outcomes)
+            self.ride_out(error, local, remote, locals_after, outcomes)
         elif self.went_as_expected(error, outcomes) and pushes:
             all_mine = not self.model.protected(local, remote, or_maybe=True)
             self.model.know_uploaded(local, remote)

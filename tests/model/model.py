@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tests.model.trees import CHOICES, Choice, Tree, clashes, downloaded, files, uploaded
+from tests.model.trees import CHOICES, Choice, Tree, clashes, downloaded, files, uploaded, without
 from tests.model.world import Stamp, World
 
 
@@ -53,6 +53,11 @@ class Model:
         self.known = {name: replace(known, mine=False) for name, known in self.known.items()}
         self.foreign, self.at_opening, self.marked = {}, dict(self.world.remote), set()
 
+    def doubt(self) -> None:
+        """A mirror has failed, so nobody knows what it has remembered."""
+        self.known = {name: replace(known, mine=None) for name, known in self.known.items()}
+        self.foreign, self.marked = {}, set()
+
     def forget(self) -> None:
         self.known, self.marked = {}, set()
 
@@ -83,16 +88,34 @@ class Model:
                 found.add(name)
         return found
 
+    def lost(self, local: Tree, remote: Tree, *, or_maybe: bool = False) -> set[str]:
+        """Files that an earlier mirror had synced, and whose objects others have deleted: they are not pushed again."""
+        terms, choice = self.terms, self.terms.choice
+        if not terms.delete_remote or (terms.kind == "sync" and not terms.delete_local):
+            return set()
+        if not self.known.keys() & files(choice.view(remote)).keys():
+            return set()
+        unchanged = {name for name, known in self.known.items() if known.stamp == self.world.stamp(name)}
+        gone = unchanged & files(choice.view(local)).keys() - remote.keys()
+        return {name for name in gone if self.known[name].mine is False or (self.known[name].mine is None and or_maybe)}
+
     def after_upload(self, *, delete: bool) -> list[Tree]:
         """What the bucket may hold after a full comparison; nothing if it must be refused."""
         local, remote, choice = self.world.local(), self.world.remote, self.terms.choice
         outcomes = []
-        for stays in (self.protected(local, remote), self.protected(local, remote, or_maybe=True)):
-            after = uploaded(local, remote, choice, stays, delete=delete)
+        for is_maybe in (False, True):
+            stays = self.protected(local, remote, or_maybe=is_maybe)
+            pushed = without(local, self.lost(local, remote, or_maybe=is_maybe))
+            after = uploaded(pushed, remote, choice, stays, delete=delete)
             kept = {name for name in after if name not in local and not choice.hides(name)}
             if not clashes(files(choice.view(local)), kept):
                 outcomes.append(after)
         return outcomes
+
+    def after_clean_end(self) -> list[Tree]:
+        """What the local side may hold after the last push of an upload or sync."""
+        local, remote = self.world.local(), self.world.remote
+        return [without(local, self.lost(local, remote, or_maybe=is_maybe)) for is_maybe in (False, True)]
 
     def after_push(self) -> list[Tree]:
         """What the bucket may hold after a background push."""
@@ -126,10 +149,9 @@ class Model:
 
     def know_uploaded(self, local: Tree, remote: Tree) -> None:
         stays = self.protected(local, remote)
-        ours = files(self.terms.choice.view(local))
-        after = self.world.remote
+        ours, after = files(self.terms.choice.view(local)), self.world.remote
         self._know(
-            {name: data for name, data in ours.items() if name not in stays},
+            {name: data for name, data in ours.items() if name not in stays and name in after},
             remote,
             only_there=lambda name: name in after,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -58,8 +59,7 @@ class Storms(Stage):
         self.check_partial(here, local, locals_after)
         self.check_partial(there, remote, remotes_after)
         self.world.settle(there)
-        self.model.foreign = {}
-        self.model.forget()
+        self.model.doubt()
         if not self.converge():
             self.world.lose_all_files()
             for name in list(self.world.remote):
@@ -82,22 +82,26 @@ class Storms(Stage):
 
     def converge(self) -> bool:
         """Does what was tried once more; whether both sides may be mirrors of each other at all."""
-        local, terms = self.world.local(), self.model.terms
+        terms = self.model.terms
         if terms.kind == "download":
             expected = self.model.after_download()
             if expected is None:
                 return False
+            self.world.strike_what_is_left()
             self.mirror = self.world.new_mirror()
             self.register(self.mirror)
             self.check_local(expected)
         else:
+            # Of a sync, only its push.
+            self.model.terms = replace(terms, kind="upload")
             outcomes = self.model.after_upload(delete=terms.delete_remote)
             if not outcomes:
                 return False
             self.mirror = self.world.new_mirror()
             self.register_upload(self.mirror)
+            locals_after = self.model.after_clean_end()
             self.mirror.close()
-            self.check_local(local)
+            self.check_local(*locals_after)
             self.settle_remote(outcomes)
         self.mirror.close()
         self.mirror = None

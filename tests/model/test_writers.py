@@ -13,7 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.model.writers import Writers
 from tests.support import S3Site, Server
 
-# More of them: POS3_HISTORIES=400, of 30 steps each.
+# More of them, and others each time: make histories.
 HISTORIES = int(os.environ.get("POS3_HISTORIES", "4"))
 
 
@@ -36,7 +36,6 @@ def test_after_any_history_of_several_mirrors_nothing_that_was_written_is_lost(
             deadline=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate],
-            database=None,
         ),
     )
     assert machine.steps > 30

@@ -50,6 +50,11 @@ def settled(tree: Tree) -> Tree:
     return {name: data for name, data in tree.items() if name not in filled}
 
 
+def without(tree: Tree, gone: set[str]) -> Tree:
+    """The local side without these files, and without directories that only held such."""
+    return {name: data for name, data in tree.items() if name not in gone}
+
+
 def _directories(name: str) -> list[str]:
     """The names that must be directories for this one to exist."""
     return [*above(name), name.rstrip("/")] if name.endswith("/") else above(name)

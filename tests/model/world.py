@@ -65,6 +65,11 @@ class World:
         )
         return pos3.Mirror(pos3.MirrorOptions(self.cache, show_progress=False, default_profile=profile)).open()
 
+    def strike_what_is_left(self) -> None:
+        """As if somebody had decided that nothing of it is to be pushed."""
+        for journal in (self.cache / ".pos3" / "journal").glob("*"):
+            journal.unlink()
+
     # What is there
 
     def local(self) -> Tree:
