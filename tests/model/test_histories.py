@@ -13,7 +13,6 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.model.machine import histories_on
 from tests.support import Proxy, S3Site, Server
 
-
 # More of them, and others each time: make histories.
 HISTORIES = int(os.environ.get("POS3_HISTORIES", "5"))
 
