@@ -8,7 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pos3.entry import Record
 from pos3.errors import ConflictError, InvalidArgumentError, PlanRefusedError, Pos3Error
@@ -19,7 +19,8 @@ from pos3.leftovers import remove_all_abandoned
 from pos3.listing import Scan, local_entries
 from pos3.ownership import is_written
 from pos3.report import format_bytes
-from pos3.root_index import STATE_DIRECTORY, RootIndex, root_indexes
+from pos3.root_index import RootIndex, root_indexes
+from pos3.state_directory import STATE_DIRECTORY
 from pos3.store.files import blocks
 
 logger = logging.getLogger("pos3")
@@ -256,8 +257,13 @@ def _check_known(related: list[RootIndex], local: str) -> None:
     for index in related:
         for path, records in _records_of_all_places(index).items():
             known.setdefault(os.path.join(index.local, path) if path else index.local, []).extend(records)
-    unknown = []
-    for entry in local_entries(local, _everything()):
+    unknown: list[str] = []
+
+    def note_state(entry: os.DirEntry[str]) -> None:
+        if entry.name == STATE_DIRECTORY:
+            unknown.append(entry.path)
+
+    for entry in local_entries(local, replace(_everything(), on_own=note_state)):
         path = os.path.join(local, entry.path) if entry.path else local
         is_known = any(record.matches_local(entry) for record in known.get(path, ())) and not entry.unusable
         if not is_known and (entry.unusable or not entry.is_directory):
@@ -303,7 +309,7 @@ def _evict(root: str, cached: Cached, entries: list[Cached]) -> bool:
 
 
 def _holds_more_than(index: RootIndex, local: str) -> bool:
-    """Whether temporary files of a writer lie in the root."""
+    """Whether temporary files of a writer lie in the root, or the state of another cache."""
     found: list[os.DirEntry[str]] = []
     scan = Scan(False, lambda path: True, lambda path: False, found.append)
     for _ in local_entries(local, scan):

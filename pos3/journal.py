@@ -23,8 +23,8 @@ from pos3.errors import ClaimError, InvalidURLError
 from pos3.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.noted import Noted, check_kinds
 from pos3.registration import Registration, is_same_place
-from pos3.root_index import STATE_DIRECTORY
 from pos3.secret import open_own
+from pos3.state_directory import STATE_DIRECTORY
 from pos3.temporary import is_abandoned, is_temporary
 from pos3.url import parse
 

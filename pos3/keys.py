@@ -9,8 +9,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from pos3.encoding import NARROW, is_file_name
+from pos3.state_directory import STATE_DIRECTORY, lies_in_state
 
 MOST_PROBLEMS = 100
+IN_STATE = f"a {STATE_DIRECTORY!r} segment, the name of the directories in which pos3 keeps its own state"
 # The name of the temporary file in which a file arrives, beside its place.
 _NAME_BESIDE = "x" * 64
 
@@ -35,7 +37,7 @@ def segment_problem(path: str) -> str:
             return "a NUL character"
         if len(segment) > 63 and len(segment.encode("utf-8", "surrogateescape")) > 255:
             return "a name longer than 255 bytes"
-    return ""
+    return IN_STATE if lies_in_state(path) else ""
 
 
 class Above:
@@ -121,7 +123,7 @@ class PathChecker:
         if not problem:
             problem = self._file_as_directory(path)
         if not problem and self._fold_names:
-            problem = self._same_name(path)
+            problem = IN_STATE if lies_in_state(path.casefold()) else self._same_name(path)
         if problem:
             self.add(f"{path!r}: {problem}")
         return not problem

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 
 from pos3.entry import BROKEN_LINK, LOST_FOUND, UNREADABLE, Entry
 from pos3.plan import SYMLINK
+from pos3.state_directory import STATE_DIRECTORY, state_directory_around
 from pos3.temporary import is_temporary, temporary_name
 
 _USUAL_PATH_BYTES = 4096
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _GONE = "gone while it was listed"
+_LINK_TO_STATE = "a symbolic link into a directory in which pos3 keeps its own state"
 _LOST_FOUND = "lost+found/"
 
 
@@ -23,13 +25,13 @@ class Scan:
     """How to walk a local tree.
 
     ``takes_part`` and ``prunes`` are predicates of a relative path; with ``follow_symlinks`` off, a link is listed as
-    unusable and never walked through. ``on_temporary`` gets the absolute path of each temporary file.
+    unusable and never walked through. ``on_own`` gets what is pos3's own: temporary files and state directories.
     """
 
     follow_symlinks: bool
     takes_part: Callable[[str], bool]
     prunes: Callable[[str], bool]
-    on_temporary: Callable[[os.DirEntry[str]], None] = lambda entry: None
+    on_own: Callable[[os.DirEntry[str]], None] = lambda entry: None
 
 
 def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
@@ -37,7 +39,8 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
 
     A root that is a file is listed with path ""; one that does not exist gives nothing. What exists but cannot be
     transferred (broken link, FIFO, socket, device, unreadable directory, a link that leads back to a directory above
-    it, the lost+found of a mount point) is listed with the reason in ``unusable``; a directory's path ends in "/".
+    it or into a state directory, the lost+found of a mount point) is listed with the reason in ``unusable``; a
+    directory's path ends in "/".
 
     Raises:
         OSError: the machine is in trouble, and not the file: what could not be listed must not look left out.
@@ -94,7 +97,9 @@ def _not_entered(root: str, path: str, child: os.DirEntry[str], passed: tuple[st
     """Why a directory is not walked through, or ""."""
     if path == _LOST_FOUND and os.path.ismount(root):
         return LOST_FOUND
-    return "a symbolic link to a directory above it" if child.is_symlink() and _leads_back(child, passed) else ""
+    if child.is_symlink() and _leads_back(child, passed):
+        return "a symbolic link to a directory above it"
+    return _LINK_TO_STATE if child.is_symlink() and state_directory_around(child.path) else ""
 
 
 def _with(link: os.DirEntry[str], passed: tuple[str, ...]) -> tuple[str, ...]:
@@ -113,8 +118,8 @@ def _children(root: str, prefix: str, scan: Scan) -> dict[str, os.DirEntry[str]]
     with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
         for child in found:
             name = child.name
-            if name.startswith(".pos3-") and is_temporary(name):
-                scan.on_temporary(child)
+            if name.startswith(STATE_DIRECTORY) and (name == STATE_DIRECTORY or is_temporary(name)):
+                scan.on_own(child)
                 continue
             is_directory = _is_directory(child, scan.follow_symlinks)
             children[f"{prefix}{name}/" if is_directory else prefix + name] = child
@@ -140,8 +145,11 @@ def _is_directory(child: os.DirEntry[str], follow_symlinks: bool) -> bool:
 
 def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
     try:
-        if child.is_symlink() and not follow_symlinks:
-            return _link(path, child)
+        if child.is_symlink():
+            if not follow_symlinks:
+                return _link(path, child)
+            if state_directory_around(child.path):
+                return Entry(path, unusable=_LINK_TO_STATE)
         status = child.stat()
     except OSError as error:
         return Entry(path, unusable=_reason_of_link(error) if child.is_symlink() else _reason(error))

@@ -30,6 +30,7 @@ from pos3.publication import CompleteLink
 from pos3.registration import (
     Registration,
     build_filter,
+    check_outside_state,
     check_patterns,
     checked,
     is_coherent,
@@ -39,6 +40,7 @@ from pos3.registration import (
 from pos3.registry import Registry
 from pos3.room import Room
 from pos3.root_index import Place, RootIndex
+from pos3.state_directory import STATE_DIRECTORY
 from pos3.store import Store, endpoint_of, open_store
 from pos3.transfer import Rate
 from pos3.url import Location, local_path, parse
@@ -193,6 +195,7 @@ class MirrorParts:
         details["local_is_directory"] = names_a_directory(local)
         wanted = checked(Registration(kind, location, resolved, root, chosen, compare, max_delete, **details))
         check_patterns(wanted, *([] if local is None else [local_path(local)]))
+        check_outside_state(wanted, os.path.join(self.cache_root, STATE_DIRECTORY))
         return wanted
 
     def _claim(self, link: Link) -> None:

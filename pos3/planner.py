@@ -20,6 +20,7 @@ from pos3.ownership import HeldClaim, NoClaim
 from pos3.plan import NEW, Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.registration import Registration
 from pos3.report import Kept
+from pos3.state_directory import STATE_DIRECTORY, lies_in_state
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.store.files import blocks
 from pos3.temporary import has_temporary_name
@@ -27,13 +28,15 @@ from pos3.transfer import Markers, Pair
 
 FILLED = "filled"
 UNFINISHED = "its name is that of an unfinished file of pos3, so it takes no part"
+STATE = "it lies where pos3 keeps its own state, so it takes no part"
 _NS = 1_000_000_000
 
 
 @dataclass
-class _Unfinished:
-    """Paths of objects that look like unfinished files."""
+class _LeftOut:
+    """Paths of objects that never take part, for one reason."""
 
+    reason: str
     first: str = ""
     count: int = 0
 
@@ -44,7 +47,7 @@ class _Unfinished:
     def told(self) -> tuple[Kept, ...]:
         if not self.count:
             return ()
-        return (Kept(self.first, f"{UNFINISHED}, like {self.count - 1} others" if self.count > 1 else UNFINISHED),)
+        return (Kept(self.first, f"{self.reason}, like {self.count - 1} others" if self.count > 1 else self.reason),)
 
 
 class Planner:
@@ -64,7 +67,7 @@ class Planner:
         self.held: HeldClaim = NoClaim()
         self.find_guards: Callable[[], list[Guard]] = list
         self.left_to_others: tuple[Kept, ...] = ()
-        self._unfinished = _Unfinished()
+        self._left_out: tuple[_LeftOut, ...] = ()
         self._pushes_alone = True
         # What a push sees, and the download of the same registration leaves alone, is not gone because it is not here.
         self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
@@ -94,25 +97,35 @@ class Planner:
         keep = leftovers.append if leftovers is not None else lambda entry: None
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
-    def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
-        """All objects but those that look like unfinished files: no local file of such a name is ever content."""
+    def _objects(self, *, is_prefix: bool, to_push: bool = False) -> Iterator[Entry]:
+        """All objects but those that look like unfinished files: no local file of such a name is ever content.
+
+        Nor does a push look at keys that lie in a state directory; a download is not to pass them over.
+        """
         landmarks = self.index.landmarks()
         takes_part = self.registration.filter.predicate()
-        self._unfinished = unfinished = _Unfinished()
+        unfinished, state = _LeftOut(UNFINISHED), _LeftOut(STATE)
+        self._left_out = (unfinished, state)
         for entry in self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks):
-            if ".pos3-" not in entry[0] or not has_temporary_name(entry[0]):
-                yield entry
-            elif takes_part(entry[0]):
-                unfinished.add(entry[0])
+            path = entry[0]
+            if STATE_DIRECTORY in path:
+                which = unfinished if has_temporary_name(path) else state if to_push and lies_in_state(path) else None
+                if which is not None:
+                    if takes_part(path):
+                        which.add(path)
+                    continue
+            yield entry
 
-    def _with_unfinished(self, plan: Plan) -> Plan:
-        """The plan, which says in one line what :meth:`_objects` left out."""
-        told = self._unfinished.told()
+    def _with_left_out(self, plan: Plan) -> Plan:
+        """The plan, which says in a line for each reason what :meth:`_objects` left out."""
+        told = tuple(kept for left_out in self._left_out for kept in left_out.told())
         return replace(plan, kept=(*plan.kept, *told)) if told else plan
 
-    def _remote(self, chosen: Filter, *, is_prefix: bool, only_object: bool = False) -> Iterator[Entry]:
+    def _remote(
+        self, chosen: Filter, *, is_prefix: bool, only_object: bool = False, to_push: bool = False
+    ) -> Iterator[Entry]:
         takes_part = chosen.predicate()
-        entries = self._objects(is_prefix=is_prefix)
+        entries = self._objects(is_prefix=is_prefix, to_push=to_push)
         if only_object:
             entries = (entry for entry in islice(entries, 1) if not entry.path)
         return entries if takes_part is everything else (entry for entry in entries if takes_part(entry.path))
@@ -210,7 +223,7 @@ class Planner:
             chosen = self.registration.filter
             local = self._local(chosen, follow_symlinks=False, leftovers=leftovers)
             remote = self._remote(chosen, is_prefix=is_prefix)
-            return self._with_unfinished(plan_download(local, remote, self._records(chosen), policy))
+            return self._with_left_out(plan_download(local, remote, self._records(chosen), policy))
 
         made = self._without_never_pushed(twice_if_unsorted(plan))
         guards.check(self._url, may_keep=not self.complete_only)
@@ -263,8 +276,8 @@ class Planner:
         def plan() -> Plan:
             chosen = self.registration.push_filter
             local = self._local(chosen, follow_symlinks=links)
-            remote = self._remote(chosen, is_prefix=is_directory, only_object=not is_directory)
-            return self._with_unfinished(plan_upload(local, remote, self._records_to_push(), policy))
+            remote = self._remote(chosen, is_prefix=is_directory, only_object=not is_directory, to_push=True)
+            return self._with_left_out(plan_upload(local, remote, self._records_to_push(), policy))
 
         made = twice_if_unsorted(plan)
         return made if delete else made.without_deletes()
@@ -337,7 +350,8 @@ class Planner:
         wanted = {action.path for action in plan.deletes}
 
         def etags() -> dict[str, str]:
-            remote = self._remote(self.registration.push_filter, is_prefix=os.path.isdir(self.registration.local))
+            is_prefix = os.path.isdir(self.registration.local)
+            remote = self._remote(self.registration.push_filter, is_prefix=is_prefix, to_push=True)
             return {entry.path: entry.etag for entry in remote if entry.path in wanted}
 
         there = twice_if_unsorted(etags)

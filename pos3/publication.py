@@ -28,7 +28,7 @@ from pos3.filters import Filter
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.plan import Compare, Plan, check_max_delete
-from pos3.planner import UNFINISHED
+from pos3.planner import STATE, UNFINISHED
 from pos3.report import Kept
 from pos3.secret import make_private
 from pos3.shown import escaped
@@ -58,9 +58,9 @@ class _MarkedLink(Link):
     def _marker_url(self) -> str:
         return self.registration.location.child(self.marker)
 
-    def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
+    def _objects(self, *, is_prefix: bool, to_push: bool = False) -> Iterator[Entry]:
         self.tally = Tally()
-        for entry in super()._objects(is_prefix=is_prefix):
+        for entry in super()._objects(is_prefix=is_prefix, to_push=to_push):
             if entry.path != self.marker:
                 self.tally.add(entry)
             yield entry
@@ -163,8 +163,9 @@ class CompleteLink(_MarkedLink):
 class PublishingLink(_MarkedLink):
     """Replaces a set as a whole. The marker is never content: a local file of its name takes no part."""
 
-    def _objects(self, *, is_prefix: bool) -> Iterator[Entry]:
-        return (entry for entry in super()._objects(is_prefix=is_prefix) if entry.path != self.marker)
+    def _objects(self, *, is_prefix: bool, to_push: bool = False) -> Iterator[Entry]:
+        found = super()._objects(is_prefix=is_prefix, to_push=to_push)
+        return (entry for entry in found if entry.path != self.marker)
 
     def _local(
         self, chosen: Filter, *, follow_symlinks: bool, leftovers: list[os.DirEntry[str]] | None = None
@@ -239,4 +240,4 @@ class PublishingLink(_MarkedLink):
 
 def _content(kept: Iterable[Kept]) -> list[Kept]:
     """What readers of the set would miss. A file system's own directory, and unfinished files, are no part of it."""
-    return [item for item in kept if item.reason != LOST_FOUND and not item.reason.startswith(UNFINISHED)]
+    return [item for item in kept if item.reason != LOST_FOUND and not item.reason.startswith((UNFINISHED, STATE))]

@@ -12,12 +12,13 @@ from typing import Any, Literal, get_args
 
 from pos3.claims import are_nested
 from pos3.encoding import NARROW, is_file_name
-from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError
+from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
 from pos3.home import NO_HOME, expanded
-from pos3.keys import segment_problem
+from pos3.keys import IN_STATE, segment_problem
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
+from pos3.state_directory import lies_in_state, state_directory_around
 from pos3.url import Location, has_scheme, is_url, shown
 
 
@@ -118,6 +119,22 @@ def check_patterns(registration: Registration, *spellings: str) -> None:
         check_relative(patterns, name, roots)
 
 
+def check_outside_state(registration: Registration, *known: str) -> None:
+    """
+    Args:
+        known: state directories, whether or not they are there.
+
+    Raises:
+        UnsafeKeysError: the local path leads into a state directory of pos3, or a push would make keys that do.
+    """
+    location, local = registration.location, registration.local
+    if registration.pushes and lies_in_state(location.key):
+        raise UnsafeKeysError(str(location), [f"{location.key!r}: {IN_STATE}"], advice="Push to another key.")
+    if around := state_directory_around(local, *known):
+        problem = f"{local!r}: lies in {around}, in which pos3 keeps its own state"
+        raise UnsafeKeysError(str(registration), [problem], advice="Name another place with local=...")
+
+
 def check_interval(interval: Any) -> float | None:
     """Seconds between background pushes, or None for a push at exit only."""
     if interval is None:
@@ -182,6 +199,7 @@ def local_root(
     Raises:
         InvalidArgumentError: ``local`` can be no path.
         InvalidURLError: the key cannot be a path below the cache root, and no ``local`` is given.
+        UnsafeKeysError: it has the name of a state directory as a part.
     """
     check_local(local)
     if local is not None:
@@ -194,6 +212,8 @@ def local_root(
             f"{location}: there is no cache, as no home directory is known (HOME is not set, and the user has no "
             "entry in the password database); set HOME, or give cache_root=... or local=..."
         )
+    if lies_in_state(location.key):
+        raise UnsafeKeysError(str(location), [f"{location.key!r}: {IN_STATE}"], advice="Give another place: local=...")
     if location.key and (problem := segment_problem(location.key)):
         raise InvalidURLError(f"{location}: the key has {problem} and so has no cache path; give local=...")
     name = profile.local_name if profile is not None else "_"

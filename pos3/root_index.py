@@ -31,10 +31,10 @@ from dataclasses import dataclass
 from pos3.database import THE_ROOT, Database
 from pos3.locks import NoMark, UseMark, locked
 from pos3.secret import make_private
+from pos3.state_directory import STATE_DIRECTORY
 
 logger = logging.getLogger("pos3")
 
-STATE_DIRECTORY = ".pos3"
 _UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT})
 _told: set[str] = set()
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from pos3.encoding import NARROW, is_file_name
 from pos3.errors import InvalidURLError
 from pos3.home import expanded
+from pos3.state_directory import STATE_DIRECTORY
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")
@@ -199,11 +200,7 @@ def parse(address: str) -> Location:
             )
     if not authority:
         raise InvalidURLError(f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'")
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        raise InvalidURLError(f"{shown(address)} is not valid UTF-8, as keys are") from None
-    if authority in (".", "..") or "\x00" in authority:
+    if authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
         raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket")
     if not _HOST.fullmatch(authority):
         raise InvalidURLError(
