@@ -20,7 +20,6 @@ import fcntl
 import json
 import logging
 import os
-import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +28,7 @@ from typing import Literal
 
 from pos3.errors import ClaimError
 from pos3.kernel_lock import fork_gate
-from pos3.secret import open_own
+from pos3.own_files import ForeignFileError, directory_problem, open_own
 from pos3.temporary import temporary_name
 
 logger = logging.getLogger("pos3")
@@ -345,9 +344,8 @@ def _make_own(directory: str) -> None:
     os.makedirs(os.path.dirname(directory), exist_ok=True)
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
-    status = os.lstat(directory)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise PermissionError(1, "it is no directory that only this user can write")
+    if problem := directory_problem(directory):
+        raise ForeignFileError(directory, problem)
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(1, "it cannot be written")
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pos3.entry import UNPLACED
 from pos3.locks import has_locks, wait_for_directory
-from pos3.secret import make_private
+from pos3.own_files import is_trusted, make_private
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
@@ -45,6 +45,7 @@ _MIGRATION_1 = (
     "DROP TABLE root",
 )
 _BUSY_SECONDS = 60.0
+_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
 class Database:
@@ -57,7 +58,8 @@ class Database:
 
     def __init__(self, path: str):
         self.path = path
-        self._directory = os.path.dirname(path)
+        self._directory, name = os.path.split(path)
+        self._names = [name + suffix for suffix in _SUFFIXES]
         # Whether somebody has said already that it cannot be used.
         self.is_told = False
 
@@ -70,6 +72,8 @@ class Database:
 
         A broken file is set aside, and ``call`` gets empty tables.
         """
+        if not is_trusted(self._directory, *self._names):
+            return unremembered
         try:
             try:
                 with closing(self._connect()) as connection:
@@ -122,7 +126,7 @@ class Database:
                 os.unlink(self.path + suffix)
 
     def remove(self) -> None:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in _SUFFIXES:
             with suppress(FileNotFoundError):
                 os.unlink(self.path + suffix)
 

@@ -27,9 +27,11 @@ def held_ns(nanoseconds: int) -> int:
 UNREADABLE = "cannot be read"
 LOST_FOUND = "a directory of the file system's own"
 BROKEN_LINK = "a broken symbolic link"
+LINK_TO_STATE = "a symbolic link into a directory in which pos3 keeps its own state"
 LEFT_OUT = frozenset(
     (
         BROKEN_LINK,
+        LINK_TO_STATE,
         "a FIFO",
         "a socket",
         "a device",

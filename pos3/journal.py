@@ -22,19 +22,32 @@ from pos3.claims import Claim, ClaimKind, ClaimList
 from pos3.errors import ClaimError, InvalidURLError
 from pos3.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.noted import Noted, check_kinds
+from pos3.own_files import ForeignFileError, is_trusted, open_own
 from pos3.registration import Registration, is_same_place
-from pos3.secret import open_own
+from pos3.root_index import Place
 from pos3.state_directory import STATE_DIRECTORY
 from pos3.temporary import is_abandoned, is_temporary
 from pos3.url import parse
 
 logger = logging.getLogger("pos3")
 
+_NAME = "journal"
 _SUFFIX = ".jsonl"
 
 
 def _directory(cache_root: str) -> str:
-    return os.path.join(cache_root, STATE_DIRECTORY, "journal")
+    return os.path.join(cache_root, STATE_DIRECTORY, _NAME)
+
+
+def _in_directory(cache_root: str) -> list[str]:
+    """The paths of what lies where the journals of a cache are, if nobody else can write there."""
+    directory = _directory(cache_root)
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return []
+    trusted = not names or is_trusted(os.path.dirname(directory), _NAME)
+    return [os.path.join(directory, name) for name in names] if trusted else []
 
 
 class Journal:
@@ -128,13 +141,8 @@ class Orphan:
 
 def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
     """The journals of dead mirrors, those with this label only if it is not None; each is held until the next."""
-    directory = _directory(cache_root)
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError:
-        return
-    for name in names:
-        path = os.path.join(directory, name)
+    for path in sorted(_in_directory(cache_root)):
+        name = os.path.basename(path)
         if is_temporary(name):
             _remove_abandoned(path)
         if not name.endswith(_SUFFIX) or (label is not None and not _has_label(path, label)):
@@ -209,11 +217,7 @@ def _number(value: object) -> int:
 
 def journals(cache_root: str) -> list[str]:
     """The paths of all journals of a cache, in no particular order."""
-    directory = _directory(cache_root)
-    try:
-        return [os.path.join(directory, name) for name in os.listdir(directory) if name.endswith(_SUFFIX)]
-    except OSError:
-        return []
+    return [path for path in _in_directory(cache_root) if path.endswith(_SUFFIX)]
 
 
 def unclaimed(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bool]]:
@@ -257,9 +261,12 @@ def _remove_abandoned(path: str) -> None:
 def _has_label(path: str, label: str) -> bool:
     """Read without the lock, since whoever takes one keeps others from recovering meanwhile."""
     try:
-        with open(path, encoding="ascii") as file:
+        with open(open_own(path, os.O_RDONLY), encoding="ascii") as file:
             head = json.loads(file.readline())
         return isinstance(head, dict) and head.get("label") == label
+    except ForeignFileError:
+        # Whoever takes it says why it is left alone.
+        return True
     except (OSError, ValueError, RecursionError):
         return False
 
@@ -291,6 +298,16 @@ def _read(file: HeldFile) -> Orphan | None:
             os.rename(file.path, broken)
         logger.warning("the journal %s is broken (%s) and cannot be recovered; moved to %s", file.path, error, broken)
         return None
+
+
+def is_written_here(journal: str, registration: Registration, place: Place) -> bool:
+    """Whether the list of claims, which lies outside of all caches, tells that a mirror of this machine noted this."""
+    try:
+        claims = ClaimList.of_this_user().read().near(os.path.realpath(registration.local))
+    except ClaimError:
+        return False
+    mine = (journal, registration.local, place.url, place.endpoint)
+    return any((claim.journal, claim.root, claim.url, claim.endpoint) == mine for claim in claims)
 
 
 def settle(cache_root: str, pushed: Collection[Registration]) -> None:

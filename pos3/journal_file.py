@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pos3.noted import Noted
-from pos3.secret import make_private, open_own
+from pos3.own_files import ForeignFileError, make_private, open_own, tell_once
 from pos3.temporary import temporary_name
 
 logger = logging.getLogger("pos3")
@@ -100,17 +100,17 @@ class HeldFile:
     def take(cls, path: str) -> HeldFile | None:
         """The file, unless somebody holds it or it is gone."""
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = open_own(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        except ForeignFileError as error:
+            # What it says would be done with this user's files and keys.
+            tell_once(path, f"{error.strerror}, so this journal is left alone")
+            return None
         except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                logger.info("the journal %s is left alone: %s", path, error)
+            logger.info("the journal %s is left alone: %s", path, error)
             return None
         held = cls(path, descriptor, True)
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            # What it says would be done with this user's files and keys.
-            logger.warning("the journal %s belongs to another user and is left alone", path)
-            held.let_go()
-            return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

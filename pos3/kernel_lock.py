@@ -10,6 +10,8 @@ import fcntl
 import os
 import threading
 
+from pos3.own_files import open_lock
+
 _NONE = -1
 
 
@@ -27,7 +29,7 @@ class KernelLock:
             OSError: the file cannot be opened, or its file system has no locks.
         """
         with fork_gate:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = open_lock(self._path)
             _open_locks.add(self)
         is_held = False
         try:

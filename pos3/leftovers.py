@@ -15,8 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pos3.locks import UseMark
+from pos3.own_files import is_trusted, make_private
 from pos3.root_index import RootIndex
-from pos3.secret import make_private
 from pos3.temporary import is_abandoned, is_temporary
 
 logger = logging.getLogger("pos3")
@@ -70,6 +70,8 @@ def remove_all_abandoned(state_directory: str) -> None:
 
 def _remove_abandoned(directory: str, concerns: Callable[[str], bool]) -> None:
     now = time.time()
+    if not os.path.isdir(directory) or not is_trusted(*os.path.split(directory)):
+        return
     with suppress(OSError), os.scandir(directory) as notes:
         for note in notes:
             root, dot, name = note.name.partition(".")

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pos3.entry import BROKEN_LINK, LOST_FOUND, UNREADABLE, Entry
+from pos3.entry import BROKEN_LINK, LINK_TO_STATE, LOST_FOUND, UNREADABLE, Entry
 from pos3.plan import SYMLINK
 from pos3.state_directory import STATE_DIRECTORY, state_directory_around
 from pos3.temporary import is_temporary, temporary_name
@@ -16,7 +16,6 @@ from pos3.temporary import is_temporary, temporary_name
 _USUAL_PATH_BYTES = 4096
 _OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _GONE = "gone while it was listed"
-_LINK_TO_STATE = "a symbolic link into a directory in which pos3 keeps its own state"
 _LOST_FOUND = "lost+found/"
 
 
@@ -99,7 +98,7 @@ def _not_entered(root: str, path: str, child: os.DirEntry[str], passed: tuple[st
         return LOST_FOUND
     if child.is_symlink() and _leads_back(child, passed):
         return "a symbolic link to a directory above it"
-    return _LINK_TO_STATE if child.is_symlink() and state_directory_around(child.path) else ""
+    return LINK_TO_STATE if child.is_symlink() and state_directory_around(child.path) else ""
 
 
 def _with(link: os.DirEntry[str], passed: tuple[str, ...]) -> tuple[str, ...]:
@@ -149,7 +148,7 @@ def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
             if not follow_symlinks:
                 return _link(path, child)
             if state_directory_around(child.path):
-                return Entry(path, unusable=_LINK_TO_STATE)
+                return Entry(path, unusable=LINK_TO_STATE)
         status = child.stat()
     except OSError as error:
         return Entry(path, unusable=_reason_of_link(error) if child.is_symlink() else _reason(error))

@@ -10,6 +10,8 @@ import os
 import time
 from contextlib import suppress
 
+from pos3.own_files import open_lock
+
 # Longer than anybody needs to write a line, or to look at a lock and remove it.
 _ABANDONED_SECONDS = 15.0
 
@@ -69,7 +71,7 @@ class LockFile:
 
     def _is_abandoned(self) -> bool:
         try:
-            with open(self._path, encoding="utf-8", errors="replace") as file:
+            with open(open_lock(self._path, make=False), encoding="utf-8", errors="replace") as file:
                 pid, host, begun = (*file.read().splitlines(), "", "", "")[:3]
                 silent_seconds = time.time() - os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:

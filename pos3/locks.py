@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 from pos3.kernel_lock import KernelLock
 from pos3.lock_file import LockFile, remove_abandoned_directory
+from pos3.own_files import open_lock
 
 logger = logging.getLogger("pos3")
 
@@ -27,7 +28,7 @@ _PATIENCE_SECONDS = 0.5
 def has_locks(directory: str) -> bool:
     """Whether the file system has the locks that SQLite and we need. Told in a warning if not, once a process."""
     try:
-        descriptor = os.open(os.path.join(directory, ".locks"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_lock(os.path.join(directory, ".locks"))
     except OSError:
         # Whoever has to write there will tell what is wrong.
         return True
@@ -88,7 +89,7 @@ class UseMark:
     """
 
     def __init__(self, path: str):
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_lock(path)
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 

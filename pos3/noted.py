@@ -67,22 +67,22 @@ class ProfileNote:
     def is_same_place(self, profile: Profile | None) -> bool:
         return profile is not None and profile.endpoint == self.shown["endpoint"]
 
-    def restored(self, instead: Profile | None) -> Profile:
-        """The profile; ``instead``, if its keys are gone and the endpoint is the same.
+    def restored(self, instead: Profile | None) -> tuple[Profile, bool]:
+        """The profile, and whether only this note names its endpoint; ``instead``, if that is of the same endpoint.
 
         Raises:
             ProfileError: neither can be had.
         """
         if self.name:
             try:
-                return _known(self.name)
+                return _known(self.name), False
             except ProfileError:
                 # Registered in code, by a program that does not run any more.
                 pass
-        if not self.held_keys:
-            return Profile(**self.shown)
         if instead is not None and self.is_same_place(instead):
-            return instead
+            return instead, False
+        if not self.held_keys:
+            return Profile(**self.shown), self.shown["endpoint"] is not None
         raise ProfileError(
             f"profile {self.name or self.shown['local_name']!r}: its keys were only in the memory of the process that "
             f"died; name a profile for the endpoint {self.shown['endpoint'] or 'of AWS'} with default_profile=..."

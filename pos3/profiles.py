@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 from pos3 import frameworks
 from pos3.errors import ProfileError
+from pos3.own_files import ForeignFileError, read_settings, tell_once
 from pos3.secret import Secret, warn_if_open
 from pos3.shown import escaped
 
@@ -124,7 +125,7 @@ class Profile:
 _PROFILES: dict[str, Profile] = {}
 _NAMES: dict[Profile, str] = {}
 """How profiles were called that were asked for by name."""
-_FILE_TABLES: dict[Path, tuple[int, dict[str, Any]]] = {}
+_FILE_TABLES: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
 _LOCK = threading.Lock()
 
 
@@ -227,7 +228,7 @@ def profiles_file() -> Path:
 def _tables_in(path: Path) -> dict[str, Any]:
     """The profiles' tables in the file, read again when it has changed."""
     try:
-        modified_ns = path.stat().st_mtime_ns
+        status = path.stat()
     except OSError:
         return {}
     if str(path).startswith("~"):
@@ -235,8 +236,9 @@ def _tables_in(path: Path) -> dict[str, Any]:
         return {}
     with _LOCK:
         cached = _FILE_TABLES.get(path)
-        if cached is None or cached[0] != modified_ns:
-            cached = (modified_ns, _read(path))
+        changed_ns = (status.st_mtime_ns, status.st_ctime_ns)
+        if cached is None or cached[0] != changed_ns:
+            cached = (changed_ns, _read(path))
             _FILE_TABLES[path] = cached
         return cached[1]
 
@@ -245,7 +247,10 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("profiles", {})
+        tables = tomllib.loads(read_settings(path)).get("profiles", {})
+    except ForeignFileError as error:
+        tell_once(str(path), f"{error.strerror}. Its profiles are not used")
+        return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         # Without the frames of the parser, which hold the file's text.
         raise ProfileError(f"cannot read the profiles file {path}: {error}") from None
@@ -296,12 +301,14 @@ def _credentials(path: Path, name: str) -> dict[str, str | None]:
     """The keys in an AWS-style credentials file: section [name], else [default], and no other."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        found = parser.read(path, encoding="utf-8")
+        parser.read_string(read_settings(path))
     except (configparser.Error, ValueError):
         # The parser's own message quotes the line, which may be a secret.
         raise ProfileError(f"profile {name!r}: credentials_file {path} is not a valid ini file") from None
-    if not found:
-        raise ProfileError(f"profile {name!r}: credentials_file {path} does not exist or cannot be read")
+    except ForeignFileError as error:
+        raise ProfileError(f"profile {name!r}: credentials_file {path} is not used: {error.strerror}") from None
+    except OSError:
+        raise ProfileError(f"profile {name!r}: credentials_file {path} does not exist or cannot be read") from None
     section = next((candidate for candidate in (name, "default") if parser.has_section(candidate)), None)
     if section is None:
         raise ProfileError(

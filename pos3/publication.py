@@ -27,10 +27,10 @@ from pos3.errors import (
 from pos3.filters import Filter
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
+from pos3.own_files import make_private
 from pos3.plan import Compare, Plan, check_max_delete
 from pos3.planner import STATE, UNFINISHED
 from pos3.report import Kept
-from pos3.secret import make_private
 from pos3.shown import escaped
 from pos3.store import carried_out
 from pos3.temporary import temporary_name

@@ -11,10 +11,9 @@ from typing import Literal
 from pos3.api import as_transfer_plan
 from pos3.engine import Engine
 from pos3.entry import Entry, Record
-from pos3.errors import NotPushedError
+from pos3.errors import NotPushedError, ProfileError
 from pos3.index import Index
-from pos3.journal import Orphan, orphans
-from pos3.journal_file import Keeper
+from pos3.journal import Orphan, is_written_here, orphans
 from pos3.limits import ByteRate, Unlimited
 from pos3.link import Link
 from pos3.noted import Noted
@@ -23,9 +22,11 @@ from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Plan, Policy, TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.progress import OpenProgress, choose_progress
+from pos3.registration import check_outside_state
 from pos3.report import Report
 from pos3.root_index import Place, RootIndex
-from pos3.store import Store, open_store
+from pos3.state_directory import STATE_DIRECTORY
+from pos3.store import Store, endpoint_of, open_store
 from pos3.transfer import Rate
 
 _NS = 1_000_000_000
@@ -65,6 +66,7 @@ def recover(
     *,
     label: str | None = None,
     dry_run: bool = False,
+    trust_endpoints: bool = False,
     progress: OpenProgress | None = None,
 ) -> list[Recovered]:
     """Pushes what mirrors of this cache had registered for upload when their process was killed. Deletes nothing.
@@ -79,6 +81,9 @@ def recover(
             It must have the same endpoint.
         label: only what mirrors with this label left; None for all.
         dry_run: plan, and change nothing.
+        trust_endpoints: push also to endpoints that nothing but a journal names. Without it, such a registration fails
+            with a ProfileError, unless the journal is known to be of a mirror of this user on this machine, or
+            ``default_profile`` has that endpoint.
         progress: as for :class:`pos3.Mirror`.
 
     Returns:
@@ -88,20 +93,26 @@ def recover(
         InvalidArgumentError, ProfileError: before anything is changed.
     """
     options = MirrorOptions(cache_root, show_progress, max_workers, default_profile, max_upload_bytes_per_second)
-    return recover_with(options, label=label, dry_run=dry_run, progress=progress)
+    return recover_with(options, label=label, dry_run=dry_run, trust_endpoints=trust_endpoints, progress=progress)
 
 
 def recover_with(
-    options: MirrorOptions, *, label: str | None = None, dry_run: bool = False, progress: OpenProgress | None = None
+    options: MirrorOptions,
+    *,
+    label: str | None = None,
+    dry_run: bool = False,
+    trust_endpoints: bool = False,
+    progress: OpenProgress | None = None,
 ) -> list[Recovered]:
     """As :func:`recover`, with the options as one value."""
     options = options.or_environment().checked()
-    recovery = _Recovery(options, progress or choose_progress(options.show_progress), dry_run)
+    opened = progress or choose_progress(options.show_progress)
+    recovery = _Recovery(options, opened, dry_run, trust_endpoints)
     return [done for orphan in orphans(recovery.cache_root, label) for done in recovery.of(orphan)]
 
 
 class _Recovery:
-    def __init__(self, options: MirrorOptions, progress: OpenProgress, dry_run: bool):
+    def __init__(self, options: MirrorOptions, progress: OpenProgress, dry_run: bool, trust_endpoints: bool):
         self.cache_root = options.real_cache_root
         self._workers = options.max_workers
         self._profile = resolve_profile(options.default_profile)
@@ -109,13 +120,14 @@ class _Recovery:
         self._rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         self._progress = progress
         self._dry_run = dry_run
+        self._trusts_endpoints = trust_endpoints
 
     def of(self, orphan: Orphan) -> list[Recovered]:
         left = list(orphan.entries)
         done: list[Recovered] = []
         try:
             for entry in orphan.entries:
-                done.append(self._tried(entry, orphan.keeper))
+                done.append(self._tried(entry, orphan))
                 if done[-1].outcome in ("pushed", "gone"):
                     left.remove(entry)
         finally:
@@ -123,8 +135,8 @@ class _Recovery:
                 orphan.keep(left)
         return done
 
-    def _tried(self, entry: Noted, keeper: Keeper) -> Recovered:
-        local = entry.registration.local
+    def _tried(self, entry: Noted, orphan: Orphan) -> Recovered:
+        local, keeper = entry.registration.local, orphan.keeper
         found = Recovered(entry.url, local, "gone", keeper.label, keeper.host, keeper.pid, keeper.begun_at)
         if entry.is_gone:
             return found
@@ -134,25 +146,32 @@ class _Recovery:
             )
             return replace(found, outcome="failed", error=missing)
         try:
-            return self._planned(entry, found) if self._dry_run else self._pushed(entry, found)
+            return self._planned(entry, found, orphan) if self._dry_run else self._pushed(entry, found, orphan)
         except Exception as error:  # noqa: BLE001 - one registration does not keep the others from theirs
             return replace(found, outcome="failed", error=error)
 
-    def _link(self, entry: Noted, writer: str) -> _LeftLink:
-        profile = entry.profile.restored(self._profile) if entry.profile is not None else None
+    def _link(self, entry: Noted, writer: str, orphan: Orphan) -> _LeftLink:
+        profile, only_noted = entry.profile.restored(self._profile) if entry.profile is not None else (None, False)
         registration = replace(entry.registration, profile=profile)
+        check_outside_state(registration, os.path.join(self.cache_root, STATE_DIRECTORY))
+        place = Place(endpoint_of(registration.location.scheme, profile), str(registration.location))
+        if only_noted and not self._trusts_endpoints and not is_written_here(orphan.path, registration, place):
+            raise ProfileError(
+                f"{registration.local} was to go to {registration.location} at {place.endpoint}, an endpoint that only "
+                f"the journal {orphan.path} names; nothing was sent there. If it is yours, name a profile for it with "
+                "default_profile=..., or pass trust_endpoints=True ('pos3 recover --yes')"
+            )
         store = open_store(registration.location, profile, self._workers)
-        place = Place(store.endpoint, str(registration.location))
         index = Index(RootIndex(self.cache_root, registration.local), place)
         return _LeftLink(replace(entry, registration=registration), store, index, self.cache_root, writer)
 
-    def _planned(self, entry: Noted, found: Recovered) -> Recovered:
-        link = self._link(entry, "")
+    def _planned(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
+        link = self._link(entry, "", orphan)
         return replace(found, outcome="planned", plan=as_transfer_plan(link.registration, link.plan_upload()))
 
-    def _pushed(self, entry: Noted, found: Recovered) -> Recovered:
+    def _pushed(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
         writer = uuid.uuid4().hex
-        link = self._link(entry, writer)
+        link = self._link(entry, writer, orphan)
         engine = Engine(self._workers, self._rate, self._progress, Unobserved())
         link.begin_use()
         try:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 from pos3.database import THE_ROOT, Database
 from pos3.locks import NoMark, UseMark, locked
-from pos3.secret import make_private
+from pos3.own_files import make_private
 from pos3.state_directory import STATE_DIRECTORY
 
 logger = logging.getLogger("pos3")

@@ -1,10 +1,8 @@
-"""Secrets: strings that do not show, files that hold them, directories that are for one user alone."""
+"""Secrets: strings that do not show, and files that hold them."""
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import stat
 from pathlib import Path
 from typing import SupportsIndex
@@ -36,22 +34,3 @@ def warn_if_open(path: Path) -> None:
     if mode & (stat.S_IRWXO | stat.S_IWGRP) and path not in _told:
         _told.add(path)
         logger.warning("%s holds secrets and is open to other users (mode %03o); run: chmod 600 %s", path, mode, path)
-
-
-def make_private(directory: str) -> None:
-    """Makes a directory that other users cannot look into, unless it exists; those above it are ordinary ones."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-
-
-def open_own(path: str, flags: int) -> int:
-    """A descriptor of a regular file of this user, which no link leads to.
-
-    Raises:
-        OSError: there is none.
-    """
-    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
-        os.close(descriptor)
-        raise PermissionError(errno.EPERM, "it is no file of this user", path)
-    return descriptor

@@ -253,6 +253,11 @@ stderr and kept for another try.""",
         help="profile for registrations whose own profile had keys only in memory; its endpoint must be the same",
     )
     option.completer = profile_names  # type: ignore[attr-defined]
+    command.add_argument(
+        "--yes",
+        action="store_true",
+        help="push also to endpoints that nothing but a journal of unknown origin names; else they are told and left",
+    )
     _add_cache_root(command)
     _add_json(command, "one object a line, one for each registration")
 

@@ -29,7 +29,7 @@ def run_recover(arguments: Namespace) -> int:
         options = replace(options, default_profile=arguments.profile)
     # An open mirror turns SIGTERM into an exception.
     with mirror.of(replace(arguments.options, show_progress=False)):
-        found = recover_with(options, dry_run=arguments.dry_run)
+        found = recover_with(options, dry_run=arguments.dry_run, trust_endpoints=arguments.yes)
     for item in found:
         if arguments.json:
             put_json(_as_json(item))

@@ -93,7 +93,7 @@ def secrets(isolated_home: Path) -> Path:
     return isolated_home
 
 
-@pytest.mark.parametrize("loose", [0o604, 0o602, 0o620, 0o644], ids=oct)
+@pytest.mark.parametrize("loose", [0o604, 0o620, 0o644], ids=oct)
 @pytest.mark.parametrize(("name", "profile"), [("acme.creds", "acme"), ("profiles.toml", "inline")])
 def test_a_file_with_secrets_that_others_may_read_or_write_is_warned_of_once(
     secrets: Path, caplog: pytest.LogCaptureFixture, name: str, profile: str, loose: int

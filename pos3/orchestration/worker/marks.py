@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
+from pos3.own_files import ForeignFileError, is_trusted, make_private, open_lock, open_own
+
 _MOST_NAME_BYTES = 1000
 
 
@@ -21,11 +23,12 @@ class Mark:
 
     def __init__(self, path: Path, worker_name: str):
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptor = open_lock(str(path))
         # A run that another worker looks after stays marked by that one.
         self._goes = _locked(self._descriptor)
         if self._goes:
-            path.write_text(worker_name, encoding="utf-8")
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, worker_name.encode(), 0)
 
     def keep(self) -> None:
         """Leaves the run to the next worker that starts here."""
@@ -47,8 +50,8 @@ class Marks:
     @contextlib.contextmanager
     def holding(self, flow_run_id: UUID) -> Iterator[Mark]:
         """Marks a flow run for as long as the body runs; longer, if the body is cancelled."""
-        self._directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._directory.mkdir(mode=0o700, exist_ok=True)
+        make_private(str(self._directory.parent))
+        make_private(str(self._directory))
         mark = Mark(self._directory / str(flow_run_id), self._worker_name)
         try:
             yield mark
@@ -68,10 +71,11 @@ class Marks:
         """
         found: dict[UUID, str] = {}
         with contextlib.ExitStack() as stack:
-            for path in sorted(self._directory.glob("*")):
-                with contextlib.suppress(ValueError, FileNotFoundError):
+            trusted = is_trusted(str(self._directory.parent), self._directory.name)
+            for path in sorted(self._directory.glob("*")) if trusted else ():
+                with contextlib.suppress(ValueError, FileNotFoundError, ForeignFileError):
                     flow_run_id = UUID(path.name)
-                    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                    descriptor = open_own(str(path), os.O_RDWR)
                     stack.callback(os.close, descriptor)
                     if _locked(descriptor) and not _runs_still(flow_run_id):
                         found[flow_run_id] = os.pread(descriptor, _MOST_NAME_BYTES, 0).decode("utf-8", "replace")
