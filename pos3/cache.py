@@ -202,7 +202,7 @@ def check_can_be_emptied(cache_root: str, local: str) -> None:
         InvalidArgumentError: it is no path of the cache, or a symbolic link leads there.
     """
     told = ""
-    if not local.startswith(f"{cache_root}/") or f"{local}/".startswith(f"{cache_root}/{STATE_DIRECTORY}/"):
+    if not local.startswith(f"{cache_root}/"):
         told = f"{local} is none"
     elif os.path.realpath(local) != local:
         told = f"a symbolic link leads from {local} to {os.path.realpath(local)}"

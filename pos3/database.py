@@ -67,12 +67,17 @@ class Database:
     def exists(self) -> bool:
         return os.path.exists(self.path)
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether nobody else can have written the file."""
+        return is_trusted(self._directory, *self._names)
+
     def run(self, call: Callable[[sqlite3.Connection], T], unremembered: T) -> T:
         """The result of ``call`` on a connection, and ``unremembered`` while the file cannot be used.
 
         A broken file is set aside, and ``call`` gets empty tables.
         """
-        if not is_trusted(self._directory, *self._names):
+        if not self.is_trusted:
             return unremembered
         try:
             try:

@@ -142,13 +142,17 @@ def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], b
     Raises:
         InvalidArgumentError: a pattern is empty or not a valid glob.
     """
+    return _matcher(patterns, name, below=True)
+
+
+def _matcher(patterns: Sequence[str], name: str, *, below: bool) -> Callable[[str], bool]:
     if not patterns:
         return nothing
-    search = _compile(patterns, name).search
-    hard = [Glob(pattern).matches for pattern in patterns if not is_simple(pattern)]
+    search = _compile(patterns, name, below=below).search
+    hard = [Glob(pattern, below=below).matches for pattern in patterns if not is_simple(pattern)]
     if not hard:
         return lambda path: search(path) is not None
-    simple = matcher([pattern for pattern in patterns if is_simple(pattern)], name)
+    simple = _matcher([pattern for pattern in patterns if is_simple(pattern)], name, below=below)
     return lambda path: simple(path) or any(matches(path) for matches in hard)
 
 
@@ -162,8 +166,8 @@ def entry_matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[s
     """
     if not patterns:
         return nothing
-    search = _compile(patterns, name, below=False).search
-    return lambda path: bool(path) and search(path) is not None
+    names = _matcher(patterns, name, below=False)
+    return lambda path: bool(path) and names(path)
 
 
 @dataclass(frozen=True)

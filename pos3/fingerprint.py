@@ -10,6 +10,7 @@ from pos3.filters import Filter
 from pos3.index import Index
 from pos3.listing import Scan, local_entries
 from pos3.plan import march
+from pos3.state_directory import STATE_DIRECTORY, lies_in_state
 from pos3.store import Store, twice_if_unsorted
 from pos3.temporary import has_temporary_name
 from pos3.url import Location
@@ -26,10 +27,14 @@ def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> 
         return _digest(
             entry
             for entry in entries
-            if takes_part(entry.path) and not entry.is_directory and not has_temporary_name(entry.path)
+            if takes_part(entry.path) and not entry.is_directory and not _is_never_content(entry.path)
         )
 
     return twice_if_unsorted(digest)
+
+
+def _is_never_content(path: str) -> bool:
+    return STATE_DIRECTORY in path and (has_temporary_name(path) or lies_in_state(path))
 
 
 def fingerprint_of_files(index: Index, below: str, takes_part: TakesPart) -> str | None:

@@ -55,9 +55,14 @@ def is_simple(pattern: str) -> bool:
 
 
 class Glob:
-    """One glob, at work in a time that grows like the length of the path, whatever its stars."""
+    """One glob, at work in a time that grows like the length of the path, whatever its stars.
 
-    def __init__(self, pattern: str):
+    Args:
+        below: whether it stands also for what lies below what it names.
+    """
+
+    def __init__(self, pattern: str, *, below: bool = True):
+        self._is_whole = not below
         self._is_tied = pattern.startswith("/")
         self._is_of_directories = pattern.endswith("/")
         # A character that the test takes leads to the next place, or for a loop back to its own.
@@ -97,7 +102,7 @@ class Glob:
             self._tests.append(token.__eq__)
 
     def matches(self, path: str) -> bool:
-        """Whether the path, or a directory above it, is what the pattern names."""
+        """Whether the path is what the pattern names, or lies below it."""
         places = self._start
         for character in path:
             places = places[character]
@@ -121,7 +126,7 @@ class Glob:
             for places in self._places.values():
                 places.clear()
             self._places.clear()
-        if character == "/" and bits & self._final:
+        if character == "/" and bits & self._final and not self._is_whole:
             return _FOUND
         reached = 0 if self._is_tied or character != "/" else 1
         for index, test in enumerate(self._tests):

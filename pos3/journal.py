@@ -22,7 +22,7 @@ from pos3.claims import Claim, ClaimKind, ClaimList
 from pos3.errors import ClaimError, InvalidURLError
 from pos3.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.noted import Noted, check_kinds
-from pos3.own_files import ForeignFileError, is_trusted, open_own
+from pos3.own_files import ForeignFileError, is_trusted, open_lock, open_own
 from pos3.registration import Registration, is_same_place
 from pos3.root_index import Place
 from pos3.state_directory import STATE_DIRECTORY
@@ -40,14 +40,33 @@ def _directory(cache_root: str) -> str:
 
 
 def _in_directory(cache_root: str) -> list[str]:
-    """The paths of what lies where the journals of a cache are, if nobody else can write there."""
+    """The paths of what lies where the journals of a cache are."""
     directory = _directory(cache_root)
     try:
-        names = os.listdir(directory)
+        return [os.path.join(directory, name) for name in os.listdir(directory)]
     except OSError:
         return []
-    trusted = not names or is_trusted(os.path.dirname(directory), _NAME)
-    return [os.path.join(directory, name) for name in names] if trusted else []
+
+
+def _may_be_carried_out(cache_root: str) -> bool:
+    """Whether nobody else can have put a journal there."""
+    return is_trusted(os.path.dirname(_directory(cache_root)), _NAME)
+
+
+def left_alone(cache_root: str) -> list[str]:
+    """The paths of journals that are not carried out, since somebody else may have written them."""
+    found = journals(cache_root)
+    return [path for path in found if not _may_be_carried_out(cache_root) or _is_foreign(path)]
+
+
+def _is_foreign(path: str) -> bool:
+    try:
+        os.close(open_own(path, os.O_RDONLY))
+    except ForeignFileError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 class Journal:
@@ -141,7 +160,8 @@ class Orphan:
 
 def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
     """The journals of dead mirrors, those with this label only if it is not None; each is held until the next."""
-    for path in sorted(_in_directory(cache_root)):
+    found = _in_directory(cache_root)
+    for path in sorted(found) if found and _may_be_carried_out(cache_root) else ():
         name = os.path.basename(path)
         if is_temporary(name):
             _remove_abandoned(path)
@@ -180,6 +200,8 @@ class Trace:
 def traces(path: str) -> list[Trace]:
     """Every registration that a journal names, whether or not its mirror lives; none if it is not there.
 
+    It does not matter who has written it: what it names is only kept from being changed.
+
     Raises:
         OSError: it cannot be read.
     """
@@ -190,7 +212,7 @@ def _lines(path: str) -> list[dict[str, Any]]:
     """The head and the entries, as they are."""
     found = []
     try:
-        with open(open_own(path, os.O_RDONLY), "rb") as file:
+        with open(open_lock(path, make=False), "rb") as file:
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []

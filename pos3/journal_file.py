@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pos3.noted import Noted
-from pos3.own_files import ForeignFileError, make_private, open_own, tell_once
+from pos3.own_files import ForeignFileError, make_private, open_lock, open_own, tell_once
 from pos3.temporary import temporary_name
 
 logger = logging.getLogger("pos3")
@@ -132,7 +132,7 @@ class HeldFile:
     def is_held(path: str) -> bool:
         """Whether a process has it locked. Two that look at once do not take each other for that process."""
         try:
-            descriptor = open_own(path, os.O_RDONLY)
+            descriptor = open_lock(path, make=False)
         except OSError:
             return False
         try:

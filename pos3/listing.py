@@ -117,12 +117,16 @@ def _children(root: str, prefix: str, scan: Scan) -> dict[str, os.DirEntry[str]]
     with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
         for child in found:
             name = child.name
-            if name.startswith(STATE_DIRECTORY) and (name == STATE_DIRECTORY or is_temporary(name)):
+            if name.startswith(STATE_DIRECTORY) and (is_temporary(name) or _is_state(child)):
                 scan.on_own(child)
                 continue
             is_directory = _is_directory(child, scan.follow_symlinks)
             children[f"{prefix}{name}/" if is_directory else prefix + name] = child
     return children
+
+
+def _is_state(child: os.DirEntry[str]) -> bool:
+    return child.name == STATE_DIRECTORY and _is_directory(child, follow_symlinks=True)
 
 
 def path_room_bytes(root: str) -> int:

@@ -68,7 +68,7 @@ class ProfileNote:
         return profile is not None and profile.endpoint == self.shown["endpoint"]
 
     def restored(self, instead: Profile | None) -> tuple[Profile, bool]:
-        """The profile, and whether only this note names its endpoint; ``instead``, if that is of the same endpoint.
+        """The profile, and whether only this note says where it leads; ``instead``, if that is of the same endpoint.
 
         Raises:
             ProfileError: neither can be had.
@@ -82,7 +82,9 @@ class ProfileNote:
         if instead is not None and self.is_same_place(instead):
             return instead, False
         if not self.held_keys:
-            return Profile(**self.shown), self.shown["endpoint"] is not None
+            shown = Profile(**self.shown)
+            # Neither may a note alone turn the verification of TLS off.
+            return shown, shown.endpoint is not None or shown.verify is not True
         raise ProfileError(
             f"profile {self.name or self.shown['local_name']!r}: its keys were only in the memory of the process that "
             f"died; name a profile for the endpoint {self.shown['endpoint'] or 'of AWS'} with default_profile=..."

@@ -1,8 +1,8 @@
 """Files and directories that are this user's alone. What others could have written there is neither read nor followed.
 
 Another local user may put a link, a FIFO or a file of his own where pos3 looks for what it has written itself. So what
-is opened is a regular file of this user with one name, which nobody else can write, in a directory of which that is
-true as well. Root counts as this user for settings, since administrators install those.
+is opened is a regular file of this user with one name, which nobody else can write; :func:`is_trusted` says the same of
+the directory that holds it. Root counts as this user for settings, since administrators install those.
 """
 
 from __future__ import annotations
@@ -93,9 +93,16 @@ def _open_to_others(status: os.stat_result) -> str:
 
 
 def _is_own_group(group_id: int) -> bool:
-    """Whether it is the group that many systems make for this user alone."""
+    """Whether it is a group of this user alone: the one that many systems make for each user, or one without a name.
+
+    Containers run with groups of the latter kind, and volumes of Kubernetes are made writable for them (fsGroup).
+    """
     try:
-        group, user = grp.getgrgid(group_id), pwd.getpwuid(os.geteuid())
+        group = grp.getgrgid(group_id)
+    except KeyError:
+        return group_id == os.getegid() or group_id in os.getgroups()
+    try:
+        user = pwd.getpwuid(os.geteuid())
     except KeyError:
         return False
     return (group.gr_name, group_id) == (user.pw_name, user.pw_gid) and set(group.gr_mem) <= {user.pw_name}
@@ -104,7 +111,7 @@ def _is_own_group(group_id: int) -> bool:
 def is_trusted(directory: str, *names: str) -> bool:
     """Whether a directory, and files and directories of these names in it, are this user's alone, where they exist.
 
-    If not, a warning says so once, and what can be done. A link of this user in place of ``directory`` is followed.
+    If not, a warning says so once, and what can be done.
     """
     path = directory
     try:
@@ -131,8 +138,8 @@ def directory_problem(directory: str) -> str:
         OSError: it is not there, or cannot be looked at.
     """
     status = os.lstat(directory)
-    if stat.S_ISLNK(status.st_mode) and status.st_uid == os.geteuid():
-        status = os.stat(directory)
+    if stat.S_ISLNK(status.st_mode):
+        return _LINK
     return _not_alone(status) if stat.S_ISDIR(status.st_mode) else "it is no directory"
 
 

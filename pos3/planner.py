@@ -10,11 +10,12 @@ from heapq import merge
 from itertools import islice
 
 from pos3.entry import UNPLACED, Entry, Record
-from pos3.errors import ConflictError, NotPushedError, PlanRefusedError, RemoteNotFoundError
+from pos3.errors import ConflictError, NotPushedError, PlanRefusedError, RemoteNotFoundError, UnsafeKeysError
 from pos3.etag import matches_content, part_size
 from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
 from pos3.guards import Guard, Guards, Left
 from pos3.index import Index
+from pos3.keys import IN_STATE
 from pos3.listing import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
 from pos3.ownership import HeldClaim, NoClaim
 from pos3.plan import NEW, Compare, Plan, Policy, plan_download, plan_push, plan_upload
@@ -73,6 +74,7 @@ class Planner:
         self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
         self._url = str(registration.location)
         self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
+        self._own_state = os.path.relpath(os.path.join(cache_root, STATE_DIRECTORY), registration.local)
 
     def __str__(self) -> str:
         return str(self.registration)
@@ -97,6 +99,9 @@ class Planner:
         keep = leftovers.append if leftovers is not None else lambda entry: None
         return local_entries(self.registration.local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), keep))
 
+    def _relative(self, path: str) -> str:
+        return path[len(self.registration.local) + 1 :]
+
     def _objects(self, *, is_prefix: bool, to_push: bool = False) -> Iterator[Entry]:
         """All objects but those that look like unfinished files: no local file of such a name is ever content.
 
@@ -109,6 +114,8 @@ class Planner:
         for entry in self._store.entries(self.registration.location.key, is_prefix=is_prefix, landmarks=landmarks):
             path = entry[0]
             if STATE_DIRECTORY in path:
+                if path == self._own_state and not to_push:
+                    raise UnsafeKeysError(self._url, [f"{path!r}: {IN_STATE}"])
                 which = unfinished if has_temporary_name(path) else state if to_push and lies_in_state(path) else None
                 if which is not None:
                     if takes_part(path):
@@ -275,9 +282,12 @@ class Planner:
 
         def plan() -> Plan:
             chosen = self.registration.push_filter
-            local = self._local(chosen, follow_symlinks=links)
+            own: list[os.DirEntry[str]] = []
+            local = self._local(chosen, follow_symlinks=links, leftovers=own)
             remote = self._remote(chosen, is_prefix=is_directory, only_object=not is_directory, to_push=True)
-            return self._with_left_out(plan_upload(local, remote, self._records_to_push(), policy))
+            made = self._with_left_out(plan_upload(local, remote, self._records_to_push(), policy))
+            state = [Kept(self._relative(entry.path), STATE) for entry in own if entry.name == STATE_DIRECTORY]
+            return replace(made, kept=(*made.kept, *state))
 
         made = twice_if_unsorted(plan)
         return made if delete else made.without_deletes()
@@ -414,6 +424,11 @@ class Planner:
         if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
             raise PlanRefusedError(self._choices(plan))
 
+    def _never_filled(self) -> str:
+        if self.index.root.exists and not self.index.root.is_usable:
+            return f"what pos3 remembers of it in {self.index.root.path} cannot be used (a warning says why)"
+        return "pos3 has never filled it"
+
     def _choices(self, plan: Plan) -> str:
         """What a download into a strange place would do, and what the caller can choose."""
         local, delete = self.registration.local, f"{self.registration.delete_argument}=False"
@@ -433,7 +448,7 @@ class Planner:
         ]
         still = f"but what has the same name is replaced all the same ({_files(replaced)})"
         return (
-            f"{local} is not empty, and pos3 has never filled it; nothing was changed. The download of {self._url} "
+            f"{local} is not empty, and {self._never_filled()}; nothing was changed. The download of {self._url} "
             f"would {', '.join(part for part in would if part)}. Choose: local=... is another place; exclude=[...] "
             f"leaves alone what it matches; with {delete} nothing is deleted, "
             f"{still if replaced else 'and what is missing is added'}; adopt=True replaces and deletes as said, and "

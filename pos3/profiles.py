@@ -125,6 +125,7 @@ class Profile:
 _PROFILES: dict[str, Profile] = {}
 _NAMES: dict[Profile, str] = {}
 """How profiles were called that were asked for by name."""
+_UNUSED: dict[Path, str] = {}
 _FILE_TABLES: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
 _LOCK = threading.Lock()
 
@@ -188,8 +189,9 @@ def _called(name: str) -> Profile:
         if found is not None:
             return found
     known = ", ".join(sorted({*_PROFILES, *in_file})) or "none"
+    unused = f"{path} is not used: {_UNUSED[path]}. " if path in _UNUSED else ""
     raise ProfileError(
-        f"unknown profile {name!r} (known: {known}). Register it with pos3.register_profile() "
+        f"unknown profile {name!r} (known: {known}). {unused}Register it with pos3.register_profile() "
         f"or define [profiles.{name}] in {profiles_file()}"
     )
 
@@ -238,6 +240,7 @@ def _tables_in(path: Path) -> dict[str, Any]:
         cached = _FILE_TABLES.get(path)
         changed_ns = (status.st_mtime_ns, status.st_ctime_ns)
         if cached is None or cached[0] != changed_ns:
+            _UNUSED.pop(path, None)
             cached = (changed_ns, _read(path))
             _FILE_TABLES[path] = cached
         return cached[1]
@@ -249,6 +252,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         tables = tomllib.loads(read_settings(path)).get("profiles", {})
     except ForeignFileError as error:
+        _UNUSED[path] = str(error.strerror)
         tell_once(str(path), f"{error.strerror}. Its profiles are not used")
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

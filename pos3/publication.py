@@ -27,11 +27,12 @@ from pos3.errors import (
 from pos3.filters import Filter
 from pos3.link import Link, MakeRoom
 from pos3.manifest import LONGEST_BYTES, Manifest, Tally
-from pos3.own_files import make_private
+from pos3.own_files import is_trusted, make_private
 from pos3.plan import Compare, Plan, check_max_delete
 from pos3.planner import STATE, UNFINISHED
 from pos3.report import Kept
 from pos3.shown import escaped
+from pos3.state_directory import lies_in_state
 from pos3.store import carried_out
 from pos3.temporary import temporary_name
 from pos3.transfer import Terms
@@ -61,7 +62,7 @@ class _MarkedLink(Link):
     def _objects(self, *, is_prefix: bool, to_push: bool = False) -> Iterator[Entry]:
         self.tally = Tally()
         for entry in super()._objects(is_prefix=is_prefix, to_push=to_push):
-            if entry.path != self.marker:
+            if entry.path != self.marker and not lies_in_state(entry.path):
                 self.tally.add(entry)
             yield entry
 
@@ -82,7 +83,7 @@ class _MarkedLink(Link):
         state_directory = self.index.root.directory
         with suppress(OSError):
             make_private(state_directory)
-        if not os.access(state_directory, os.W_OK | os.X_OK):
+        if not os.access(state_directory, os.W_OK | os.X_OK) or not is_trusted(state_directory):
             with TemporaryDirectory() as directory:
                 yield os.path.join(directory, temporary_name())
             return

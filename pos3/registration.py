@@ -128,7 +128,7 @@ def check_outside_state(registration: Registration, *known: str) -> None:
         UnsafeKeysError: the local path leads into a state directory of pos3, or a push would make keys that do.
     """
     location, local = registration.location, registration.local
-    if registration.pushes and lies_in_state(location.key):
+    if registration.pushes and lies_in_state(f"{location.key}/"):
         raise UnsafeKeysError(str(location), [f"{location.key!r}: {IN_STATE}"], advice="Push to another key.")
     if around := state_directory_around(local, *known):
         problem = f"{local!r}: lies in {around}, in which pos3 keeps its own state"
@@ -212,7 +212,7 @@ def local_root(
             f"{location}: there is no cache, as no home directory is known (HOME is not set, and the user has no "
             "entry in the password database); set HOME, or give cache_root=... or local=..."
         )
-    if lies_in_state(location.key):
+    if lies_in_state(f"{location.key}/"):
         raise UnsafeKeysError(str(location), [f"{location.key!r}: {IN_STATE}"], advice="Give another place: local=...")
     if location.key and (problem := segment_problem(location.key)):
         raise InvalidURLError(f"{location}: the key has {problem} and so has no cache path; give local=...")

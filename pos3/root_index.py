@@ -81,6 +81,11 @@ class RootIndex:
         """Whether pos3 has ever filled or pushed the root."""
         return self.database.exists
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether what is remembered is this user's alone."""
+        return self.database.is_trusted
+
     def places(self) -> list[KnownPlace]:
         """The places that the root mirrors or mirrored, most recently used first."""
         if not self.exists:

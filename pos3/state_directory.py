@@ -1,8 +1,8 @@
 """The directories in which pos3 keeps what it remembers, ``.pos3``, and which no transfer touches.
 
 What lies in one decides what is uploaded and deleted later, so nobody who can write to a bucket may write there, and
-nothing of it is ever published. The name is reserved: it is left out of what is read locally, and a key that has it as
-a part is refused.
+nothing of it is ever published. The name is reserved for directories: such a one is left out of what is read locally,
+and a key that leads into one is refused.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 
 STATE_DIRECTORY = ".pos3"
-# Made before anything else is written into a state directory.
-_FIRST_NAMES = (".locks", "journal")
+# Made by whoever first locks or remembers something there.
+_LOCKS = ".locks"
 
 
 def lies_in_state(path: str) -> bool:
-    """Whether a key or a relative path is that of a state directory, or of something in one."""
-    return STATE_DIRECTORY in path and STATE_DIRECTORY in path.split("/")
+    """Whether a key or a relative path is that of a state directory (it ends in "/"), or of something in one."""
+    return STATE_DIRECTORY in path and STATE_DIRECTORY in path.split("/")[:-1]
 
 
 def state_directory_around(path: str, *known: str) -> str:
@@ -38,4 +38,4 @@ def state_directory_around(path: str, *known: str) -> str:
 
 
 def _is_state(directory: str) -> bool:
-    return any(os.path.lexists(os.path.join(directory, name)) for name in _FIRST_NAMES)
+    return os.path.lexists(os.path.join(directory, _LOCKS))

@@ -25,10 +25,9 @@ _DAMAGED = re.compile(
     r"|[^\w./~]*(?:[a-z][a-z0-9+.-]+:/|s3[an]?/?[:;]|(?:s3[an]?|gs|gcs|https?)[^\w/\\]*[/\\]{2})",
     re.IGNORECASE | re.DOTALL,
 )
-# What stands before the bucket or the name of a profile in a damaged URL.
-_DAMAGED_HEAD = re.compile(
-    r"\W*s3[an]?[^\w/\\:;@]*[:;]?[\s/\\]*|.*?[\w+.-]*\s*[:;]\s*[/\\]+\s*|", re.IGNORECASE | re.DOTALL
-)
+# What stands before the bucket or the name of a profile in a damaged URL. Nothing that was matched is given back.
+_DAMAGED_S3_HEAD = re.compile(r"\W*+s3[an]?+[^\w/\\:;@]*+[:;]?+[\s/\\]*+", re.IGNORECASE)
+_DAMAGED_HEAD_END = re.compile(r"[:;]\s*+[/\\]++\s*+")
 # A secret may hold "/" and "@" itself, and the "@" at its end may be forgotten; a port is none.
 _SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]*\]|[^:]*)(:\d{1,5})?")
@@ -125,7 +124,7 @@ def looks_damaged(text: str) -> bool:
 
 def _damaged(address: str) -> str:
     """A damaged URL for a message. It is unclear where a secret would stand, so rather more of it is masked."""
-    head = _DAMAGED_HEAD.match(address)
+    head = _DAMAGED_S3_HEAD.match(address) or _DAMAGED_HEAD_END.search(address)
     start = head.end() if head is not None else 0
     rest = address[start:]
     name, colon, secret = rest.partition(":")

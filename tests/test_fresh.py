@@ -86,9 +86,11 @@ def test_a_path_outside_the_cache_is_never_emptied(s3: S3Site, tmp_path: Path, r
     cached.parent.mkdir(parents=True)
     cached.symlink_to(local)
     with opened(tmp_path):
-        for outside in (local, tmp_path / "cache", tmp_path, tmp_path / "cache" / ".pos3"):
+        for outside in (local, tmp_path / "cache", tmp_path):
             with pytest.raises(pos3.InvalidArgumentError, match="only paths below the cache root"):
                 register(s3.url("out"), outside, interval=None, fresh=True)
+        with pytest.raises(pos3.UnsafeKeysError):
+            register(s3.url("out"), tmp_path / "cache" / ".pos3", interval=None, fresh=True)
         with pytest.raises(pos3.InvalidArgumentError, match="a symbolic link leads from"):
             register(s3.url("linked"), interval=None, fresh=True)
         with pytest.raises(pos3.InvalidArgumentError, match="is a local path with files"):

@@ -16,6 +16,7 @@ from pos3.parts import Patterns
 from pos3.plan import NEW, Action, Compare, Plan, delete_refusal
 from pos3.profiles import Profile
 from pos3.registration import Registration
+from pos3.shown import escaped
 
 _GONE_HERE = "deleted here"
 _GONE_THERE = "deleted in the store"
@@ -117,7 +118,7 @@ def plan_both_ways(
 def _told_conflicts(wanted: Registration, conflicts: list[str]) -> str:
     if not conflicts:
         return ""
-    shown = "\n".join(path or wanted.local for path in conflicts[:10])
+    shown = "\n".join(escaped(path or wanted.local) for path in conflicts[:10])
     more = f"\nand {len(conflicts) - 10} more" if len(conflicts) > 10 else ""
     return (
         f"{wanted}: {len(conflicts)} file(s) differ and were changed on both sides, or never synced; "

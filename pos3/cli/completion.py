@@ -7,6 +7,7 @@ import tomllib
 
 from pos3.cli.output import put_line
 from pos3.cli.statuses import OK
+from pos3.own_files import read_settings
 from pos3.profiles import profiles_file
 
 
@@ -28,6 +29,6 @@ def print_shell_code(arguments: argparse.Namespace) -> int:
 def profile_names(**_: object) -> list[str]:
     """The profiles of the profiles file; none if it cannot be read."""
     try:
-        return sorted(tomllib.loads(profiles_file().read_text(encoding="utf-8"))["profiles"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return sorted(tomllib.loads(read_settings(profiles_file()))["profiles"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []

@@ -18,6 +18,7 @@ from pos3.cli.output import (
     put_json,
 )
 from pos3.cli.statuses import FAILED, OK
+from pos3.journal import left_alone
 from pos3.options import MirrorOptions
 from pos3.recovery import Recovered, recover_with
 
@@ -47,7 +48,10 @@ def run_recover(arguments: Namespace) -> int:
         counts = Counter(item.outcome for item in found)
         summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         note(arguments.name, summary or "nothing was left")
-    return FAILED if any(item.error is not None for item in found) else OK
+    alone = left_alone(options.or_environment().real_cache_root)
+    if alone:
+        note(arguments.name, f"{len(alone)} journal(s) left alone, since others may have written them: {alone[0]}")
+    return FAILED if alone or any(item.error is not None for item in found) else OK
 
 
 def _lines(item: Recovered) -> list[str]:

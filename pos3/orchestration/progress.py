@@ -13,6 +13,7 @@ from typing import Any
 import pos3
 from pos3.orchestration.artifacts import RunArtifacts, artifact_key
 from pos3.orchestration.markdown import code
+from pos3.shown import escaped
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -22,9 +23,12 @@ _LAST_UPDATE_SECONDS = 1.0
 
 
 def say(log: Log, level: int, message: str, *args: object) -> None:
-    """Logs, and never fails: where the pipe to a supervisor is broken, a log call ends with SystemExit."""
+    """Logs, and never fails: where the pipe to a supervisor is broken, a log call ends with SystemExit.
+
+    Arguments come escaped, so that no name of a file begins a line of its own.
+    """
     with contextlib.suppress(Exception, SystemExit):
-        log.log(level, message, *args)
+        log.log(level, message, *(arg if isinstance(arg, (int, float)) else escaped(str(arg)) for arg in args))
 
 
 def run_log_progress(log: Log) -> pos3.OpenProgress:

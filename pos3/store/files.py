@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
 from collections.abc import Iterator, Sequence
 
 BLOCK_BYTES = 1024 * 1024
@@ -16,6 +19,19 @@ _NEW_FILE = (
 def create(path: str) -> int:
     """A descriptor of the new file ``path``, which must not exist yet, not even as a symbolic link."""
     return os.open(path, _NEW_FILE, 0o666)
+
+
+def opened(path: str) -> io.FileIO:
+    """A file to read from. What has become a FIFO since it was listed does not hold up whoever opens it.
+
+    Raises:
+        OSError: it is no regular file, or cannot be opened.
+    """
+    file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file any more", path)
+    return file
 
 
 def write_all(descriptor: int, block: bytes) -> None:
@@ -51,7 +67,7 @@ def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
 def blocks(path: str, limit_bytes: int | None = None) -> Iterator[bytes]:
     """The content of a file, at most ``limit_bytes`` of it, in blocks of 1 MiB."""
     left = limit_bytes
-    with open(path, "rb", buffering=0) as file:
+    with opened(path) as file:
         while left is None or left > 0:
             block = file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left))
             if not block:

@@ -24,6 +24,8 @@ from pos3.store.s3_errors import translating
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 20
 DEFAULT_REGION = "us-east-1"
+# What a server says becomes a part of the host's name.
+_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 DEFAULT_PROFILE = Profile(local_name="default", endpoint=None)
 
 
@@ -95,7 +97,8 @@ class Connection:
                     if answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
                         raise
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            self._regions[bucket] = headers.get("x-amz-bucket-region", self.region)
+            told = str(headers.get("x-amz-bucket-region", ""))
+            self._regions[bucket] = told if _REGION.fullmatch(told) else self.region
         return self._regions[bucket]
 
     @property

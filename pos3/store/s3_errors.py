@@ -65,7 +65,8 @@ class StrangeAnswerError(EndpointError):
 
 def error_for(code: str, status: int, message: str, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an S3 error code, or a bare HTTP status, stands for; ``endpoint`` is whose answer it is."""
-    message = _without_quotes(message)
+    code = code if _CODE.fullmatch(code) else ""
+    message = _without_quotes(message[: 4 * _LONGEST_TEXT])
     if code == "NoSuchUpload":
         return NoSuchUploadError(f"{where}: the store answered {code} ({message or 'no message'})")
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
@@ -99,7 +100,7 @@ def translated(error: Exception, where: str) -> Exception:
         details = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         code = str(details.get("Code", ""))
-        return error_for(code if _CODE.fullmatch(code) else "", status, str(details.get("Message", "")), where)
+        return error_for(code, status, str(details.get("Message", "")), where)
     if isinstance(error, (botocore_errors.NoCredentialsError, botocore_errors.PartialCredentialsError)):
         return CredentialsError(
             f"{where}: no credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, "

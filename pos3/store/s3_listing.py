@@ -24,7 +24,7 @@ from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3_errors import error_of_body
 from pos3.store.s3_lines import Bundle, ConnectionPool, Line
-from pos3.store.s3_page import Page, read_page
+from pos3.store.s3_page import Page, TooManyEntriesError, read_page
 from pos3.store.s3_requests import Request, Requests, Response
 
 if TYPE_CHECKING:
@@ -268,6 +268,9 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
         document = read_page(response.body)
         is_quoted = document.is_quoted
         entries = [_entry(key, size, modified, etag, is_quoted) for key, modified, etag, size in document.objects]
+    except TooManyEntriesError as error:
+        # To ask again would only cost as much again.
+        raise StoreError(f"{where}: {endpoint} sent {error}") from error
     except (expat.ExpatError, LookupError, ValueError, OverflowError) as error:
         raise UnreachableError(f"{where}: the page is not valid XML, or no listing ({error})") from error
     if document.root == "Error":

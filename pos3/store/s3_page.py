@@ -15,6 +15,14 @@ from pos3.entry import Entry
 
 _LONG_BYTES = 8 * 1024 * 1024
 _LONGEST_SIZE = 18
+# Ten times what is asked for. More of them would take memory and time, whatever the page's length.
+_MOST_ENTRIES = 10_000
+
+
+class TooManyEntriesError(ValueError):
+    """A page holds more objects than any server sends."""
+
+
 # Others are not kept, however many there are.
 _WANTED = frozenset(
     {"Key", "LastModified", "ETag", "Size", "Prefix", "EncodingType", "IsTruncated", "NextContinuationToken"}
@@ -69,6 +77,7 @@ def read_page(page: bytes) -> Document:
     """The content of a page, all of it.
 
     Raises:
+        TooManyEntriesError: it holds more objects than any server sends.
         ExpatError, ValueError: it is not well-formed XML, or declares a document type.
     """
     if len(page) > _LONG_BYTES:
@@ -78,7 +87,7 @@ def read_page(page: bytes) -> Document:
     begin, end = text.find(_OPEN), text.rfind(_CLOSE) + len(_CLOSE)
     if 0 <= begin < end:
         middle = text[begin:end]
-        objects = _OBJECT.findall(middle)
+        objects = _OBJECT.findall(middle) if middle.count(_OPEN) <= _MOST_ENTRIES else []
         # Each object was understood, and nothing stands between two of them, or none is taken this way.
         if len(objects) == middle.count(_OPEN) == middle.count(_CLOSE) and "\ufffd" not in text:
             # One object stands for all, to show that they are where objects can be: in no comment, for example.
@@ -128,11 +137,15 @@ class _Reader:
         if name == "Contents":
             if len(self._item.get("Size", "")) > _LONGEST_SIZE or (self._objects and not self._item.get("Key")):
                 raise ValueError("an object without a key, or of no possible size")
-            self._objects.append(self._item)
-            self._item = self._document.fields
+            self._take(self._objects)
         elif name == "CommonPrefixes":
-            self._directories.append(self._item)
-            self._item = self._document.fields
+            self._take(self._directories)
         elif name in _WANTED:
             self._item[name] = "".join(self._text)
         self._text.clear()
+
+    def _take(self, entries: list[dict[str, str]]) -> None:
+        if len(entries) == _MOST_ENTRIES:
+            raise TooManyEntriesError(f"more than {_MOST_ENTRIES} entries in one page")
+        entries.append(self._item)
+        self._item = self._document.fields

@@ -71,7 +71,7 @@ class Uploads:
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare."""
-        with open(source, "rb", buffering=0) as file:
+        with files.opened(source) as file:
             while True:
                 # A file that has become shorter is taken as far as it goes.
                 size_bytes = min(size_bytes, os.fstat(file.fileno()).st_size)

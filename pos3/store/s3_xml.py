@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -16,7 +17,19 @@ _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]"
 _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;"}
 
 
+# Several times what a thousand keys need. An element takes twenty times the memory of its text.
+_MOST_ELEMENTS = 50_000
+
+
 class _Tree(ElementTree.TreeBuilder):
+    _count = 0
+
+    def start(self, tag: str, attributes: dict[Any, Any]) -> Any:
+        self._count += 1
+        if self._count > _MOST_ELEMENTS:
+            raise ValueError(f"more than {_MOST_ELEMENTS} elements")
+        return super().start(tag, attributes)
+
     def doctype(self, *_declared: object) -> None:
         # No answer has one. What it defines could stand for any text, and for more of it than fits into memory.
         raise ValueError("a document type declaration")

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pos3.entry import Entry
 from pos3.errors import LocalChangedError
 from pos3.plan import Plan
+from pos3.shown import escaped
+from pos3.state_directory import STATE_DIRECTORY
 from pos3.temporary import is_temporary, temporary_name
 from pos3.transfer.placing import is_as_seen
 from pos3.transfer.terms import Pair
@@ -72,8 +74,8 @@ class Directories:
     def _check_one(directory: str) -> None:
         if not stat.S_ISDIR(os.lstat(directory).st_mode):
             raise NotADirectoryError(
-                f"{directory} is a file or a symbolic link; pos3 changes nothing through it. Remove it, or leave "
-                "what lies below it out with exclude=[...]"
+                f"{escaped(directory)} is a file or a symbolic link; pos3 changes nothing through it. Remove it, or "
+                "leave what lies below it out with exclude=[...]"
             )
 
 
@@ -113,14 +115,14 @@ def check_only_deletes(path: str, original: str, plan: Plan) -> None:
     if not os.path.isdir(original) or os.path.islink(original):
         _check_as_seen(original, planned.get(path))
         return
-    for directory, _, names in os.walk(original):
+    for directory, directories, names in os.walk(original):
         inner = os.path.relpath(directory, original)
-        for name in names:
+        for name in [*names, *(name for name in directories if name == STATE_DIRECTORY)]:
             found = "/".join(part for part in (path, "" if inner == "." else inner, name) if part)
             if found not in planned and not is_temporary(name):
                 raise IsADirectoryError(
-                    f"{original} is a directory where a file belongs, and {found!r} in it takes no part in the "
-                    "transfer, so the directory was not replaced. Move it away, or exclude it"
+                    f"{escaped(original)} is a directory where a file belongs, and {found!r} in it takes no part in "
+                    "the transfer, so the directory was not replaced. Move it away, or exclude it"
                 )
             _check_as_seen(os.path.join(directory, name), planned.get(found))
 
@@ -132,5 +134,5 @@ def _check_as_seen(path: str, before: Entry | None) -> None:
     """
     if before is not None and not is_as_seen(os.lstat(path), before):
         raise LocalChangedError(
-            f"{path} was changed while the download was under way, and nothing was put in its place"
+            f"{escaped(path)} was changed while the download was under way, and nothing was put in its place"
         )

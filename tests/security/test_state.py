@@ -39,7 +39,7 @@ def mirror(cache: Path) -> pos3.mirror:
 # What a bucket holds
 
 
-@pytest.mark.parametrize("key", [PLANTED, "deep/er/.pos3/x", ".pos3", ".pos3/.locks"])
+@pytest.mark.parametrize("key", [PLANTED, "deep/er/.pos3/x", ".pos3/", ".pos3/.locks"])
 def test_an_object_in_a_state_directory_is_refused_before_anything_is_changed(
     moto_site: S3Site, tmp_path: Path, key: str
 ) -> None:
@@ -49,6 +49,15 @@ def test_an_object_in_a_state_directory_is_refused_before_anything_is_changed(
     assert caught.value.problems[0].startswith(repr(key))
     assert "exclude" in str(caught.value)
     assert not (tmp_path / "home").exists()
+
+
+def test_a_file_in_place_of_a_state_directory_is_refused_where_one_will_be(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put_all({"home/.pos3": b"in the way", "home/a": b"1"})
+    with pos3.mirror(tmp_path, show_progress=False), pytest.raises(pos3.UnsafeKeysError):
+        pos3.download(rclone_site.url("home"), local=tmp_path)
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        elsewhere = pos3.sync(rclone_site.url("home"), local=tmp_path / "data")
+    assert contents(elsewhere) == {".pos3": b"in the way", "a": b"1"}
 
 
 def test_what_is_excluded_is_no_reason_to_refuse(moto_site: S3Site, tmp_path: Path) -> None:
@@ -146,6 +155,23 @@ def test_the_upload_of_a_home_leaves_state_out(rclone_site: S3Site, cache: Path,
     assert not any(".pos3" in name for name in names)
 
 
+def test_an_upload_tells_what_it_leaves_out(rclone_site: S3Site, cache: Path) -> None:
+    write_tree(cache.parent / "tree", {"a": b"1", "sub/.pos3/notes": b"2"})
+    with mirror(cache) as opened:
+        pos3.upload(rclone_site.url("out"), local=cache.parent / "tree", interval=None)
+    assert [kept.path for kept in opened.report().kept if "own state" in kept.reason] == ["sub/.pos3"]
+
+
+def test_a_set_beside_state_can_be_published_and_read(moto_site: S3Site, tmp_path: Path) -> None:
+    moto_site.put("set/.pos3/index", b"of an older version")
+    tree = write_tree(tmp_path / "tree", {"a": b"1"})
+    with mirror(tmp_path / "cache"):
+        pos3.publish(moto_site.url("set"), tree)
+    with mirror(tmp_path / "cache"):
+        path = pos3.download(moto_site.url("set"), require_marker="_SUCCESS", exclude=[".pos3"])
+    assert (path / "a").read_bytes() == b"1"
+
+
 @pytest.mark.parametrize("target", [".pos3", ".pos3/journal", ".pos3/journal/of-another.jsonl"])
 def test_a_link_into_a_state_directory_is_not_followed_by_a_push(
     rclone_site: S3Site, cache: Path, target: str, caplog: pytest.LogCaptureFixture
@@ -207,7 +233,7 @@ def plant(cache: Path, site: S3Site, local: Path, endpoint: str | None) -> Path:
 
 
 def test_a_journal_alone_names_no_endpoint_for_the_users_keys(
-    rclone_site: S3Site, tmp_path: Path, private: Path, monkeypatch: pytest.MonkeyPatch
+    rclone_site: S3Site, tmp_path: Path, private: Path
 ) -> None:
     with Proxy(rclone_site.server) as thief:
         planted = plant(tmp_path / "cache", rclone_site, private, thief.endpoint_url)

@@ -150,7 +150,8 @@ async def _look_after_the_abandoned(settings: WorkerSettings, log: logging.Logge
     """Pushes what killed processes left in the cache, and then lets their flow runs start again."""
     # Recovery never deletes, and what fails stays for the next start: nothing here may keep the worker from working.
     try:
-        recover = functools.partial(pos3.recover, settings.cache_root, show_progress=False)
+        trusts = settings.recovers_all
+        recover = functools.partial(pos3.recover, settings.cache_root, show_progress=False, trust_endpoints=trusts)
         for found in await anyio.to_thread.run_sync(recover, abandon_on_cancel=True):
             level = logging.INFO if found.error is None else logging.ERROR
             result = found.error or f"{found.outcome} {found.report}"

@@ -13,7 +13,7 @@ import pos3
 
 T = TypeVar("T")
 _PREFIX = "POS3_WORKER_"
-NAMES = ("POOL", "QUEUE", "TYPE", "LIMIT", "NAME", "GRACE", "RESTARTS", "JOB_TEMPLATE")
+NAMES = ("POOL", "QUEUE", "TYPE", "LIMIT", "NAME", "GRACE", "RESTARTS", "JOB_TEMPLATE", "RECOVER")
 
 
 class WrongSettingError(ValueError):
@@ -32,6 +32,8 @@ class WorkerSettings:
         name: ``POS3_WORKER_NAME``, unlike that of any other worker; the host's name if it is not given.
         grace_seconds: ``POS3_WORKER_GRACE``, from SIGTERM to the end of the last flow run.
         restarts: ``POS3_WORKER_RESTARTS``, how often a run whose worker was killed starts again.
+        recovers_all: ``POS3_WORKER_RECOVER``, "all" or "own": whether the start also pushes what journals of unknown
+            origin name together with an endpoint. That is right where the cache's volume is the worker's alone.
         job_template: ``POS3_WORKER_JOB_TEMPLATE``, a base job template for a pool that is created; None for Prefect's.
     """
 
@@ -44,6 +46,7 @@ class WorkerSettings:
     grace_seconds: float = 40.0
     restarts: int = 3
     job_template: Path | None = None
+    recovers_all: bool = False
 
     @property
     def cache_root(self) -> Path:
@@ -78,6 +81,7 @@ class WorkerSettings:
             grace_seconds=grace_seconds,
             restarts=_number(given, "RESTARTS", int, cls.restarts),
             job_template=Path(given["JOB_TEMPLATE"]) if given["JOB_TEMPLATE"] else None,
+            recovers_all=_recovers_all(given["RECOVER"]),
         )
         settings._check_files(environment)
         return settings
@@ -100,6 +104,12 @@ class WorkerSettings:
 
 def _variable(name: str) -> str:
     return _PREFIX + name
+
+
+def _recovers_all(text: str) -> bool:
+    if text not in ("", "own", "all"):
+        raise WrongSettingError(f"{_variable('RECOVER')}={text!r}: expected 'own' or 'all'")
+    return text == "all"
 
 
 def _mirror_options(environment: Mapping[str, str]) -> pos3.MirrorOptions:
