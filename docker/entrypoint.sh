@@ -31,7 +31,7 @@ case ${POS3_LOG_FORMAT:-text} in
 text) ;;
 json)
 	export PREFECT_LOGGING_COLORS=false PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER=json
-	export PREFECT_LOGGING_FORMATTERS_JSON_CLASS=pos3.json_logs.JsonFormatter
+	export PREFECT_LOGGING_FORMATTERS_JSON_CLASS=pos3.cli.json_logs.JsonFormatter
 	;;
 *) wrong "POS3_LOG_FORMAT='$POS3_LOG_FORMAT': expected text or json" ;;
 esac

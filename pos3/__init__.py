@@ -61,27 +61,27 @@ if TYPE_CHECKING:
         TransferError,
         UnsafeKeysError,
     )
-    from pos3.observer import Observer, Registered
+    from pos3.jobs.observer import Observer, Registered
+    from pos3.jobs.recovery import Recovered, recover
+    from pos3.jobs.references import Reference
     from pos3.options import MirrorOptions
     from pos3.plan import TransferPlan
-    from pos3.profiles import Profile, register_profile
-    from pos3.progress import LogProgress, OpenProgress, Progress
-    from pos3.recovery import Recovered, recover
-    from pos3.references import Reference
-    from pos3.report import Kept, Report, format_bytes
+    from pos3.profiles.registry import Profile, register_profile
+    from pos3.reports import Kept, Report, format_bytes
+    from pos3.transfer.progress import LogProgress, OpenProgress, Progress
 
 # Importing pos3 costs next to nothing: what it offers is loaded when the first name of it is used.
 _HOMES = (
     "pos3.api",
     "pos3.errors",
-    "pos3.observer",
+    "pos3.jobs.observer",
     "pos3.options",
     "pos3.plan",
-    "pos3.profiles",
-    "pos3.progress",
-    "pos3.recovery",
-    "pos3.references",
-    "pos3.report",
+    "pos3.profiles.registry",
+    "pos3.transfer.progress",
+    "pos3.jobs.recovery",
+    "pos3.jobs.references",
+    "pos3.reports",
 )
 
 

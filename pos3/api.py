@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, get_type_hints
 
-from pos3.current import MirrorLike, activate, current_mirror
-from pos3.mirror import Mirror
+from pos3.jobs.transfer_plan import as_transfer_plan
+from pos3.mirrors.block import mirror, with_mirror
+from pos3.mirrors.context import MirrorLike, activate, current_mirror
+from pos3.mirrors.mirror import Mirror
+from pos3.mirrors.parts import Patterns
 from pos3.options import StrPath
-from pos3.parts import Patterns
-from pos3.plan import Compare, Plan, TransferPlan
-from pos3.profiles import Profile
-from pos3.registration import Registration
-from pos3.scope import mirror, with_mirror
+from pos3.plan import Compare, TransferPlan
+from pos3.profiles.registry import Profile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -155,23 +154,3 @@ def plan_upload(
         follow_symlinks=follow_symlinks,
     )
     return as_transfer_plan(wanted, plan)
-
-
-def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
-    """A plan as pairs of URLs and paths."""
-
-    def here(path: str) -> str:
-        return os.path.join(wanted.local, path) if path else wanted.local
-
-    source, destination = (
-        (wanted.location.child, here) if plan.direction == "download" else (here, wanted.location.child)
-    )
-    copies = [*plan.copies, *plan.last_copies]
-    lost = {here(action.path): action.reason for action in plan.lost}
-    return TransferPlan(
-        [(source(action.path), destination(action.path)) for action in copies],
-        [*(destination(action.path) for action in plan.deletes if not action.path.endswith("/")), *lost],
-        {destination(action.path): action.reason for action in (*copies, *plan.deletes)} | lost,
-        plan.refusal,
-        plan.not_pushed,
-    )

@@ -8,10 +8,10 @@ import unicodedata
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from pos3.encoding import NARROW, is_file_name
 from pos3.errors import InvalidURLError
-from pos3.home import expanded
-from pos3.state_directory import STATE_DIRECTORY
+from pos3.local.encoding import NARROW, is_file_name
+from pos3.local.home import expanded
+from pos3.local.state_directory import STATE_DIRECTORY
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")

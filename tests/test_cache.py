@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.cache import bound_cache, list_cache, verify_cache
+from pos3.state.cache import bound_cache, list_cache, verify_cache
 from tests.support import S3Site, contents, write_tree
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pos3
-from pos3.etag import ContentMatch, is_plain, matches_content, part_size, part_size_candidates
+from pos3.etags import ContentMatch, is_plain, matches_content, part_size, part_size_candidates
 from tests.support import Proxy, S3Site, contents, write_tree
 from tests.support.trees import pseudo_random
 

@@ -26,11 +26,11 @@ from pos3.errors import (
     TransferCancelledError,
 )
 from pos3.store import Store, carried_out, open_store
-from pos3.store.s3_client import Connection
-from pos3.store.s3_requests import Requests
-from pos3.store.s3_unfinished import abort
-from pos3.store.s3_uploads import UNTOLD, MultipartUpload
-from pos3.store.s3_xml import is_writable, read_answer, written
+from pos3.store.s3.client import Connection
+from pos3.store.s3.requests import Requests
+from pos3.store.s3.unfinished import abort
+from pos3.store.s3.uploads import UNTOLD, MultipartUpload
+from pos3.store.s3.xml import is_writable, read_answer, written
 from pos3.url import Location
 from tests.support import (
     Flip,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.temporary import temporary_name
+from pos3.local.temporary import temporary_name
 from tests.support import MemoryServer, S3Site, contents, write_tree
 
 Serve = Callable[..., MemoryServer]

@@ -13,12 +13,12 @@ import pytest
 import trustme
 
 import pos3
-from pos3.cache import verify_cache
-from pos3.store.s3 import S3Store
-from pos3.store.s3_lines import asked
-from pos3.store.s3_requests import Request
-from pos3.store.s3_unfinished import abort
-from pos3.store.s3_uploads import UNTOLD, MultipartUpload
+from pos3.state.cache import verify_cache
+from pos3.store.s3.lines import asked
+from pos3.store.s3.requests import Request
+from pos3.store.s3.store import S3Store
+from pos3.store.s3.unfinished import abort
+from pos3.store.s3.uploads import UNTOLD, MultipartUpload
 from tests.support import ConnectProxy, MemoryServer, Server, contents, md5_etag, write_tree
 from tests.support.trees import pseudo_random
 

@@ -12,8 +12,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.filters import Filter, as_patterns, entry_matcher, matcher
-from pos3.keys import PathChecker, segment_problem
+from pos3.filters.matching import Filter, as_patterns, entry_matcher, matcher
+from pos3.plan.path_rules import PathChecker, segment_problem
 from tests.support import S3Site, contents, write_tree
 
 segments = st.text("ab.-\n", min_size=1, max_size=3).filter(lambda text: text not in (".", ".."))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.listing import Scan, local_entries
+from pos3.local.tree import Scan, local_entries
 from tests.support import S3Site, contents, write_tree
 from tests.support.program import run_program, run_script_without_rights, run_without_rights
 

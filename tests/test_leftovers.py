@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.root_index import RootIndex
-from pos3.temporary import temporary_name
+from pos3.local.temporary import temporary_name
+from pos3.state.root_index import RootIndex
 from tests.faults.base import MIB, TRANSFER, PutBefore, eventually, leftovers, opened, run_python
 from tests.support import Hang, S3Site, Status, on, write_tree
 from tests.support.program import run_program

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pos3
-from pos3.entry import Entry
+from pos3.entries import Entry
 from pos3.transfer.placing import put_in_place
 from tests.support import Proxy, S3Site, contents, write_tree
 

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from pos3.kernel_lock import KernelLock
-from pos3.lock_file import LockFile
-from pos3.locks import locked
+from pos3.state.kernel_lock import KernelLock
+from pos3.state.lock_file import LockFile
+from pos3.state.locks import locked
 from tests.faults.base import eventually, run_python, running
 
 Kind = type[KernelLock] | type[LockFile]
 both_kinds = pytest.mark.parametrize("kind", [KernelLock, LockFile], ids=["kernel", "file"])
 IMPORTS = """
 import os, signal, sys, threading, time, warnings
-from pos3.kernel_lock import KernelLock
-from pos3.lock_file import LockFile
+from pos3.state.kernel_lock import KernelLock
+from pos3.state.lock_file import LockFile
 """
 
 
@@ -143,7 +143,7 @@ os._exit(0)
 @both_kinds
 def test_a_lock_that_is_waited_for_can_be_given_up(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if kind is LockFile:
-        monkeypatch.setattr("pos3.locks.has_locks", lambda directory: False)
+        monkeypatch.setattr("pos3.state.locks.has_locks", lambda directory: False)
     waited = threading.Event()
 
     def give_up() -> None:

@@ -14,9 +14,9 @@ import pytest
 from pos3.errors import RemoteNotFoundError
 from pos3.store.beside import Aside
 from pos3.store.retry import BusyError
-from pos3.store.s3 import S3Store
-from pos3.store.s3_loop import Together
-from pos3.store.s3_requests import Request
+from pos3.store.s3.loop import Together
+from pos3.store.s3.requests import Request
+from pos3.store.s3.store import S3Store
 from pos3.store.steps import Steps, carried_out
 from tests.faults.base import run_python
 from tests.support import Latency, Proxy, S3Site, contents, write_tree

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.entry import Entry, Record
+from pos3.entries import Entry, Record
 from pos3.errors import StoreError
-from pos3.index import Index
-from pos3.root_index import Place, RootIndex
-from pos3.store import Landmarks, Store, nothing_known, open_store, s3_listing, twice_if_unsorted
+from pos3.state.index import Index
+from pos3.state.root_index import Place, RootIndex
+from pos3.store import Landmarks, Store, nothing_known, open_store, twice_if_unsorted
+from pos3.store.s3 import listing as s3_listing
 from pos3.url import Location
 from tests.faults.base import PutBefore, eventually
 from tests.support import (

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.cache import list_cache, verify_cache
-from pos3.entry import UNPLACED, Record
-from pos3.index import Index, page_query
-from pos3.root_index import Place, RootIndex
+from pos3.entries import UNPLACED, Record
+from pos3.state.cache import list_cache, verify_cache
+from pos3.state.index import Index, page_query
+from pos3.state.root_index import Place, RootIndex
 from pos3.store import endpoint_of
 from tests.faults.base import opened, run_python
 from tests.support import MotoServer, Proxy, RcloneServer, S3Site, contents, write_tree
@@ -130,8 +130,8 @@ def test_a_run_after_the_upgrade_costs_a_listing_and_no_body(
 
 MIGRATING = """
 import sys
-from pos3.index import Index
-from pos3.root_index import Place, RootIndex
+from pos3.state.index import Index
+from pos3.state.root_index import Place, RootIndex
 print("ready", flush=True)
 sys.stdin.read()
 index = Index(RootIndex(sys.argv[1], "/data"), Place("", "s3://bucket/data"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pos3.entry import Entry, Record
+from pos3.entries import Entry, Record
 from pos3.errors import InvalidArgumentError, PlanRefusedError, UnsafeKeysError
 from pos3.plan import (
     Direction,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.profiles import resolve_profile
+from pos3.profiles.registry import resolve_profile
 from tests.support import Proxy, RcloneServer, S3Site, Status, contents, write_tree
 
 PutBefore = Callable[..., Proxy]
@@ -19,7 +19,7 @@ SECRET = "test-secret-key"
 
 @pytest.fixture(autouse=True)
 def no_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pos3.profiles._PROFILES", {})
+    monkeypatch.setattr("pos3.profiles.registry._PROFILES", {})
 
 
 @pytest.fixture

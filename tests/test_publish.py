@@ -251,7 +251,7 @@ def test_a_set_that_is_replaced_while_it_is_read_is_read_again(s3: S3Site, tmp_p
 def test_a_publication_that_goes_on_for_long_is_an_error_for_readers(
     rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pos3.publication._PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("pos3.jobs.complete_sets._PAUSES_SECONDS", (0.01, 0.01))
     publish(rclone_site, tmp_path, ONE)
     with pytest.raises(pos3.IncompleteSetError, match="being replaced"):
         read_while(rclone_site, tmp_path / "reader", lambda: rclone_site.delete(f"set/{MARKER}"))
@@ -260,7 +260,7 @@ def test_a_publication_that_goes_on_for_long_is_an_error_for_readers(
 def test_a_set_that_is_half_new_is_not_taken_for_a_whole_one(
     rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pos3.publication._PAUSES_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("pos3.jobs.complete_sets._PAUSES_SECONDS", (0.01, 0.01))
     publish(rclone_site, tmp_path, ONE)
 
     def begin_to_replace() -> None:

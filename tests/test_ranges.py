@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pos3.entry import Entry
+from pos3.entries import Entry
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
-from pos3.store.s3_page import Page
-from pos3.store.s3_ranges import Ranges, StartAfterError, Wanted
+from pos3.store.s3.page import Page
+from pos3.store.s3.ranges import Ranges, StartAfterError, Wanted
 
 PREFIX = "data/"
 # Few different names, so that directories hold several, and a key is often right behind another.

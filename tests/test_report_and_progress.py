@@ -22,10 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.limits import ByteRate
-from pos3.progress import LogProgress
-from pos3.report import format_bytes, parse_bytes
-from pos3.schedule import Schedule
+from pos3.jobs.schedule import Schedule
+from pos3.reports import format_bytes, parse_bytes
+from pos3.transfer.progress import LogProgress
+from pos3.transfer.rate import ByteRate
 from tests.support import Fault, Flip, Latency, Proxy, ResetAfter, S3Site, Status, Truncate, on, write_tree
 
 PutBefore = Callable[..., Proxy]

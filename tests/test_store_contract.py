@@ -23,7 +23,7 @@ import fsspec
 import pytest
 
 import pos3
-from pos3.entry import Entry
+from pos3.entries import Entry
 from pos3.errors import (
     AccessDeniedError,
     BucketNotFoundError,

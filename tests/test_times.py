@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 import pos3
-from pos3.entry import Entry
+from pos3.entries import Entry
 from tests.support import Handler, S3Site, ScriptedServer, contents, write_tree
 
 YEARS = {1500: -14_831_769_600, 1969: -86_400, 2263: 9_246_182_400, 2446: 15_000_000_000, 9999: 253_402_300_799}

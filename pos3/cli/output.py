@@ -9,9 +9,9 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 
-from pos3.entry import LEFT_OUT, LOST_FOUND
+from pos3.entries import LEFT_OUT, LOST_FOUND
 from pos3.errors import TransferError, message_of
-from pos3.report import Kept
+from pos3.reports import Kept
 from pos3.shown import escaped
 
 _MOST_LINES = 10

@@ -11,8 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pos3.api import as_transfer_plan, mirror
-from pos3.cli.both_ways import BothWays, plan_both_ways
+from pos3.api import mirror
 from pos3.cli.output import (
     flush_stdout,
     not_warned_of,
@@ -27,13 +26,15 @@ from pos3.cli.output import (
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
 from pos3.errors import InvalidURLError, Pos3Error, UnsafeKeysError
-from pos3.filters import as_patterns
-from pos3.mirror import Mirror
+from pos3.filters.matching import as_patterns
+from pos3.jobs.registration import Registration, local_root
+from pos3.jobs.transfer_plan import as_transfer_plan
+from pos3.mirrors.mirror import Mirror
+from pos3.mirrors.two_way import BothWays, plan_both_ways
 from pos3.plan import Plan
-from pos3.profiles import resolve_profile
-from pos3.progress import unsaid
-from pos3.registration import Registration, local_root
-from pos3.report import Report
+from pos3.profiles.registry import resolve_profile
+from pos3.reports import Report
+from pos3.transfer.progress import unsaid
 from pos3.url import is_url, local_path, parse
 
 logger = logging.getLogger("pos3")

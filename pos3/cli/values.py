@@ -8,7 +8,7 @@ import re
 
 from pos3.errors import InvalidArgumentError
 from pos3.plan import parse_max_delete
-from pos3.report import parse_bytes
+from pos3.reports import parse_bytes
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 

@@ -1,4 +1,4 @@
-"""The mirror of a place inside a flow or task run where the context has none: see ``pos3.current``."""
+"""The mirror of a place inside a flow or task run where the context has none: see ``pos3.mirrors.context``."""
 
 from __future__ import annotations
 

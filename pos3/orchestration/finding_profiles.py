@@ -1,4 +1,4 @@
-"""Profiles that are Prefect blocks: see ``pos3.profiles``."""
+"""Profiles that are Prefect blocks: see ``pos3.profiles.registry``."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ What counts as changed is a table in :mod:`pos3.plan.changes`.
 from pos3.plan.downloads import plan_download
 from pos3.plan.limits import check_max_delete, delete_refusal, parse_max_delete
 from pos3.plan.march import march
-from pos3.plan.model import EMPTIED, LOST, NEW, SYMLINK, Action, Compare, Direction, Plan, Policy, TransferPlan
+from pos3.plan.model import EMPTIED, LOST, NEW, Action, Compare, Direction, Plan, Policy, TransferPlan
 from pos3.plan.pushes import plan_push
 from pos3.plan.uploads import plan_upload
 
@@ -18,7 +18,6 @@ __all__ = [
     "EMPTIED",
     "LOST",
     "NEW",
-    "SYMLINK",
     "Action",
     "Compare",
     "Direction",

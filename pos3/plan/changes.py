@@ -22,8 +22,8 @@ no      same size, no MD5 to tell  copy, unless the    copy, if the file is newe
 
 from __future__ import annotations
 
-from pos3.entry import Entry, Record
-from pos3.etag import is_plain
+from pos3.entries import Entry, Record
+from pos3.etags import is_plain
 from pos3.plan.model import Policy
 
 _NS = 1_000_000_000

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pos3.entry import LOST_FOUND, Entry, Record
+from pos3.entries import LOST_FOUND, SYMLINK, Entry, Record
 from pos3.errors import UnsafeKeysError
-from pos3.keys import MOST_PROBLEMS, Above, PathChecker
 from pos3.plan.changes import differs
 from pos3.plan.draft import Draft
 from pos3.plan.march import Agreed, march, march_over, with_next
-from pos3.plan.model import NEW, SYMLINK, Action, Plan, Policy
-from pos3.report import Kept
+from pos3.plan.model import NEW, Action, Plan, Policy
+from pos3.plan.path_rules import MOST_PROBLEMS, Above, PathChecker
+from pos3.reports import Kept
 
 _CAN_BE_REPLACED = ("", SYMLINK, LOST_FOUND)
 

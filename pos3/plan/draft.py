@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pos3.entry import LEFT_OUT, Entry, Record
+from pos3.entries import LEFT_OUT, Entry, Record
 from pos3.errors import UnsafeKeysError
-from pos3.keys import MOST_PROBLEMS
 from pos3.plan.model import Action, Direction, Plan, Policy
-from pos3.report import Kept
+from pos3.plan.path_rules import MOST_PROBLEMS
+from pos3.reports import Kept
 
 
 @dataclass

@@ -9,7 +9,7 @@ from itertools import compress, islice
 from operator import itemgetter, ne, not_
 from typing import Generic, TypeVar
 
-from pos3.entry import Entry, Record
+from pos3.entries import Entry, Record
 
 T = TypeVar("T")
 Step = tuple[str, Entry | None, Entry | None, Record | None]

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pos3.entry import Entry, Record
-from pos3.filters import nothing
-from pos3.report import Kept
+from pos3.entries import Entry, Record
+from pos3.filters.matching import nothing
+from pos3.reports import Kept
 
 Direction = Literal["download", "upload"]
 Compare = Literal["auto", "size", "checksum"]
-SYMLINK = "a symbolic link"
 NEW = "new"
 EMPTIED = "empty once the deletes are done"
 LOST = "its object is gone since it was synced"

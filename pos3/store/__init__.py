@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pos3.profiles import Profile
+from pos3.profiles.registry import Profile
 from pos3.store.base import (
     KeyRefusedError,
     Landmarks,
@@ -44,7 +44,7 @@ def open_store(location: Location, profile: Profile | None, max_workers: int) ->
         InvalidURLError: no installed package knows the URL's scheme.
     """
     if location.scheme == "s3":
-        from pos3.store.s3 import S3Store
+        from pos3.store.s3.store import S3Store
 
         return S3Store(location.bucket, profile, max_workers)
     from pos3.store.fsspec import FsspecStore

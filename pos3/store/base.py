@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from pos3.entry import Entry
+from pos3.entries import Entry
 from pos3.errors import StoreError
 from pos3.store.steps import NEVER, Lane, Steps
 

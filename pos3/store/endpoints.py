@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pos3.profiles import Profile
+from pos3.profiles.registry import Profile
 
 # There, the same bucket name is another bucket.
 _PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe", "eusc-")
@@ -26,7 +26,7 @@ def endpoint_of(scheme: str, profile: Profile | None) -> str:
         return ""
     if named := _named(profile, os.environ):
         return named
-    from pos3.store.s3_client import Connection
+    from pos3.store.s3.client import Connection
 
     return endpoint_in(Connection(profile).session, profile)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from pos3.entry import Entry, held_ns
+from pos3.entries import Entry, held_ns
 from pos3.errors import (
     AccessDeniedError,
     EndpointError,
@@ -23,13 +23,13 @@ from pos3.errors import (
     StoreError,
     TransferCancelledError,
 )
-from pos3.etag import token
-from pos3.profiles import Profile
-from pos3.store import files
+from pos3.etags import token
+from pos3.local import files
+from pos3.local.temporary import is_temporary, temporary_name
+from pos3.profiles.registry import Profile
 from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
 from pos3.store.endpoints import endpoint_of
 from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
-from pos3.temporary import is_temporary, temporary_name
 
 logger = logging.getLogger("pos3.store")
 

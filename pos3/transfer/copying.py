@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from pos3.entry import Record
+from pos3.entries import Record
 from pos3.errors import Pos3Error, TransferCancelledError
-from pos3.index import Index
 from pos3.plan import Action, Plan
-from pos3.pool import run_all
-from pos3.progress import Progress
 from pos3.shown import escaped
+from pos3.state.index import Index
 from pos3.store import Steps
+from pos3.transfer.progress import Progress
 from pos3.transfer.terms import Outcome, Pair, Terms
+from pos3.transfer.workers import run_all
 
 _WRITE_EVERY_RECORDS = 500
 _WRITE_EVERY_SECONDS = 2.0

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
-from pos3.entry import Entry, Record
+from pos3.entries import Entry, Record
 from pos3.errors import TransferCancelledError
-from pos3.index import Index
-from pos3.leftovers import Leftovers
+from pos3.local.temporary import temporary_name
 from pos3.plan import Action, Plan
+from pos3.state.index import Index
+from pos3.state.leftovers import Leftovers
 from pos3.store import OnBytes, Steps
-from pos3.temporary import temporary_name
 from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.places import Directories, aside, make_with_parents

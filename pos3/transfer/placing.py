@@ -8,9 +8,8 @@ import os
 import stat
 from contextlib import suppress
 
-from pos3.entry import Entry
+from pos3.entries import SYMLINK, Entry
 from pos3.errors import LocalChangedError
-from pos3.plan import SYMLINK
 
 # File systems without hard links say one of these.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pos3.errors import TransferCancelledError, TransferError
-from pos3.progress import OpenProgress
-from pos3.report import Kept, Report
+from pos3.reports import Kept, Report
 from pos3.store import Store
+from pos3.transfer.progress import OpenProgress
 from pos3.url import Location
 
 Markers = dict[str, str]

@@ -6,18 +6,18 @@ import logging
 import os
 import time
 
-from pos3.entry import Entry, Record
+from pos3.entries import Entry, Record
 from pos3.errors import TransferCancelledError
-from pos3.index import Index
 from pos3.plan import EMPTIED, Action, Plan
-from pos3.pool import run_all
-from pos3.report import Kept
+from pos3.reports import Kept
+from pos3.state.index import Index
 from pos3.store import KeyRefusedError, OnBytes, Steps, blocking, one_by_one
 from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.downloads import prune
 from pos3.transfer.places import Directories
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
+from pos3.transfer.workers import run_all
 
 logger = logging.getLogger("pos3")
 

@@ -253,7 +253,7 @@ def test_a_process_that_may_open_no_more_files_gets_one_error_and_the_next_one_g
 
 LISTS = """
 import os, resource, sys
-from pos3.listing import Scan, local_entries
+from pos3.local.tree import Scan, local_entries
 more = len(os.listdir("/proc/self/fd")) - 1
 resource.setrlimit(resource.RLIMIT_NOFILE, (more, more))
 print(len(list(local_entries(sys.argv[1], Scan(True, lambda path: True, lambda path: False)))))

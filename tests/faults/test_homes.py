@@ -133,7 +133,7 @@ def test_a_transfer_into_a_cache_that_cannot_be_written_is_one_error_that_says_w
 
 NO_HOME = """
 import logging, os, sys
-import pos3, pos3.recovery, pos3.store.s3
+import pos3, pos3.jobs.recovery, pos3.store.s3.store
 logging.basicConfig(format="%(message)s")
 url, place = sys.argv[1:]
 # What is loaded only when it is needed may lie where this user cannot read.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.index import Index
-from pos3.root_index import Place, RootIndex
+from pos3.state.index import Index
+from pos3.state.root_index import Place, RootIndex
 from pos3.store import endpoint_of
 from tests.faults.base import (
     MIB,

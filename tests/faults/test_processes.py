@@ -16,7 +16,7 @@ PROCESSES = 4
 
 FORK = """
 import os, sys, time, traceback
-import boto3, pycurl, pos3, pos3.store.s3
+import boto3, pycurl, pos3, pos3.store.s3.store
 
 body, cache, url, count = compile(sys.argv[1], "body", "exec"), sys.argv[2], sys.argv[3], int(sys.argv[4])
 children = []

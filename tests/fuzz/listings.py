@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pos3.store import s3_listing
-from pos3.store.s3_page import Page
-from pos3.store.s3_requests import Response
+from pos3.store.s3 import listing as s3_listing
+from pos3.store.s3.page import Page
+from pos3.store.s3.requests import Response
 
 
 def parse_page(body: bytes, date: str = "") -> Page:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import pos3
-from pos3.journal import orphans
+from pos3.jobs.journal import orphans
 
 on_one_cache = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(

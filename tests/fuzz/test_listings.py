@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pos3.entry import Entry
+from pos3.entries import Entry
 from pos3.errors import StoreError
 from pos3.store.retry import is_transient
 from tests.fuzz.listings import parse_page

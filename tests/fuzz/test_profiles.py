@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import pos3
-from pos3.profiles import profiles_file, resolve_profile
+from pos3.profiles.registry import profiles_file, resolve_profile
 
 on_one_file = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 SETTINGS = st.sampled_from(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pos3
 from pos3.errors import InvalidURLError
-from pos3.registration import local_root, names_a_file
+from pos3.jobs.registration import local_root, names_a_file
 from pos3.url import Location, is_url, parse
 
 PIECES = st.sampled_from(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 import pos3
-from pos3 import claims, unclosed
+from pos3.mirrors import unclosed
+from pos3.state import claims
 
 
 def kill(mirror: pos3.Mirror) -> None:

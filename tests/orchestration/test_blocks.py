@@ -93,7 +93,7 @@ async def test_a_block_is_found_in_an_async_flow_and_loaded_once(
 
 
 def test_what_is_registered_in_code_wins_over_a_block(lab: S3Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pos3.profiles._PROFILES", {"lab": pos3.Profile("other", "http://127.0.0.1:9")})
+    monkeypatch.setattr("pos3.profiles.registry._PROFILES", {"lab": pos3.Profile("other", "http://127.0.0.1:9")})
     learn = pos3_flow(default_profile="lab")(lambda: pos3.current_mirror().options.default_profile)
     assert learn.with_options(name="code-wins")() == "lab"
     with pytest.raises(pos3.EndpointError):

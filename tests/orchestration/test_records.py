@@ -26,7 +26,7 @@ from prefect_dask import DaskTaskRunner
 from pydantic import BaseModel
 
 import pos3
-from pos3.link import Link
+from pos3.jobs.link import Link
 from pos3.orchestration import S3Contents, pos3_flow
 from pos3.orchestration.run import RunMirror
 from tests.orchestration.conftest import eventually

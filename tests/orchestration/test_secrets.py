@@ -53,7 +53,7 @@ def fetch_with(profile: pos3.Profile, url: str) -> Path:
 def test_a_flow_run_tells_prefect_no_secret(
     moto_site: S3Site, rclone_site: S3Site, cache: Path, monkeypatch: pytest.MonkeyPatch, keys: str
 ) -> None:
-    monkeypatch.setattr("pos3.profiles._PROFILES", {})
+    monkeypatch.setattr("pos3.profiles.registry._PROFILES", {})
     site = moto_site if keys == "right" else rclone_site
     site.put("data/a", b"1")
     pos3.register_profile("acme", site.server.endpoint_url, access_key="key", secret_key=SECRET, session_token=TOKEN)

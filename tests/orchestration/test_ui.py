@@ -182,7 +182,7 @@ def test_a_task_that_downloads_depends_on_what_it_downloads(
 
     server = rclone_site.server
     keys = {"access_key": server.access_key, "secret_key": server.secret_key}
-    monkeypatch.setattr("pos3.profiles._PROFILES", {"lab": pos3.Profile("lab", server.endpoint_url, **keys)})
+    monkeypatch.setattr("pos3.profiles.registry._PROFILES", {"lab": pos3.Profile("lab", server.endpoint_url, **keys)})
     run = run_id(learn)
     events = asset_events(run, 8)
     sources = {

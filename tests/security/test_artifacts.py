@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 import pos3
 from pos3.orchestration import transfers_table
 from pos3.orchestration.progress import ArtifactProgress
-from pos3.report import Kept, Report
+from pos3.reports import Kept, Report
 
 EVIL = (
     "![x](http://evil.example/i.png)",

@@ -15,11 +15,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import pos3
-from pos3 import filters
-from pos3.filters import entry_matcher, matcher
+from pos3.filters import matching as filters
+from pos3.filters.matching import entry_matcher, matcher
 from pos3.store.clock import seconds_of
-from pos3.store.s3_errors import error_of_body
-from pos3.store.s3_requests import Response
+from pos3.store.s3.errors import error_of_body
+from pos3.store.s3.requests import Response
 from tests.support.hostile import HostileStore, Play, element, error, found, page, raw
 
 Stage = Callable[[dict[str, Play]], HostileStore]

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.kernel_lock import KernelLock
-from pos3.locks import UseMark
-from pos3.own_files import ForeignFileError, open_own
-from pos3.profiles import resolve_profile
+from pos3.local.own_files import ForeignFileError, open_own
+from pos3.profiles.registry import resolve_profile
+from pos3.state.kernel_lock import KernelLock
+from pos3.state.locks import UseMark
 from tests.faults.base import run_python
 from tests.support import S3Site, contents, write_tree
 from tests.support.program import run_program
@@ -307,7 +307,7 @@ def test_settings_of_root_are_those_of_an_administrator(settings: Path, tmp_path
     # Python itself may lie in root's home.
     script = f"""
 import grp, os, pwd, tomllib, pos3
-from pos3.profiles import resolve_profile
+from pos3.profiles.registry import resolve_profile
 os.seteuid({NOBODY})
 assert resolve_profile("acme") is not None
 """

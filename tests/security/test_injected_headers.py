@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.profiles import resolve_profile
+from pos3.profiles.registry import resolve_profile
 from tests.support import Request
 from tests.support.hostile import HostileStore, Play, element, page, raw
 

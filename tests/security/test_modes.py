@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.profiles import resolve_profile
+from pos3.profiles.registry import resolve_profile
 from tests.support import S3Site, write_tree
 
 MIB = 1 << 20

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.manifest import Manifest
+from pos3.jobs.manifest import Manifest
 from tests.support import write_tree
 from tests.support.hostile import HostileStore, Play, element, found, page, raw
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.profiles import resolve_profile
-from pos3.secret import Secret
-from pos3.store.s3_client import shown_address
-from pos3.store.s3_errors import error_for
+from pos3.profiles.registry import resolve_profile
+from pos3.profiles.secrets import Secret
+from pos3.store.s3.client import shown_address
+from pos3.store.s3.errors import error_for
 from tests.security.echo import EchoServer
 from tests.security.showing import shown
 from tests.support import S3Site, write_tree
@@ -30,8 +30,8 @@ Call = Callable[[str, pos3.Profile], object]
 
 @pytest.fixture(autouse=True)
 def no_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pos3.profiles._PROFILES", {})
-    monkeypatch.setattr("pos3.profiles._NAMES", {})
+    monkeypatch.setattr("pos3.profiles.registry._PROFILES", {})
+    monkeypatch.setattr("pos3.profiles.registry._NAMES", {})
 
 
 def profile_at(endpoint: str, name: str = "acme") -> pos3.Profile:

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 import pos3
-from pos3.store.s3_client import Connection
+from pos3.store.s3.client import Connection
 from tests.support import Handler, S3Site, ScriptedServer
 
 PutBefore = Callable[..., object]

@@ -1,0 +1,238 @@
+"""The block of a mirror: a ``with`` statement, a decorator, and SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextvars import Token
+from types import FrameType, TracebackType
+from typing import Any, ParamSpec, TypeVar, overload
+
+from pos3.errors import InvalidArgumentError, Terminated
+from pos3.mirrors.context import MirrorLike, active_mirror, enter, leave
+from pos3.mirrors.mirror import Mirror
+from pos3.options import MirrorOptions, StrPath
+from pos3.profiles.registry import Profile
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads as the verb that it is
+    """Opens a mirror for the body of a ``with`` statement.
+
+    On a clean exit, all that is registered for upload is pushed, and a failed push raises. When the body ends with an
+    exception of any kind, only registrations with ``sync_on_error`` are pushed, and nothing is deleted.
+
+    Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. Where nobody else handles SIGTERM,
+    it unwinds the body like an exception.
+
+    An option that is not given comes from the environment: ``cache_root`` from ``POS3_CACHE_ROOT``, and so on.
+
+    Args:
+        cache_root: directory for everything without an explicit local path.
+        show_progress: a bar on a terminal, elsewhere log lines of transfers that take 2 s or more; False is silent.
+        max_workers: threads, and so requests in flight, of one transfer.
+        default_profile: a profile or its name for URLs that name none.
+        max_upload_bytes_per_second: the rate of all uploads together; None for full speed.
+        cache_limit: bytes, or a size such as "50GB", that the cache is brought down to when the mirror opens, after
+            each download and when it closes. Least recently used first; never what is in use, changed or not pushed.
+        shutdown_timeout: seconds for the pushes of ``sync_on_error`` when the process is being stopped.
+
+    Raises:
+        InvalidArgumentError, ProfileError: before anything is changed.
+    """
+
+    def __init__(
+        self,
+        cache_root: StrPath = MirrorOptions.cache_root,
+        show_progress: bool = MirrorOptions.show_progress,
+        max_workers: int = MirrorOptions.max_workers,
+        default_profile: str | Profile | None = MirrorOptions.default_profile,
+        max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
+        *,
+        cache_limit: int | str | None = MirrorOptions.cache_limit,
+        shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+    ):
+        if callable(cache_root):
+            raise InvalidArgumentError(
+                f"cache_root={cache_root!r}: expected a directory; as a decorator, write @pos3.with_mirror"
+            )
+        self._options = MirrorOptions(
+            cache_root,
+            show_progress,
+            max_workers,
+            default_profile,
+            max_upload_bytes_per_second,
+            cache_limit,
+            shutdown_timeout,
+        )
+        self._entered: dict[Mirror, tuple[Token[MirrorLike | None], Callable[[], None]]] = {}
+
+    def __enter__(self) -> Mirror:
+        opened = Mirror(self._options.or_environment()).open()
+        release_sigterm = _handle_sigterm()
+        self._entered[opened] = (enter(opened), release_sigterm)
+        return opened
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorates a function, as :func:`with_mirror` does."""
+        return _wrapped(function, self._fresh)
+
+    def _fresh(self) -> mirror:
+        return mirror.of(self._options)
+
+    @classmethod
+    def of(cls, options: MirrorOptions) -> mirror:
+        """The block of a mirror with these options; those that were not given come from the environment."""
+        made = cls()
+        made._options = options
+        return made
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        opened = self._innermost()
+        try:
+            opened.close(error)
+        finally:
+            token, release_sigterm = self._entered.pop(opened)
+            leave(token)
+            release_sigterm()
+
+    def _innermost(self) -> Mirror:
+        """What this object opened last; in this context, if it was entered in several."""
+        here = active_mirror()
+        return here if isinstance(here, Mirror) and here in self._entered else list(self._entered)[-1]
+
+
+def _handle_sigterm() -> Callable[[], None]:
+    """Turns SIGTERM into an exception if nobody handles it yet; returns what undoes that."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return lambda: None
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        # A second signal ends the process at once.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated(128 + number)
+
+    def release() -> None:
+        if signal.getsignal(signal.SIGTERM) is unwind:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, unwind)
+    return release
+
+
+@overload
+def with_mirror(function: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def with_mirror(
+    cache_root: StrPath = ...,
+    show_progress: bool = ...,
+    max_workers: int = ...,
+    default_profile: str | Profile | None = ...,
+    max_upload_bytes_per_second: float | None = ...,
+    *,
+    cache_limit: int | str | None = ...,
+    shutdown_timeout: float = ...,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def with_mirror(
+    cache_root: StrPath | Callable[..., Any] = MirrorOptions.cache_root,
+    show_progress: bool = MirrorOptions.show_progress,
+    max_workers: int = MirrorOptions.max_workers,
+    default_profile: str | Profile | None = MirrorOptions.default_profile,
+    max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
+    *,
+    cache_limit: int | str | None = MirrorOptions.cache_limit,
+    shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+) -> Any:
+    """Decorates a function so that each call runs in a mirror of its own. Works for sync and async functions, and for
+    generators of both kinds, and without parentheses. See :func:`mirror` for the arguments, which are checked at the
+    call.
+    """
+    if not isinstance(cache_root, (str, os.PathLike)) and callable(cache_root):
+        return mirror()(cache_root)
+    return mirror(
+        cache_root,
+        show_progress,
+        max_workers,
+        default_profile,
+        max_upload_bytes_per_second,
+        cache_limit=cache_limit,
+        shutdown_timeout=shutdown_timeout,
+    )
+
+
+def _wrapped(function: Callable[P, R], fresh: Callable[[], mirror]) -> Callable[P, R]:
+    wrapper: Any
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            async with _off_the_loop(fresh()):
+                return await function(*args, **kwargs)
+
+    elif inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            async with _off_the_loop(fresh()):
+                async for item in function(*args, **kwargs):
+                    yield item
+
+    elif inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with fresh():
+                return (yield from function(*args, **kwargs))
+
+    else:
+
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            with fresh():
+                return function(*args, **kwargs)
+
+    return wrapper  # type: ignore[no-any-return]
+
+
+class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N801
+    """A mirror whose final push runs in a thread, so that the event loop's other tasks go on."""
+
+    def __init__(self, inner: mirror):
+        self._inner = inner
+
+    async def __aenter__(self) -> Mirror:
+        self._opened = self._inner.__enter__()
+        return self._opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        if not threading.main_thread().is_alive():
+            # The loop gets no thread any more.
+            self._inner.__exit__(kind, error, traceback)
+            return
+        closing = asyncio.ensure_future(asyncio.to_thread(self._opened.close, error))
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            # The push is not abandoned half-way; the cancellation takes effect right after it.
+            await asyncio.wait([closing])
+            raise
+        finally:
+            self._inner.__exit__(kind, error, traceback)

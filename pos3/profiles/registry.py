@@ -1,0 +1,330 @@
+"""Profiles: which endpoint, with which credentials. The registry, the profiles file, and precedence.
+
+The file (``POS3_PROFILES_FILE``, else ``$XDG_CONFIG_HOME/pos3/profiles.toml``, else
+``~/.config/pos3/profiles.toml``)::
+
+    [profiles.acme]
+    endpoint = "https://s3.example.com"     # or: aws_profile = "research"
+    region = "eu-north-1"
+    credentials_file = "acme.creds"         # AWS style ini, section [acme] or [default]
+
+A profile registered in code wins over one of the same name in the file, and that over one that a framework knows; a
+profile in the URL (``s3://acme@bucket/key``) wins over the argument, and the argument over the mirror's default.
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal
+
+from pos3 import frameworks
+from pos3.errors import ProfileError
+from pos3.local.own_files import ForeignFileError, read_settings, tell_once
+from pos3.profiles.secrets import Secret, warn_if_open
+from pos3.shown import escaped
+
+AddressingStyle = Literal["auto", "path", "virtual"]
+_SECRETS = ("access_key", "secret_key", "session_token")
+_TEXTS = ("region", *_SECRETS, "aws_profile", "server_side_encryption", "sse_kms_key_id")
+_SENT = ("region", "server_side_encryption", "sse_kms_key_id")
+_FLAGS = ("public", "requester_pays")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How to reach one S3-compatible endpoint. Secrets never show in its ``repr``.
+
+    Args:
+        local_name: the directory below the cache root that keeps this endpoint's files apart; not "_".
+        endpoint: URL such as "https://storage.example.com"; None for AWS itself.
+        public: anonymous access, requests are not signed, whatever credentials are given.
+        region: AWS region name; None takes it from the environment or the AWS profile.
+        access_key, secret_key, session_token: explicit credentials; then the environment's are never used.
+        aws_profile: name of a profile in the AWS configuration files, whose credentials are refreshed.
+        addressing_style: "path", "virtual" or "auto" (path for a custom endpoint, virtual for AWS).
+        verify: False skips TLS verification; a path names a CA bundle.
+        requester_pays: accept the costs of requester-pays buckets.
+        server_side_encryption: such as "AES256" or "aws:kms", sent with every upload.
+        sse_kms_key_id: the KMS key of uploads; implies "aws:kms".
+
+    Raises:
+        ProfileError: a value cannot work, or two contradict each other.
+    """
+
+    local_name: str
+    endpoint: str | None
+    public: bool = False
+    region: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    aws_profile: str | None = field(default=None, kw_only=True)
+    addressing_style: AddressingStyle = field(default="auto", kw_only=True)
+    verify: bool | str = field(default=True, kw_only=True)
+    requester_pays: bool = field(default=False, kw_only=True)
+    server_side_encryption: str | None = field(default=None, kw_only=True)
+    sse_kms_key_id: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        for secret in _SECRETS:
+            if isinstance(value := getattr(self, secret), str):
+                object.__setattr__(self, secret, Secret(value))
+        name = self.local_name
+        if name == "_":
+            raise ProfileError("profile local_name '_' is reserved for the default AWS configuration")
+        if not isinstance(name, str) or not name or not all(c.isalnum() or c in "-_" for c in name):
+            raise ProfileError(f"profile local_name {name!r}: use only letters, digits, '-' and '_'")
+        where = f"profile {name!r}"
+        self._check_types(where)
+        if self.endpoint is not None and not str(self.endpoint).startswith(("http://", "https://")):
+            raise ProfileError(f"{where}: endpoint {self.endpoint!r} must start with https:// or http://")
+        self._check_controls(where)
+        if "@" in str(self.endpoint).partition("://")[2].partition("/")[0]:
+            raise ProfileError(f"{where}: the endpoint must hold no user and password; set access_key and secret_key")
+        if "" in (self.access_key, self.secret_key):
+            raise ProfileError(f"{where}: access_key or secret_key is empty; leave both out for the usual credentials")
+        if bool(self.access_key) != bool(self.secret_key):
+            raise ProfileError(f"{where}: access_key and secret_key must be set together, or neither")
+        if self.access_key and self.aws_profile:
+            raise ProfileError(f"{where}: choose one of access_key/secret_key and aws_profile")
+        if self.addressing_style not in ("auto", "path", "virtual"):
+            raise ProfileError(f"{where}: addressing_style {self.addressing_style!r} is not auto, path or virtual")
+        if isinstance(self.verify, str) and not os.path.isfile(os.path.expanduser(self.verify)):
+            raise ProfileError(f"{where}: the CA bundle verify={self.verify!r} is not a file")
+
+    def _check_types(self, where: str) -> None:
+        for kinds, wanted, names in (
+            ((str, type(None)), "a string", _TEXTS),
+            ((bool,), "true or false", _FLAGS),
+            ((bool, str), "true, false or a path", ("verify",)),
+        ):
+            for name in names:
+                if not isinstance(getattr(self, name), kinds):
+                    raise ProfileError(f"{where}: {name} must be {wanted}, not {type(getattr(self, name)).__name__}")
+
+    def _check_controls(self, where: str) -> None:
+        for name in ("endpoint", *_SENT):
+            value = getattr(self, name)
+            if value is not None and escaped(str(value)) != str(value):
+                # What they end becomes a header of its own.
+                raise ProfileError(f"{where}: {name} {value!r} has a control character, such as a line end")
+
+    @property
+    def place(self) -> tuple[str | None, str | None]:
+        """What makes two profiles the same place: endpoint and, for AWS itself, the account's profile."""
+        return (self.endpoint, None if self.endpoint else self.aws_profile)
+
+
+_PROFILES: dict[str, Profile] = {}
+_NAMES: dict[Profile, str] = {}
+"""How profiles were called that were asked for by name."""
+_UNUSED: dict[Path, str] = {}
+_FILE_TABLES: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
+_LOCK = threading.Lock()
+
+
+def register_profile(
+    name: str,
+    endpoint: str | None,
+    public: bool = False,
+    region: str | None = None,
+    local_name: str | None = None,
+    **options: Any,
+) -> None:
+    """Makes ``name`` usable as ``profile=`` and in ``s3://name@bucket/key``, in this process.
+
+    Args:
+        endpoint: URL of the S3 server; None for AWS itself, whose buckets' regions are found without ``region``.
+        region: with an endpoint, ``aws_profile`` or ``public`` only.
+        local_name: cache directory name; ``name`` when None.
+        options: the keyword arguments of :class:`Profile`, such as ``access_key`` or ``aws_profile``.
+
+    Raises:
+        ProfileError: the name is taken by another configuration, or a value cannot work.
+    """
+    if not isinstance(name, str) or not name:
+        raise ProfileError(f"profile name {name!r}: expected a non-empty string")
+    profile = _build(name, {"endpoint": endpoint, "public": public, "region": region, **options}, local_name)
+    with _LOCK:
+        existing = _PROFILES.get(name)
+        if existing is not None and existing != profile:
+            raise ProfileError(f"profile {name!r} is already registered with a different configuration")
+        _PROFILES[name] = profile
+
+
+def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> Profile | None:
+    """The profile that applies: the URL's, else the argument's, else None.
+
+    Raises:
+        ProfileError: the name is neither registered nor in the profiles file nor known to a framework, or its entry
+            cannot work.
+    """
+    if not url_profile and (profile is None or isinstance(profile, Profile)):
+        return profile
+    name = url_profile or profile
+    if not isinstance(name, str):
+        raise ProfileError(f"profile {name!r}: expected a name or a pos3.Profile")
+    found = _called(name)
+    _NAMES[found] = name
+    return found
+
+
+def _called(name: str) -> Profile:
+    if name in _PROFILES:
+        return _PROFILES[name]
+    path = profiles_file()
+    in_file = _tables_in(path)
+    if name in in_file:
+        # Built only when it is asked for: a broken entry is no trouble to the others.
+        return _from_table(name, in_file[name], path)
+    for find in frameworks.added(frameworks.PROFILES):
+        found: Profile | None = find(name)
+        if found is not None:
+            return found
+    known = ", ".join(sorted({*_PROFILES, *in_file})) or "none"
+    unused = f"{path} is not used: {_UNUSED[path]}. " if path in _UNUSED else ""
+    raise ProfileError(
+        f"unknown profile {name!r} (known: {known}). {unused}Register it with pos3.register_profile() "
+        f"or define [profiles.{name}] in {profiles_file()}"
+    )
+
+
+def name_of_profile(profile: Profile) -> str | None:
+    """The name under which this profile is registered or was asked for; None if it has none."""
+    return next((name for name, known in _known() if known == profile), None)
+
+
+def name_of_directory(local_name: str) -> str | None:
+    """The name of a profile whose files are below ``local_name`` in the cache; None if there is none."""
+    return next((name for name, known in chain(_known(), _unused(local_name)) if known.local_name == local_name), None)
+
+
+def _known() -> list[tuple[str, Profile]]:
+    return [*_PROFILES.items(), *((name, profile) for profile, name in list(_NAMES.items()))]
+
+
+def _unused(local_name: str) -> Iterator[tuple[str, Profile]]:
+    """Profiles that nobody has asked for yet, the most likely one first."""
+    for name in dict.fromkeys((local_name, *_tables_in(profiles_file()))):
+        # A broken entry is no trouble to the others.
+        with contextlib.suppress(ProfileError):
+            yield name, _called(name)
+
+
+def profiles_file() -> Path:
+    """Where profiles are read from; the file need not exist."""
+    # Without a home directory, "~" stays, and no such file exists.
+    if override := os.environ.get("POS3_PROFILES_FILE"):
+        return Path(os.path.expanduser(override))
+    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return Path(os.path.expanduser(base)) / "pos3" / "profiles.toml"
+
+
+def _tables_in(path: Path) -> dict[str, Any]:
+    """The profiles' tables in the file, read again when it has changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return {}
+    if str(path).startswith("~"):
+        # A directory of that name is nobody's home.
+        return {}
+    with _LOCK:
+        cached = _FILE_TABLES.get(path)
+        changed_ns = (status.st_mtime_ns, status.st_ctime_ns)
+        if cached is None or cached[0] != changed_ns:
+            _UNUSED.pop(path, None)
+            cached = (changed_ns, _read(path))
+            _FILE_TABLES[path] = cached
+        return cached[1]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        tables = tomllib.loads(read_settings(path)).get("profiles", {})
+    except ForeignFileError as error:
+        _UNUSED[path] = str(error.strerror)
+        tell_once(str(path), f"{error.strerror}. Its profiles are not used")
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        # Without the frames of the parser, which hold the file's text.
+        raise ProfileError(f"cannot read the profiles file {path}: {error}") from None
+    if not isinstance(tables, dict):
+        raise ProfileError(f"{path}: 'profiles' must be a table of tables, [profiles.<name>]")
+    hold_secrets = [_hide_secrets(table) for table in tables.values() if isinstance(table, dict)]
+    if any(hold_secrets):
+        warn_if_open(path)
+    return tables
+
+
+def _hide_secrets(table: dict[str, Any]) -> bool:
+    """Makes the secrets of a table such; whether there are any."""
+    secrets = {name: Secret(value) for name in _SECRETS if isinstance(value := table.get(name), str)}
+    table.update(secrets)
+    return bool(secrets)
+
+
+def _from_table(name: str, table: Any, path: Path) -> Profile:
+    if not isinstance(table, dict):
+        raise ProfileError(f"{path}: [profiles.{name}] must be a table")
+    options = dict(table)
+    local_name = options.pop("local_name", None)
+    credentials_file = options.pop("credentials_file", None)
+    if not (options.get("endpoint") or options.get("aws_profile") or options.get("region")):
+        raise ProfileError(f"{path}: [profiles.{name}] needs an 'endpoint' (or 'aws_profile' for AWS)")
+    options.setdefault("endpoint", None)
+    if credentials_file:
+        options.update(_credentials(path.parent / os.path.expanduser(str(credentials_file)), name))
+    return _build(name, options, local_name, where=f"{path}: ")
+
+
+def _build(name: str, options: dict[str, Any], local_name: str | None, where: str = "") -> Profile:
+    known = {item.name for item in fields(Profile)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ProfileError(f"{where}profile {name!r}: unknown setting {', '.join(unknown)}")
+    if options.get("region") and not (options["endpoint"] or options.get("aws_profile") or options.get("public")):
+        # Most likely the endpoint was forgotten, and AWS must not get the keys of somebody else's server.
+        raise ProfileError(
+            f"{where}profile {name!r} has a region but no endpoint. Set the endpoint of your S3 server. For AWS "
+            "itself, set aws_profile, or public, or the region's endpoint, such as https://s3.eu-north-1.amazonaws.com"
+        )
+    return Profile(local_name=local_name or name, **options)
+
+
+def _credentials(path: Path, name: str) -> dict[str, str | None]:
+    """The keys in an AWS-style credentials file: section [name], else [default], and no other."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(read_settings(path))
+    except (configparser.Error, ValueError):
+        # The parser's own message quotes the line, which may be a secret.
+        raise ProfileError(f"profile {name!r}: credentials_file {path} is not a valid ini file") from None
+    except ForeignFileError as error:
+        raise ProfileError(f"profile {name!r}: credentials_file {path} is not used: {error.strerror}") from None
+    except OSError:
+        raise ProfileError(f"profile {name!r}: credentials_file {path} does not exist or cannot be read") from None
+    section = next((candidate for candidate in (name, "default") if parser.has_section(candidate)), None)
+    if section is None:
+        raise ProfileError(
+            f"profile {name!r}: {path} must have a [{name}] or [default] section; it has {parser.sections()}"
+        )
+    warn_if_open(path)
+    access_key, secret_key, session_token = (
+        Secret(value) if (value := parser[section].get(name)) is not None else None
+        for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+    )
+    if not access_key or not secret_key:
+        raise ProfileError(
+            f"profile {name!r}: section [{section}] of {path} must set aws_access_key_id and aws_secret_access_key"
+        )
+    return {"access_key": access_key, "secret_key": secret_key, "session_token": session_token}

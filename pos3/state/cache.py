@@ -1,0 +1,331 @@
+"""What lies in the cache: listing it, checking it, keeping it within bounds, emptying a path of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from pos3.entries import Record
+from pos3.errors import ConflictError, InvalidArgumentError, PlanRefusedError, Pos3Error
+from pos3.etags import is_digest, is_plain, matches_content, part_size, part_size_candidates
+from pos3.local.files import blocks
+from pos3.local.home import expanded
+from pos3.local.state_directory import STATE_DIRECTORY
+from pos3.local.tree import Scan, local_entries
+from pos3.reports import format_bytes
+from pos3.state.index import Index
+from pos3.state.leftovers import remove_all_abandoned
+from pos3.state.ownership import is_written
+from pos3.state.root_index import RootIndex, root_indexes
+
+logger = logging.getLogger("pos3")
+
+
+@dataclass(frozen=True)
+class Cached:
+    """One local root, and the URL that it was used for last, at ``used_at`` (seconds since the epoch).
+
+    ``is_dirty`` says that something in it is not known to be in any store: changed, or not pushed yet.
+    """
+
+    url: str
+    local: str
+    files: int
+    size_bytes: int
+    used_at: float
+    is_dirty: bool
+    is_in_use: bool
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One file of a cached root that is not as it was synced."""
+
+    local: str
+    problem: str
+
+
+def list_cache(cache_root: str) -> list[Cached]:
+    """Every root of this cache, explicit local paths included, least recently used first."""
+    root = os.path.realpath(expanded(cache_root, "cache_root"))
+    found = [
+        _inspect(index, is_in_use=_is_in_use(index)) for index in root_indexes(root) if os.path.exists(index.local)
+    ]
+    return sorted(found, key=lambda cached: cached.used_at)
+
+
+def _everything() -> Scan:
+    return Scan(follow_symlinks=False, takes_part=lambda path: True, prunes=lambda path: False)
+
+
+def _is_in_use(index: RootIndex) -> bool:
+    use = index.use()
+    try:
+        return not use.is_alone()
+    finally:
+        use.release()
+
+
+def _records_of_all_places(index: RootIndex) -> dict[str, list[Record]]:
+    """What is on record of each path, of the place that was used last first."""
+    found: dict[str, list[Record]] = {}
+    for known in index.places():
+        for record in Index(index, known.place).records():
+            found.setdefault(record.path, []).append(record)
+    return found
+
+
+def _inspect(index: RootIndex, *, is_in_use: bool) -> Cached:
+    url, used_at = next(((known.place.url, known.used_at) for known in index.places()), ("", 0.0))
+    records = _records_of_all_places(index)
+    files = size_bytes = 0
+    is_dirty = False
+    for entry in local_entries(index.local, _everything()):
+        if entry.is_directory and not entry.unusable:
+            continue
+        files += 1
+        size_bytes += entry.size_bytes
+        # What one of the places holds is not lost.
+        is_safe = any(record.matches_local(entry) for record in records.get(entry.path, ()))
+        is_dirty = is_dirty or bool(entry.unusable) or not is_safe
+    return Cached(url, index.local, files, size_bytes, used_at, is_dirty, is_in_use)
+
+
+def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Difference]:
+    """Files that are missing or differ from what was synced; with ``read_content``, also by their checksum.
+
+    A file is missing if the place that its root was used for last has it on record. It differs if it is as recorded for
+    none of the places of its root.
+    """
+    differences = []
+    for index in root_indexes(os.path.realpath(expanded(cache_root, "cache_root"))):
+        if not os.path.exists(index.local):
+            continue
+        present = {entry.path: entry for entry in local_entries(index.local, _everything())}
+        last_used = [record.path for known in index.places()[:1] for record in Index(index, known.place).records()]
+        every = _records_of_all_places(index)
+        for name in sorted({*last_used, *(every.keys() & present.keys())}):
+            path = os.path.join(index.local, name) if name else index.local
+            if name not in present:
+                differences.append(Difference(path, "missing"))
+                continue
+            matching = [record for record in every[name] if record.matches_local(present[name])]
+            if not matching:
+                differences.append(Difference(path, "changed since it was synced"))
+            elif read_content and not all(_content_matches(path, found.etag, found.size_bytes) for found in matching):
+                differences.append(Difference(path, "content does not match its ETag"))
+    return differences
+
+
+def _content_matches(path: str, etag: str, size_bytes: int) -> bool:
+    sizes = [part_size(size_bytes)]
+    if not is_digest(etag) or (not is_plain(etag) and not part_size_candidates(etag, size_bytes, sizes)):
+        return True
+    return matches_content(etag, size_bytes, blocks(path), sizes)
+
+
+def bound_cache(
+    cache_root: str,
+    limit_bytes: int,
+    *,
+    unused_since: float | None = None,
+    dry_run: bool = False,
+    on_evict: Callable[[Cached], None] = lambda cached: None,
+) -> list[Cached]:
+    """Removes cached roots, least recently used first, until the cache holds at most ``limit_bytes``.
+
+    What killed downloads of single objects have left beside their targets goes in any case.
+
+    Never removed: what is in use by an open mirror of any process, what is changed or not pushed, what a dead process
+    was to push, and what lies outside the cache root. With ``unused_since`` (seconds since the epoch), roots used after
+    it stay as well.
+
+    Returns:
+        what was removed, or would be.
+    """
+    root = os.path.realpath(expanded(cache_root, "cache_root"))
+    if not dry_run:
+        remove_all_abandoned(os.path.join(root, STATE_DIRECTORY))
+        _forget_what_is_gone(root)
+    entries = [cached for cached in list_cache(root) if cached.local.startswith(f"{root}{os.sep}")]
+    total = cached_bytes(root)
+    removed: list[Cached] = []
+    for cached in entries:
+        if total <= limit_bytes:
+            break
+        if unused_since is not None and cached.used_at > unused_since:
+            continue
+        if cached.is_in_use or cached.is_dirty:
+            continue
+        if dry_run or _evict(root, cached, entries):
+            on_evict(cached)
+            removed.append(cached)
+            total -= cached.size_bytes
+    if total > limit_bytes and not dry_run:
+        logger.info("the cache %s holds %s; the rest is in use or not pushed", root, format_bytes(total))
+    return removed
+
+
+def _forget_what_is_gone(root: str) -> None:
+    """Drops the memory of roots that somebody has deleted."""
+    for index in root_indexes(root):
+        if index.local and not os.path.exists(index.local):
+            mark = index.use()
+            try:
+                if mark.is_alone():
+                    index.forget()
+            finally:
+                mark.release()
+
+
+def cached_bytes(root: str) -> int:
+    """What the files of a cache hold, without what pos3 remembers of them."""
+    total = 0
+    for directory, directories, names in os.walk(root):
+        if directory == root and STATE_DIRECTORY in directories:
+            directories.remove(STATE_DIRECTORY)
+        for name in names:
+            with suppress(OSError):
+                status = os.lstat(os.path.join(directory, name))
+                total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
+
+
+def check_can_be_emptied(cache_root: str, local: str) -> None:
+    """
+    Raises:
+        InvalidArgumentError: it is no path of the cache, or a symbolic link leads there.
+    """
+    told = ""
+    if not local.startswith(f"{cache_root}/"):
+        told = f"{local} is none"
+    elif os.path.realpath(local) != local:
+        told = f"a symbolic link leads from {local} to {os.path.realpath(local)}"
+    if told:
+        raise InvalidArgumentError(
+            f"fresh=True empties only paths below the cache root {cache_root}, and {told}; empty it yourself, or leave "
+            "out local"
+        )
+
+
+def empty_root(cache_root: str, local: str) -> None:
+    """Removes all that lies at ``local``, a path below the cache root, and forgets it.
+
+    Raises:
+        ConflictError: an open mirror of any process uses the path, or one above or below it; nothing was changed.
+        PlanRefusedError: a file there may be in no store; nothing was changed.
+    """
+    root = os.path.realpath(os.path.expanduser(cache_root))
+    own = RootIndex(root, local)
+    related = [own, *(other for other in root_indexes(root) if other.local != local and _nested(other.local, local))]
+    marks = [other.use() for other in related]
+    try:
+        for other, mark in zip(related, marks, strict=True):
+            if not mark.is_alone():
+                raise ConflictError(
+                    f"fresh=True: {local} cannot be emptied, since an open mirror uses {other.local}; "
+                    "wait for its end, or name another local or cache_root"
+                )
+        with own.locked():
+            _check_known(related, local)
+            # The memory goes first: files without it are compared again, memory without files would be a lie.
+            for other in related:
+                if f"{other.local}/".startswith(f"{local}/"):
+                    other.forget()
+                else:
+                    _forget_below(other, os.path.relpath(local, other.local))
+            if os.path.isdir(local):
+                shutil.rmtree(local)
+            elif os.path.lexists(local):
+                os.unlink(local)
+    finally:
+        for mark in marks:
+            mark.release()
+
+
+def _nested(first: str, second: str) -> bool:
+    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
+
+
+def _check_known(related: list[RootIndex], local: str) -> None:
+    known: dict[str, list[Record]] = {}
+    for index in related:
+        for path, records in _records_of_all_places(index).items():
+            known.setdefault(os.path.join(index.local, path) if path else index.local, []).extend(records)
+    unknown: list[str] = []
+
+    def note_state(entry: os.DirEntry[str]) -> None:
+        if entry.name == STATE_DIRECTORY:
+            unknown.append(entry.path)
+
+    for entry in local_entries(local, replace(_everything(), on_own=note_state)):
+        path = os.path.join(local, entry.path) if entry.path else local
+        is_known = any(record.matches_local(entry) for record in known.get(path, ())) and not entry.unusable
+        if not is_known and (entry.unusable or not entry.is_directory):
+            unknown.append(path)
+    if unknown:
+        raise PlanRefusedError(
+            f"fresh=True: {local} holds {len(unknown)} file(s) that were changed or never pushed (among them "
+            f"{', '.join(map(repr, unknown[:3]))}); nothing was changed. Push them without fresh=True, or with "
+            "'pos3 recover' after a crash, or remove them"
+        )
+
+
+def _forget_below(index: RootIndex, below: str) -> None:
+    for known in index.places():
+        of_place = Index(index, known.place)
+        of_place.write((), [record.path for record in of_place.records(below)])
+
+
+def _evict(root: str, cached: Cached, entries: list[Cached]) -> bool:
+    """Removes one root with its index, if nobody uses it or a root around or inside it. Whether it did."""
+    related = [RootIndex(root, other.local) for other in entries if _nested(other.local, cached.local)]
+    index = RootIndex(root, cached.local)
+    marks = [other.use() for other in related]
+    try:
+        if not all(mark.is_alone() for mark in marks):
+            return False
+        with index.locked():
+            if not os.path.exists(cached.local) or is_written(root, cached.local):
+                return False
+            if _inspect(index, is_in_use=False).is_dirty or _holds_more_than(index, cached.local):
+                return False
+            logger.info("evicting %s (%s) from the cache", cached.url, format_bytes(cached.size_bytes))
+            # Its memory goes first: files without it are compared again, memory without files would be a lie.
+            index.forget()
+            _remove(cached.local, root)
+    except (OSError, Pos3Error) as error:
+        logger.warning("cannot evict %s from the cache: %s", cached.url, error)
+        return False
+    finally:
+        for mark in marks:
+            mark.release()
+    return True
+
+
+def _holds_more_than(index: RootIndex, local: str) -> bool:
+    """Whether temporary files of a writer lie in the root, or the state of another cache."""
+    found: list[os.DirEntry[str]] = []
+    scan = Scan(False, lambda path: True, lambda path: False, found.append)
+    for _ in local_entries(local, scan):
+        pass
+    return bool(found)
+
+
+def _remove(local: str, root: str) -> None:
+    if os.path.isdir(local):
+        shutil.rmtree(local)
+    else:
+        os.unlink(local)
+    parent = os.path.dirname(local)
+    while parent != root:
+        try:
+            os.rmdir(parent)
+        except OSError:
+            return
+        parent = os.path.dirname(parent)

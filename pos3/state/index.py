@@ -1,0 +1,197 @@
+"""What was last synced between a local root and one of the places that it mirrors."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+from pos3.entries import Record
+from pos3.state.database import THE_ROOT
+from pos3.state.root_index import Place, RootIndex
+
+_PAGE_RECORDS = 10_000
+_LANDMARKS = 16
+# Whoever uploads one directory to a new URL each day shall not keep the records of all of them.
+_MOST_PLACES = 16
+_COLUMNS = "path, size_bytes, modified_ns, inode, etag, owner"
+# Rows of an older index, whose endpoint is not known, count for the first endpoint that asks for their URL.
+_PLACE = "SELECT id FROM places WHERE url = ? AND (endpoint IS ? OR endpoint IS NULL) ORDER BY endpoint IS NULL LIMIT 1"
+_Row = tuple[str, int, int, int, str, str]
+
+
+def page_query(comparison: Literal[">", ">="]) -> str:
+    """The next records behind a path, or from it on: of a URL, an endpoint and the path."""
+    return (
+        f"SELECT {_COLUMNS} FROM files "
+        f"WHERE place = ({_PLACE}) AND path {comparison} ? ORDER BY path LIMIT {_PAGE_RECORDS}"
+    )
+
+
+def is_text(path: str) -> bool:
+    """Whether SQLite can hold it as text."""
+    return not any("\ud800" <= character <= "\udfff" for character in path)
+
+
+class Index:
+    """The records of one local root for one place. Safe to use from several threads and processes at once.
+
+    Those for another URL, or for the same URL at another endpoint, are other records of the same file of ``root``.
+    """
+
+    def __init__(self, root: RootIndex, place: Place):
+        self.root = root
+        self.place = place
+        self._database = root.database
+        self._key = (place.url, place.endpoint)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the root has ever mirrored the place."""
+        if not self.root.exists:
+            return False
+        return self._database.run(lambda connection: connection.execute(_PLACE, self._key).fetchone(), None) is not None
+
+    def records(self, below: str = "") -> Iterator[Record]:
+        """Every record at or below a path, in code-point order.
+
+        Pages are read in turn, so a long iteration blocks no writer.
+        """
+        if not self.root.exists:
+            return
+        last = below
+        first = True
+        while True:
+            rows = self._page(">=" if first else ">", last)
+            if not below:
+                yield from map(Record._make, rows)
+            for row in rows if below else ():
+                if row[0] > f"{below}/\U0010ffff":
+                    return
+                if f"{row[0]}/".startswith(f"{below}/"):
+                    yield Record(*row)
+            if len(rows) < _PAGE_RECORDS:
+                return
+            last, first = rows[-1][0], False
+
+    def _page(self, comparison: Literal[">", ">="], path: str) -> list[_Row]:
+        def rows(connection: sqlite3.Connection) -> list[_Row]:
+            return connection.execute(page_query(comparison), (*self._key, path)).fetchall()
+
+        return self._database.run(rows, [])
+
+    def landmarks(self) -> Callable[[str, int], str]:
+        """Finds the path so many records behind another one, or "" if there are fewer. It may be outdated."""
+        query = f"SELECT path FROM files WHERE place = ({_PLACE}) AND path > ? ORDER BY path LIMIT 1 OFFSET ?"
+        is_known: bool | None = None
+        ahead: dict[tuple[str, int], str] = {}
+
+        def landmark(after: str, steps: int) -> str:
+            nonlocal is_known
+            if is_known is None:
+                is_known = self.is_known
+            if not is_known:
+                return ""
+            if (after, steps) not in ahead:
+                ahead.clear()
+                nothing: list[tuple[tuple[str, int], str]] = []
+                ahead.update(self._database.run(lambda connection: list(chain(connection, after, steps)), nothing))
+            return ahead.pop((after, steps), "")
+
+        def chain(connection: sqlite3.Connection, path: str, steps: int) -> Iterator[tuple[tuple[str, int], str]]:
+            # Those that will be asked for next, in one go.
+            for _ in range(_LANDMARKS):
+                row = connection.execute(query, (*self._key, path, steps - 1)).fetchone()
+                if row is None:
+                    return
+                yield (path, steps), str(row[0])
+                path = row[0]
+
+        return landmark
+
+    def summary(self) -> tuple[int, int, str]:
+        """Files and bytes on record, and the ETag if the root is a single object. Fails never."""
+        query = (
+            "SELECT count(*), coalesce(sum(size_bytes), 0), coalesce(max(iif(path = '', etag, '')), '') FROM files "
+            f"WHERE place = ({_PLACE})"
+        )
+
+        def row(connection: sqlite3.Connection) -> tuple[int, int, str]:
+            files, size_bytes, etag = connection.execute(query, self._key).fetchone()
+            return files, size_bytes, etag
+
+        try:
+            return self._database.run(row, (0, 0, "")) if self.root.exists else (0, 0, "")
+        except (OSError, sqlite3.Error):
+            return (0, 0, "")
+
+    def has_records(self) -> bool:
+        return next(self.records(), None) is not None
+
+    def write(self, records: Iterable[Record], forgotten: Iterable[str] = ()) -> None:
+        """Stores records and drops others, all or nothing."""
+        rows = [
+            (record.path, record.size_bytes, record.modified_ns, record.inode, record.etag, record.owner)
+            for record in records
+        ]
+        gone = list(forgotten)
+        upsert = f"INSERT OR REPLACE INTO files (place, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                place = self._entered(connection)
+                connection.executemany(upsert, ((place, *row) for row in rows))
+                connection.executemany("DELETE FROM files WHERE place = ? AND path = ?", ((place, p) for p in gone))
+
+        if rows or gone:
+            self._database.run(store, None)
+
+    def mark_used(self) -> None:
+        """Notes that the root mirrors the place and is in use now."""
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                place = self._entered(connection)
+                connection.execute("UPDATE places SET used_at = ? WHERE id = ?", (time.time(), place))
+                # A path that is not valid UTF-8 is no text for SQLite.
+                local = self.root.local
+                note = (THE_ROOT, "local", local if is_text(local) else os.fsencode(local))
+                connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", note)
+
+        self._database.run(store, None)
+
+    def _entered(self, connection: sqlite3.Connection) -> int:
+        """The number of the place, entered if need be. Whoever calls is in a transaction."""
+        row = connection.execute(_PLACE, self._key).fetchone()
+        if row is not None:
+            known = "UPDATE places SET endpoint = ? WHERE id = ? AND endpoint IS NULL"
+            connection.execute(known, (self.place.endpoint, row[0]))
+            return int(row[0])
+        values = (*self._key, time.time())
+        new = connection.execute("INSERT INTO places (url, endpoint, used_at) VALUES (?, ?, ?)", values).lastrowid
+        too_many = f"SELECT id FROM places ORDER BY used_at DESC LIMIT -1 OFFSET {_MOST_PLACES}"
+        for old in connection.execute(too_many).fetchall():
+            connection.execute("DELETE FROM files WHERE place = ?", old)
+            connection.execute("DELETE FROM notes WHERE place = ?", old)
+            connection.execute("DELETE FROM places WHERE id = ?", old)
+        return int(new or 0)
+
+    def note(self, name: str, value: str) -> None:
+        """Remembers a fact about the place."""
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                row = (self._entered(connection), name, value)
+                connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", row)
+
+        self._database.run(store, None)
+
+    def noted(self, name: str) -> str:
+        """What was noted under ``name``, or ""."""
+        if not self.root.exists:
+            return ""
+        query = f"SELECT value FROM notes WHERE place = ({_PLACE}) AND name = ?"
+        row = self._database.run(lambda connection: connection.execute(query, (*self._key, name)).fetchone(), None)
+        return str(row[0]) if row else ""

@@ -1,0 +1,189 @@
+"""A journal as a file: whose it is, and that its process holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pos3.local.own_files import ForeignFileError, make_private, open_lock, open_own, tell_once
+from pos3.local.temporary import temporary_name
+
+logger = logging.getLogger("pos3")
+
+VERSION = 1
+# Only where neither a lock nor a pid can tell; to recover the journal of a living mirror would do no harm.
+_SILENT_SECONDS = 7 * 86400
+
+
+def _boot() -> str:
+    with suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return file.read().decode("ascii").strip()
+    return ""
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Whose journal it is. ``begun_at`` is in seconds since the epoch; ``label`` is what the mirror was given."""
+
+    label: str
+    host: str
+    pid: int
+    boot: str
+    begun_at: float
+    has_locks: bool
+
+    @staticmethod
+    def here(label: str) -> Keeper:
+        return Keeper(label, os.uname().nodename, os.getpid(), _boot(), time.time(), True)
+
+    def may_live(self, silent_seconds: float) -> bool:
+        """Whether the process may still be there, by what can be known without a lock."""
+        if self.host != os.uname().nodename:
+            return silent_seconds < _SILENT_SECONDS
+        if self.boot != _boot():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except OSError:
+            pass
+        return True
+
+
+HEAD = {"label": str, "host": str, "pid": int, "boot": str, "begun_at": float | int, "has_locks": bool}
+
+
+class HeldFile:
+    """A journal's file, locked by this process until it is let go; ``has_lock`` is false where there are no locks."""
+
+    def __init__(self, path: str, descriptor: int, has_lock: bool):
+        self.path = path
+        self.has_lock = has_lock
+        self._descriptor = descriptor
+
+    @classmethod
+    def create(cls, path: str, keeper: Keeper, records: Sequence[dict[str, Any]]) -> HeldFile:
+        """A new file in place of whatever is at ``path``; nobody ever sees it unlocked or in part."""
+        directory = os.path.dirname(path)
+        make_private(os.path.dirname(directory))
+        make_private(directory)
+        temporary = os.path.join(directory, temporary_name())
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            has_lock = True
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                has_lock = False
+            held = cls(path, descriptor, has_lock)
+            head = {"version": VERSION, **asdict(keeper), "has_locks": has_lock}
+            held._write([head, *records])
+            os.replace(temporary, path)
+        except BaseException:
+            os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _sync_directory(directory)
+        return held
+
+    @classmethod
+    def take(cls, path: str) -> HeldFile | None:
+        """The file, unless somebody holds it or it is gone."""
+        try:
+            descriptor = open_own(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        except ForeignFileError as error:
+            # What it says would be done with this user's files and keys.
+            tell_once(path, f"{error.strerror}, so this journal is left alone")
+            return None
+        except OSError as error:
+            logger.info("the journal %s is left alone: %s", path, error)
+            return None
+        held = cls(path, descriptor, True)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.let_go()
+            return None
+        except OSError:
+            held.has_lock = False
+        # It may have been replaced or removed between the opening and the lock.
+        try:
+            is_there = os.path.samestat(os.fstat(descriptor), os.stat(path))
+        except OSError:
+            is_there = False
+        if not is_there:
+            held.let_go()
+            return None
+        return held
+
+    @staticmethod
+    def is_held(path: str) -> bool:
+        """Whether a process has it locked. Two that look at once do not take each other for that process."""
+        try:
+            descriptor = open_lock(path, make=False)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return False
+
+    def append(self, record: dict[str, Any]) -> None:
+        self._write([record])
+
+    def _write(self, records: list[dict[str, Any]]) -> None:
+        data = "".join(f"{json.dumps(record)}\n" for record in records).encode("ascii")
+        end = os.lseek(self._descriptor, 0, os.SEEK_END)
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            # Half a line would spoil the next one.
+            os.ftruncate(self._descriptor, end)
+            raise
+        os.fsync(self._descriptor)
+
+    def silent_seconds(self) -> float:
+        return time.time() - os.fstat(self._descriptor).st_mtime
+
+    def lines(self) -> list[str]:
+        """Every whole line; one that was being written when the process died counts as not written."""
+        with open(self._descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            return file.read().decode("ascii").split("\n")[:-1]
+
+    def remove(self) -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Drops the lock and leaves the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _sync_directory(directory: str) -> None:
+    with suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,72 @@
+"""A lock of the kernel on a file, by ``flock``.
+
+A forked child shares its parent's open files, and with them the parent's locks. So the child closes its copies at once:
+it neither holds the parent's locks nor keeps them when the parent dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+
+from pos3.local.own_files import open_lock
+
+_NONE = -1
+
+
+class KernelLock:
+    """Held by one thread of one process at a time; dropped with its process, and never held by a forked child."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._descriptor = _NONE
+
+    def try_acquire(self) -> bool:
+        """Takes the lock if nobody holds it.
+
+        Raises:
+            OSError: the file cannot be opened, or its file system has no locks.
+        """
+        with fork_gate:
+            self._descriptor = open_lock(self._path)
+            _open_locks.add(self)
+        is_held = False
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever finds the file removed or replaced has locked a file that nobody else will open.
+            is_held = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            if not is_held:
+                self._close()
+        return is_held
+
+    def release(self) -> None:
+        """Drops the lock, if it is held. A forked child does not hold it."""
+        if self._descriptor != _NONE:
+            # A child that is just being forked has a copy of the open file, and the lock belongs to all copies.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        self._close()
+
+    def _close(self) -> None:
+        with fork_gate:
+            descriptor, self._descriptor = self._descriptor, _NONE
+            _open_locks.discard(self)
+            if descriptor != _NONE:
+                os.close(descriptor)
+
+
+_open_locks: set[KernelLock] = set()
+# Held while the set and the open files may differ, and during a fork, so that a child knows what it has to close.
+fork_gate = threading.RLock()
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_open_locks):
+        lock._close()
+    fork_gate.release()
+
+
+os.register_at_fork(before=fork_gate.acquire, after_in_parent=fork_gate.release, after_in_child=_after_fork_in_child)

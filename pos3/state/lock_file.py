@@ -1,0 +1,114 @@
+"""A file that is a lock by being there, for file systems on which the kernel has no locks.
+
+Such a file outlives its process. So it names the process, and another process of the same host removes it when that
+one is dead. On another host nobody can tell, and the file stays until it is removed by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+
+from pos3.local.own_files import open_lock
+
+# Longer than anybody needs to write a line, or to look at a lock and remove it.
+_ABANDONED_SECONDS = 15.0
+
+
+class LockFile:
+    """Held by one thread of one process at a time; a forked child never has its parent's."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._pid = 0
+
+    def try_acquire(self) -> bool:
+        """Takes the lock if nobody holds it, or if its holder is dead.
+
+        Raises:
+            OSError: the file cannot be made.
+        """
+        return self._create() or (self._is_abandoned() and self._remove_abandoned() and self._create())
+
+    def release(self) -> None:
+        """Drops the lock, if it is held. A forked child does not hold it."""
+        if self._pid == os.getpid():
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+        self._pid = 0
+
+    def _create(self) -> bool:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
+        self._pid = pid = os.getpid()
+        try:
+            os.write(descriptor, f"{pid}\n{os.uname().nodename}\n{_begun(pid)}\n".encode())
+        except BaseException:
+            self.release()
+            raise
+        finally:
+            os.close(descriptor)
+        return True
+
+    def _remove_abandoned(self) -> bool:
+        """Removes the file, if it is still the one that was left. One at a time: its successor must not be removed."""
+        guard = f"{self._path}.removing"
+        try:
+            os.mkdir(guard, 0o700)
+        except FileExistsError:
+            remove_abandoned_directory(guard)
+            return False
+        try:
+            if not self._is_abandoned():
+                return False
+            os.unlink(self._path)
+            return True
+        finally:
+            os.rmdir(guard)
+
+    def _is_abandoned(self) -> bool:
+        try:
+            with open(open_lock(self._path, make=False), encoding="utf-8", errors="replace") as file:
+                pid, host, begun = (*file.read().splitlines(), "", "", "")[:3]
+                silent_seconds = time.time() - os.fstat(file.fileno()).st_mtime
+        except FileNotFoundError:
+            return False
+        if not (pid.isdecimal() and host):
+            # It has not been written yet, or its writer was killed meanwhile.
+            return silent_seconds > _ABANDONED_SECONDS
+        return host == os.uname().nodename and not _lives(int(pid), begun)
+
+
+def remove_abandoned_directory(lock: str) -> bool:
+    """Whether the directory that stands for a lock is gone. One that a dead process left is removed."""
+    try:
+        if time.time() - os.stat(lock).st_mtime < _ABANDONED_SECONDS:
+            return False
+        os.rmdir(lock)
+    except FileNotFoundError:
+        pass
+    return True
+
+
+def _lives(pid: int, begun: str) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    # A pid is used again; in a container that is started again, even by the first process.
+    now = _begun(pid)
+    return not (begun and now) or begun == now
+
+
+def _begun(pid: int) -> str:
+    """When a process began, in ticks since the boot; "" where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except (OSError, IndexError):
+        return ""

@@ -1,0 +1,206 @@
+"""How a transfer shows itself: bars on a terminal, a line now and then in a log, or nothing. Never on stdout."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from pos3.reports import format_bytes
+
+logger = logging.getLogger("pos3")
+_LOG_EVERY_SECONDS = 10.0
+_QUIET_BELOW_SECONDS = 2.0
+# What a bar shows after its title, beside the digits of the files.
+_FIGURES_COLUMNS = 58
+_SHORTEST_URL = 8
+_USUAL_COLUMNS = 80
+
+
+class Progress(Protocol):
+    """Follows one transfer. ``moved`` may be called from several threads, and with a negative size after a retry."""
+
+    def moved(self, size_bytes: int) -> None: ...
+
+    def finished_file(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class OpenProgress(Protocol):
+    """Opens the progress of one transfer: its title, the number of files, the number of bytes."""
+
+    def __call__(self, title: str, files: int, size_bytes: int, /) -> Progress: ...
+
+
+class SilentProgress:
+    """Shows nothing."""
+
+    def moved(self, size_bytes: int) -> None:
+        pass
+
+    def finished_file(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def silent(title: str, files: int, size_bytes: int) -> Progress:
+    """Opens a progress that shows nothing."""
+    return SilentProgress()
+
+
+class BarProgress:
+    """A bar on stderr: bytes, rate, time left, and files done; they all show, however long the title is."""
+
+    def __init__(self, title: str, files: int, size_bytes: int):
+        self._files = files
+        self._done = 0
+        self._lock = threading.Lock()
+        columns = _terminal_columns() - _FIGURES_COLUMNS - 2 * len(str(files))
+        self._bar = _bar_class()(
+            total=size_bytes,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            desc=_shortened(title, columns),
+            file=sys.stderr,
+            leave=False,
+            # Otherwise a bar that has been fast does not show that it has become slow.
+            miniters=1,
+        )
+
+    def moved(self, size_bytes: int) -> None:
+        with self._lock:
+            # A file may have grown since it was listed.
+            self._bar.total = max(self._bar.total, self._bar.n + size_bytes)
+            self._bar.update(size_bytes)
+
+    def finished_file(self) -> None:
+        with self._lock:
+            self._done += 1
+            self._bar.set_postfix_str(f"{self._done}/{self._files} files", refresh=False)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+@functools.cache
+def _bar_class() -> Any:
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        # The monitor is a thread, which cannot be started at the interpreter's exit. Fixed miniters need none.
+        monitor_interval = 0
+
+    return Bar
+
+
+def _terminal_columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
+
+
+def _shortened(title: str, columns: int) -> str:
+    """The title with the beginning of its URL left out, if it is longer than so many columns."""
+    if len(title) <= columns:
+        return title
+    verb, _, url = title.partition(" ")
+    return f"{verb} ...{url[-max(columns - len(verb) - 4, _SHORTEST_URL) :]}"
+
+
+class LogProgress:
+    """One log line every ten seconds, and one at the end of a transfer that took a while."""
+
+    def __init__(
+        self,
+        title: str,
+        files: int,
+        size_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        log: Callable[..., object] = logger.info,
+    ):
+        self._title = title
+        self._files = files
+        self._size_bytes = size_bytes
+        self._clock = clock
+        self._write = log
+        self._done_files = 0
+        self._done_bytes = 0
+        self._began = self._last = clock()
+        self._lock = threading.Lock()
+
+    def moved(self, size_bytes: int) -> None:
+        with self._lock:
+            self._done_bytes += size_bytes
+            self._size_bytes = max(self._size_bytes, self._done_bytes)
+            self._log_if_due()
+
+    def finished_file(self) -> None:
+        with self._lock:
+            self._done_files += 1
+            self._log_if_due()
+
+    def _log_if_due(self) -> None:
+        now = self._clock()
+        if now - self._last >= _LOG_EVERY_SECONDS:
+            self._last = now
+            self._log()
+
+    def _log(self) -> None:
+        elapsed = max(self._clock() - self._began, 1e-9)
+        self._write(
+            "%s: %d/%d files, %s of %s, %s/s",
+            self._title,
+            self._done_files,
+            self._files,
+            format_bytes(self._done_bytes),
+            format_bytes(self._size_bytes),
+            format_bytes(self._done_bytes / elapsed),
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            if self._clock() - self._began >= _QUIET_BELOW_SECONDS:
+                self._log()
+
+
+Tell = Callable[[str], None]
+"""Says one line about a whole mirror."""
+
+
+def unsaid(line: str) -> None:
+    """Says nothing."""
+
+
+def _tell_terminal(line: str) -> None:
+    # A terminal that has gone away must not fail what is done.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"pos3: {line}\n")
+
+
+def _tell_log(line: str) -> None:
+    logger.info("mirror closed: %s", line)
+
+
+def choose_tell(show: bool) -> Tell:
+    """To stderr where bars are shown, else to the log."""
+    return _tell_terminal if choose_progress(show) is BarProgress else _tell_log
+
+
+def choose_progress(show: bool) -> OpenProgress:
+    """Bars if stderr is a terminal, log lines elsewhere, silence if ``show`` is false."""
+    if not show:
+        return silent
+    if sys.stderr is not None and sys.stderr.isatty():
+        return BarProgress
+    return LogProgress
