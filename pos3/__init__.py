@@ -61,27 +61,23 @@ if TYPE_CHECKING:
         TransferError,
         UnsafeKeysError,
     )
-    from pos3.jobs.observer import Observer, Registered
-    from pos3.jobs.recovery import Recovered, recover
-    from pos3.jobs.references import Reference
+    from pos3.jobs import Observer, Recovered, Reference, Registered, recover
     from pos3.options import MirrorOptions
     from pos3.plan import TransferPlan
-    from pos3.profiles.registry import Profile, register_profile
+    from pos3.profiles import Profile, register_profile
     from pos3.reports import Kept, Report, format_bytes
-    from pos3.transfer.progress import LogProgress, OpenProgress, Progress
+    from pos3.transfer import LogProgress, OpenProgress, Progress
 
 # Importing pos3 costs next to nothing: what it offers is loaded when the first name of it is used.
 _HOMES = (
     "pos3.api",
     "pos3.errors",
-    "pos3.jobs.observer",
+    "pos3.jobs",
     "pos3.options",
     "pos3.plan",
-    "pos3.profiles.registry",
-    "pos3.transfer.progress",
-    "pos3.jobs.recovery",
-    "pos3.jobs.references",
+    "pos3.profiles",
     "pos3.reports",
+    "pos3.transfer",
 )
 
 
@@ -111,11 +107,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """Keeps modules of pos3 from hiding functions of the same name, such as ``pos3.report``."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (isinstance(value, ModuleType) and name in __all__):
-            super().__setattr__(name, value)
+    """The package itself, so that it can be pickled."""
 
     def __reduce__(self) -> tuple[object, ...]:
         """By its name, as cloudpickle does with plain modules; it takes along what the code of a flow uses."""

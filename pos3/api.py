@@ -6,14 +6,11 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, get_type_hints
 
-from pos3.jobs.transfer_plan import as_transfer_plan
-from pos3.mirrors.block import mirror, with_mirror
-from pos3.mirrors.context import MirrorLike, activate, current_mirror
-from pos3.mirrors.mirror import Mirror
-from pos3.mirrors.parts import Patterns
+from pos3.jobs import as_transfer_plan
+from pos3.mirrors import Mirror, MirrorLike, Patterns, activate, current_mirror, mirror, with_mirror
 from pos3.options import StrPath
 from pos3.plan import Compare, TransferPlan
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,8 +9,8 @@ from dataclasses import KW_ONLY, InitVar, dataclass, fields, replace
 from typing import Any, TypeVar, cast
 
 from pos3.errors import InvalidArgumentError
-from pos3.local.home import NO_HOME, expanded
-from pos3.profiles.registry import Profile
+from pos3.local import NO_HOME, expanded
+from pos3.profiles import Profile
 from pos3.reports import parse_bytes
 from pos3.url import is_url, shown
 

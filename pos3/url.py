@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from pos3.errors import InvalidURLError
-from pos3.local.encoding import NARROW, is_file_name
-from pos3.local.home import expanded
-from pos3.local.state_directory import STATE_DIRECTORY
+from pos3.local import NARROW, STATE_DIRECTORY, expanded, is_file_name
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pos3.cli.output import log_to_stderr, note, put_item, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
 from pos3.reports import format_bytes
-from pos3.state.cache import Cached, bound_cache, list_cache, verify_cache
+from pos3.state import Cached, bound_cache, list_cache, verify_cache
 
 _COLUMNS = "{:>10}  {:>7}  {:<16}  {:<6}  {}  {}"
 

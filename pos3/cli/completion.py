@@ -7,8 +7,8 @@ import tomllib
 
 from pos3.cli.output import put_line
 from pos3.cli.statuses import OK
-from pos3.local.own_files import read_settings
-from pos3.profiles.registry import profiles_file
+from pos3.local import read_settings
+from pos3.profiles import profiles_file
 
 
 def complete(parser: argparse.ArgumentParser) -> None:

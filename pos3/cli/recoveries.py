@@ -18,9 +18,9 @@ from pos3.cli.output import (
     put_json,
 )
 from pos3.cli.statuses import FAILED, OK
-from pos3.jobs.recovery import Recovered, recover_with
+from pos3.jobs import Recovered, recover_with
 from pos3.options import MirrorOptions
-from pos3.state.journal_traces import left_alone
+from pos3.state import left_alone
 
 
 def run_recover(arguments: Namespace) -> int:

@@ -26,15 +26,13 @@ from pos3.cli.output import (
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
 from pos3.errors import InvalidURLError, Pos3Error, UnsafeKeysError
-from pos3.filters.matching import as_patterns
-from pos3.jobs.registration import Registration, local_root
-from pos3.jobs.transfer_plan import as_transfer_plan
-from pos3.mirrors.mirror import Mirror
-from pos3.mirrors.two_way import BothWays, plan_both_ways
+from pos3.filters import as_patterns
+from pos3.jobs import Registration, as_transfer_plan, local_root
+from pos3.mirrors import BothWays, Mirror, plan_both_ways
 from pos3.plan import Plan
-from pos3.profiles.registry import resolve_profile
+from pos3.profiles import resolve_profile
 from pos3.reports import Report
-from pos3.transfer.progress import unsaid
+from pos3.transfer import unsaid
 from pos3.url import is_url, local_path, parse
 
 logger = logging.getLogger("pos3")

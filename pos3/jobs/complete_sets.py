@@ -24,13 +24,11 @@ from pos3.errors import (
     TransferError,
     UnsafeKeysError,
 )
-from pos3.filters.matching import Filter
+from pos3.filters import Filter
 from pos3.jobs.link import Link, MakeRoom
 from pos3.jobs.manifest import LONGEST_BYTES, Manifest, Tally
 from pos3.jobs.planner import STATE, UNFINISHED
-from pos3.local.own_files import is_trusted, make_private
-from pos3.local.state_directory import lies_in_state
-from pos3.local.temporary import temporary_name
+from pos3.local import is_trusted, lies_in_state, make_private, temporary_name
 from pos3.plan import Compare, Plan, check_max_delete
 from pos3.reports import Kept
 from pos3.shown import escaped

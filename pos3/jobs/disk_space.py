@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 
 from pos3.errors import NoSpaceError
-from pos3.local.tree import existing_parent
+from pos3.local import existing_parent
 from pos3.reports import format_bytes
-from pos3.state.cache import bound_cache, cached_bytes
+from pos3.state import bound_cache, cached_bytes
 
 _RESERVE_SHARE = 100
 _MOST_RESERVE_BYTES = 1 << 30

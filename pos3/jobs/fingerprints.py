@@ -6,12 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
 from pos3.entries import Entry, Record
-from pos3.filters.matching import Filter
-from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state
-from pos3.local.temporary import has_temporary_name
-from pos3.local.tree import Scan, local_entries
+from pos3.filters import Filter
+from pos3.local import STATE_DIRECTORY, Scan, has_temporary_name, lies_in_state, local_entries
 from pos3.plan import march
-from pos3.state.index import Index
+from pos3.state import Index
 from pos3.store import Store, twice_if_unsorted
 from pos3.url import Location
 

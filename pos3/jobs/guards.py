@@ -27,7 +27,7 @@ from typing import Protocol
 from pos3.entries import Entry, Record
 from pos3.errors import ConflictError
 from pos3.reports import Kept
-from pos3.state.claims import Claim, is_within
+from pos3.state import Claim, is_within
 
 RecordOf = Callable[[str], Record | None]
 

@@ -20,12 +20,19 @@ from typing import Any
 from pos3.errors import ClaimError
 from pos3.jobs.noted import Noted, check_kinds
 from pos3.jobs.registration import Registration, is_same_place
-from pos3.local.own_files import ForeignFileError, open_own
-from pos3.local.temporary import is_abandoned, is_temporary
-from pos3.state.claims import ClaimList
-from pos3.state.journal_file import HEAD, VERSION, HeldFile, Keeper
-from pos3.state.journal_traces import SUFFIX, journal_directory, may_be_carried_out, paths_in_directory
-from pos3.state.root_index import Place
+from pos3.local import ForeignFileError, is_abandoned, is_temporary, open_own
+from pos3.state import (
+    HEAD,
+    SUFFIX,
+    VERSION,
+    ClaimList,
+    HeldFile,
+    Keeper,
+    Place,
+    journal_directory,
+    may_be_carried_out,
+    paths_in_directory,
+)
 
 logger = logging.getLogger("pos3")
 

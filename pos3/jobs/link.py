@@ -12,21 +12,18 @@ from dataclasses import replace
 
 from pos3.entries import LEFT_OUT, LOST_FOUND
 from pos3.errors import PlanRefusedError, TransferCancelledError, TransferError, UnsafeKeysError
-from pos3.filters.matching import Filter
+from pos3.filters import Filter
 from pos3.jobs.fingerprints import fingerprint_of_files
 from pos3.jobs.noted import Noted
 from pos3.jobs.observer import Registered
 from pos3.jobs.planner import FILLED, Planner
 from pos3.jobs.registration import Registration, names_a_file
-from pos3.local.temporary import is_abandoned
+from pos3.local import is_abandoned
 from pos3.plan import Plan, check_max_delete
 from pos3.reports import Kept, Report
-from pos3.state.index import Index
-from pos3.state.leftovers import Leftovers
-from pos3.state.locks import NoMark, UseMark
-from pos3.state.ownership import Held
+from pos3.state import Held, Index, Leftovers, NoMark, UseMark
 from pos3.store import Store
-from pos3.transfer import Outcome, Terms, execute, growth_bytes, local_errors
+from pos3.transfer import Outcome, Terms, execute, explaining_write_errors, growth_bytes
 from pos3.url import Location
 
 logger = logging.getLogger("pos3")
@@ -163,7 +160,7 @@ class Link(Planner):
             make_room(self._url, self.registration.local, growth_bytes(plan, self.pair))
             self.index.mark_used()
             if not plan.source_files and not os.path.exists(self.registration.local):
-                with local_errors.writing(self.registration.local, self.registration.local):
+                with explaining_write_errors(self.registration.local, self.registration.local):
                     os.makedirs(self.registration.local)
             self.index.root.note(FILLED, "yes")
             if self.left_to_others:
@@ -185,7 +182,7 @@ class Link(Planner):
         is_file = names_a_file(self.registration.location) and not self.registration.local_is_directory
         if self.survey is not None and not self.registration.location.is_prefix:
             is_file = self.survey.is_object or (is_file and not self.survey.is_prefix)
-        with local_errors.writing(local, local):
+        with explaining_write_errors(local, local):
             os.makedirs(os.path.dirname(local) if is_file else local, exist_ok=True)
 
     def push(self, terms: Terms) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pos3.entries import Entry
 from pos3.errors import InvalidArgumentError
-from pos3.plan.path_rules import segment_problem
+from pos3.plan import segment_problem
 
 LONGEST_BYTES = 4096
 _FORMAT = 1

@@ -9,9 +9,9 @@ from types import NoneType, UnionType
 from typing import Any
 
 from pos3.errors import ProfileError
-from pos3.filters.matching import Filter
+from pos3.filters import Filter
 from pos3.jobs.registration import Registration, checked
-from pos3.profiles.registry import Profile, name_of_profile, resolve_profile
+from pos3.profiles import Profile, name_of_profile, resolve_profile
 from pos3.url import parse
 
 # A secret is what a profile does not show.

@@ -12,18 +12,23 @@ from itertools import islice
 from pos3.entries import UNPLACED, Entry, Record
 from pos3.errors import ConflictError, NotPushedError, PlanRefusedError, RemoteNotFoundError, UnsafeKeysError
 from pos3.etags import matches_content, part_size
-from pos3.filters.matching import Filter, entry_matcher, everything, matcher, nothing
+from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
 from pos3.jobs.guards import Guard, Guards, Left
 from pos3.jobs.registration import Registration
-from pos3.local.files import blocks
-from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state
-from pos3.local.temporary import has_temporary_name
-from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
-from pos3.plan import NEW, Compare, Plan, Policy, plan_download, plan_push, plan_upload
-from pos3.plan.path_rules import IN_STATE
+from pos3.local import (
+    STATE_DIRECTORY,
+    Scan,
+    blocks,
+    existing_parent,
+    has_temporary_name,
+    ignores_case,
+    lies_in_state,
+    local_entries,
+    path_room_bytes,
+)
+from pos3.plan import IN_STATE, NEW, Compare, Plan, Policy, plan_download, plan_push, plan_upload
 from pos3.reports import Kept
-from pos3.state.index import Index
-from pos3.state.ownership import HeldClaim, NoClaim
+from pos3.state import HeldClaim, Index, NoClaim
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.transfer import Markers, Pair
 

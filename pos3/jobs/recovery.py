@@ -17,17 +17,14 @@ from pos3.jobs.observer import Unobserved
 from pos3.jobs.registration import check_outside_state
 from pos3.jobs.runner import Engine
 from pos3.jobs.transfer_plan import as_transfer_plan
-from pos3.local.state_directory import STATE_DIRECTORY
+from pos3.local import STATE_DIRECTORY
 from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Plan, Policy, TransferPlan
-from pos3.profiles.registry import Profile, resolve_profile
+from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
-from pos3.state.index import Index
-from pos3.state.root_index import Place, RootIndex
+from pos3.state import Index, Place, RootIndex
 from pos3.store import Store, endpoint_of, open_store
-from pos3.transfer import Rate
-from pos3.transfer.progress import OpenProgress, choose_progress
-from pos3.transfer.rate import ByteRate, Unlimited
+from pos3.transfer import ByteRate, OpenProgress, Rate, Unlimited, choose_progress
 
 _NS = 1_000_000_000
 # Below that, a difference of clocks cannot be told from the time that a request takes.

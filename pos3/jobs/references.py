@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pos3.filters.matching import Filter
+from pos3.filters import Filter
 from pos3.jobs.fingerprints import fingerprint_of_files, is_as_remembered, with_records
 from pos3.jobs.registration import Registration
-from pos3.profiles.registry import Profile, name_of_directory, name_of_profile, resolve_profile
-from pos3.state.index import Index
-from pos3.state.root_index import Place, RootIndex
+from pos3.profiles import Profile, name_of_directory, name_of_profile, resolve_profile
+from pos3.state import Index, Place, RootIndex
 from pos3.store import endpoint_of as look_up
 from pos3.url import parse
 

@@ -14,10 +14,9 @@ from pos3.errors import StoreError, TransferCancelledError, TransferError, Unsaf
 from pos3.jobs.link import Link
 from pos3.jobs.observer import Observer
 from pos3.jobs.schedule import Schedule
-from pos3.local.threads import StopAt
+from pos3.local import StopAt
 from pos3.reports import Report
-from pos3.transfer import Rate, Terms
-from pos3.transfer.progress import OpenProgress, silent
+from pos3.transfer import OpenProgress, Rate, Terms, silent
 
 logger = logging.getLogger("pos3")
 # Enough for workers to be left behind, and for what they had begun to be taken back.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pos3.local.threads import bounded, can_start
+from pos3.local import bounded, can_start
 
 logger = logging.getLogger("pos3")
 

@@ -1,0 +1,60 @@
+"""This machine: trees of files, temporary files, names and homes, files that belong to this user alone, threads.
+
+It knows nothing of stores and plans. What pos3 remembers between runs is in :mod:`pos3.state`.
+"""
+
+from pos3.local.encoding import NARROW, encoding_problem, is_file_name
+from pos3.local.files import BLOCK_BYTES, blocks, create_file, open_file, read_at, write_all, write_blocks_at
+from pos3.local.home import NO_HOME, expanded
+from pos3.local.own_files import (
+    ForeignFileError,
+    directory_problem,
+    is_trusted,
+    make_private,
+    open_lock,
+    open_own,
+    read_settings,
+    tell_once,
+)
+from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state, state_directory_around
+from pos3.local.temporary import has_temporary_name, is_abandoned, is_temporary, temporary_name
+from pos3.local.threads import StopAt, bounded, can_start
+from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
+
+__all__ = [
+    "BLOCK_BYTES",
+    "NARROW",
+    "NO_HOME",
+    "STATE_DIRECTORY",
+    "ForeignFileError",
+    "Scan",
+    "StopAt",
+    "blocks",
+    "bounded",
+    "can_start",
+    "create_file",
+    "directory_problem",
+    "encoding_problem",
+    "existing_parent",
+    "expanded",
+    "has_temporary_name",
+    "ignores_case",
+    "is_abandoned",
+    "is_file_name",
+    "is_temporary",
+    "is_trusted",
+    "lies_in_state",
+    "local_entries",
+    "make_private",
+    "open_file",
+    "open_lock",
+    "open_own",
+    "path_room_bytes",
+    "read_at",
+    "read_settings",
+    "state_directory_around",
+    "tell_once",
+    "temporary_name",
+    "write_all",
+    "write_blocks_at",
+]

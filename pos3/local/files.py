@@ -16,12 +16,12 @@ _NEW_FILE = (
 )
 
 
-def create(path: str) -> int:
+def create_file(path: str) -> int:
     """A descriptor of the new file ``path``, which must not exist yet, not even as a symbolic link."""
     return os.open(path, _NEW_FILE, 0o666)
 
 
-def opened(path: str) -> io.FileIO:
+def open_file(path: str) -> io.FileIO:
     """A file to read from. What has become a FIFO since it was listed does not hold up whoever opens it.
 
     Raises:
@@ -67,7 +67,7 @@ def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
 def blocks(path: str, limit_bytes: int | None = None) -> Iterator[bytes]:
     """The content of a file, at most ``limit_bytes`` of it, in blocks of 1 MiB."""
     left = limit_bytes
-    with opened(path) as file:
+    with open_file(path) as file:
         while left is None or left > 0:
             block = file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left))
             if not block:

@@ -1,0 +1,23 @@
+"""What users hold: a mirror with its verbs, the block that opens one, and which mirror a call belongs to.
+
+A mirror has registrations, keeps each of them once, pushes in the background and at its end. How one registration does
+its work is for :mod:`pos3.jobs`.
+"""
+
+from pos3.mirrors.block import mirror, with_mirror
+from pos3.mirrors.context import MirrorLike, activate, current_mirror
+from pos3.mirrors.parts import Patterns
+from pos3.mirrors.two_way import BothWays, plan_both_ways
+from pos3.mirrors.verbs import Mirror
+
+__all__ = [
+    "BothWays",
+    "Mirror",
+    "MirrorLike",
+    "Patterns",
+    "activate",
+    "current_mirror",
+    "mirror",
+    "plan_both_ways",
+    "with_mirror",
+]

@@ -15,9 +15,9 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from pos3.errors import InvalidArgumentError, Terminated
 from pos3.mirrors.context import MirrorLike, active_mirror, enter, leave
-from pos3.mirrors.mirror import Mirror
+from pos3.mirrors.verbs import Mirror
 from pos3.options import MirrorOptions, StrPath
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from pos3.jobs.observer import Registered
+from pos3.jobs import Registered
 from pos3.reports import Report
 
 _MOST_PLACES = 5

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
-from pos3.jobs.references import Reference
-from pos3.mirrors.mirror import Mirror, open_mirrors
+from pos3.jobs import Reference
+from pos3.mirrors.verbs import Mirror, open_mirrors
 from pos3.reports import Report
 
 

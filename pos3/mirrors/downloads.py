@@ -8,16 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pos3.errors import IncompleteSetError, RemoteNotFoundError
-from pos3.jobs.guards import Closed
-from pos3.jobs.link import Link
-from pos3.jobs.manifest import check_marker
-from pos3.jobs.references import Reference
-from pos3.jobs.registration import Registration, check_flag, check_local, is_coherent
+from pos3.jobs import Closed, Link, Reference, Registration, check_flag, check_local, check_marker, is_coherent
 from pos3.mirrors.parts import Patterns
 from pos3.mirrors.questions import Questions
 from pos3.options import StrPath
 from pos3.plan import Compare
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 from pos3.url import is_url, local_path, parse, shown
 
 logger = logging.getLogger("pos3")

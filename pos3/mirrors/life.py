@@ -12,17 +12,14 @@ from collections.abc import Callable, Collection
 from typing import Self
 
 from pos3.errors import NoMirrorError, PlanRefusedError, PushTimeoutError, TransferError
-from pos3.jobs.journal import settle
-from pos3.jobs.link import Link, combined
-from pos3.jobs.observer import Registered
-from pos3.jobs.registration import Registration, check_timeout
-from pos3.local.threads import bounded, can_start
+from pos3.jobs import Link, Registered, Registration, check_timeout, combined, settle
+from pos3.local import bounded, can_start
 from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
 from pos3.mirrors.parts import MirrorParts
 from pos3.mirrors.unclosed import hold, release
 from pos3.options import DEFAULT_CACHE_ROOT, StrPath
 from pos3.reports import Report
-from pos3.state.cache import bound_cache
+from pos3.state import bound_cache
 from pos3.transfer import Terms
 
 logger = logging.getLogger("pos3")

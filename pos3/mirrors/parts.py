@@ -13,14 +13,24 @@ from typing import Any, Literal, TypeVar
 
 from pos3.entries import Record
 from pos3.errors import NoMirrorError
-from pos3.jobs.complete_sets import CompleteLink
-from pos3.jobs.disk_space import Room
-from pos3.jobs.guards import Additive, Changed, Closed, Cursor, Guard, Left, Manner, Own, Shared
-from pos3.jobs.journal import Journal
-from pos3.jobs.link import Link
-from pos3.jobs.observer import Observer, Unobserved
-from pos3.jobs.registration import (
+from pos3.jobs import (
+    Additive,
+    Changed,
+    Closed,
+    CompleteLink,
+    Cursor,
+    Engine,
+    Guard,
+    Journal,
+    Left,
+    Link,
+    Manner,
+    Observer,
+    Own,
     Registration,
+    Room,
+    Shared,
+    Unobserved,
     build_filter,
     check_outside_state,
     check_patterns,
@@ -29,20 +39,14 @@ from pos3.jobs.registration import (
     local_root,
     names_a_directory,
 )
-from pos3.jobs.runner import Engine
-from pos3.local.state_directory import STATE_DIRECTORY
+from pos3.local import STATE_DIRECTORY
 from pos3.mirrors.registrations import Registry
 from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Compare
-from pos3.profiles.registry import Profile, resolve_profile
-from pos3.state.claims import Claim, are_nested
-from pos3.state.index import Index
-from pos3.state.ownership import Claims, Held
-from pos3.state.root_index import Place, RootIndex
+from pos3.profiles import Profile, resolve_profile
+from pos3.state import Claim, Claims, Held, Index, Place, RootIndex, are_nested
 from pos3.store import Store, endpoint_of, open_store
-from pos3.transfer import Rate
-from pos3.transfer.progress import OpenProgress, Tell, choose_progress, choose_tell, silent, unsaid
-from pos3.transfer.rate import ByteRate, Unlimited
+from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
 from pos3.url import Location, local_path, parse
 
 AnyLink = TypeVar("AnyLink", bound=Link)

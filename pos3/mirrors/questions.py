@@ -12,22 +12,24 @@ from pos3.errors import (
     PlanRefusedError,
     RemoteNotFoundError,
 )
-from pos3.filters.matching import Filter, as_patterns
-from pos3.jobs.fingerprints import fingerprint_of_objects
-from pos3.jobs.link import Link
-from pos3.jobs.manifest import check_marker
-from pos3.jobs.references import Reference, refer
-from pos3.jobs.registration import (
+from pos3.filters import Filter, as_patterns
+from pos3.jobs import (
+    Link,
+    Reference,
     Registration,
     build_filter,
     check_flag,
+    check_marker,
+    fingerprint_of_objects,
+    list_local,
+    list_remote,
+    refer,
 )
-from pos3.jobs.remote_listing import list_local, list_remote
 from pos3.mirrors.life import MirrorLife
 from pos3.mirrors.parts import Patterns
 from pos3.options import StrPath
 from pos3.plan import Compare, Plan, delete_refusal
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 from pos3.url import is_url, shown
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from pos3.entries import Entry, Record
 from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundError
-from pos3.jobs.registration import Registration
-from pos3.mirrors.mirror import Mirror
+from pos3.jobs import Registration
 from pos3.mirrors.parts import Patterns
+from pos3.mirrors.verbs import Mirror
 from pos3.plan import NEW, Action, Compare, Plan, delete_refusal
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 from pos3.shown import escaped
 
 _GONE_HERE = "deleted here"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pos3.entries import Entry, Record
-from pos3.filters.matching import nothing
+from pos3.filters import nothing
 from pos3.reports import Kept
 
 Direction = Literal["download", "upload"]

@@ -8,8 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from pos3.local.encoding import NARROW, is_file_name
-from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state
+from pos3.local import NARROW, STATE_DIRECTORY, is_file_name, lies_in_state
 
 MOST_PROBLEMS = 100
 IN_STATE = f"a {STATE_DIRECTORY!r} segment, the name of the directories in which pos3 keeps its own state"

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from pos3 import frameworks
 from pos3.errors import ProfileError
-from pos3.local.own_files import ForeignFileError, read_settings, tell_once
+from pos3.local import ForeignFileError, read_settings, tell_once
 from pos3.profiles.secrets import Secret, warn_if_open
 from pos3.shown import escaped
 

@@ -1,0 +1,56 @@
+"""What is remembered on this machine, and outlives a process: indexes, locks, claims, journals as files, the cache.
+
+:mod:`pos3.state.root_index` draws the layout on disk. Who uses what is remembered, and for what, is for
+:mod:`pos3.jobs` and :mod:`pos3.mirrors`.
+"""
+
+from pos3.state.cache import (
+    Cached,
+    bound_cache,
+    cached_bytes,
+    check_can_be_emptied,
+    empty_root,
+    list_cache,
+    verify_cache,
+)
+from pos3.state.claims import Claim, ClaimList, are_nested, is_within
+from pos3.state.index import Index
+from pos3.state.journal_file import HEAD, VERSION, HeldFile, Keeper
+from pos3.state.journal_traces import SUFFIX, journal_directory, left_alone, may_be_carried_out, paths_in_directory
+from pos3.state.leftovers import Leftovers
+from pos3.state.locks import NoMark, UseMark
+from pos3.state.ownership import Claims, Held, HeldClaim, NoClaim
+from pos3.state.root_index import Place, RootIndex
+
+__all__ = [
+    "HEAD",
+    "SUFFIX",
+    "VERSION",
+    "Cached",
+    "Claim",
+    "ClaimList",
+    "Claims",
+    "Held",
+    "HeldClaim",
+    "HeldFile",
+    "Index",
+    "Keeper",
+    "Leftovers",
+    "NoClaim",
+    "NoMark",
+    "Place",
+    "RootIndex",
+    "UseMark",
+    "are_nested",
+    "bound_cache",
+    "cached_bytes",
+    "check_can_be_emptied",
+    "empty_root",
+    "is_within",
+    "journal_directory",
+    "left_alone",
+    "list_cache",
+    "may_be_carried_out",
+    "paths_in_directory",
+    "verify_cache",
+]

@@ -13,10 +13,7 @@ from dataclasses import dataclass, replace
 from pos3.entries import Record
 from pos3.errors import ConflictError, InvalidArgumentError, PlanRefusedError, Pos3Error
 from pos3.etags import is_digest, is_plain, matches_content, part_size, part_size_candidates
-from pos3.local.files import blocks
-from pos3.local.home import expanded
-from pos3.local.state_directory import STATE_DIRECTORY
-from pos3.local.tree import Scan, local_entries
+from pos3.local import STATE_DIRECTORY, Scan, blocks, expanded, local_entries
 from pos3.reports import format_bytes
 from pos3.state.index import Index
 from pos3.state.leftovers import remove_all_abandoned

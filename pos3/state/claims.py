@@ -27,8 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pos3.errors import ClaimError
-from pos3.local.own_files import ForeignFileError, directory_problem, open_own
-from pos3.local.temporary import temporary_name
+from pos3.local import ForeignFileError, directory_problem, open_own, temporary_name
 from pos3.state.kernel_lock import fork_gate
 
 logger = logging.getLogger("pos3")

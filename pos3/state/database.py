@@ -12,7 +12,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from pos3.entries import UNPLACED
-from pos3.local.own_files import is_trusted, make_private
+from pos3.local import is_trusted, make_private
 from pos3.state.locks import has_locks, wait_for_directory
 
 logger = logging.getLogger("pos3")

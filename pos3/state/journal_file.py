@@ -12,8 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.local.own_files import ForeignFileError, make_private, open_lock, open_own, tell_once
-from pos3.local.temporary import temporary_name
+from pos3.local import ForeignFileError, make_private, open_lock, open_own, tell_once, temporary_name
 
 logger = logging.getLogger("pos3")
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pos3.errors import InvalidURLError
-from pos3.local.own_files import ForeignFileError, is_trusted, open_lock, open_own
-from pos3.local.state_directory import STATE_DIRECTORY
+from pos3.local import STATE_DIRECTORY, ForeignFileError, is_trusted, open_lock, open_own
 from pos3.state.claims import Claim, ClaimKind
 from pos3.state.journal_file import HeldFile
 from pos3.url import parse

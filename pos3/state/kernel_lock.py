@@ -10,7 +10,7 @@ import fcntl
 import os
 import threading
 
-from pos3.local.own_files import open_lock
+from pos3.local import open_lock
 
 _NONE = -1
 

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pos3.local.own_files import is_trusted, make_private
-from pos3.local.temporary import is_abandoned, is_temporary
+from pos3.local import is_abandoned, is_temporary, is_trusted, make_private
 from pos3.state.locks import UseMark
 from pos3.state.root_index import RootIndex
 

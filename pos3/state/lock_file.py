@@ -10,7 +10,7 @@ import os
 import time
 from contextlib import suppress
 
-from pos3.local.own_files import open_lock
+from pos3.local import open_lock
 
 # Longer than anybody needs to write a line, or to look at a lock and remove it.
 _ABANDONED_SECONDS = 15.0

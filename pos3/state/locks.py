@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from pos3.local.own_files import open_lock
+from pos3.local import open_lock
 from pos3.state.kernel_lock import KernelLock
 from pos3.state.lock_file import LockFile, remove_abandoned_directory
 

@@ -28,8 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from pos3.local.own_files import make_private
-from pos3.local.state_directory import STATE_DIRECTORY
+from pos3.local import STATE_DIRECTORY, make_private
 from pos3.state.database import THE_ROOT, Database
 from pos3.state.locks import NoMark, UseMark, locked
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 from pos3.store.base import (
     KeyRefusedError,
     Landmarks,
@@ -14,6 +14,7 @@ from pos3.store.base import (
     twice_if_unsorted,
 )
 from pos3.store.endpoints import endpoint_of
+from pos3.store.retry import is_shared
 from pos3.store.steps import Lane, Steps, blocking, carried_out, one_by_one
 from pos3.url import Location
 
@@ -29,6 +30,7 @@ __all__ = [
     "blocking",
     "carried_out",
     "endpoint_of",
+    "is_shared",
     "nothing_known",
     "one_by_one",
     "open_store",

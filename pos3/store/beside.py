@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from pos3.local.threads import can_start
+from pos3.local import can_start
 
 _MOST_THREADS = 4
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 
 # There, the same bucket name is another bucket.
 _PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe", "eusc-")

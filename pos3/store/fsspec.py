@@ -24,9 +24,8 @@ from pos3.errors import (
     TransferCancelledError,
 )
 from pos3.etags import token
-from pos3.local import files
-from pos3.local.temporary import is_temporary, temporary_name
-from pos3.profiles.registry import Profile
+from pos3.local import BLOCK_BYTES, blocks, create_file, is_temporary, temporary_name, write_all
+from pos3.profiles import Profile
 from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
 from pos3.store.endpoints import endpoint_of
 from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
@@ -138,11 +137,11 @@ class FsspecStore:
         details = self._call(where, lambda: self._fs.info(self._path(key)))
         delivered = _entry("", details)
         received = 0
-        descriptor = files.create(target)
+        descriptor = create_file(target)
         try:
             with self._call(where, lambda: self._fs.open(self._path(key), "rb")) as source:
-                while block := self._call(where, lambda: source.read(files.BLOCK_BYTES)):
-                    files.write_all(descriptor, block)
+                while block := self._call(where, lambda: source.read(BLOCK_BYTES)):
+                    write_all(descriptor, block)
                     on_bytes(len(block))
                     received += len(block)
             if received != delivered.size_bytes:
@@ -164,7 +163,7 @@ class FsspecStore:
         os.stat(source)
         target = self._call(where, lambda: self._open_for_writing(key))
         try:
-            for block in files.blocks(source, size_bytes):
+            for block in blocks(source, size_bytes):
                 on_bytes(len(block))
                 moved += len(block)
                 self._call(where, functools.partial(target.write, block))

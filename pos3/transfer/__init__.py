@@ -4,7 +4,39 @@ A download is written beside its target, verified, and renamed over it, so that 
 new ones. Deletes happen only when every copy succeeded.
 """
 
-from pos3.transfer.execute import execute, growth_bytes
+from pos3.transfer.executor import execute, growth_bytes
+from pos3.transfer.local_errors import explaining_read_errors, explaining_write_errors
+from pos3.transfer.progress import (
+    LogProgress,
+    OpenProgress,
+    Progress,
+    Tell,
+    choose_progress,
+    choose_tell,
+    silent,
+    unsaid,
+)
+from pos3.transfer.rate import ByteRate, Unlimited
 from pos3.transfer.terms import Markers, Outcome, Pair, Rate, Terms
 
-__all__ = ["Markers", "Outcome", "Pair", "Rate", "Terms", "execute", "growth_bytes"]
+__all__ = [
+    "ByteRate",
+    "LogProgress",
+    "Markers",
+    "OpenProgress",
+    "Outcome",
+    "Pair",
+    "Progress",
+    "Rate",
+    "Tell",
+    "Terms",
+    "Unlimited",
+    "choose_progress",
+    "choose_tell",
+    "execute",
+    "explaining_read_errors",
+    "explaining_write_errors",
+    "growth_bytes",
+    "silent",
+    "unsaid",
+]

@@ -13,13 +13,12 @@ from typing import Self
 
 from pos3.entries import Entry, Record
 from pos3.errors import TransferCancelledError
-from pos3.local.temporary import temporary_name
+from pos3.local import temporary_name
 from pos3.plan import Action, Plan
-from pos3.state.index import Index
-from pos3.state.leftovers import Leftovers
+from pos3.state import Index, Leftovers
 from pos3.store import OnBytes, Steps
-from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
+from pos3.transfer.local_errors import explaining_write_errors
 from pos3.transfer.places import Directories, aside, make_with_parents
 from pos3.transfer.placing import put_in_place, remove
 from pos3.transfer.terms import Outcome, Pair, Terms
@@ -91,7 +90,7 @@ def _fetch(
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
     temporary = os.path.join(parent, temporary_name())
-    with local_errors.writing(target, temporary):
+    with explaining_write_errors(target, temporary):
         if action.path:
             directories.make(parent)
         else:

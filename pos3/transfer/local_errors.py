@@ -29,7 +29,7 @@ _READING = {
 
 
 @contextmanager
-def writing(target: str, temporary: str) -> Iterator[None]:
+def explaining_write_errors(target: str, temporary: str) -> Iterator[None]:
     """Raises what the system refuses inside as an error of ``target``, which is written under another name at first."""
     try:
         yield
@@ -42,7 +42,7 @@ def writing(target: str, temporary: str) -> Iterator[None]:
 
 
 @contextmanager
-def reading(source: str) -> Iterator[None]:
+def explaining_read_errors(source: str) -> Iterator[None]:
     """Raises what the system refuses inside as an error of the file ``source``.
 
     Raises:

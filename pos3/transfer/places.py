@@ -11,8 +11,7 @@ from contextlib import contextmanager, suppress
 
 from pos3.entries import Entry
 from pos3.errors import LocalChangedError
-from pos3.local.state_directory import STATE_DIRECTORY
-from pos3.local.temporary import is_temporary, temporary_name
+from pos3.local import STATE_DIRECTORY, is_temporary, temporary_name
 from pos3.plan import Plan
 from pos3.shown import escaped
 from pos3.transfer.placing import is_as_seen

@@ -10,11 +10,11 @@ from pos3.entries import Entry, Record
 from pos3.errors import TransferCancelledError
 from pos3.plan import EMPTIED, Action, Plan
 from pos3.reports import Kept
-from pos3.state.index import Index
+from pos3.state import Index
 from pos3.store import KeyRefusedError, OnBytes, Steps, blocking, one_by_one
-from pos3.transfer import local_errors
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.downloads import prune
+from pos3.transfer.local_errors import explaining_read_errors
 from pos3.transfer.places import Directories
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
 from pos3.transfer.workers import run_all
@@ -62,7 +62,7 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
 def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
     source = pair.local_path(action.path)
     try:
-        with local_errors.reading(source):
+        with explaining_read_errors(source):
             before = _settled_stat(source)
             key = pair.location.object_key(action.path)
             etag = yield from pair.store.upload(key, source, before.st_size, on_bytes)

@@ -16,9 +16,8 @@ from contextlib import closing
 from typing import Generic, TypeVar
 
 from pos3.errors import NotPushedError, TransferCancelledError
-from pos3.local.threads import can_start
-from pos3.store import Lane, Steps
-from pos3.store.retry import is_shared
+from pos3.local import can_start
+from pos3.store import Lane, Steps, is_shared
 
 T = TypeVar("T")
 R = TypeVar("R")

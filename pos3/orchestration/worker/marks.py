@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-from pos3.local.own_files import ForeignFileError, is_trusted, make_private, open_lock, open_own
+from pos3.local import ForeignFileError, is_trusted, make_private, open_lock, open_own
 
 _MOST_NAME_BYTES = 1000
 

@@ -9,7 +9,7 @@ import os
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, StoreError
 from pos3.etags import ContentMatch, contradicts, is_digest, is_plain, part_size
-from pos3.local import files
+from pos3.local import blocks
 from pos3.store.base import Counted, OnBytes
 from pos3.store.beside import Aside
 from pos3.store.retry import UnreachableError
@@ -171,8 +171,8 @@ def _is_proven(delivered: Entry, target: str, part_bytes: int) -> Steps[bool]:
     It is read beside the loop, and in pieces, since whoever stops the transfer waits for the end of one.
     """
     match = ContentMatch(delivered.etag, delivered.size_bytes, [part_bytes])
-    blocks = files.blocks(target) if match.is_possible else iter(())
-    while (yield Aside(functools.partial(match.take, itertools.islice(blocks, _PIECE_BLOCKS)))):
+    content = blocks(target) if match.is_possible else iter(())
+    while (yield Aside(functools.partial(match.take, itertools.islice(content, _PIECE_BLOCKS)))):
         pass
     return match.is_proven()
 

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from pos3.errors import CredentialsError
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 from pos3.store.s3.errors import translating
 
 CONNECT_TIMEOUT_SECONDS = 10

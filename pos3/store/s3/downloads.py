@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError
 from pos3.etags import joined_etag, part_size_candidates
-from pos3.local import files
+from pos3.local import create_file, write_all, write_blocks_at
 from pos3.store.base import Counted, OnBytes
 from pos3.store.beside import Aside
 from pos3.store.s3.loop import Together
@@ -85,7 +85,7 @@ class Downloads:
                 limit_bytes=expected.size_bytes,
                 held_bytes=expected.size_bytes,
             )
-            descriptor = files.create(target)
+            descriptor = create_file(target)
             try:
                 keep = functools.partial(_keep, descriptor, arriving.blocks, 0, proves=True)
                 is_long = expected.size_bytes >= _ASIDE_BYTES
@@ -101,11 +101,11 @@ class Downloads:
     def _in_pieces(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         digest = hashlib.md5(usedforsecurity=False)
         received = 0
-        descriptor = files.create(target)
+        descriptor = create_file(target)
 
         def take(block: bytes) -> None:
             nonlocal received
-            files.write_all(descriptor, block)
+            write_all(descriptor, block)
             digest.update(block)
             on_bytes(len(block))
             received += len(block)
@@ -130,7 +130,7 @@ class Downloads:
         # Ranges that are the parts of the upload give the ETag without a second look at the file.
         known = [wanted for wanted in part_size_candidates(expected.etag, size) if wanted <= _RANGE_BYTES]
         step = known[0] if known else _RANGE_BYTES
-        descriptor = files.create(target)
+        descriptor = create_file(target)
         counted = Counted(on_bytes)
         try:
             begins = [
@@ -228,7 +228,7 @@ def _keep(descriptor: int, blocks: Sequence[bytes], start: int, *, proves: bool)
     if proves:
         for block in blocks:
             digest.update(block)
-    return files.write_blocks_at(descriptor, blocks, start), digest.digest()
+    return write_blocks_at(descriptor, blocks, start), digest.digest()
 
 
 class _ReplacedError(Exception):

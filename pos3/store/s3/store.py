@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
-from pos3.profiles.registry import Profile
+from pos3.profiles import Profile
 from pos3.store.base import KeyRefusedError, Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
 from pos3.store.endpoints import endpoint_in
 from pos3.store.s3.bodies import Bodies

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
-from pos3.local.threads import StopAt, can_start
+from pos3.local import StopAt, can_start
 from pos3.store.retry import is_shared, is_transient
 from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError
 from pos3.store.s3.listing import timestamp_ns

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, unescape
 
 from pos3.errors import IntegrityError, StoreError
 from pos3.etags import contradicts, is_weak, joined_etag, part_size, token
-from pos3.local import files
+from pos3.local import open_file, read_at
 from pos3.store.base import Counted, OnBytes
 from pos3.store.beside import Aside
 from pos3.store.retry import UnreachableError
@@ -71,7 +71,7 @@ class Uploads:
 
     def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare."""
-        with files.opened(source) as file:
+        with open_file(source) as file:
             while True:
                 # A file that has become shorter is taken as far as it goes.
                 size_bytes = min(size_bytes, os.fstat(file.fileno()).st_size)
@@ -87,7 +87,7 @@ class Uploads:
 
     def _whole(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         if size_bytes <= _IN_MEMORY_BYTES:
-            body = files.read_at(descriptor, size_bytes, 0)
+            body = read_at(descriptor, size_bytes, 0)
             digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
             # Before the bytes go out, since a rate limit acts by holding this call back.
             on_bytes(len(body))
@@ -227,7 +227,7 @@ def _hashed(descriptor: int, start: int, end: int) -> tuple[bytes, bytes]:
     """MD5 and SHA-256 of a piece of a file."""
     md5, content = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     for offset in range(start, end, MIB):
-        block = files.read_at(descriptor, min(MIB, end - offset), offset)
+        block = read_at(descriptor, min(MIB, end - offset), offset)
         content.update(block)
         md5.update(block)
     return md5.digest(), content.digest()

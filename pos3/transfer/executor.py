@@ -9,7 +9,7 @@ from pos3.errors import NotPushedError, message_of
 from pos3.plan import NEW, Plan
 from pos3.reports import Report
 from pos3.shown import escaped
-from pos3.state.index import Index
+from pos3.state import Index
 from pos3.transfer.downloads import download
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
 from pos3.transfer.uploads import upload

@@ -7,17 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from pos3.errors import InvalidArgumentError, InvalidURLError, NoMirrorError
-from pos3.filters.matching import as_patterns
-from pos3.jobs.complete_sets import PublishingLink
-from pos3.jobs.link import Link
-from pos3.jobs.manifest import check_marker
-from pos3.jobs.registration import Registration, check_flag, check_interval, check_local
+from pos3.filters import as_patterns
+from pos3.jobs import Link, PublishingLink, Registration, check_flag, check_interval, check_local, check_marker
 from pos3.mirrors.downloads import Downloads
 from pos3.mirrors.parts import Patterns, mirrors
 from pos3.options import StrPath
 from pos3.plan import Compare
-from pos3.profiles.registry import Profile
-from pos3.state.cache import check_can_be_emptied, empty_root
+from pos3.profiles import Profile
+from pos3.state import check_can_be_emptied, empty_root
 from pos3.url import is_url, local_path, shown
 
 
