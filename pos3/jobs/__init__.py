@@ -34,7 +34,7 @@ from pos3.jobs.registration import (
     names_a_directory,
 )
 from pos3.jobs.remote_listing import list_local, list_remote
-from pos3.jobs.runner import Engine
+from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "Closed",
     "CompleteLink",
     "Cursor",
-    "Engine",
     "Guard",
     "Journal",
     "Left",
@@ -57,6 +56,7 @@ __all__ = [
     "Registered",
     "Registration",
     "Room",
+    "Runner",
     "Shared",
     "Unobserved",
     "as_transfer_plan",

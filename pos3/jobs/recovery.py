@@ -15,7 +15,7 @@ from pos3.jobs.link import Link
 from pos3.jobs.noted import Noted
 from pos3.jobs.observer import Unobserved
 from pos3.jobs.registration import check_outside_state
-from pos3.jobs.runner import Engine
+from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.local import STATE_DIRECTORY
 from pos3.options import MirrorOptions, StrPath
@@ -169,13 +169,13 @@ class _Recovery:
     def _pushed(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
         writer = uuid.uuid4().hex
         link = self._link(entry, writer, orphan)
-        engine = Engine(self._workers, self._rate, self._progress, Unobserved())
+        runner = Runner(self._workers, self._rate, self._progress, Unobserved())
         link.begin_use()
         try:
-            engine.run(link, lambda link, terms: link.push_finally(terms, delete=False))
+            runner.run(link, lambda link, terms: link.push_finally(terms, delete=False))
         finally:
             link.end_use()
-        return replace(found, outcome="pushed", report=engine.total)
+        return replace(found, outcome="pushed", report=runner.total)
 
 
 class _LeftLink(Link):

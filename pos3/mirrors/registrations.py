@@ -23,7 +23,7 @@ def _place(registration: Registration) -> Place:
     return registration.location, registration.profile, registration.local
 
 
-class Registry:
+class Registrations:
     """Safe to use from several threads: who asks for what another is just registering waits for it.
 
     Nobody who waits holds anything that others wait for.

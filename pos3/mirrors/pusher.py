@@ -1,0 +1,241 @@
+"""The pushes of one mirror: in the background, when they are asked for, and at its end."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+
+from pos3.errors import PushTimeoutError, StoreError, TransferCancelledError, TransferError, UnsafeKeysError
+from pos3.jobs import Link, Registration, combined, settle
+from pos3.local import bounded, can_start
+from pos3.mirrors.parts import Parts
+from pos3.mirrors.schedule import Schedule
+from pos3.mirrors.side_by_side import side_by_side
+from pos3.reports import Report
+from pos3.transfer import OpenProgress, Terms
+
+logger = logging.getLogger("pos3")
+
+# Enough for workers to be left behind, and for what they had begun to be taken back.
+_STOP_SECONDS = 6.0
+
+
+class Pusher:
+    """Safe to use from several threads. A forked child pushes nothing.
+
+    Args:
+        check_open: raises NoMirrorError when the mirror is not open any more.
+        background_progress: how background pushes show that they go on.
+        max_workers: how many registrations are pushed side by side at most.
+        pid: of the process that opened the mirror.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        check_open: Callable[[], None],
+        background_progress: OpenProgress,
+        max_workers: int,
+        pid: int,
+    ):
+        self._parts = parts
+        self._check_open = check_open
+        self._background_progress = background_progress
+        self._max_workers = max_workers
+        self._schedule = Schedule()
+        self._lock = threading.Lock()
+        self._pid = pid
+        self.due: set[Registration] = set()
+        """What the end still has to push: if it fails or is interrupted, the journal keeps it."""
+
+    @property
+    def _is_of_a_child(self) -> bool:
+        return os.getpid() != self._pid
+
+    def pushing(self) -> list[Link]:
+        """What is registered for upload and has begun, in the order of registration."""
+        return self._parts.registrations.pushing()
+
+    # In the background
+
+    def begin(self, link: Link) -> None:
+        """From here on, the end of the mirror pushes the link, and so do background pushes if it has an interval."""
+        if self._is_of_a_child:
+            return
+        entry = link.noted()
+        with self._lock:
+            # One that has begun to end would not push it.
+            self._check_open()
+            link.has_begun = True
+        # A sync is noted only now: what an unfinished download left here is nothing to push.
+        self._parts.journal.note(entry)
+        interval_seconds = link.registration.interval_seconds
+        if interval_seconds is not None:
+
+            def push() -> None:
+                # Another call may have asked for a shorter interval since.
+                if self._is_open() and link.registration.interval_seconds == interval_seconds:
+                    self._push_quietly(link)
+
+            self._schedule.every(interval_seconds, push)
+
+    def join(self, link: Link, merged: Registration) -> None:
+        """Another call has asked for the same pushes: the shorter interval and the safer flag hold from now on."""
+        before, link.registration = link.registration, merged
+        if before == merged:
+            return
+        if before.interval_seconds != merged.interval_seconds:
+            self.begin(link)
+        else:
+            self._parts.journal.note(link.noted())
+
+    def _is_open(self) -> bool:
+        try:
+            self._check_open()
+        except Exception:  # noqa: BLE001 - the reason does not matter here
+            return False
+        return True
+
+    def _push_quietly(self, link: Link) -> None:
+        try:
+            self._parts.runner.run(link, Link.push, self._background_progress)
+            link.failed_pushes.clear()
+            link.told_failures = frozenset()
+        except TransferCancelledError:
+            # Stopped by ourselves, at the mirror's end.
+            pass
+        except UnsafeKeysError as error:
+            # The others were pushed. Every push finds such names anew, so they are told once.
+            if str(error) not in map(str, link.failed_pushes):
+                logger.warning("background push of %s: %s", link, error)
+            link.failed_pushes[:] = [error]
+        except Exception as error:  # noqa: BLE001 - kept for the mirror's end
+            link.failed_pushes.append(error)
+            told = _local_failures(error)
+            # What is wrong with the files themselves stays wrong: it is said once, and not at each interval.
+            level = logging.DEBUG if told and told <= link.told_failures else logging.WARNING
+            link.told_failures = told
+            logger.log(level, "background push of %s failed (%d in a row): %s", link, len(link.failed_pushes), error)
+
+    def end_background(self, *, at_once: bool) -> None:
+        """Lets no further background push begin. The one that runs is waited for, or with ``at_once`` stopped."""
+        runner = self._parts.runner
+        if at_once:
+            runner.stop_running()
+        try:
+            self._schedule.stop(timeout_seconds=_STOP_SECONDS if at_once else None)
+        except BaseException:
+            # An interrupt ends the waiting; the push must not be left to die in the middle of it.
+            runner.stop_running()
+            self._schedule.stop(timeout_seconds=_STOP_SECONDS)
+            raise
+
+    # When they are asked for
+
+    def flush(self, links: list[Link], timeout_seconds: float | None) -> None:
+        """Pushes what has changed, and returns when it is in the store.
+
+        Raises:
+            PushTimeoutError: it has not ended in time, and goes on.
+            TransferError: some files failed; the others were pushed.
+        """
+        failures: list[Exception] = []
+
+        def push() -> None:
+            failures.extend(self._each(links, Link.push))
+
+        if timeout_seconds is None:
+            push()
+        else:
+            self._within(timeout_seconds, push, f"the push of {', '.join(map(str, links))}")
+        raise_any(failures)
+
+    def push_additions(self, urls: Collection[str]) -> None:
+        """Pushes what is new or has changed at the registrations with these URLs, and deletes nothing.
+
+        Raises:
+            TransferError: some files failed; the others were pushed.
+        """
+        links = [link for link in self.pushing() if str(link.registration.location) in urls]
+        raise_any(self._each(links, Link.push_additions))
+
+    def _each(self, links: list[Link], job: Callable[[Link, Terms], object]) -> list[Exception]:
+        """Does the job for every link; one that fails does not keep the others from theirs."""
+        failures = []
+        for link in links:
+            try:
+                self._parts.runner.run(link, job)
+            except Exception as failure:  # noqa: BLE001 - returned to the caller
+                failures.append(failure)
+        return failures
+
+    def _within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
+        inherited = contextvars.copy_context()
+        thread = threading.Thread(target=inherited.run, args=(call,), name="pos3-flush", daemon=True)
+        began = time.monotonic()
+        if can_start(thread):
+            thread.join(bounded(max(0.0, timeout_seconds)))
+            is_late, goes_on = thread.is_alive(), "it goes on"
+        else:
+            with self._parts.runner.deadline(timeout_seconds):
+                call()
+            is_late, goes_on = time.monotonic() - began > timeout_seconds, "it was stopped"
+        if is_late:
+            raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; {goes_on}")
+
+    # At the end
+
+    def push_finally(self, links: list[Link], check: Callable[[], None], *, delete: bool) -> list[Exception]:
+        """The full push of each link, several side by side; returns the failures, in the order of the links.
+
+        Links whose local paths or places nest are pushed one after the other, in the order of their registration; the
+        others in no particular order.
+
+        Args:
+            check: called before each push; what it raises is that link's failure.
+        """
+        pushed: list[Registration] = []
+
+        def push(link: Link, terms: Terms) -> None:
+            # Here, where whoever stops all transfers knows of this one already.
+            check()
+            link.push_finally(terms, delete=delete)
+            self.due.discard(link.registration)
+            pushed.append(link.registration)
+
+        def run(link: Link) -> None:
+            self._parts.runner.run(link, push)
+
+        failures = side_by_side(links, run, self._max_workers, self._parts.runner.stop_running)
+        settle(self._parts.cache_root, pushed)
+        return failures
+
+    def push_everything(self, check: Callable[[], None], *, delete: bool = True) -> Report:
+        """The full push of all that is registered for upload; what was moved meanwhile.
+
+        Raises:
+            TransferError: some of it failed.
+        """
+        before = self._parts.runner.total
+        links = self.pushing()
+        raise_any(self.push_finally(links, check, delete=delete))
+        for link in links:
+            link.failed_pushes.clear()
+        return self._parts.runner.total - before
+
+
+def raise_any(failures: list[Exception]) -> None:
+    if failures:
+        raise combined(failures) from failures[0]
+
+
+def _local_failures(error: Exception) -> frozenset[str]:
+    """The texts of failures that all come from local files; none if anything else is among them."""
+    failures = error.failures if isinstance(error, TransferError) else [error]
+    if any(isinstance(failure, StoreError) or not isinstance(failure, OSError) for failure in failures):
+        return frozenset()
+    return frozenset(map(str, failures))

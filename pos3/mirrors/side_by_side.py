@@ -1,0 +1,119 @@
+"""Final pushes side by side: those that have nothing to do with each other run at once, in several threads."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from pos3.jobs import Link
+from pos3.local import can_start
+from pos3.state import are_nested
+
+logger = logging.getLogger("pos3")
+
+_TELL_EVERY_SECONDS = 5.0
+
+
+def side_by_side(
+    links: list[Link], push: Callable[[Link], None], most: int, stop: Callable[[], None]
+) -> list[Exception]:
+    """Pushes each link; one that fails does not keep the others from theirs. Returns the failures, in order.
+
+    Links whose local paths or places nest keep their order. While it lasts, the log says every few seconds how many
+    are done.
+
+    Args:
+        most: how many run at once.
+        stop: makes the pushes that run end soon. It is called when this call is interrupted.
+    """
+    work = _Work(_chains(links), push)
+    threads = [
+        threading.Thread(target=contextvars.copy_context().run, args=(work.run,), name="pos3-end", daemon=True)
+        for _ in range(min(most, len(work.waiting)) - 1)
+    ]
+    started = [thread for thread in threads if can_start(thread)]
+    try:
+        # This thread works as well: it may be the only one that can run, and an interrupt reaches its push at once.
+        work.run()
+        for thread in started:
+            work.wait_for(thread)
+    except BaseException:
+        work.give_up()
+        stop()
+        for thread in started:
+            thread.join(_TELL_EVERY_SECONDS)
+        raise
+    failures = sorted(work.failures, key=lambda failed: links.index(failed[0]))
+    return [failure for _, failure in failures]
+
+
+def _chains(links: list[Link]) -> list[list[Link]]:
+    """The links in groups that have nothing to do with each other, each in the order of registration."""
+    chains: list[list[Link]] = []
+    for link in links:
+        related = [chain for chain in chains if any(_are_related(link, other) for other in chain)]
+        others = [chain for chain in chains if chain not in related]
+        joined = [other for chain in related for other in chain]
+        chains = [*others, [*sorted(joined, key=links.index), link]]
+    return chains
+
+
+def _are_related(first: Link, second: Link) -> bool:
+    mine, theirs = first.registration, second.registration
+    overlaps = mine.profile == theirs.profile and mine.location.overlaps(theirs.location)
+    return overlaps or are_nested(mine.local, theirs.local)
+
+
+class _Work:
+    """What is still to be pushed, and what came of the rest."""
+
+    def __init__(self, chains: list[list[Link]], push: Callable[[Link], None]):
+        self.waiting = chains[::-1]
+        self.failures: list[tuple[Link, Exception]] = []
+        self._push = push
+        self._count = sum(map(len, chains))
+        self._done = 0
+        self._is_given_up = False
+        self._lock = threading.Lock()
+        self._tell_at = time.monotonic() + _TELL_EVERY_SECONDS
+
+    def run(self) -> None:
+        """Pushes one chain after the other, until there is none left."""
+        while True:
+            with self._lock:
+                if not self.waiting:
+                    return
+                chain = self.waiting.pop()
+            for link in chain:
+                if self._is_given_up:
+                    return
+                try:
+                    self._push(link)
+                except Exception as failure:  # noqa: BLE001 - returned to the caller
+                    self.failures.append((link, failure))
+                self._note_done()
+
+    def _note_done(self) -> None:
+        with self._lock:
+            self._done += 1
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._lock:
+            is_time = time.monotonic() >= self._tell_at and self._done < self._count
+            if is_time:
+                self._tell_at = time.monotonic() + _TELL_EVERY_SECONDS
+        if is_time:
+            logger.info("final pushes: %d of %d registrations are done", self._done, self._count)
+
+    def wait_for(self, thread: threading.Thread) -> None:
+        while thread.is_alive():
+            thread.join(_TELL_EVERY_SECONDS)
+            self._tell()
+
+    def give_up(self) -> None:
+        """Lets no further push begin."""
+        self._is_given_up = True
