@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import pos3
-from pos3.ownership import Claims
-from pos3.root_index import Place
+from pos3.state.ownership import Claims
+from pos3.state.root_index import Place
 from tests.support import Latency, Proxy, S3Site, Status, contents, on, write_tree
 from tests.support.program import run_program
 

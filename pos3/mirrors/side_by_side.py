@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from pos3.jobs import Link
 from pos3.local import can_start
-from pos3.state import are_nested
 
 logger = logging.getLogger("pos3")
 
@@ -52,19 +51,35 @@ def side_by_side(
 
 def _chains(links: list[Link]) -> list[list[Link]]:
     """The links in groups that have nothing to do with each other, each in the order of registration."""
-    chains: list[list[Link]] = []
-    for link in links:
-        related = [chain for chain in chains if any(_are_related(link, other) for other in chain)]
-        others = [chain for chain in chains if chain not in related]
-        joined = [other for chain in related for other in chain]
-        chains = [*others, [*sorted(joined, key=links.index), link]]
-    return chains
+    group = list(range(len(links)))
+
+    def root(number: int) -> int:
+        while group[number] != number:
+            number = group[number]
+        return number
+
+    for paths in (_local_paths(links), _places(links)):
+        # What lies below a path comes right after it, or after something else that does.
+        around: list[tuple[str, int]] = []
+        for path, number in sorted(paths):
+            while around and not path.startswith(around[-1][0]):
+                around.pop()
+            if around:
+                group[root(number)] = root(around[-1][1])
+            around.append((path, number))
+    chains: dict[int, list[Link]] = {}
+    for number, link in enumerate(links):
+        chains.setdefault(root(number), []).append(link)
+    return list(chains.values())
 
 
-def _are_related(first: Link, second: Link) -> bool:
-    mine, theirs = first.registration, second.registration
-    overlaps = mine.profile == theirs.profile and mine.location.overlaps(theirs.location)
-    return overlaps or are_nested(mine.local, theirs.local)
+def _local_paths(links: list[Link]) -> list[tuple[str, int]]:
+    return [(f"{link.registration.local}/", number) for number, link in enumerate(links)]
+
+
+def _places(links: list[Link]) -> list[tuple[str, int]]:
+    """Whatever the profiles are: two of them may lead to one bucket."""
+    return [(f"{link.registration.location}/", number) for number, link in enumerate(links)]
 
 
 class _Work:
