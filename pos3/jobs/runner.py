@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pos3.jobs.link import Link
+from pos3.jobs.job import Job
 from pos3.jobs.observer import Observer
 from pos3.local import StopAt
 from pos3.reports import Report
@@ -18,7 +18,7 @@ from pos3.transfer import OpenProgress, Rate, Terms
 
 logger = logging.getLogger("pos3")
 
-Job = Callable[[Link, Terms], object]
+Work = Callable[[Job, Terms], object]
 
 
 class Runner:
@@ -54,34 +54,34 @@ class Runner:
         with self._lock:
             return self._total
 
-    def run(self, link: Link, job: Job, open_progress: OpenProgress | None = None) -> None:
-        """Does one job and counts what it moves. Whatever it raises passes."""
+    def run(self, job: Job, work: Work, open_progress: OpenProgress | None = None) -> None:
+        """Does one piece of work for a job, and counts what it moves. Whatever it raises passes."""
         cancelled = StopAt(lambda: self._stop_at)
         with self._lock:
             self._running.add(cancelled)
         show = open_progress or self._open_progress
-        count = functools.partial(self._count, link)
+        count = functools.partial(self._count, job)
         try:
-            job(link, Terms(self._workers, self._rate, show, cancelled, link.owner, count))
-            link.failure = ""
+            work(job, Terms(self._workers, self._rate, show, cancelled, job.owner, count))
+            job.failure = ""
         except Exception as failure:
-            link.failure = str(failure)
+            job.failure = str(failure)
             raise
         finally:
             with self._lock:
                 self._running.discard(cancelled)
 
-    def _count(self, link: Link, report: Report) -> None:
-        report = link.counted(report)
+    def _count(self, job: Job, report: Report) -> None:
+        report = job.counted(report)
         with self._lock:
             self._total += report
         if report.is_empty:
             return
         try:
-            self._observer.transferred(link.registration.kind, str(link.registration.location), report)
+            self._observer.transferred(job.registration.kind, str(job.registration.location), report)
         except Exception:
             # What has been moved has been moved, whatever others make of it.
-            logger.exception("the observer of %s has failed", link)
+            logger.exception("the observer of %s has failed", job)
 
     def stop_running(self) -> None:
         """Makes the transfers that run now end soon, with an error."""

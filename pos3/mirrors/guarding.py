@@ -9,19 +9,19 @@ import os
 from collections.abc import Iterable, Iterator
 
 from pos3.entries import Record
-from pos3.jobs import Additive, Changed, Closed, Cursor, Guard, Left, Link, Manner, Own, Shared, is_coherent
+from pos3.jobs import Additive, Changed, Closed, Cursor, Guard, Job, Left, Manner, Own, Shared, is_coherent
 from pos3.state import Claim, Claims, Held, Index, Place, RootIndex, are_nested
 
 
-def guards_of(link: Link, claims: Claims, mine: Iterable[Link], outer: Iterable[Link]) -> list[Guard]:
-    """What a download of ``link`` leaves alone, as of now.
+def guards_of(job: Job, claims: Claims, mine: Iterable[Job], outer: Iterable[Job]) -> list[Guard]:
+    """What a download of ``job`` leaves alone, as of now.
 
     Args:
-        claims: those of the link's mirror.
-        mine: all links of that mirror.
-        outer: the links of the mirror that it does a part of the work of.
+        claims: those of the job's mirror.
+        mine: all jobs of that mirror.
+        outer: the jobs of the mirror that it does a part of the work of.
     """
-    local = link.registration.local
+    local = job.registration.local
     neighbours = claims.neighbours(local)
     guards: list[Guard] = []
     for claim in neighbours.living:
@@ -30,8 +30,8 @@ def guards_of(link: Link, claims: Claims, mine: Iterable[Link], outer: Iterable[
         guards.append(Closed(claim, manner) if closed else Additive(claim, _recorded_by(claim)))
     guards += [Left(claim, _recorded_by(claim)) for claim in neighbours.left]
     for other in mine:
-        if other is not link and are_nested(other.registration.local, local):
-            guards += _own_guards(link, other)
+        if other is not job and are_nested(other.registration.local, local):
+            guards += _own_guards(job, other)
     for other in outer:
         place = other.registration
         if place.pushes and are_nested(place.local, local):
@@ -51,9 +51,9 @@ def _recorded_by(claim: Claim) -> Cursor:
     return Cursor(records)
 
 
-def _own_guards(link: Link, other: Link) -> list[Guard]:
+def _own_guards(job: Job, other: Job) -> list[Guard]:
     """That of another registration of the same mirror, if it needs one."""
-    mine, theirs = link.registration, other.registration
+    mine, theirs = job.registration, other.registration
     record_of, path_there = Cursor(other.index.records), os.path.realpath(theirs.local)
     if not theirs.pushes:
         # What one download brings, another one neither replaces nor deletes.

@@ -1,4 +1,4 @@
-"""What a mirror is made of, and how it makes registrations and links of the arguments of its calls."""
+"""What a mirror is made of, and how it makes registrations and jobs of the arguments of its calls."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from pos3.jobs import (
-    CompleteLink,
+    Job,
     Journal,
-    Link,
     Observer,
+    Publication,
     Registration,
     Room,
     Runner,
@@ -21,6 +21,7 @@ from pos3.jobs import (
     check_outside_state,
     check_patterns,
     checked,
+    complete_job,
     local_root,
     names_a_directory,
 )
@@ -32,9 +33,9 @@ from pos3.options import StrPath
 from pos3.plan import Compare
 from pos3.profiles import Profile
 from pos3.state import Claims, Index, Place, RootIndex
+from pos3.store import Store
 from pos3.url import local_path
 
-AnyLink = TypeVar("AnyLink", bound=Link)
 Kind = Literal["download", "upload", "sync"]
 Patterns = str | list[str] | tuple[str, ...] | None
 
@@ -68,7 +69,7 @@ class Parts:
     claims: Claims
     room: Room
     observer: Observer
-    outer: Callable[[], list[Link]] = list
+    outer: Callable[[], list[Job]] = list
 
     @staticmethod
     def new_owner() -> str:
@@ -110,15 +111,23 @@ class Parts:
         check_outside_state(wanted, os.path.join(self.cache_root, STATE_DIRECTORY))
         return wanted
 
-    def link(self, registration: Registration) -> Link:
-        return self.linked(CompleteLink if registration.marker else Link, registration)
+    def job(self, registration: Registration) -> Job:
+        """A request at work, which nobody else knows of yet."""
+        return self._found_its_guards((complete_job if registration.marker else Job)(*self._given(registration)))
 
-    def linked(self, kind: type[AnyLink], registration: Registration) -> AnyLink:
-        """A registration at work, which nobody else knows of yet."""
+    def publication(self, registration: Registration) -> Publication:
+        """The same for a set that is to be published."""
+        publication = Publication(*self._given(registration))
+        self._found_its_guards(publication.job)
+        return publication
+
+    def _given(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
         store = self.stores.of(registration.location, registration.profile)
-        link = kind(registration, store, self.index_of(registration), self.cache_root, self.owner)
-        link.find_guards = lambda: guards_of(link, self.claims, self.registrations.links(), self.outer())
-        return link
+        return registration, store, self.index_of(registration), self.cache_root, self.owner
+
+    def _found_its_guards(self, job: Job) -> Job:
+        job.find_guards = lambda: guards_of(job, self.claims, self.registrations.jobs(), self.outer())
+        return job
 
     def index_of(self, registration: Registration) -> Index:
         """What the cache remembers of the registration's local path, as a copy of its place."""
@@ -126,24 +135,24 @@ class Parts:
         place = Place(self.stores.of(location, registration.profile).endpoint, str(location))
         return Index(RootIndex(self.cache_root, registration.local), place)
 
-    def claim(self, link: Link, check_open: Callable[[], None]) -> None:
-        """Notes for others that the link's local path is written, and waits for who changes it now.
+    def claim(self, job: Job, check_open: Callable[[], None]) -> None:
+        """Notes for others that the job's local path is written, and waits for who changes it now.
 
         Args:
             check_open: what it raises ends the waiting.
         """
-        place = link.registration
+        place = job.registration
         told = False
 
         def waiting() -> None:
             nonlocal told
             check_open()
             if not told:
-                logger.info("%s: waiting for a download that changes %s now", link, place.local)
+                logger.info("%s: waiting for a download that changes %s now", job, place.local)
                 told = True
 
         claimed = self.claims.begin(
-            place.kind, place.local, link.index.place, self.owner, waiting, deletes=place.upload_delete
+            place.kind, place.local, job.index.place, self.owner, waiting, deletes=place.upload_delete
         )
-        link.take_over(claimed)
+        job.take_over(claimed)
         check_open()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 
 from pos3.errors import PushTimeoutError, StoreError, TransferCancelledError, TransferError, UnsafeKeysError
-from pos3.jobs import Link, Registration, combined, settle
+from pos3.jobs import Job, Registration, settle
 from pos3.local import bounded, can_start
 from pos3.mirrors.parts import Parts
 from pos3.mirrors.schedule import Schedule
@@ -56,42 +56,42 @@ class Pusher:
     def _is_of_a_child(self) -> bool:
         return os.getpid() != self._pid
 
-    def pushing(self) -> list[Link]:
+    def pushing(self) -> list[Job]:
         """What is registered for upload and has begun, in the order of registration."""
         return self._parts.registrations.pushing()
 
     # In the background
 
-    def begin(self, link: Link) -> None:
-        """From here on, the end of the mirror pushes the link, and so do background pushes if it has an interval."""
+    def begin(self, job: Job) -> None:
+        """From here on, the end of the mirror pushes the job, and so do background pushes if it has an interval."""
         if self._is_of_a_child:
             return
-        entry = link.noted()
+        entry = job.noted()
         with self._lock:
             # One that has begun to end would not push it.
             self._check_open()
-            link.has_begun = True
+            job.has_begun = True
         # A sync is noted only now: what an unfinished download left here is nothing to push.
         self._parts.journal.note(entry)
-        interval_seconds = link.registration.interval_seconds
+        interval_seconds = job.registration.interval_seconds
         if interval_seconds is not None:
 
             def push() -> None:
                 # Another call may have asked for a shorter interval since.
-                if self._is_open() and link.registration.interval_seconds == interval_seconds:
-                    self._push_quietly(link)
+                if self._is_open() and job.registration.interval_seconds == interval_seconds:
+                    self._push_quietly(job)
 
             self._schedule.every(interval_seconds, push)
 
-    def join(self, link: Link, merged: Registration) -> None:
+    def join(self, job: Job, merged: Registration) -> None:
         """Another call has asked for the same pushes: the shorter interval and the safer flag hold from now on."""
-        before, link.registration = link.registration, merged
+        before, job.registration = job.registration, merged
         if before == merged:
             return
         if before.interval_seconds != merged.interval_seconds:
-            self.begin(link)
+            self.begin(job)
         else:
-            self._parts.journal.note(link.noted())
+            self._parts.journal.note(job.noted())
 
     def _is_open(self) -> bool:
         try:
@@ -100,26 +100,26 @@ class Pusher:
             return False
         return True
 
-    def _push_quietly(self, link: Link) -> None:
+    def _push_quietly(self, job: Job) -> None:
         try:
-            self._parts.runner.run(link, Link.push, self._background_progress)
-            link.failed_pushes.clear()
-            link.told_failures = frozenset()
+            self._parts.runner.run(job, Job.push, self._background_progress)
+            job.failed_pushes.clear()
+            job.told_failures = frozenset()
         except TransferCancelledError:
             # Stopped by ourselves, at the mirror's end.
             pass
         except UnsafeKeysError as error:
             # The others were pushed. Every push finds such names anew, so they are told once.
-            if str(error) not in map(str, link.failed_pushes):
-                logger.warning("background push of %s: %s", link, error)
-            link.failed_pushes[:] = [error]
+            if str(error) not in map(str, job.failed_pushes):
+                logger.warning("background push of %s: %s", job, error)
+            job.failed_pushes[:] = [error]
         except Exception as error:  # noqa: BLE001 - kept for the mirror's end
-            link.failed_pushes.append(error)
+            job.failed_pushes.append(error)
             told = _local_failures(error)
             # What is wrong with the files themselves stays wrong: it is said once, and not at each interval.
-            level = logging.DEBUG if told and told <= link.told_failures else logging.WARNING
-            link.told_failures = told
-            logger.log(level, "background push of %s failed (%d in a row): %s", link, len(link.failed_pushes), error)
+            level = logging.DEBUG if told and told <= job.told_failures else logging.WARNING
+            job.told_failures = told
+            logger.log(level, "background push of %s failed (%d in a row): %s", job, len(job.failed_pushes), error)
 
     def end_background(self, *, at_once: bool) -> None:
         """Lets no further background push begin. The one that runs is waited for, or with ``at_once`` stopped."""
@@ -136,7 +136,7 @@ class Pusher:
 
     # When they are asked for
 
-    def flush(self, links: list[Link], timeout_seconds: float | None) -> None:
+    def flush(self, jobs: list[Job], timeout_seconds: float | None) -> None:
         """Pushes what has changed, and returns when it is in the store.
 
         Raises:
@@ -146,12 +146,12 @@ class Pusher:
         failures: list[Exception] = []
 
         def push() -> None:
-            failures.extend(self._each(links, Link.push))
+            failures.extend(self._each(jobs, Job.push))
 
         if timeout_seconds is None:
             push()
         else:
-            self._within(timeout_seconds, push, f"the push of {', '.join(map(str, links))}")
+            self._within(timeout_seconds, push, f"the push of {', '.join(map(str, jobs))}")
         raise_any(failures)
 
     def push_additions(self, urls: Collection[str]) -> None:
@@ -160,15 +160,15 @@ class Pusher:
         Raises:
             TransferError: some files failed; the others were pushed.
         """
-        links = [link for link in self.pushing() if str(link.registration.location) in urls]
-        raise_any(self._each(links, Link.push_additions))
+        jobs = [job for job in self.pushing() if str(job.registration.location) in urls]
+        raise_any(self._each(jobs, Job.push_additions))
 
-    def _each(self, links: list[Link], job: Callable[[Link, Terms], object]) -> list[Exception]:
-        """Does the job for every link; one that fails does not keep the others from theirs."""
+    def _each(self, jobs: list[Job], work: Callable[[Job, Terms], object]) -> list[Exception]:
+        """Does the work for every job; one that fails does not keep the others from theirs."""
         failures = []
-        for link in links:
+        for job in jobs:
             try:
-                self._parts.runner.run(link, job)
+                self._parts.runner.run(job, work)
             except Exception as failure:  # noqa: BLE001 - returned to the caller
                 failures.append(failure)
         return failures
@@ -189,28 +189,28 @@ class Pusher:
 
     # At the end
 
-    def push_finally(self, links: list[Link], check: Callable[[], None], *, delete: bool) -> list[Exception]:
-        """The full push of each link, several side by side; returns the failures, in the order of the links.
+    def push_finally(self, jobs: list[Job], check: Callable[[], None], *, delete: bool) -> list[Exception]:
+        """The full push of each job, several side by side; returns the failures, in the order of the jobs.
 
         Links whose local paths or places nest are pushed one after the other, in the order of their registration; the
         others in no particular order.
 
         Args:
-            check: called before each push; what it raises is that link's failure.
+            check: called before each push; what it raises is that job's failure.
         """
         pushed: list[Registration] = []
 
-        def push(link: Link, terms: Terms) -> None:
+        def push(job: Job, terms: Terms) -> None:
             # Here, where whoever stops all transfers knows of this one already.
             check()
-            link.push_finally(terms, delete=delete)
-            self.due.discard(link.registration)
-            pushed.append(link.registration)
+            job.push_finally(terms, delete=delete)
+            self.due.discard(job.registration)
+            pushed.append(job.registration)
 
-        def run(link: Link) -> None:
-            self._parts.runner.run(link, push)
+        def run(job: Job) -> None:
+            self._parts.runner.run(job, push)
 
-        failures = side_by_side(links, run, self._max_workers, self._parts.runner.stop_running)
+        failures = side_by_side(jobs, run, self._max_workers, self._parts.runner.stop_running)
         settle(self._parts.cache_root, pushed)
         return failures
 
@@ -221,16 +221,16 @@ class Pusher:
             TransferError: some of it failed.
         """
         before = self._parts.runner.total
-        links = self.pushing()
-        raise_any(self.push_finally(links, check, delete=delete))
-        for link in links:
-            link.failed_pushes.clear()
+        jobs = self.pushing()
+        raise_any(self.push_finally(jobs, check, delete=delete))
+        for job in jobs:
+            job.failed_pushes.clear()
         return self._parts.runner.total - before
 
 
 def raise_any(failures: list[Exception]) -> None:
     if failures:
-        raise combined(failures) from failures[0]
+        raise _combined(failures) from failures[0]
 
 
 def _local_failures(error: Exception) -> frozenset[str]:
@@ -239,3 +239,13 @@ def _local_failures(error: Exception) -> frozenset[str]:
     if any(isinstance(failure, StoreError) or not isinstance(failure, OSError) for failure in failures):
         return frozenset()
     return frozenset(map(str, failures))
+
+
+def _combined(failures: list[Exception]) -> Exception:
+    """One exception for several: the only one as it is, or a TransferError that holds all."""
+    if len(failures) == 1:
+        return failures[0]
+    flat: list[BaseException] = []
+    for failure in failures:
+        flat += failure.failures if isinstance(failure, TransferError) else [failure]
+    return TransferError("Upload", flat)

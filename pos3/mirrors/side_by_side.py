@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from pos3.jobs import Link
+from pos3.jobs import Job
 from pos3.local import can_start
 
 logger = logging.getLogger("pos3")
@@ -16,10 +16,8 @@ logger = logging.getLogger("pos3")
 _TELL_EVERY_SECONDS = 5.0
 
 
-def side_by_side(
-    links: list[Link], push: Callable[[Link], None], most: int, stop: Callable[[], None]
-) -> list[Exception]:
-    """Pushes each link; one that fails does not keep the others from theirs. Returns the failures, in order.
+def side_by_side(jobs: list[Job], push: Callable[[Job], None], most: int, stop: Callable[[], None]) -> list[Exception]:
+    """Pushes each job; one that fails does not keep the others from theirs. Returns the failures, in order.
 
     Links whose local paths or places nest keep their order. While it lasts, the log says every few seconds how many
     are done.
@@ -28,7 +26,7 @@ def side_by_side(
         most: how many run at once.
         stop: makes the pushes that run end soon. It is called when this call is interrupted.
     """
-    work = _Work(_chains(links), push)
+    work = _Work(_chains(jobs), push)
     threads = [
         threading.Thread(target=contextvars.copy_context().run, args=(work.run,), name="pos3-end", daemon=True)
         for _ in range(min(most, len(work.waiting)) - 1)
@@ -45,20 +43,20 @@ def side_by_side(
         for thread in started:
             thread.join(_TELL_EVERY_SECONDS)
         raise
-    failures = sorted(work.failures, key=lambda failed: links.index(failed[0]))
+    failures = sorted(work.failures, key=lambda failed: jobs.index(failed[0]))
     return [failure for _, failure in failures]
 
 
-def _chains(links: list[Link]) -> list[list[Link]]:
-    """The links in groups that have nothing to do with each other, each in the order of registration."""
-    group = list(range(len(links)))
+def _chains(jobs: list[Job]) -> list[list[Job]]:
+    """The jobs in groups that have nothing to do with each other, each in the order of registration."""
+    group = list(range(len(jobs)))
 
     def root(number: int) -> int:
         while group[number] != number:
             number = group[number]
         return number
 
-    for paths in (_local_paths(links), _places(links)):
+    for paths in (_local_paths(jobs), _places(jobs)):
         # What lies below a path comes right after it, or after something else that does.
         around: list[tuple[str, int]] = []
         for path, number in sorted(paths):
@@ -67,27 +65,27 @@ def _chains(links: list[Link]) -> list[list[Link]]:
             if around:
                 group[root(number)] = root(around[-1][1])
             around.append((path, number))
-    chains: dict[int, list[Link]] = {}
-    for number, link in enumerate(links):
-        chains.setdefault(root(number), []).append(link)
+    chains: dict[int, list[Job]] = {}
+    for number, job in enumerate(jobs):
+        chains.setdefault(root(number), []).append(job)
     return list(chains.values())
 
 
-def _local_paths(links: list[Link]) -> list[tuple[str, int]]:
-    return [(f"{link.registration.local}/", number) for number, link in enumerate(links)]
+def _local_paths(jobs: list[Job]) -> list[tuple[str, int]]:
+    return [(f"{job.registration.local}/", number) for number, job in enumerate(jobs)]
 
 
-def _places(links: list[Link]) -> list[tuple[str, int]]:
+def _places(jobs: list[Job]) -> list[tuple[str, int]]:
     """Whatever the profiles are: two of them may lead to one bucket."""
-    return [(f"{link.registration.location}/", number) for number, link in enumerate(links)]
+    return [(f"{job.registration.location}/", number) for number, job in enumerate(jobs)]
 
 
 class _Work:
     """What is still to be pushed, and what came of the rest."""
 
-    def __init__(self, chains: list[list[Link]], push: Callable[[Link], None]):
+    def __init__(self, chains: list[list[Job]], push: Callable[[Job], None]):
         self.waiting = chains[::-1]
-        self.failures: list[tuple[Link, Exception]] = []
+        self.failures: list[tuple[Job, Exception]] = []
         self._push = push
         self._count = sum(map(len, chains))
         self._done = 0
@@ -102,13 +100,13 @@ class _Work:
                 if not self.waiting:
                     return
                 chain = self.waiting.pop()
-            for link in chain:
+            for job in chain:
                 if self._is_given_up:
                     return
                 try:
-                    self._push(link)
+                    self._push(job)
                 except Exception as failure:  # noqa: BLE001 - returned to the caller
-                    self.failures.append((link, failure))
+                    self.failures.append((job, failure))
                 self._note_done()
 
     def _note_done(self) -> None:

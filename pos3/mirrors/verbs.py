@@ -22,10 +22,9 @@ from pos3.errors import (
 )
 from pos3.filters import Filter, as_patterns
 from pos3.jobs import (
+    Job,
     Journal,
-    Link,
     Observer,
-    PublishingLink,
     Reference,
     Registered,
     Registration,
@@ -33,10 +32,12 @@ from pos3.jobs import (
     Runner,
     Unobserved,
     build_filter,
+    check_adoption,
     check_flag,
     check_interval,
     check_local,
     check_marker,
+    check_target,
     check_timeout,
     fingerprint_of_objects,
     is_coherent,
@@ -62,7 +63,7 @@ from pos3.url import is_url, local_path, parse, shown
 logger = logging.getLogger("pos3")
 
 
-def _never_joined(_link: Link, _wanted: Registration) -> None:
+def _never_joined(_job: Job, _wanted: Registration) -> None:
     pass
 
 
@@ -121,7 +122,7 @@ class Mirror:
                 part_of._parts.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 Room(self.cache_root, chosen.cache_limit_bytes),
                 observer,
-                lambda: part_of._parts.registrations.links() if part_of is not None else [],
+                lambda: part_of._parts.registrations.jobs() if part_of is not None else [],
             )
         )
         self._state = "new"
@@ -139,7 +140,7 @@ class Mirror:
         self._assemble(self._parts.after_fork())
 
     def __repr__(self) -> str:
-        count = len(self._parts.registrations.links())
+        count = len(self._parts.registrations.jobs())
         return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {count} registered>"
 
     @property
@@ -227,30 +228,30 @@ class Mirror:
         return self._download(wanted, missing_ok=missing_ok, adopt=adopt)
 
     def _download(self, wanted: Registration, *, missing_ok: bool = False, adopt: bool = False) -> Path:
-        def begin(link: Link) -> None:
-            self._push_what_is_read(link)
-            self._fetcher.download(link, missing_ok=missing_ok, adopt=adopt)
+        def begin(job: Job) -> None:
+            self._push_what_is_read(job)
+            self._fetcher.download(job, missing_ok=missing_ok, adopt=adopt)
 
         path = self._register(wanted, begin)
         self._bound_cache()
         return path
 
-    def _push_what_is_read(self, link: Link) -> None:
+    def _push_what_is_read(self, job: Job) -> None:
         """What this mirror pushes to the same objects from other local paths is in the store first."""
-        wanted = link.registration
+        wanted = job.registration
         for other in self._pusher.pushing():
             pushed = other.registration
             overlaps = pushed.profile == wanted.profile and pushed.location.overlaps(wanted.location)
             if overlaps and not is_coherent(wanted, pushed) and not self._is_of_a_child:
-                self._parts.runner.run(other, Link.push)
+                self._parts.runner.run(other, Job.push)
 
     def _register(
         self,
         wanted: Registration,
-        begin: Callable[[Link], None],
-        join: Callable[[Link, Registration], None] = _never_joined,
+        begin: Callable[[Job], None],
+        join: Callable[[Job, Registration], None] = _never_joined,
     ) -> Path:
-        self._parts.registrations.register(wanted, self._parts.link, begin, join)
+        self._parts.registrations.register(wanted, self._parts.job, begin, join)
         self._parts.observer.registered(wanted.kind, str(wanted.location))
         return Path(wanted.local)
 
@@ -275,13 +276,13 @@ class Mirror:
         """
         self._check_open()
         location, resolved = self._parts.stores.resolve(reference.url, None)
-        link = self._parts.registrations.holding(location, resolved)
-        if link is not None:
-            path = link.local_path(location)
+        job = self._parts.registrations.holding(location, resolved)
+        if job is not None:
+            path = job.local_path(location)
             if os.path.exists(path):
                 return Path(path)
-            if link.registration.pushes:
-                raise RemoteNotFoundError(f"{reference.url}: {link} is registered, and it is not there; use sync()")
+            if job.registration.pushes:
+                raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
         return self._restored(reference, resolved)
 
     def _restored(self, reference: Reference, profile: Profile | None) -> Path:
@@ -375,14 +376,14 @@ class Mirror:
         if wanted.fresh:
             check_can_be_emptied(self.cache_root, wanted.local)
 
-        def begin(link: Link) -> None:
-            link.take_stock()
-            self._parts.claim(link, self._check_open)
-            self._empty_if_fresh(link)
-            link.check_kinds()
-            link.begin_use()
-            link.prepare_local()
-            self._begin_pushes(link)
+        def begin(job: Job) -> None:
+            job.take_stock()
+            self._parts.claim(job, self._check_open)
+            self._empty_if_fresh(job)
+            job.check_kinds()
+            job.begin_use()
+            job.prepare_local()
+            self._begin_pushes(job)
 
         return self._register(wanted, begin, self._pusher.join)
 
@@ -449,32 +450,32 @@ class Mirror:
         if wanted.fresh:
             check_can_be_emptied(self.cache_root, wanted.local)
 
-        def begin(link: Link) -> None:
-            survey = link.take_stock()
-            self._parts.claim(link, self._check_open)
-            self._empty_if_fresh(link)
-            link.begin_use()
-            if (survey.is_object or survey.is_prefix) and not self._fetcher.is_closed(link):
-                self._fetcher.fetch(link, missing_ok=True, adopt=adopt)
-            link.held.filled()
-            link.prepare_local()
-            self._begin_pushes(link)
+        def begin(job: Job) -> None:
+            survey = job.take_stock()
+            self._parts.claim(job, self._check_open)
+            self._empty_if_fresh(job)
+            job.begin_use()
+            if (survey.is_object or survey.is_prefix) and not self._fetcher.is_closed(job):
+                self._fetcher.fetch(job, missing_ok=True, adopt=adopt)
+            job.held.filled()
+            job.prepare_local()
+            self._begin_pushes(job)
 
-        def join(link: Link, merged: Registration) -> None:
-            if link.registration.kind == "upload":
+        def join(job: Job, merged: Registration) -> None:
+            if job.registration.kind == "upload":
                 # What it pushes already is brought up to what S3 will be.
                 self._fetcher.fill(replace(wanted, kind="download"))
-            self._pusher.join(link, merged)
+            self._pusher.join(job, merged)
 
         return self._register(wanted, begin, join)
 
-    def _empty_if_fresh(self, link: Link) -> None:
-        if link.registration.fresh:
-            link.check_can_be_emptied()
-            empty_root(self.cache_root, link.registration.local)
+    def _empty_if_fresh(self, job: Job) -> None:
+        if job.registration.fresh:
+            job.check_can_be_emptied()
+            empty_root(self.cache_root, job.registration.local)
 
-    def _begin_pushes(self, link: Link) -> None:
-        self._pusher.begin(link)
+    def _begin_pushes(self, job: Job) -> None:
+        self._pusher.begin(job)
         if not self._is_of_a_child:
             hold(self)
 
@@ -528,14 +529,13 @@ class Mirror:
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
             marker=check_marker(marker),
         )
-        link = self._parts.linked(PublishingLink, wanted)
-        link.begin_use()
+        publication = self._parts.publication(wanted)
+        job, runner = publication.job, self._parts.runner
+        job.begin_use()
         try:
-            self._parts.registrations.do_once(
-                link, lambda: self._parts.runner.run(link, lambda _, terms: link.publish(terms))
-            )
+            self._parts.registrations.do_once(job, lambda: runner.run(job, lambda _, terms: publication.publish(terms)))
         finally:
-            link.end_use()
+            job.end_use()
         self._parts.observer.registered("upload", str(wanted.location))
         return Path(wanted.local)
 
@@ -588,9 +588,9 @@ class Mirror:
         if not is_url(path_or_url):
             return self._local_fingerprint(path_or_url, chosen)
         location, resolved = self._parts.stores.resolve(str(path_or_url), profile)
-        link = self._parts.registrations.holding(location, resolved)
-        if link is not None and os.path.exists(link.local_path(location)):
-            return link.fingerprint(link.path_of(location), chosen)
+        job = self._parts.registrations.holding(location, resolved)
+        if job is not None and os.path.exists(job.local_path(location)):
+            return job.fingerprint(job.path_of(location), chosen)
         return fingerprint_of_objects(self._parts.stores.of(location, resolved), location, chosen)
 
     def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
@@ -599,9 +599,9 @@ class Mirror:
             raise InvalidArgumentError(
                 f"{shown(os.fspath(path))} belongs to no registration and to no URL of the cache"
             )
-        for link in self._parts.registrations.links():
-            if link.registration.local == reference.root:
-                return link.fingerprint(reference.path, chosen)
+        for job in self._parts.registrations.jobs():
+            if job.registration.local == reference.root:
+                return job.fingerprint(reference.path, chosen)
         return reference.fingerprint(chosen)
 
     def url_of(self, path: StrPath) -> str | None:
@@ -619,7 +619,7 @@ class Mirror:
         name: what was reached with a :class:`Profile` that has none, and is not the mirror's default, is not known.
         """
         self._check_open()
-        registrations = [link.registration for link in self._parts.registrations.links()]
+        registrations = [job.registration for job in self._parts.registrations.jobs()]
         return refer(
             os.fspath(path),
             self.cache_root,
@@ -659,21 +659,21 @@ class Mirror:
             download_delete=check_flag("delete", delete),
             marker="" if require_marker is None else check_marker(require_marker),
         )
-        link = self._parts.link(wanted)
-        link.check_source()
-        plan = self._planned_download(link, missing_ok=missing_ok)
-        link.check_target(plan)
-        refusals = [_adoption_refusal(link, plan) if delete and not adopt else "", delete_refusal(plan, max_delete)]
+        job = self._parts.job(wanted)
+        job.check_source()
+        plan = self._planned_download(job, missing_ok=missing_ok)
+        check_target(job, plan)
+        refusals = [_adoption_refusal(job, plan) if delete and not adopt else "", delete_refusal(plan, max_delete)]
         return wanted, replace(plan, refusal="\n".join(filter(None, refusals)))
 
-    def _planned_download(self, link: Link, *, missing_ok: bool) -> Plan:
+    def _planned_download(self, job: Job, *, missing_ok: bool) -> Plan:
         try:
-            return link.plan_download(delete=link.registration.download_delete)
+            return job.plan_download(delete=job.registration.download_delete)
         except RemoteNotFoundError:
             if not missing_ok:
                 raise
             # The bucket must exist all the same.
-            link.take_stock()
+            job.take_stock()
             return Plan("download")
 
     def plan_upload(
@@ -704,7 +704,7 @@ class Mirror:
             overwrite=as_patterns(overwrite, "overwrite"),
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
         )
-        plan = self._parts.link(wanted).plan_upload(delete=delete)
+        plan = self._parts.job(wanted).plan_upload(delete=delete)
         return wanted, replace(plan, refusal=delete_refusal(plan, max_delete))
 
     def _dry(
@@ -731,7 +731,7 @@ class Mirror:
 
     def registrations(self) -> tuple[Registered, ...]:
         """What is registered, and what each registration has moved; those that failed included."""
-        return tuple(link.seen() for link in self._parts.registrations.links_and_failed())
+        return tuple(job.seen() for job in self._parts.registrations.jobs_and_failed())
 
     # Its life
 
@@ -790,7 +790,7 @@ class Mirror:
 
     def _pushed_places(self) -> tuple[tuple[str, str], ...]:
         """The URL and the local path of each registration for upload."""
-        registered = [link.registration for link in self._pusher.pushing()]
+        registered = [job.registration for job in self._pusher.pushing()]
         return tuple((str(each.location), each.local) for each in registered)
 
     def finish(self, *, delete: bool = True) -> Report:
@@ -808,8 +808,8 @@ class Mirror:
         try:
             return self._pusher.push_everything(self._check_open, delete=delete)
         finally:
-            for link in self._pusher.pushing():
-                link.held.go_on()
+            for job in self._pusher.pushing():
+                job.held.go_on()
 
     def close(self, error: BaseException | None = None, *, push: bool = True) -> None:
         """Ends the mirror, once; further calls do nothing.
@@ -863,14 +863,14 @@ class Mirror:
             # By a thread that the exit would cut off.
             self._closed.wait(self.options.shutdown_timeout)
             return
-        links = self._pusher.pushing()
+        jobs = self._pusher.pushing()
         told = "it is open at the interpreter's exit. Close it, or use 'with pos3.mirror():'"
         if error is None:
-            logger.warning("%r: %s. Pushed now, without deletes: %s", self, told, _listed(links))
+            logger.warning("%r: %s. Pushed now, without deletes: %s", self, told, _listed(jobs))
             self._close(None, self._push_at_exit)
         else:
-            pushed = [link for link in links if link.registration.sync_on_error]
-            rest = [link for link in links if not link.registration.sync_on_error]
+            pushed = [job for job in jobs if job.registration.sync_on_error]
+            rest = [job for job in jobs if not job.registration.sync_on_error]
             logger.warning(
                 "%r: %s. The program has ended with %s. Pushed now, without deletes: %s. Not pushed, without "
                 "sync_on_error: %s",
@@ -883,10 +883,10 @@ class Mirror:
             self.close(error)
 
     def _push_at_exit(self) -> None:
-        links = self._pusher.pushing()
-        self._pusher.due = {link.registration for link in links}
+        jobs = self._pusher.pushing()
+        self._pusher.due = {job.registration for job in jobs}
         self._pusher.end_background(at_once=False)
-        for failure in self._pusher.push_finally(links, lambda: None, delete=False):
+        for failure in self._pusher.push_finally(jobs, lambda: None, delete=False):
             logger.error("%s; 'pos3 recover' pushes what is left", failure)
 
     def _end(self) -> None:
@@ -895,23 +895,23 @@ class Mirror:
             self._state = "closed"
         release(self)
         self._closed.set()
-        for link in self._parts.registrations.links():
-            if link.registration in self._pusher.due:
-                link.held.leave()
-            link.end_use()
+        for job in self._parts.registrations.jobs():
+            if job.registration in self._pusher.due:
+                job.held.leave()
+            job.end_use()
         if self._part_of is None:
             self._parts.claims.end()
         self._bound_cache()
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:
-        to_push = [link for link in self._pusher.pushing() if error is None or link.registration.sync_on_error]
-        self._pusher.due = {link.registration for link in to_push} if push else set()
+        to_push = [job for job in self._pusher.pushing() if error is None or job.registration.sync_on_error]
+        self._pusher.due = {job.registration for job in to_push} if push else set()
         self._pusher.end_background(at_once=error is not None)
         if error is None:
             if push:
                 self._push_at_clean_end()
             return
-        failures = [failure for link in self._parts.registrations.links() for failure in link.failed_pushes[-1:]]
+        failures = [failure for job in self._parts.registrations.jobs() for failure in job.failed_pushes[-1:]]
         if push:
             # When the process is being stopped from outside, there is only so much time.
             seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
@@ -957,16 +957,16 @@ def _local_directory(address: StrPath, fresh: bool) -> Path:
     return path
 
 
-def _adoption_refusal(link: Link, plan: Plan) -> str:
+def _adoption_refusal(job: Job, plan: Plan) -> str:
     try:
-        link.check_adoption(plan)
+        check_adoption(job, plan)
     except PlanRefusedError as refusal:
         return str(refusal)
     return ""
 
 
-def _listed(links: list[Link]) -> str:
-    return ", ".join(map(str, links)) or "nothing"
+def _listed(jobs: list[Job]) -> str:
+    return ", ".join(map(str, jobs)) or "nothing"
 
 
 _mirrors: weakref.WeakSet[Mirror] = weakref.WeakSet()
