@@ -240,8 +240,8 @@ class Publication:
         if changed:
             shown = ", ".join(map(repr, changed[:5]))
             raise IncompleteSetError(
-                f"{self.job}: changed while it was published, so it has no {self._set.marker}: {shown}; publish it again "
-                "when nobody else writes to either side"
+                f"{self.job}: changed while it was published, so it has no {self._set.marker}: {shown}; publish it "
+                "again when nobody else writes to either side"
             )
 
 

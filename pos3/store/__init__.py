@@ -1,4 +1,8 @@
-"""Stores: one protocol, S3 through libcurl, every other URL scheme through fsspec."""
+"""Stores: one protocol, S3 through libcurl, every other URL scheme through fsspec.
+
+A store lists, fetches, puts and deletes objects of one bucket, and repeats what may pass. What is to be done, and in
+which order, is decided in :mod:`pos3.plan` and :mod:`pos3.transfer`.
+"""
 
 from __future__ import annotations
 
