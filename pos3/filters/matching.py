@@ -16,6 +16,7 @@ from typing import Any
 
 from pos3.errors import InvalidArgumentError
 from pos3.filters.globs import Glob, character_class, is_simple, tokens
+from pos3.local import are_nested
 
 
 def _expression(pattern: str, *, below: bool = True) -> str:
@@ -119,7 +120,7 @@ def check_relative(patterns: Sequence[str], name: str, roots: Iterable[str]) -> 
         path = literal.rstrip("/")
         for root in roots:
             # A single name is more likely one in the root: "/tmp" or "/home".
-            if path.count("/") > 1 and (f"{path}/".startswith(f"{root}/") or f"{root}/".startswith(f"{path}/")):
+            if path.count("/") > 1 and root != "/" and are_nested(path, root):
                 raise InvalidArgumentError(
                     f"{name}={pattern!r} matches nothing: it is an absolute path of this machine, and patterns are "
                     f"relative to {root}; '/x' is the 'x' directly in it"

@@ -22,6 +22,7 @@ from pos3.local import (
     existing_parent,
     has_temporary_name,
     ignores_case,
+    lies_in_cache,
     lies_in_state,
     local_entries,
     path_room_bytes,
@@ -78,7 +79,7 @@ class Planner:
         # What a push sees, and the download of the same registration leaves alone, is not gone because it is not here.
         self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
         self._url = str(registration.location)
-        self._in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
+        self._in_cache = lies_in_cache(registration.local, cache_root)
         self._own_state = os.path.relpath(os.path.join(cache_root, STATE_DIRECTORY), registration.local)
 
     def __str__(self) -> str:

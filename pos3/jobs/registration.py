@@ -12,10 +12,9 @@ from typing import Any, Literal, get_args
 
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
-from pos3.local import NARROW, NO_HOME, expanded, is_file_name, lies_in_state, state_directory_around
+from pos3.local import NARROW, NO_HOME, are_nested, expanded, is_file_name, lies_in_state, state_directory_around
 from pos3.plan import IN_STATE, Compare, parse_max_delete, segment_problem
 from pos3.profiles import Profile
-from pos3.state import are_nested
 from pos3.url import Location, has_scheme, is_url, shown
 
 

@@ -16,6 +16,7 @@ from pos3.local.own_files import (
     read_settings,
     tell_once,
 )
+from pos3.local.paths import are_nested, is_below, is_within, is_within_relative, lies_in_cache, relative
 from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state, state_directory_around
 from pos3.local.temporary import has_temporary_name, is_abandoned, is_temporary, temporary_name
 from pos3.local.threads import StopAt, bounded, can_start
@@ -29,6 +30,7 @@ __all__ = [
     "ForeignFileError",
     "Scan",
     "StopAt",
+    "are_nested",
     "blocks",
     "bounded",
     "can_start",
@@ -40,9 +42,13 @@ __all__ = [
     "has_temporary_name",
     "ignores_case",
     "is_abandoned",
+    "is_below",
     "is_file_name",
     "is_temporary",
     "is_trusted",
+    "is_within",
+    "is_within_relative",
+    "lies_in_cache",
     "lies_in_state",
     "local_entries",
     "make_private",
@@ -52,6 +58,7 @@ __all__ = [
     "path_room_bytes",
     "read_at",
     "read_settings",
+    "relative",
     "state_directory_around",
     "tell_once",
     "temporary_name",

@@ -39,12 +39,12 @@ from pos3.jobs import (
     local_root,
     names_a_directory,
 )
-from pos3.local import STATE_DIRECTORY
+from pos3.local import STATE_DIRECTORY, are_nested
 from pos3.mirrors.registrations import Registry
 from pos3.options import MirrorOptions, StrPath
 from pos3.plan import Compare
 from pos3.profiles import Profile, resolve_profile
-from pos3.state import Claim, Claims, Held, Index, Place, RootIndex, are_nested
+from pos3.state import Claim, Claims, Held, Index, Place, RootIndex
 from pos3.store import Store, endpoint_of, open_store
 from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
 from pos3.url import Location, local_path, parse

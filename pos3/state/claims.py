@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pos3.errors import ClaimError
-from pos3.local import ForeignFileError, directory_problem, open_own, temporary_name
+from pos3.local import ForeignFileError, are_nested, directory_problem, open_own, temporary_name
 from pos3.state.kernel_lock import fork_gate
 
 logger = logging.getLogger("pos3")
@@ -86,16 +86,6 @@ class Claim:
         return f"{self.kind}({self.url!r}) in process {self.pid}, since {since}"
 
 
-def is_within(path: str, directory: str) -> bool:
-    """Whether an absolute path is ``directory`` or lies below it."""
-    return f"{path}/".startswith(f"{directory.rstrip('/')}/")
-
-
-def are_nested(first: str, second: str) -> bool:
-    """Whether one of two absolute paths is the other, or lies below it."""
-    return is_within(first, second) or is_within(second, first)
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """The claims at one moment. Only those that are asked for are parsed, so that hundreds of others cost little."""
@@ -106,8 +96,8 @@ class Snapshot:
     def near(self, local: str) -> list[Claim]:
         """Those of local paths at, above or below ``local``, in the order in which they were written."""
         # Escaped as JSON, one path lies in another exactly if it does so unescaped.
-        wanted = b"%b/" % escaped(local)
-        return _parsed(line for line in self.lines if _is_nested(b"%b/" % line.split(b"\t", 2)[1], wanted))
+        wanted = escaped(local).decode("ascii")
+        return _parsed(line for line in self.lines if are_nested(_escaped_local(line), wanted))
 
     def all(self) -> list[Claim]:
         return _parsed(self.lines)
@@ -138,8 +128,8 @@ def _parsed(lines: Iterable[bytes]) -> list[Claim]:
     return found
 
 
-def _is_nested(first: bytes, second: bytes) -> bool:
-    return first.startswith(second) or second.startswith(first)
+def _escaped_local(line: bytes) -> str:
+    return line.split(b"\t", 2)[1].decode("ascii", "replace")
 
 
 class ClaimList:
