@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 
 from pos3.entries import LEFT_OUT, LOST_FOUND
@@ -18,7 +17,7 @@ from pos3.jobs.noted import Noted
 from pos3.jobs.observer import Registered
 from pos3.jobs.planner import FILLED, Planner
 from pos3.jobs.registration import Registration, names_a_file
-from pos3.local import is_abandoned
+from pos3.local import remove_abandoned
 from pos3.plan import Plan, check_max_delete
 from pos3.reports import Kept, Report
 from pos3.state import Held, Index, Leftovers, NoMark, UseMark
@@ -155,7 +154,8 @@ class Link(Planner):
             if not adopt and self.registration.download_delete:
                 self.check_adoption(plan)
             check_max_delete(plan, self.registration.max_delete)
-            _remove_abandoned(leftovers)
+            for leftover in leftovers:
+                remove_abandoned(leftover.path)
             Leftovers(self.index.root).remove_abandoned()
             make_room(self._url, self.registration.local, growth_bytes(plan, self.pair))
             self.index.mark_used()
@@ -274,14 +274,6 @@ def _tell_left_out(link: Link, plan: Plan) -> bool:
             "%s: %d left out, since only files and directories can be pushed: %s%s", link, len(found), examples, more
         )
     return bool(found or own)
-
-
-def _remove_abandoned(leftovers: list[os.DirEntry[str]]) -> None:
-    now = time.time()
-    for leftover in leftovers:
-        with suppress(OSError):
-            if is_abandoned(leftover.name, leftover.stat(follow_symlinks=False).st_mtime, now):
-                os.unlink(leftover.path)
 
 
 def combined(failures: list[Exception]) -> Exception:

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pos3.errors import ClaimError
-from pos3.local import ForeignFileError, are_nested, directory_problem, open_own, temporary_name
+from pos3.local import ForeignFileError, are_nested, directory_problem, is_running, open_own, temporary_name
 from pos3.state.kernel_lock import fork_gate
 
 logger = logging.getLogger("pos3")
@@ -255,7 +255,7 @@ class ClaimList:
             return True
         except OSError:
             # There are no locks here.
-            return _has_process(claim)
+            return is_running(claim.pid)
         finally:
             os.close(descriptor)
         return False
@@ -337,16 +337,6 @@ def _make_own(directory: str) -> None:
         raise ForeignFileError(directory, problem)
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(1, "it cannot be written")
-
-
-def _has_process(claim: Claim) -> bool:
-    try:
-        os.kill(claim.pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _cannot(what: str, error: OSError) -> ClaimError:

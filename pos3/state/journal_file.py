@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.local import ForeignFileError, make_private, open_lock, open_own, tell_once, temporary_name
+from pos3.local import ForeignFileError, is_running, make_private, open_lock, open_own, tell_once, temporary_name
 
 logger = logging.getLogger("pos3")
 
@@ -46,15 +46,7 @@ class Keeper:
         """Whether the process may still be there, by what can be known without a lock."""
         if self.host != os.uname().nodename:
             return silent_seconds < _SILENT_SECONDS
-        if self.boot != _boot():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-        except OSError:
-            pass
-        return True
+        return self.boot == _boot() and is_running(self.pid)
 
 
 HEAD = {"label": str, "host": str, "pid": int, "boot": str, "begun_at": float | int, "has_locks": bool}
