@@ -28,7 +28,7 @@ from typing import Literal
 
 from pos3.errors import ClaimError
 from pos3.local import ForeignFileError, are_nested, directory_problem, is_running, open_own, temporary_name
-from pos3.state.kernel_lock import fork_gate
+from pos3.state.kernel_lock import fork_gate, is_locked
 
 logger = logging.getLogger("pos3")
 
@@ -249,16 +249,12 @@ class ClaimList:
         except OSError:
             return True
         try:
-            # A shared lock, so that two that look do not take each other for the mirror.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return is_locked(descriptor)
         except OSError:
             # There are no locks here.
             return is_running(claim.pid)
         finally:
             os.close(descriptor)
-        return False
 
     def bury(self, claim: Claim) -> None:
         """Removes what a dead mirror's life has left."""
@@ -303,9 +299,7 @@ def _try_locks(directory: str) -> None:
         return
     descriptor = open_own(os.path.join(directory, "claims.lock"), os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
+        is_locked(descriptor)
     finally:
         os.close(descriptor)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pos3.local import ForeignFileError, is_running, make_private, open_lock, open_own, tell_once, temporary_name
+from pos3.state.kernel_lock import is_locked
 
 logger = logging.getLogger("pos3")
 
@@ -120,20 +121,17 @@ class HeldFile:
 
     @staticmethod
     def is_held(path: str) -> bool:
-        """Whether a process has it locked. Two that look at once do not take each other for that process."""
+        """Whether a process has it locked; where there are no locks, none has."""
         try:
             descriptor = open_lock(path, make=False)
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return is_locked(descriptor)
         except OSError:
             return False
         finally:
             os.close(descriptor)
-        return False
 
     def append(self, record: dict[str, Any]) -> None:
         self._write([record])
