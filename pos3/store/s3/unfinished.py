@@ -13,12 +13,12 @@ from xml.etree import ElementTree
 
 from pos3.local import StopAt, can_start
 from pos3.store.retry import is_shared, is_transient
-from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError
+from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
 from pos3.store.s3.listing import timestamp_ns
 from pos3.store.s3.loop import Loop
 from pos3.store.s3.requests import Request, Requests, Response
 from pos3.store.s3.uploads import UNTOLD, MultipartUpload, aborted
-from pos3.store.s3.xml import read_answer, text_of
+from pos3.store.s3.xml import text_of
 from pos3.store.steps import NEVER, Steps
 
 logger = logging.getLogger("pos3.store")
