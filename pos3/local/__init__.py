@@ -20,7 +20,7 @@ from pos3.local.paths import are_nested, is_below, is_within, is_within_relative
 from pos3.local.pids import is_running
 from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state, state_directory_around
 from pos3.local.temporary import has_temporary_name, is_temporary, remove_abandoned, temporary_name
-from pos3.local.threads import StopAt, bounded, can_start
+from pos3.local.threads import StopAt, bounded, call_within, can_start
 from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "are_nested",
     "blocks",
     "bounded",
+    "call_within",
     "can_start",
     "create_file",
     "directory_problem",

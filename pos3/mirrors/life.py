@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection
 from typing import Self
 
 from pos3.errors import NoMirrorError, PlanRefusedError, PushTimeoutError, TransferError
 from pos3.jobs import Link, Registered, Registration, check_timeout, combined, settle
-from pos3.local import bounded, can_start
+from pos3.local import call_within
 from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
 from pos3.mirrors.parts import MirrorParts
 from pos3.mirrors.unclosed import hold, release
@@ -310,17 +308,16 @@ class MirrorLife(MirrorParts):
         return tuple((str(each.location), each.local) for each in registered)
 
     def _within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
-        inherited = contextvars.copy_context()
-        thread = threading.Thread(target=inherited.run, args=(call,), name="pos3-flush", daemon=True)
         began = time.monotonic()
-        if can_start(thread):
-            thread.join(bounded(max(0.0, timeout_seconds)))
-            is_late, goes_on = thread.is_alive(), "it goes on"
-        else:
+        goes_on = "it goes on"
+
+        def push_here() -> None:
+            nonlocal goes_on
+            goes_on = "it was stopped"
             with self._engine.deadline(timeout_seconds):
                 call()
-            is_late, goes_on = time.monotonic() - began > timeout_seconds, "it was stopped"
-        if is_late:
+
+        if not call_within(timeout_seconds, call, "pos3-flush", instead=push_here):
             raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; {goes_on}")
 
     def report(self) -> Report:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
-from pos3.local import StopAt, can_start
+from pos3.local import StopAt, call_within
 from pos3.store.retry import is_shared, is_transient
 from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
 from pos3.store.s3.listing import timestamp_ns
@@ -38,12 +38,13 @@ def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: i
         those that are worth another try.
     """
     left = set(uploads)
-    thread = threading.Thread(target=_abort_all, args=(left, requests, in_flight), name="pos3-abort", daemon=True)
-    if can_start(thread):
-        thread.join(_ABORT_SECONDS)
-    else:
-        give_up_at = time.monotonic() + _ABORT_SECONDS
-        _abort_all(left, requests, in_flight, StopAt(lambda: give_up_at))
+    give_up_at = time.monotonic() + _ABORT_SECONDS
+    call_within(
+        _ABORT_SECONDS,
+        functools.partial(_abort_all, left, requests, in_flight),
+        "pos3-abort",
+        instead=functools.partial(_abort_all, left, requests, in_flight, StopAt(lambda: give_up_at)),
+    )
     return left.copy()
 
 
