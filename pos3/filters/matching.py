@@ -62,11 +62,11 @@ def _compile(patterns: Sequence[str], name: str, *, below: bool = True) -> re.Pa
     try:
         return re.compile("|".join(_expression(pattern, below=below) for pattern in patterns), re.DOTALL)
     except re.error as error:
-        raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}") from None
+        raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}", argument=name) from None
 
 
 def _no_pattern(name: str, pattern: object) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{name}={pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'")
+    return InvalidArgumentError(f"{name}={pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'", argument=name)
 
 
 def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
     if isinstance(patterns, str):
         return (_normal(patterns, name),)
     if not isinstance(patterns, (list, tuple, set, frozenset)):
-        raise InvalidArgumentError(f"{name}={patterns!r}: expected glob patterns as a list of strings")
+        raise InvalidArgumentError(f"{name}={patterns!r}: expected glob patterns as a list of strings", argument=name)
     return tuple(_normal(pattern, name) for pattern in patterns)
 
 
@@ -102,7 +102,7 @@ def _normal(pattern: Any, name: str) -> str:
     elif segments[0] == "~" and not pattern.startswith("/"):
         problem = "patterns are relative to the directory that is transferred. '[~]' matches such a name"
     if problem:
-        raise InvalidArgumentError(f"{name}={pattern!r} matches nothing: {problem}")
+        raise InvalidArgumentError(f"{name}={pattern!r} matches nothing: {problem}", argument=name)
     return "/" * pattern.startswith("/") + "/".join(segments) + "/" * pattern.endswith("/")
 
 
@@ -123,7 +123,8 @@ def check_relative(patterns: Sequence[str], name: str, roots: Iterable[str]) -> 
             if path.count("/") > 1 and root != "/" and are_nested(path, root):
                 raise InvalidArgumentError(
                     f"{name}={pattern!r} matches nothing: it is an absolute path of this machine, and patterns are "
-                    f"relative to {root}; '/x' is the 'x' directly in it"
+                    f"relative to {root}; '/x' is the 'x' directly in it",
+                    argument=name,
                 )
 
 

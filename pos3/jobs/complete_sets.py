@@ -129,7 +129,9 @@ class CompleteLink(_MarkedLink):
 
     def _without_marker(self) -> RemoteNotFoundError:
         if not self._is_there():
-            return RemoteNotFoundError(f"{self._url}: no object and no prefix with objects; nothing was changed")
+            return RemoteNotFoundError(
+                f"{self._url}: no object and no prefix with objects; nothing was changed", url=self._url
+            )
         return IncompleteSetError(
             f"{self._marker_url} is not there, so the set is not complete, or not yet; nothing was changed"
         )

@@ -48,6 +48,7 @@ class Room:
                 f"{os.strerror(errno.ENOSPC)}: the download of {what} needs {format_bytes(needed_bytes)}, and "
                 f"{format_bytes(needed_bytes - missing_bytes)} can be used at {local}; nothing was transferred. "
                 + self._advice(place),
+                path=local,
             )
 
     def _advice(self, place: str) -> str:

@@ -248,7 +248,8 @@ class Planner:
             is_asked = leftovers is not None and not self.registration.is_restored
             raise RemoteNotFoundError(
                 f"{self._url}: no object and no prefix with objects; nothing was changed. "
-                f"Check the URL{', or pass missing_ok=True if it may be missing' if is_asked else ''}"
+                f"Check the URL{', or pass missing_ok=True if it may be missing' if is_asked else ''}",
+                url=self._url,
             )
         return made
 

@@ -61,7 +61,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
     ):
         if callable(cache_root):
             raise InvalidArgumentError(
-                f"cache_root={cache_root!r}: expected a directory; as a decorator, write @pos3.with_mirror"
+                f"cache_root={cache_root!r}: expected a directory; as a decorator, write @pos3.with_mirror",
+                argument="cache_root",
             )
         self._options = MirrorOptions(
             cache_root,

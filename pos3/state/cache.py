@@ -206,7 +206,8 @@ def check_can_be_emptied(cache_root: str, local: str) -> None:
     if told:
         raise InvalidArgumentError(
             f"fresh=True empties only paths below the cache root {cache_root}, and {told}; empty it yourself, or leave "
-            "out local"
+            "out local",
+            argument="fresh",
         )
 
 

@@ -80,7 +80,9 @@ class Uploads:
                     continue
                 except _SpoiledError as error:
                     where = self._requests.where(Request("PUT", key))
-                    raise IntegrityError(f"{where}: the store received other bytes than were sent") from error
+                    raise IntegrityError(
+                        f"{where}: the store received other bytes than were sent", url=where
+                    ) from error
 
     def _whole(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         if size_bytes <= _IN_MEMORY_BYTES:
