@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 import pos3
+from pos3.state.ownership import Claims
+from pos3.state.root_index import Place
 from tests.support import Latency, Proxy, S3Site, Status, contents, on, write_tree
 from tests.support.program import run_program
 
@@ -598,3 +600,25 @@ def test_the_list_of_claims_does_not_grow_with_what_has_ended(s3: S3Site, anothe
     another().upload(s3.url("elsewhere"), mirror.cache_root, interval=INTERVAL)
     with pytest.raises(pos3.ConflictError):
         another().download(s3.url("data"), Path(mirror.cache_root) / "x")
+
+
+@pytest.mark.timeout(60)
+def test_threads_of_one_mirror_never_wait_for_each_others_locks(tmp_path: Path) -> None:
+    claims = Claims(str(tmp_path), str(tmp_path / "journal"))
+    place = Place("http://x", "s3://bucket/key")
+
+    def begin_and_end() -> None:
+        for _ in range(150):
+            claims.begin("upload", str(tmp_path / "local"), place, "me", lambda: None).end()
+
+    def look() -> None:
+        for _ in range(600):
+            claims.neighbours(str(tmp_path / "local"))
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (begin_and_end, look, begin_and_end, look)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+        assert not thread.is_alive()
+    claims.end()

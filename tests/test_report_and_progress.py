@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.jobs.schedule import Schedule
+from pos3.mirrors.schedule import Schedule
 from pos3.reports import format_bytes, parse_bytes
 from pos3.transfer.progress import LogProgress
 from pos3.transfer.rate import ByteRate

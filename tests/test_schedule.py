@@ -14,7 +14,7 @@ import pytest
 
 import pos3
 from pos3.cli.stopping import StopSignals
-from pos3.jobs.schedule import Schedule
+from pos3.mirrors.schedule import Schedule
 from tests.faults.base import eventually
 from tests.support import S3Site
 

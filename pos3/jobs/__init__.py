@@ -6,12 +6,13 @@ and the journal are here as well. Which registrations a mirror has, and when the
 :mod:`pos3.mirrors`.
 """
 
-from pos3.jobs.complete_sets import CompleteLink, PublishingLink
+from pos3.jobs.adoption import check_adoption, check_target
+from pos3.jobs.complete_sets import Publication, complete_job
 from pos3.jobs.disk_space import Room
 from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.guards import Additive, Changed, Closed, Cursor, Guard, Left, Manner, Own, Shared
+from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, settle
-from pos3.jobs.link import Link, combined
 from pos3.jobs.manifest import check_marker
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.recovery import Recovered, recover, recover_with
@@ -34,33 +35,33 @@ from pos3.jobs.registration import (
     names_a_directory,
 )
 from pos3.jobs.remote_listing import list_local, list_remote
-from pos3.jobs.runner import Engine
+from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
 
 __all__ = [
     "Additive",
     "Changed",
     "Closed",
-    "CompleteLink",
     "Cursor",
-    "Engine",
     "Guard",
+    "Job",
     "Journal",
     "Left",
-    "Link",
     "Manner",
     "Observer",
     "Own",
-    "PublishingLink",
+    "Publication",
     "Recovered",
     "Reference",
     "Registered",
     "Registration",
     "Room",
+    "Runner",
     "Shared",
     "Unobserved",
     "as_transfer_plan",
     "build_filter",
+    "check_adoption",
     "check_conflicts",
     "check_flag",
     "check_interval",
@@ -68,9 +69,11 @@ __all__ = [
     "check_marker",
     "check_outside_state",
     "check_patterns",
+    "check_target",
     "check_timeout",
     "checked",
     "combined",
+    "complete_job",
     "difference",
     "fingerprint_of_objects",
     "is_coherent",

@@ -10,20 +10,20 @@ from typing import Literal
 
 from pos3.entries import Entry, Record
 from pos3.errors import NotPushedError, ProfileError
+from pos3.jobs.job import Job, Rules
 from pos3.jobs.journal import Orphan, is_written_here, orphans
-from pos3.jobs.link import Link
 from pos3.jobs.noted import Noted
 from pos3.jobs.observer import Unobserved
 from pos3.jobs.registration import check_outside_state
-from pos3.jobs.runner import Engine
+from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.local import STATE_DIRECTORY
 from pos3.options import MirrorOptions, StrPath
-from pos3.plan import Plan, Policy, TransferPlan
+from pos3.plan import Policy, TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Index, Place, RootIndex
-from pos3.store import Store, endpoint_of, open_store
+from pos3.store import endpoint_of, open_store
 from pos3.transfer import ByteRate, OpenProgress, Rate, Unlimited, choose_progress
 
 _NS = 1_000_000_000
@@ -147,7 +147,7 @@ class _Recovery:
         except Exception as error:  # noqa: BLE001 - one registration does not keep the others from theirs
             return replace(found, outcome="failed", error=error)
 
-    def _link(self, entry: Noted, writer: str, orphan: Orphan) -> _LeftLink:
+    def _job(self, entry: Noted, writer: str, orphan: Orphan) -> Job:
         profile, only_noted = entry.profile.restored(self._profile) if entry.profile is not None else (None, False)
         registration = replace(entry.registration, profile=profile)
         check_outside_state(registration, os.path.join(self.cache_root, STATE_DIRECTORY))
@@ -160,45 +160,42 @@ class _Recovery:
             )
         store = open_store(registration.location, profile, self._workers)
         index = Index(RootIndex(self.cache_root, registration.local), place)
-        return _LeftLink(replace(entry, registration=registration), store, index, self.cache_root, writer)
+        way = _GivingWay(entry)
+        rules = Rules(way.adjusted, may_delete=False, trusts_records=False)
+        way.job = Job(registration, store, index, self.cache_root, writer, rules=rules)
+        return way.job
 
     def _planned(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
-        link = self._link(entry, "", orphan)
-        return replace(found, outcome="planned", plan=as_transfer_plan(link.registration, link.plan_upload()))
+        job = self._job(entry, "", orphan)
+        return replace(found, outcome="planned", plan=as_transfer_plan(job.registration, job.plan_upload(delete=False)))
 
     def _pushed(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
         writer = uuid.uuid4().hex
-        link = self._link(entry, writer, orphan)
-        engine = Engine(self._workers, self._rate, self._progress, Unobserved())
-        link.begin_use()
+        job = self._job(entry, writer, orphan)
+        runner = Runner(self._workers, self._rate, self._progress, Unobserved())
+        job.begin_use()
         try:
-            engine.run(link, lambda link, terms: link.push_finally(terms, delete=False))
+            runner.run(job, lambda job, terms: job.push_finally(terms, delete=False))
         finally:
-            link.end_use()
-        return replace(found, outcome="pushed", report=engine.total)
+            job.end_use()
+        return replace(found, outcome="pushed", report=runner.total)
 
 
-class _LeftLink(Link):
-    """A registration whose mirror is dead. Its pushes delete nothing and give way to what came to the store since."""
+class _GivingWay:
+    """The rules of pushes for a dead mirror: they give way to what came to the store since its registration."""
 
-    def __init__(self, entry: Noted, store: Store, index: Index, cache_root: str, owner: str):
-        super().__init__(entry.registration, store, index, cache_root, owner)
+    def __init__(self, entry: Noted):
         self._entry = entry
+        self.job: Job | None = None
 
-    def plan_upload(self, *, delete: bool = False) -> Plan:
-        return super().plan_upload(delete=False)
-
-    def _plan_push(self) -> Plan:
-        # Records alone do not tell what others have put there.
-        return self.plan_upload()
-
-    def _policy(self, *, delete: bool) -> Policy:
-        return replace(super()._policy(delete=delete), outranks=self._outranks)
+    def adjusted(self, policy: Policy) -> Policy:
+        return replace(policy, outranks=self._outranks)
 
     @property
     def _set_back_seconds(self) -> float:
         """By how much the store's clock has gone back since the registration, as far as this machine's can tell."""
-        behind_seconds = self.clock_ahead_seconds - self._entry.clock_ahead_seconds
+        ahead_seconds = self.job.clock_ahead_seconds if self.job is not None else 0.0
+        behind_seconds = ahead_seconds - self._entry.clock_ahead_seconds
         return behind_seconds if behind_seconds > _SAME_CLOCK_SECONDS else 0.0
 
     def _outranks(self, here: Entry, there: Entry, record: Record | None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pos3.errors import ConflictError, InvalidArgumentError
-from pos3.jobs import Link, Registration, check_conflicts, difference, merged
+from pos3.jobs import Job, Registration, check_conflicts, difference, merged
 from pos3.local import is_within
 from pos3.profiles import Profile
 from pos3.url import Location, is_url, local_path, parse
@@ -23,7 +23,7 @@ def _place(registration: Registration) -> Place:
     return registration.location, registration.profile, registration.local
 
 
-class Registry:
+class Registrations:
     """Safe to use from several threads: who asks for what another is just registering waits for it.
 
     Nobody who waits holds anything that others wait for.
@@ -31,38 +31,38 @@ class Registry:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._links: list[Link] = []
-        self._at: dict[Place, list[Link]] = {}
+        self._jobs: list[Job] = []
+        self._at: dict[Place, list[Job]] = {}
         self._busy: set[Place] = set()
-        self._failed: dict[Place, Link] = {}
-        self._done: dict[Place, Link] = {}
+        self._failed: dict[Place, Job] = {}
+        self._done: dict[Place, Job] = {}
 
-    def links(self) -> list[Link]:
+    def jobs(self) -> list[Job]:
         with self._changed:
-            return list(self._links)
+            return list(self._jobs)
 
-    def links_and_failed(self) -> list[Link]:
-        """All links, and those that came to nothing or did their work once: the last one of each place."""
+    def jobs_and_failed(self) -> list[Job]:
+        """All jobs, and those that came to nothing or did their work once: the last one of each place."""
         with self._changed:
-            return [*self._links, *self._failed.values(), *self._done.values()]
+            return [*self._jobs, *self._failed.values(), *self._done.values()]
 
-    def pushing(self) -> list[Link]:
-        """The links that upload and have begun to, in the order of their registration."""
-        return [link for link in self.links() if link.registration.pushes and link.has_begun]
+    def pushing(self) -> list[Job]:
+        """The jobs that upload and have begun to, in the order of their registration."""
+        return [job for job in self.jobs() if job.registration.pushes and job.has_begun]
 
     def register(
         self,
         wanted: Registration,
-        make: Callable[[Registration], Link],
-        begin: Callable[[Link], None],
-        join: Callable[[Link, Registration], None],
-    ) -> Link:
-        """Makes a link and begins its work, unless an equal registration is there already.
+        make: Callable[[Registration], Job],
+        begin: Callable[[Job], None],
+        join: Callable[[Job, Registration], None],
+    ) -> Job:
+        """Makes a job and begins its work, unless an equal registration is there already.
 
         If ``begin`` raises, nothing is registered.
 
         Args:
-            join: called instead for a link that pushes the same local path to the same place already, with what is
+            join: called instead for a job that pushes the same local path to the same place already, with what is
                 wanted of it from now on.
 
         Raises:
@@ -71,15 +71,15 @@ class Registry:
         with self._alone_with(_place(wanted)):
             with self._changed:
                 same = self._at.setdefault(_place(wanted), [])
-                equal = next((link for link in same if link.registration == wanted), None)
-                pushing = next((link for link in same if link.registration.pushes), None)
+                equal = next((job for job in same if job.registration == wanted), None)
+                pushing = next((job for job in same if job.registration.pushes), None)
                 if equal is not None:
                     return equal
                 if pushing is None or not wanted.pushes:
-                    check_conflicts(wanted, [link.registration for link in self._links])
+                    check_conflicts(wanted, [job.registration for job in self._jobs])
                     # Taken at once, while the work goes on without the lock.
                     same.append(make(wanted))
-                    self._links.append(same[-1])
+                    self._jobs.append(same[-1])
                     self._failed.pop(_place(wanted), None)
             if pushing is not None and wanted.pushes:
                 join(pushing, _as_one(pushing.registration, wanted))
@@ -87,18 +87,18 @@ class Registry:
             self._begin(same[-1], begin)
             return same[-1]
 
-    def _begin(self, link: Link, begin: Callable[[Link], None]) -> None:
+    def _begin(self, job: Job, begin: Callable[[Job], None]) -> None:
         try:
-            begin(link)
+            begin(job)
         except BaseException as error:
-            link.failure = str(error) or type(error).__name__
+            job.failure = str(error) or type(error).__name__
             with self._changed:
-                self._links.remove(link)
-                self._at[_place(link.registration)].remove(link)
-                self._failed[_place(link.registration)] = link
+                self._jobs.remove(job)
+                self._at[_place(job.registration)].remove(job)
+                self._failed[_place(job.registration)] = job
                 if len(self._failed) > _MOST_FAILED:
                     del self._failed[next(iter(self._failed))]
-            link.end_use()
+            job.end_use()
             raise
 
     @contextmanager
@@ -113,44 +113,44 @@ class Registry:
                 self._busy.discard(place)
                 self._changed.notify_all()
 
-    def do_once(self, link: Link, work: Callable[[], None]) -> None:
-        """Does a work of ``link`` that ends with this call. No other such work for the same place runs meanwhile.
+    def do_once(self, job: Job, work: Callable[[], None]) -> None:
+        """Does a work of ``job`` that ends with this call. No other such work for the same place runs meanwhile.
 
         Raises:
             ConflictError: what it writes is registered for upload.
         """
-        place = link.registration
+        place = job.registration
         # Whatever the local path is: one at a time may write there.
         with self._alone_with((place.location, place.profile, "")):
-            for other in self.links():
+            for other in self.jobs():
                 if not other.registration.pushes:
                     continue
                 if other.registration.profile == place.profile and place.location.overlaps(other.registration.location):
                     raise ConflictError(f"{place} overlaps with {other}, which is registered for upload already")
             with self._changed:
-                self._done[_place(place)] = link
+                self._done[_place(place)] = job
             work()
 
-    def holding(self, location: Location, profile: Profile | None) -> Link | None:
-        """The innermost link whose place ``location`` is or lies in, as soon as what was begun with it is done.
+    def holding(self, location: Location, profile: Profile | None) -> Job | None:
+        """The innermost job whose place ``location`` is or lies in, as soon as what was begun with it is done.
 
         One that pushes comes before one that only downloads.
         """
-        for link in sorted(self._around(location, profile), key=_preference):
-            with self._alone_with(_place(link.registration)), self._changed:
-                if link in self._links:
-                    return link
+        for job in sorted(self._around(location, profile), key=_preference):
+            with self._alone_with(_place(job.registration)), self._changed:
+                if job in self._jobs:
+                    return job
         return None
 
-    def _around(self, location: Location, profile: Profile | None) -> Iterable[Link]:
-        for link in self.links():
-            place = link.registration
+    def _around(self, location: Location, profile: Profile | None) -> Iterable[Job]:
+        for job in self.jobs():
+            place = job.registration
             is_around = location.overlaps(place.location) and len(place.location.key) <= len(location.key)
             if is_around and place.profile == profile:
-                yield link
+                yield job
 
-    def chosen(self, path_or_url: str | os.PathLike[str] | None) -> list[Link]:
-        """The uploading links that a URL or a local path belongs to; all of them for None.
+    def chosen(self, path_or_url: str | os.PathLike[str] | None) -> list[Job]:
+        """The uploading jobs that a URL or a local path belongs to; all of them for None.
 
         Raises:
             InvalidArgumentError: there is none.
@@ -160,18 +160,18 @@ class Registry:
             return pushing
         if is_url(path_or_url):
             location = parse(str(path_or_url))
-            chosen = [link for link in pushing if location.overlaps(link.registration.location)]
+            chosen = [job for job in pushing if location.overlaps(job.registration.location)]
         else:
             path = os.path.realpath(local_path(path_or_url))
-            chosen = [link for link in pushing if is_within(path, link.registration.local)]
+            chosen = [job for job in pushing if is_within(path, job.registration.local)]
         if not chosen:
-            registered = ", ".join(str(link.registration) for link in pushing) or "nothing"
+            registered = ", ".join(str(job.registration) for job in pushing) or "nothing"
             raise InvalidArgumentError(f"{str(path_or_url)!r} is not registered for upload (registered: {registered})")
         return chosen
 
 
-def _preference(link: Link) -> tuple[int, bool]:
-    return -len(link.registration.location.key), not link.registration.pushes
+def _preference(job: Job) -> tuple[int, bool]:
+    return -len(job.registration.location.key), not job.registration.pushes
 
 
 def _as_one(existing: Registration, wanted: Registration) -> Registration:

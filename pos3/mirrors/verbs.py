@@ -1,24 +1,73 @@
-"""One mirror, as its users call it: what it brings there, on top of what it brings here."""
+"""What users hold: one mirror, with its verbs and its life from opening to end."""
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal, Self
 
-from pos3.errors import InvalidArgumentError, InvalidURLError, NoMirrorError
-from pos3.filters import as_patterns
-from pos3.jobs import Link, PublishingLink, Registration, check_flag, check_interval, check_local, check_marker
-from pos3.mirrors.downloads import Downloads
-from pos3.mirrors.parts import Patterns, mirrors
-from pos3.options import StrPath
-from pos3.plan import Compare
-from pos3.profiles import Profile
-from pos3.state import check_can_be_emptied, empty_root
-from pos3.url import is_url, local_path, shown
+from pos3.errors import (
+    InvalidArgumentError,
+    InvalidURLError,
+    NoMirrorError,
+    PlanRefusedError,
+    RemoteNotFoundError,
+    TransferError,
+)
+from pos3.filters import Filter, as_patterns
+from pos3.jobs import (
+    Job,
+    Journal,
+    Observer,
+    Reference,
+    Registered,
+    Registration,
+    Room,
+    Runner,
+    Unobserved,
+    build_filter,
+    check_adoption,
+    check_flag,
+    check_interval,
+    check_local,
+    check_marker,
+    check_target,
+    check_timeout,
+    fingerprint_of_objects,
+    is_coherent,
+    list_local,
+    list_remote,
+    refer,
+)
+from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
+from pos3.mirrors.fetcher import Fetcher
+from pos3.mirrors.parts import Choice, Parts, Patterns
+from pos3.mirrors.pusher import Pusher
+from pos3.mirrors.registrations import Registrations
+from pos3.mirrors.stores import Stores
+from pos3.mirrors.unclosed import hold, release
+from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
+from pos3.plan import Compare, Plan, delete_refusal
+from pos3.profiles import Profile, resolve_profile
+from pos3.reports import Report
+from pos3.state import Claims, Index, bound_cache, check_can_be_emptied, empty_root
+from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
+from pos3.url import is_url, local_path, parse, shown
+
+logger = logging.getLogger("pos3")
 
 
-class Mirror(Downloads):
+def _never_joined(_job: Job, _wanted: Registration) -> None:
+    pass
+
+
+class Mirror:
     """Keeps local paths and remote places equal, from :meth:`open` to :meth:`close`.
 
     All methods may be called from any thread. Only the process that opened a mirror pushes or deletes; a forked child
@@ -38,6 +87,223 @@ class Mirror(Downloads):
     Raises:
         InvalidArgumentError, ProfileError: before anything is changed.
     """
+
+    def __init__(
+        self,
+        options: MirrorOptions | None = None,
+        *,
+        progress: OpenProgress | None = None,
+        background_progress: OpenProgress = silent,
+        observer: Observer | None = None,
+        label: str = "",
+        group: str = "",
+        part_of: Mirror | None = None,
+    ):
+        self._pid = os.getpid()
+        self.options = chosen = (options or MirrorOptions()).checked()
+        self.cache_root = chosen.real_cache_root
+        # Whoever observes tells of it as well.
+        self.tell: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
+        self._background_progress = background_progress
+        self._part_of = part_of
+        limit = chosen.max_upload_bytes_per_second
+        rate: Rate = Unlimited() if limit is None else ByteRate(limit)
+        shown = progress or choose_progress(chosen.show_progress)
+        observer = observer or Unobserved()
+        journal = Journal(self.cache_root, label)
+        self._assemble(
+            Parts(
+                self.cache_root,
+                Parts.new_owner(),
+                Stores(resolve_profile(chosen.default_profile), chosen.max_workers),
+                Registrations(),
+                Runner(chosen.max_workers, rate, shown, observer),
+                journal,
+                part_of._parts.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
+                Room(self.cache_root, chosen.cache_limit_bytes),
+                observer,
+                lambda: part_of._parts.registrations.jobs() if part_of is not None else [],
+            )
+        )
+        self._state = "new"
+        self._closed = threading.Event()
+        _mirrors.add(self)
+
+    def _assemble(self, parts: Parts) -> None:
+        self._lock = threading.RLock()
+        self._parts = parts
+        self._pusher = Pusher(parts, self._check_open, self._background_progress, self.options.max_workers, self._pid)
+        self._fetcher = Fetcher(parts, self._check_open)
+
+    def _after_fork(self) -> None:
+        """In the child: no lock may stay held by a thread that the fork left behind, and no connection be shared."""
+        self._assemble(self._parts.after_fork())
+
+    def __repr__(self) -> str:
+        count = len(self._parts.registrations.jobs())
+        return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {count} registered>"
+
+    @property
+    def group(self) -> str:
+        """Mirrors with the same group count as one, where it is asked who writes a local path."""
+        return self._parts.claims.group
+
+    @property
+    def default_profile(self) -> Profile | None:
+        """The profile of URLs and calls that name none."""
+        return self._parts.stores.default_profile
+
+    @property
+    def is_open(self) -> bool:
+        return self._state == "open"
+
+    @property
+    def _is_of_a_child(self) -> bool:
+        return os.getpid() != self._pid
+
+    def _check_open(self) -> None:
+        if self._state != "open":
+            raise NoMirrorError(f"this mirror is {self._state}; use it inside 'with pos3.mirror():'")
+
+    # What it brings here
+
+    def download(
+        self,
+        remote: StrPath,
+        local: StrPath | None = None,
+        delete: bool = True,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+        *,
+        include: Patterns = None,
+        compare: Compare = "auto",
+        max_delete: int | str | None = None,
+        missing_ok: bool = False,
+        adopt: bool = False,
+        require_marker: str | None = None,
+    ) -> Path:
+        """Returns a local path whose content matches ``remote`` as of now. Its readers see old bytes or new ones.
+
+        A further call for the same URL in the same mirror returns at once.
+
+        Args:
+            remote: ``s3://bucket/key`` of an object or a prefix; with a trailing slash always the prefix. A local path
+                is returned as it is, made absolute.
+            local: where to; a place below the cache root if None.
+            delete: remove local files that the remote side does not have.
+            exclude: globs of what is left alone on both sides (see :mod:`pos3.filters.matching`).
+            profile: a profile or its name; one in the URL wins.
+            include: globs; if given, only what matches takes part.
+            compare: "auto", "size" or "checksum" (see :mod:`pos3.plan`).
+            max_delete: refuse to delete more files than this, or than this share ("50%").
+            missing_ok: if nothing is at the URL, return an empty directory instead of raising; nothing is deleted.
+            adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 never filled.
+            require_marker: the name of the object that marks a complete set, such as "_SUCCESS". What is returned then
+                is one complete set; if it is replaced meanwhile, the download begins anew, a few times.
+
+        Raises:
+            NoMirrorError: outside a mirror.
+            IncompleteSetError: the marker is not there, or the set is not what it says (also a FileNotFoundError).
+            RemoteNotFoundError: nothing is there (also a FileNotFoundError).
+            PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
+            AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
+            TransferError: some files failed; the others were downloaded, nothing was deleted.
+        """
+        self._check_open()
+        check_flag("missing_ok", missing_ok)
+        check_flag("adopt", adopt)
+        check_local(local)
+        if not is_url(remote):
+            return _passed_through(remote, missing_ok)
+        wanted = self._parts.registration(
+            "download",
+            remote,
+            local,
+            profile,
+            Choice(include, exclude, compare, max_delete),
+            download_delete=check_flag("delete", delete),
+            marker="" if require_marker is None else check_marker(require_marker),
+        )
+
+        return self._download(wanted, missing_ok=missing_ok, adopt=adopt)
+
+    def _download(self, wanted: Registration, *, missing_ok: bool = False, adopt: bool = False) -> Path:
+        def begin(job: Job) -> None:
+            self._push_what_is_read(job)
+            self._fetcher.download(job, missing_ok=missing_ok, adopt=adopt)
+
+        path = self._register(wanted, begin)
+        self._bound_cache()
+        return path
+
+    def _push_what_is_read(self, job: Job) -> None:
+        """What this mirror pushes to the same objects from other local paths is in the store first."""
+        wanted = job.registration
+        for other in self._pusher.pushing():
+            pushed = other.registration
+            overlaps = pushed.profile == wanted.profile and pushed.location.overlaps(wanted.location)
+            if overlaps and not is_coherent(wanted, pushed) and not self._is_of_a_child:
+                self._parts.runner.run(other, Job.push)
+
+    def _register(
+        self,
+        wanted: Registration,
+        begin: Callable[[Job], None],
+        join: Callable[[Job, Registration], None] = _never_joined,
+    ) -> Path:
+        self._parts.registrations.register(wanted, self._parts.job, begin, join)
+        self._parts.observer.registered(wanted.kind, str(wanted.location))
+        return Path(wanted.local)
+
+    def _bound_cache(self) -> None:
+        limit_bytes = self.options.cache_limit_bytes
+        if limit_bytes is not None:
+            try:
+                bound_cache(self.cache_root, limit_bytes)
+            except OSError as error:
+                logger.warning("cannot bring the cache down to cache_limit: %s", error)
+
+    def restore(self, reference: Reference) -> Path:
+        """Returns a local path with the content that ``reference`` stands for.
+
+        What this mirror has registered and is there costs no request. Else it is downloaded: to the same place, if this
+        machine's cache knows it, otherwise into the cache. Where that place holds changes that were never uploaded, it
+        is returned untouched.
+
+        Raises:
+            RemoteNotFoundError: it is not there any more, or not yet.
+            As for :meth:`download`.
+        """
+        self._check_open()
+        location, resolved = self._parts.stores.resolve(reference.url, None)
+        job = self._parts.registrations.holding(location, resolved)
+        if job is not None:
+            path = job.local_path(location)
+            if os.path.exists(path):
+                return Path(path)
+            if job.registration.pushes:
+                raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
+        return self._restored(reference, resolved)
+
+    def _restored(self, reference: Reference, profile: Profile | None) -> Path:
+        # It may have been made on another machine, where the endpoint has another address.
+        reference = replace(reference, endpoint=self._parts.stores.endpoint(parse(reference.url).scheme, profile))
+        is_known = reference.is_known_to(self.cache_root)
+        if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
+            logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
+            return Path(reference.local)
+        wanted = self._parts.registration(
+            "download",
+            reference.url,
+            reference.local if is_known else None,
+            profile,
+            Choice(),
+            download_delete=True,
+            is_restored=True,
+        )
+        return self._download(wanted)
+
+    # What it brings there
 
     def upload(
         self,
@@ -88,12 +354,12 @@ class Mirror(Downloads):
         if not is_url(remote):
             check_interval(interval)
             return _local_directory(remote, fresh)
-        wanted = self._wanted(
+        wanted = self._parts.registration(
             "upload",
             remote,
             local,
             profile,
-            (include, exclude, compare, max_delete),
+            Choice(include, exclude, compare, max_delete),
             upload_delete=check_flag("delete", delete),
             drops_lost=delete,
             interval_seconds=check_interval(interval),
@@ -110,16 +376,16 @@ class Mirror(Downloads):
         if wanted.fresh:
             check_can_be_emptied(self.cache_root, wanted.local)
 
-        def begin(link: Link) -> None:
-            link.take_stock()
-            self._claim(link)
-            self._empty_if_fresh(link)
-            link.check_kinds()
-            link.begin_use()
-            link.prepare_local()
-            self._begin_pushes(link)
+        def begin(job: Job) -> None:
+            job.take_stock()
+            self._parts.claim(job, self._check_open)
+            self._empty_if_fresh(job)
+            job.check_kinds()
+            job.begin_use()
+            job.prepare_local()
+            self._begin_pushes(job)
 
-        return self._register(wanted, begin, self._join)
+        return self._register(wanted, begin, self._pusher.join)
 
     def sync(
         self,
@@ -164,12 +430,12 @@ class Mirror(Downloads):
         if not is_url(remote):
             check_interval(interval)
             return _local_directory(remote, fresh)
-        wanted = self._wanted(
+        wanted = self._parts.registration(
             "sync",
             remote,
             local,
             profile,
-            (include, exclude, compare, max_delete),
+            Choice(include, exclude, compare, max_delete),
             upload_exclude=None if upload_exclude is None else as_patterns(upload_exclude, "upload_exclude"),
             download_delete=check_flag("delete_local", delete_local),
             upload_delete=check_flag("delete_remote", delete_remote),
@@ -184,29 +450,34 @@ class Mirror(Downloads):
         if wanted.fresh:
             check_can_be_emptied(self.cache_root, wanted.local)
 
-        def begin(link: Link) -> None:
-            survey = link.take_stock()
-            self._claim(link)
-            self._empty_if_fresh(link)
-            link.begin_use()
-            if (survey.is_object or survey.is_prefix) and not self._is_closed(link):
-                self._fetch(link, missing_ok=True, adopt=adopt)
-            link.held.filled()
-            link.prepare_local()
-            self._begin_pushes(link)
+        def begin(job: Job) -> None:
+            survey = job.take_stock()
+            self._parts.claim(job, self._check_open)
+            self._empty_if_fresh(job)
+            job.begin_use()
+            if (survey.is_object or survey.is_prefix) and not self._fetcher.is_closed(job):
+                self._fetcher.fetch(job, missing_ok=True, adopt=adopt)
+            job.held.filled()
+            job.prepare_local()
+            self._begin_pushes(job)
 
-        def join(link: Link, merged: Registration) -> None:
-            if link.registration.kind == "upload":
+        def join(job: Job, merged: Registration) -> None:
+            if job.registration.kind == "upload":
                 # What it pushes already is brought up to what S3 will be.
-                self._fill(replace(wanted, kind="download"))
-            self._join(link, merged)
+                self._fetcher.fill(replace(wanted, kind="download"))
+            self._pusher.join(job, merged)
 
         return self._register(wanted, begin, join)
 
-    def _empty_if_fresh(self, link: Link) -> None:
-        if link.registration.fresh:
-            link.check_can_be_emptied()
-            empty_root(self.cache_root, link.registration.local)
+    def _empty_if_fresh(self, job: Job) -> None:
+        if job.registration.fresh:
+            job.check_can_be_emptied()
+            empty_root(self.cache_root, job.registration.local)
+
+    def _begin_pushes(self, job: Job) -> None:
+        self._pusher.begin(job)
+        if not self._is_of_a_child:
+            hold(self)
 
     def publish(
         self,
@@ -246,26 +517,435 @@ class Mirror(Downloads):
             raise InvalidURLError(
                 f"publish() needs a remote URL such as 's3://bucket/set', got {shown(os.fspath(remote))}"
             )
-        if os.getpid() != self._pid:
+        if self._is_of_a_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
-        wanted = self._wanted(
+        wanted = self._parts.registration(
             "upload",
             remote,
             local,
             profile,
-            (include, exclude, compare, max_delete),
+            Choice(include, exclude, compare, max_delete),
             upload_delete=check_flag("delete", delete),
             follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
             marker=check_marker(marker),
         )
-        link = self._linked(PublishingLink, wanted)
-        link.begin_use()
+        publication = self._parts.publication(wanted)
+        job, runner = publication.job, self._parts.runner
+        job.begin_use()
         try:
-            self._registry.do_once(link, lambda: self._engine.run(link, lambda _, terms: link.publish(terms)))
+            self._parts.registrations.do_once(job, lambda: runner.run(job, lambda _, terms: publication.publish(terms)))
         finally:
-            link.end_use()
-        self._observer.registered("upload", str(wanted.location))
+            job.end_use()
+        self._parts.observer.registered("upload", str(wanted.location))
         return Path(wanted.local)
+
+    # What it can be asked; nothing is changed
+
+    def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
+        """Returns what lies directly below ``prefix``, or with ``recursive`` at any depth, sorted.
+
+        Remote entries are full URLs, those of prefixes without a slash at the end; entries of a local path are paths.
+        Of a single object or file, it is that one. Empty if nothing is there.
+
+        Args:
+            prefix: ``s3://bucket/key``, or a local path.
+            profile: a profile or its name; one in the URL wins.
+
+        Raises:
+            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+        """
+        self._check_open()
+        if not is_url(prefix):
+            return list_local(prefix, recursive)
+        location, resolved = self._parts.stores.resolve(str(prefix), profile)
+        return list_remote(self._parts.stores.of(location, resolved), location, recursive)
+
+    def fingerprint(
+        self,
+        path_or_url: StrPath,
+        *,
+        include: Patterns = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+    ) -> str | None:
+        """Returns a text that is the same exactly as long as the objects are: their keys, sizes and ETags.
+
+        It is that of what this mirror gives: of what it has registered, as of the download, without a request; of any
+        other URL as of now, by a listing. Modification times and empty directories do not count. None if nothing is
+        there, or if local files have changed since they were last downloaded or pushed.
+
+        Args:
+            path_or_url: ``s3://bucket/key`` of an object or a prefix, or a local path that has a URL.
+            include, exclude: globs of what counts, as for :meth:`download`.
+            profile: a profile or its name; one in the URL wins.
+
+        Raises:
+            InvalidArgumentError: a local path that no registration and no cache knows.
+            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+        """
+        self._check_open()
+        chosen = build_filter(include, exclude)
+        if not is_url(path_or_url):
+            return self._local_fingerprint(path_or_url, chosen)
+        location, resolved = self._parts.stores.resolve(str(path_or_url), profile)
+        job = self._parts.registrations.holding(location, resolved)
+        if job is not None and os.path.exists(job.local_path(location)):
+            return job.fingerprint(job.path_of(location), chosen)
+        return fingerprint_of_objects(self._parts.stores.of(location, resolved), location, chosen)
+
+    def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
+        reference = self.reference(path)
+        if reference is None:
+            raise InvalidArgumentError(
+                f"{shown(os.fspath(path))} belongs to no registration and to no URL of the cache"
+            )
+        for job in self._parts.registrations.jobs():
+            if job.registration.local == reference.root:
+                return job.fingerprint(reference.path, chosen)
+        return reference.fingerprint(chosen)
+
+    def url_of(self, path: StrPath) -> str | None:
+        """Returns the URL that a local path mirrors, or None: ``s3://bucket/data/a.csv``, ``s3://lab@bucket/data/``.
+
+        Known are the paths of this mirror's registrations, and those in the cache. A directory's URL ends in "/".
+        """
+        found = self.reference(path)
+        return found.url if found is not None else None
+
+    def reference(self, path: StrPath) -> Reference | None:
+        """Returns what another mirror needs to :meth:`restore` a local path, on this machine or another, or None.
+
+        Known are the paths of this mirror's registrations, and those in the cache. A profile is referred to by its
+        name: what was reached with a :class:`Profile` that has none, and is not the mirror's default, is not known.
+        """
+        self._check_open()
+        registrations = [job.registration for job in self._parts.registrations.jobs()]
+        return refer(
+            os.fspath(path),
+            self.cache_root,
+            registrations,
+            self._parts.stores.default_profile,
+            self._parts.stores.endpoint,
+        )
+
+    def plan_download(
+        self,
+        remote: str,
+        local: StrPath | None = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+        *,
+        include: Patterns = None,
+        compare: Compare = "auto",
+        delete: bool = True,
+        max_delete: int | str | None = None,
+        missing_ok: bool = False,
+        adopt: bool = False,
+        require_marker: str | None = None,
+    ) -> tuple[Registration, Plan]:
+        """The plan of a download, with its registration; nothing is changed.
+
+        Where the download itself would raise PlanRefusedError, the plan says why in its ``refusal``.
+
+        Raises:
+            As by the download itself in every other case.
+        """
+        wanted = self._dry(
+            "download",
+            remote,
+            local,
+            profile,
+            Choice(include, exclude, compare, max_delete),
+            download_delete=check_flag("delete", delete),
+            marker="" if require_marker is None else check_marker(require_marker),
+        )
+        job = self._parts.job(wanted)
+        job.check_source()
+        plan = self._planned_download(job, missing_ok=missing_ok)
+        check_target(job, plan)
+        refusals = [_adoption_refusal(job, plan) if delete and not adopt else "", delete_refusal(plan, max_delete)]
+        return wanted, replace(plan, refusal="\n".join(filter(None, refusals)))
+
+    def _planned_download(self, job: Job, *, missing_ok: bool) -> Plan:
+        try:
+            return job.plan_download(delete=job.registration.download_delete)
+        except RemoteNotFoundError:
+            if not missing_ok:
+                raise
+            # The bucket must exist all the same.
+            job.take_stock()
+            return Plan("download")
+
+    def plan_upload(
+        self,
+        remote: str,
+        local: StrPath | None = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+        overwrite: Patterns = None,
+        *,
+        include: Patterns = None,
+        compare: Compare = "auto",
+        delete: bool = True,
+        max_delete: int | str | None = None,
+        upload_last: Patterns = None,
+        follow_symlinks: bool = True,
+    ) -> tuple[Registration, Plan]:
+        """The plan of an upload, with its registration; nothing is changed. As for :meth:`plan_download`."""
+        wanted = self._dry(
+            "upload",
+            remote,
+            local,
+            profile,
+            Choice(include, exclude, compare, max_delete),
+            upload_delete=check_flag("delete", delete),
+            drops_lost=delete,
+            upload_last=as_patterns(upload_last, "upload_last"),
+            overwrite=as_patterns(overwrite, "overwrite"),
+            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+        )
+        plan = self._parts.job(wanted).plan_upload(delete=delete)
+        return wanted, replace(plan, refusal=delete_refusal(plan, max_delete))
+
+    def _dry(
+        self,
+        kind: Literal["download", "upload"],
+        remote: str,
+        local: StrPath | None,
+        profile: str | Profile | None,
+        choice: Choice,
+        **details: Any,
+    ) -> Registration:
+        self._check_open()
+        if not is_url(remote):
+            raise InvalidURLError(f"a plan needs a remote URL such as 's3://bucket/key', got {str(remote)!r}")
+        return self._parts.registration(kind, remote, local, profile, choice, **details)
+
+    def index_of(self, registration: Registration) -> Index:
+        """What the cache remembers of the registration's local path, as a copy of its place."""
+        return self._parts.index_of(registration)
+
+    def report(self) -> Report:
+        """What this mirror has moved, deleted, kept and failed so far, all registrations together."""
+        return self._parts.runner.total
+
+    def registrations(self) -> tuple[Registered, ...]:
+        """What is registered, and what each registration has moved; those that failed included."""
+        return tuple(job.seen() for job in self._parts.registrations.jobs_and_failed())
+
+    # Its life
+
+    def open(self) -> Self:
+        """Makes the mirror usable. Nothing is created or asked for yet.
+
+        Raises:
+            NoMirrorError: it was opened before.
+        """
+        with self._lock:
+            if self._state != "new":
+                raise NoMirrorError(f"this mirror is {self._state} already; make a new one")
+            self._state = "open"
+        self._bound_cache()
+        return self
+
+    def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
+        """Pushes what has changed, now, and returns when it is in the store: what was pushed meanwhile.
+
+        As a background push does: unchanged files cost no request, and only what this mirror itself had transferred is
+        deleted.
+
+        Args:
+            path_or_url: what to push: a registered URL or local path, or one inside it; None for all.
+            timeout: seconds to wait; None waits for the end.
+
+        Raises:
+            InvalidArgumentError: nothing that is registered for upload holds ``path_or_url``.
+            PushTimeoutError: it has not ended in time, and goes on.
+            TransferError: some files failed; the others were pushed.
+        """
+        self._check_open()
+        check_timeout(timeout)
+        if self._is_of_a_child:
+            return Report()
+        before = self.report()
+        self._pusher.flush(self._parts.registrations.chosen(path_or_url), timeout)
+        return self.report() - before
+
+    def _push_additions(self, urls: Collection[str]) -> Report:
+        """Pushes what is new or has changed at registered places, now, and deletes nothing.
+
+        Args:
+            urls: of registrations, as :meth:`_pushed_places` tells them.
+
+        Raises:
+            NoMirrorError: the mirror is closed.
+            TransferError: some files failed; the others were pushed.
+        """
+        self._check_open()
+        if self._is_of_a_child:
+            return Report()
+        before = self.report()
+        self._pusher.push_additions(urls)
+        return self.report() - before
+
+    def _pushed_places(self) -> tuple[tuple[str, str], ...]:
+        """The URL and the local path of each registration for upload."""
+        registered = [job.registration for job in self._pusher.pushing()]
+        return tuple((str(each.location), each.local) for each in registered)
+
+    def finish(self, *, delete: bool = True) -> Report:
+        """Pushes everything and deletes stale objects, as a clean end does, and leaves the mirror open.
+
+        With ``delete=False``, nothing is deleted. A :meth:`close` with an error, from another thread, stops it: what
+        has not begun then is not pushed.
+
+        Raises:
+            TransferError: some of it failed.
+        """
+        self._check_open()
+        if self._is_of_a_child:
+            return Report()
+        try:
+            return self._pusher.push_everything(self._check_open, delete=delete)
+        finally:
+            for job in self._pusher.pushing():
+                job.held.go_on()
+
+    def close(self, error: BaseException | None = None, *, push: bool = True) -> None:
+        """Ends the mirror, once; further calls do nothing.
+
+        Without ``error``, everything registered for upload is pushed and stale objects are deleted, as by
+        :meth:`finish`. With one, only what was registered with ``sync_on_error`` is pushed, nothing is deleted, and
+        what fails is logged and added to ``error`` as a note. With ``push=False``, nothing is pushed. In a forked child
+        nothing is pushed either. What the mirror has pushed and deleted is told in one line.
+
+        Raises:
+            TransferError: a final push failed (only without ``error``); it says how to push what is left.
+        """
+        self._close(error, lambda: self._push_at_end(error, push))
+
+    def _close(self, error: BaseException | None, push: Callable[[], None]) -> None:
+        with self._lock:
+            if self._state != "open":
+                return
+            self._state = "closing"
+        if sys.is_finalizing():
+            # No thread runs any more. What is registered is left to recovery, as if the process had been killed.
+            self._state = "closed"
+            return
+        try:
+            if not self._is_of_a_child:
+                push()
+        finally:
+            if not self._is_of_a_child:
+                self._tell_what_was_done()
+            try:
+                # When the process is being terminated, the time is used up: unfinished uploads are left to the store.
+                if not self._is_of_a_child and (error is None or isinstance(error, Exception)):
+                    self._parts.stores.abort_unfinished()
+            finally:
+                self._end()
+
+    def _tell_what_was_done(self) -> None:
+        line = pushed_and_deleted(self.registrations())
+        if line:
+            self.tell(line)
+
+    def close_at_exit(self, error: BaseException | None) -> None:
+        """Ends a mirror that nobody has closed, at the interpreter's exit. Nothing is deleted, no thread is started.
+
+        Everything registered for upload is pushed; if ``error`` has ended the program, only what was registered with
+        ``sync_on_error``. What happens is logged, since nobody can be told any more. In a forked child nothing happens.
+        """
+        if self._is_of_a_child:
+            return
+        if self._state == "closing":
+            # By a thread that the exit would cut off.
+            self._closed.wait(self.options.shutdown_timeout)
+            return
+        jobs = self._pusher.pushing()
+        told = "it is open at the interpreter's exit. Close it, or use 'with pos3.mirror():'"
+        if error is None:
+            logger.warning("%r: %s. Pushed now, without deletes: %s", self, told, _listed(jobs))
+            self._close(None, self._push_at_exit)
+        else:
+            pushed = [job for job in jobs if job.registration.sync_on_error]
+            rest = [job for job in jobs if not job.registration.sync_on_error]
+            logger.warning(
+                "%r: %s. The program has ended with %s. Pushed now, without deletes: %s. Not pushed, without "
+                "sync_on_error: %s",
+                self,
+                told,
+                type(error).__name__,
+                _listed(pushed),
+                _listed(rest),
+            )
+            self.close(error)
+
+    def _push_at_exit(self) -> None:
+        jobs = self._pusher.pushing()
+        self._pusher.due = {job.registration for job in jobs}
+        self._pusher.end_background(at_once=False)
+        for failure in self._pusher.push_finally(jobs, lambda: None, delete=False):
+            logger.error("%s; 'pos3 recover' pushes what is left", failure)
+
+    def _end(self) -> None:
+        self._parts.journal.end(self._pusher.due)
+        with self._lock:
+            self._state = "closed"
+        release(self)
+        self._closed.set()
+        for job in self._parts.registrations.jobs():
+            if job.registration in self._pusher.due:
+                job.held.leave()
+            job.end_use()
+        if self._part_of is None:
+            self._parts.claims.end()
+        self._bound_cache()
+
+    def _push_at_end(self, error: BaseException | None, push: bool) -> None:
+        to_push = [job for job in self._pusher.pushing() if error is None or job.registration.sync_on_error]
+        self._pusher.due = {job.registration for job in to_push} if push else set()
+        self._pusher.end_background(at_once=error is not None)
+        if error is None:
+            if push:
+                self._push_at_clean_end()
+            return
+        failures = [failure for job in self._parts.registrations.jobs() for failure in job.failed_pushes[-1:]]
+        if push:
+            # When the process is being stopped from outside, there is only so much time.
+            seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
+            with self._parts.runner.deadline(seconds):
+                failures += self._pusher.push_finally(to_push, lambda: None, delete=False)
+        told = list(map(str, failures))
+        if told and self._pusher.due:
+            told[-1] += f". {self._advice()}"
+        for text in told:
+            logger.error("after %s: %s", type(error).__name__, text)
+            error.add_note(f"pos3: {text}")
+
+    def _push_at_clean_end(self) -> None:
+        try:
+            self._pusher.push_everything(lambda: None)
+        except PlanRefusedError:
+            # All was pushed, and only deletes were refused.
+            raise
+        except TransferError as failure:
+            raise TransferError(failure.operation, failure.failures, self._advice()) from failure.failures[0]
+        except BaseException as failure:
+            failure.add_note(f"pos3: {self._advice()}")
+            raise
+
+    def _advice(self) -> str:
+        default = os.path.realpath(os.path.expanduser(DEFAULT_CACHE_ROOT))
+        return how_to_push_the_rest(self.cache_root, default, is_noted=self._parts.journal.is_written)
+
+
+def _passed_through(address: StrPath, missing_ok: bool) -> Path:
+    path = Path(os.path.realpath(local_path(address)))
+    if not missing_ok and not path.exists():
+        raise RemoteNotFoundError(f"{shown(os.fspath(address))} is taken as a local path, and nothing is there")
+    return path
 
 
 def _local_directory(address: StrPath, fresh: bool) -> Path:
@@ -279,6 +959,30 @@ def _local_directory(address: StrPath, fresh: bool) -> Path:
     return path
 
 
+def _adoption_refusal(job: Job, plan: Plan) -> str:
+    try:
+        check_adoption(job, plan)
+    except PlanRefusedError as refusal:
+        return str(refusal)
+    return ""
+
+
+def _listed(jobs: list[Job]) -> str:
+    return ", ".join(map(str, jobs)) or "nothing"
+
+
+_mirrors: weakref.WeakSet[Mirror] = weakref.WeakSet()
+
+
 def open_mirrors() -> list[Mirror]:
     """The mirrors of this process that are open now."""
-    return [mirror for mirror in list(mirrors) if mirror.is_open and isinstance(mirror, Mirror)]
+    return [mirror for mirror in list(_mirrors) if mirror.is_open]
+
+
+def _after_fork_in_child() -> None:
+    for mirror in list(_mirrors):
+        mirror._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

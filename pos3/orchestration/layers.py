@@ -115,5 +115,5 @@ def _meaning(options: pos3.MirrorOptions) -> dict[str, Any]:
         **{name: getattr(options, name) for name in _NAMES},
         "cache_root": os.path.realpath(os.path.expanduser(os.fspath(options.cache_root))),
         "cache_limit": options.cache_limit_bytes,
-        "default_profile": pos3.Mirror(options)._default_profile,
+        "default_profile": pos3.Mirror(options).default_profile,
     }

@@ -157,16 +157,17 @@ class Claims:
         Raises:
             ClaimError: the list cannot be used.
         """
-        local = os.path.realpath(local)
-        with self.known.locked():
-            claims = self.known.read()
+        # Asked for once: others take the lock of this object first, and then that of the list.
+        local, known = os.path.realpath(local), self.known
+        with known.locked():
+            claims = known.read()
         near = [claim for claim in claims.near(local) if claim.pushes and claim.mirror != self.mirror]
-        living = [claim for claim in near if self.known.lives(claim)]
+        living = [claim for claim in near if known.lives(claim)]
         left = [claim for claim in near if claim not in living and _is_left(claim)]
         claimed = {*claims.journals(), escaped(self._journal)}
         others = [path for path in journals(self._cache_root) if escaped(path) not in claimed]
         if others:
-            with self.known.locked():
+            with known.locked():
                 for claim, lives in unclaimed(self._cache_root, others):
                     if are_nested(claim.local, local):
                         (living if lives else left).append(claim)

@@ -11,14 +11,14 @@ from pos3.state import claims
 
 def kill(mirror: pos3.Mirror) -> None:
     mirror._state = "closed"
-    mirror._engine.end_pushes(at_once=True)
+    mirror._pusher.end_background(at_once=True)
     unclosed.release(mirror)
-    for link in mirror._registry.links():
+    for link in mirror._parts.registrations.links():
         if link._use is not None:
             link._use.release()
-    if mirror._journal._file is not None:
-        mirror._journal._file.let_go()
-    life = mirror._claims._life
+    if mirror._parts.journal._file is not None:
+        mirror._parts.journal._file.let_go()
+    life = mirror._parts.claims._life
     if life is not None:
         claims._locked_here.discard(life._descriptor)
         os.close(life._descriptor)

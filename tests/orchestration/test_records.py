@@ -26,7 +26,7 @@ from prefect_dask import DaskTaskRunner
 from pydantic import BaseModel
 
 import pos3
-from pos3.jobs.link import Link
+from pos3.jobs.job import Job
 from pos3.orchestration import S3Contents, pos3_flow
 from pos3.orchestration.run import RunMirror
 from tests.orchestration.conftest import eventually
@@ -386,13 +386,13 @@ def test_tasks_in_other_processes_push_through_the_flows_mirror(
 
 def test_mapped_tasks_share_their_pushes(rclone_site: S3Site, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = []
-    really = Link.push_additions
+    really = Job.push_additions
 
-    def counted(link: Link, terms: Any) -> None:
+    def counted(link: Job, terms: Any) -> None:
         scans.append(link)
         really(link, terms)
 
-    monkeypatch.setattr(Link, "push_additions", counted)
+    monkeypatch.setattr(Job, "push_additions", counted)
 
     @task(persist_result=True, cache_policy=INPUTS)
     def work(out: Path, number: int) -> int:

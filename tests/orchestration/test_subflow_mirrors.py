@@ -106,7 +106,7 @@ def written_in_another_way(child: Any, cache: Path) -> Any:
 
 def equal_profile(child: Any, cache: Path) -> Any:
     return child.with_options(
-        mirror={"default_profile": pos3.Mirror(pos3.MirrorOptions(default_profile="b"))._default_profile}
+        mirror={"default_profile": pos3.Mirror(pos3.MirrorOptions(default_profile="b")).default_profile}
     )
 
 
