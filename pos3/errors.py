@@ -31,11 +31,25 @@ class NoMirrorError(Pos3Error, RuntimeError):
 
 
 class InvalidArgumentError(Pos3Error, ValueError):
-    """An argument has a value that cannot work. Nothing was changed."""
+    """An argument has a value that cannot work. Nothing was changed.
+
+    ``argument`` is the name of the argument, as the caller has used it, or "" where no single one is meant.
+    """
+
+    def __init__(self, *args: object, argument: str = ""):
+        super().__init__(*args)
+        self.argument = argument
 
 
 class InvalidURLError(InvalidArgumentError):
-    """A URL names no bucket, has the wrong scheme, or cannot be a path. Nothing was changed."""
+    """A URL names no bucket, has the wrong scheme, or cannot be a path. Nothing was changed.
+
+    ``url`` is what was given, as it may be shown: without passwords. It is "" where nothing was.
+    """
+
+    def __init__(self, *args: object, argument: str = "", url: str = ""):
+        super().__init__(*args, argument=argument)
+        self.url = shown(url)
 
 
 class ProfileError(InvalidArgumentError):
@@ -89,7 +103,14 @@ class PlanRefusedError(Pos3Error, ValueError):
 
 
 class StoreError(Pos3Error, OSError):
-    """A store could not do what was asked of it."""
+    """A store could not do what was asked of it.
+
+    ``url`` is what it was asked for, as it may be shown: an object, a prefix or a bucket; "" where it is not known.
+    """
+
+    def __init__(self, *args: object, url: str = ""):
+        super().__init__(*args)
+        self.url = shown(url)
 
 
 class RemoteNotFoundError(StoreError, FileNotFoundError):
@@ -150,19 +171,27 @@ class TransferError(Pos3Error):
         return type(self), (self.operation, self.failures, self.advice), self.__dict__
 
 
-class NotPushedError(Pos3Error, OSError):
+class _LocalError(Pos3Error, OSError):
+    """``path`` is the local path that it is about, or "" where that is not known."""
+
+    def __init__(self, *args: object, path: str = ""):
+        super().__init__(*args)
+        self.path = path or (self.filename if isinstance(self.filename, str) else "")
+
+
+class NotPushedError(_LocalError):
     """Something local could not be pushed, such as a directory that may not be read. All else was; nothing was deleted.
 
-    It is one of the ``failures`` of a :class:`TransferError`.
+    It is one of the ``failures`` of a :class:`TransferError`. ``path`` is what could not be pushed.
     """
 
 
-class LocalChangedError(Pos3Error, OSError):
-    """A local file was changed by somebody else during a download. It was left as it is."""
+class LocalChangedError(_LocalError):
+    """A local file, ``path``, was changed by somebody else during a download. It was left as it is."""
 
 
-class NoSpaceError(Pos3Error, OSError):
-    """The disk has no room for what is to be downloaded. Nothing was transferred."""
+class NoSpaceError(_LocalError):
+    """The disk has no room for what is to be downloaded to ``path``. Nothing was transferred."""
 
 
 class PushTimeoutError(Pos3Error, TimeoutError):

@@ -121,21 +121,30 @@ class MirrorOptions:
         root = os.fspath(self.cache_root) if isinstance(self.cache_root, (str, os.PathLike)) else None
         if not isinstance(root, str) or not root or "\x00" in root:
             raise InvalidArgumentError(
-                f"cache_root={self.cache_root!r}: expected a directory, as a string or path object"
+                f"cache_root={self.cache_root!r}: expected a directory, as a string or path object",
+                argument="cache_root",
             )
         try:
             is_remote = is_url(self.cache_root)
         except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"cache_root={error}") from None
+            raise InvalidArgumentError(f"cache_root={error}", argument="cache_root") from None
         if is_remote:
-            raise InvalidArgumentError(f"cache_root={shown(root)} is a URL; expected a local directory")
+            raise InvalidArgumentError(
+                f"cache_root={shown(root)} is a URL; expected a local directory", argument="cache_root"
+            )
         if isinstance(self.max_workers, bool) or not isinstance(self.max_workers, int) or self.max_workers < 1:
-            raise InvalidArgumentError(f"max_workers={self.max_workers!r}: expected a whole number of at least 1")
+            raise InvalidArgumentError(
+                f"max_workers={self.max_workers!r}: expected a whole number of at least 1", argument="max_workers"
+            )
         timeout = self.shutdown_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-            raise InvalidArgumentError(f"shutdown_timeout={timeout!r}: expected seconds as a number")
+            raise InvalidArgumentError(
+                f"shutdown_timeout={timeout!r}: expected seconds as a number", argument="shutdown_timeout"
+            )
         if not 0 < timeout < math.inf:
-            raise InvalidArgumentError(f"shutdown_timeout={timeout!r}: expected seconds above 0")
+            raise InvalidArgumentError(
+                f"shutdown_timeout={timeout!r}: expected seconds above 0", argument="shutdown_timeout"
+            )
         if self.cache_limit is not None:
             self._cache_limit_bytes(self.cache_limit)
         return self
@@ -162,14 +171,17 @@ class MirrorOptions:
     def _cache_limit_bytes(limit: int | str) -> int:
         if isinstance(limit, bool) or not isinstance(limit, (int, str)):
             raise InvalidArgumentError(
-                f"cache_limit={limit!r}: expected a whole number of bytes, or a size such as '50GB'"
+                f"cache_limit={limit!r}: expected a whole number of bytes, or a size such as '50GB'",
+                argument="cache_limit",
             )
         try:
             size_bytes = parse_bytes(limit)
         except (ValueError, OverflowError) as error:
-            raise InvalidArgumentError(f"cache_limit={limit!r}: {error}") from None
+            raise InvalidArgumentError(f"cache_limit={limit!r}: {error}", argument="cache_limit") from None
         if size_bytes < 0:
-            raise InvalidArgumentError(f"cache_limit={limit!r}: expected bytes, or a size such as '50GB'")
+            raise InvalidArgumentError(
+                f"cache_limit={limit!r}: expected bytes, or a size such as '50GB'", argument="cache_limit"
+            )
         return size_bytes
 
 
@@ -222,4 +234,4 @@ def _parsed(variable: str, text: str, option: str) -> Any:
         replace(MirrorOptions(), **{option: value}).checked()
         return value
     except ValueError as error:
-        raise InvalidArgumentError(f"{variable}={text!r}: {error}") from None
+        raise InvalidArgumentError(f"{variable}={text!r}: {error}", argument=option) from None

@@ -105,7 +105,9 @@ def is_url(address: object) -> bool:
             )
         return False
     if scheme[1] != scheme[1].lower():
-        raise InvalidURLError(f"{shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'")
+        raise InvalidURLError(
+            f"{shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'", url=masked(address)
+        )
     return scheme[1] != "file"
 
 
@@ -143,9 +145,9 @@ def local_path(address: str | os.PathLike[str]) -> str:
     if text.startswith("file://"):
         text = unquote(text[len("file://") :])
     if "\x00" in text:
-        raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path")
+        raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path", url=masked(text))
     if not is_file_name(text):
-        raise InvalidURLError(f"{shown(text)} is no path for this process, {NARROW}")
+        raise InvalidURLError(f"{shown(text)} is no path for this process, {NARROW}", url=masked(text))
     return os.path.abspath(expanded(text))
 
 
@@ -181,7 +183,9 @@ def parse(address: str) -> Location:
         InvalidURLError: no bucket, a bucket name that no store accepts, an empty profile before "@", or a web address.
     """
     if not is_url(address):
-        raise InvalidURLError(f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'")
+        raise InvalidURLError(
+            f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'", url=masked(address)
+        )
     scheme, rest = address.split("://", 1)
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
     if scheme in ("http", "https"):
@@ -193,22 +197,29 @@ def parse(address: str) -> Location:
         profile = profile.split(":", 1)[0]
         if not profile:
             raise InvalidURLError(
-                f"{shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'"
+                f"{shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'",
+                url=masked(address),
             )
     if not authority:
-        raise InvalidURLError(f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'")
+        raise InvalidURLError(
+            f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
+        )
     if authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
-        raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket")
+        raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket", url=masked(address))
     if not _HOST.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket"
+            f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
+            url=masked(address),
         )
     if scheme == "s3" and not _BUCKET.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')"
+            f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
+            url=masked(address),
         )
     try:
         key.encode()
     except UnicodeEncodeError:
-        raise InvalidURLError(f"{shown(address)} is not valid UTF-8, and so no object has such a key") from None
+        raise InvalidURLError(
+            f"{shown(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
+        ) from None
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import math
 import pickle
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 import pos3
-from tests.support import Handler, Proxy, S3Site, ScriptedServer, contents, write_tree
+from pos3.errors import LocalChangedError, NoSpaceError, NotPushedError
+from tests.support import Handler, Proxy, S3Site, ScriptedServer, Status, contents, on, write_tree
 
 PutBefore = Callable[..., Proxy]
 URL = "s3://pos3-test-nobody/data"
@@ -302,6 +304,12 @@ def test_every_error_is_one_of_pos3_and_of_python() -> None:
         pos3.TransferError("Upload", [ValueError("x")]),
         pos3.UnsafeKeysError("s3://bucket/x", ["'a': bad"]),
         pos3.RemoteNotFoundError("nothing there"),
+        pos3.RemoteNotFoundError("nothing there", url="s3://bucket/x"),
+        pos3.InvalidArgumentError("exclude='/'", argument="exclude"),
+        pos3.InvalidURLError("local='S3://x'", argument="local", url="S3://x"),
+        NotPushedError(errno.EACCES, "not for you", "/a"),
+        LocalChangedError("/a was changed", path="/a"),
+        NoSpaceError(errno.ENOSPC, "full", path="/a"),
     ],
     ids=lambda error: type(error).__name__,
 )
@@ -309,6 +317,54 @@ def test_errors_survive_the_way_between_processes(error: pos3.Pos3Error) -> None
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert str(again) == str(error)
+    assert vars(again) == vars(error) or isinstance(error, pos3.TransferError)
+
+
+@pytest.mark.parametrize(
+    ("argument", "given"),
+    [
+        ("exclude", {"exclude": ["/"]}),
+        ("include", {"include": ["a", "../b/c"]}),
+        ("compare", {"compare": "mtime"}),
+        ("max_delete", {"max_delete": "half"}),
+        ("local", {"local": "s3://bucket/x"}),
+        ("local", {"local": "S3://bucket/x"}),
+        ("delete", {"delete": "no"}),
+    ],
+)
+def test_an_error_about_an_argument_has_its_name(argument: str, given: dict[str, Any], tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidArgumentError) as refused:
+        pos3.download("s3://bucket/x", **given)
+    assert refused.value.argument == argument
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("max_workers", 0), ("shutdown_timeout", -1), ("cache_limit", "much"), ("cache_root", "~no/x")],
+)
+def test_an_error_about_an_option_of_a_mirror_has_its_name(option: str, value: Any) -> None:
+    with pytest.raises(pos3.InvalidArgumentError) as refused, pos3.mirror(**{option: value}):
+        pass
+    assert refused.value.argument == option
+
+
+def test_an_error_about_a_url_has_it_without_its_password(tmp_path: Path) -> None:
+    with opened(tmp_path), pytest.raises(pos3.InvalidURLError) as refused:
+        pos3.download("s3://me:secret@b/x")
+    assert refused.value.url == "s3://me:***@b/x"
+
+
+def test_an_error_of_a_store_has_the_url(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    with opened(tmp_path), pytest.raises(pos3.RemoteNotFoundError) as missing:
+        pos3.download(rclone_site.url("nothing"))
+    assert missing.value.url == rclone_site.url("nothing")
+    rclone_site.put("data/a", b"1")
+    proxied(rclone_site, Status(403, "AccessDenied", match=on("GET")))
+    with opened(tmp_path), pytest.raises(pos3.TransferError) as failed:
+        pos3.download(rclone_site.url("data"))
+    [denied] = failed.value.failures
+    assert isinstance(denied, pos3.AccessDeniedError)
+    assert denied.url == rclone_site.url("data/a")
 
 
 # -- the interface of 0.4.0, and of the unreleased 0.5.0 of the earlier package

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import pos3
@@ -27,10 +27,11 @@ from pos3.errors import (
 )
 from pos3.store import Store, carried_out, open_store
 from pos3.store.s3.client import Connection
+from pos3.store.s3.errors import read_answer
 from pos3.store.s3.requests import Requests
 from pos3.store.s3.unfinished import abort
 from pos3.store.s3.uploads import UNTOLD, MultipartUpload
-from pos3.store.s3.xml import is_writable, read_answer, written
+from pos3.store.s3.xml import first_text, is_writable, written
 from pos3.url import Location
 from tests.support import (
     Flip,
@@ -341,6 +342,19 @@ def test_a_server_that_knows_no_batches_and_says_so_in_its_own_words_is_asked_fo
 def test_whatever_is_answered_is_read_or_a_store_error(body: bytes) -> None:
     with suppress(StoreError):
         assert read_answer(body, "DeleteResult", "s3://b/").tag.endswith("DeleteResult")
+
+
+@given(before=st.binary(max_size=20), text=st.text(st.characters(codec="utf-8")).filter(is_writable))
+def test_a_text_is_found_in_whatever_stands_around_it(before: bytes, text: str) -> None:
+    element = f"<Code>{written(text)}</Code>".encode()
+    assume(b"<Code>" not in before)
+    assert first_text(before + element + b"<Cod", "Code") == text
+    assert first_text(before + element[:-1], "Code") == ""
+
+
+@pytest.mark.parametrize("body", [b"<ETag>&quot;a&quot;</ETag>", b"<ETag>&#34;a&#34;</ETag>", b'<x><ETag>"a"</ETag>'])
+def test_quotes_are_read_however_a_server_writes_them(body: bytes) -> None:
+    assert first_text(body, "ETag") == '"a"'
 
 
 @pytest.mark.parametrize(("code", "times"), [(503, 2), (200, 1)], ids=["503", "200-that-is-an-error"])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pos3.state.kernel_lock import KernelLock
+from pos3.state.kernel_lock import KernelLock, is_locked
 from pos3.state.lock_file import LockFile
 from pos3.state.locks import locked
 from tests.faults.base import eventually, run_python, running
@@ -157,6 +157,19 @@ def test_a_lock_that_is_waited_for_can_be_given_up(kind: Kind, tmp_path: Path, m
         assert waited.is_set()
     with locked(lock, lambda: pytest.fail("it is free")):
         pass
+
+
+def test_a_lock_is_seen_by_others_and_who_looks_is_not_taken_for_its_holder(tmp_path: Path) -> None:
+    lock = KernelLock(str(tmp_path / "lock"))
+    assert lock.try_acquire()
+    with (tmp_path / "lock").open() as one, (tmp_path / "lock").open() as other:
+        assert is_locked(one.fileno())
+        lock.release()
+        assert not is_locked(one.fileno())
+        assert not is_locked(other.fileno())
+        # Looking has left nothing behind.
+        assert lock.try_acquire()
+        lock.release()
 
 
 def test_a_removed_file_of_a_lock_is_made_anew(tmp_path: Path) -> None:

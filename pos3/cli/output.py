@@ -10,16 +10,15 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from pos3.entries import LEFT_OUT, LOST_FOUND
-from pos3.errors import TransferError, message_of
+from pos3.errors import InvalidArgumentError, TransferError, message_of
 from pos3.reports import Kept
 from pos3.shown import escaped
 
 _MOST_LINES = 10
-# Arguments, as errors name them, and the options that they come from.
+# Arguments that errors name in what they advise. The one that an error is about stands in its field.
 _FLAG = re.compile(r"\b(adopt|delete|delete_local|delete_remote|missing_ok)=(True|False)")
 _OPTION = re.compile(
-    r"\b(cache_root|compare|default_profile|exclude|include|interval|local|max_delete|max_workers|profile|require_marker"
-    r"|upload_last)=(\.\.\.|\[\.\.\.\])?"
+    r"\b(cache_root|default_profile|exclude|include|local|max_delete|profile|require_marker)=(\.\.\.|\[\.\.\.\])?"
 )
 _MAX_DELETE = re.compile(r"(?<!-)\bmax_delete\b")
 
@@ -125,12 +124,10 @@ def errors_as_lines(error: BaseException, command: str = "") -> list[str]:
     such as "pos3 sync".
     """
     if isinstance(error, TransferError):
-        failures = sorted(
-            " ".join(_with_options(message_of(failure), command).split("\n")) for failure in error.failures
-        )
+        failures = sorted(" ".join(_told(failure, command).split("\n")) for failure in error.failures)
         told = [f"{error.summary}:", *bounded(failures)] if len(failures) > 1 else [f"{error.summary}: {failures[0]}"]
         return [*told, error.advice] if error.advice else told
-    lines = [line.strip() for line in _with_options(message_of(error), command).split("\n") if line.strip()]
+    lines = [line.strip() for line in _told(error, command).split("\n") if line.strip()]
     return [*(lines or [type(error).__name__]), *notes_as_lines(error, command)]
 
 
@@ -138,6 +135,16 @@ def notes_as_lines(error: BaseException, command: str = "") -> list[str]:
     """What pos3 has added to an error."""
     notes = getattr(error, "__notes__", ())
     return [_with_options(note.removeprefix("pos3: "), command) for note in notes if note.startswith("pos3: ")]
+
+
+def _told(error: BaseException, command: str) -> str:
+    """The message, with the argument that it is about as its option."""
+    text = message_of(error)
+    argument = error.argument if isinstance(error, InvalidArgumentError) else ""
+    begin = f"{argument}=" if argument else ""
+    if not begin or not text.startswith(begin) or text.startswith((f"{begin}True", f"{begin}False")):
+        return _with_options(text, command)
+    return f"{_as_option(argument.removeprefix('default_'))}={_with_options(text.removeprefix(begin), command)}"
 
 
 def _with_options(text: str, command: str) -> str:

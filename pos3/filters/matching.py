@@ -16,6 +16,7 @@ from typing import Any
 
 from pos3.errors import InvalidArgumentError
 from pos3.filters.globs import Glob, character_class, is_simple, tokens
+from pos3.local import are_nested
 
 
 def _expression(pattern: str, *, below: bool = True) -> str:
@@ -61,11 +62,11 @@ def _compile(patterns: Sequence[str], name: str, *, below: bool = True) -> re.Pa
     try:
         return re.compile("|".join(_expression(pattern, below=below) for pattern in patterns), re.DOTALL)
     except re.error as error:
-        raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}") from None
+        raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}", argument=name) from None
 
 
 def _no_pattern(name: str, pattern: object) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{name}={pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'")
+    return InvalidArgumentError(f"{name}={pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'", argument=name)
 
 
 def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
@@ -81,7 +82,7 @@ def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
     if isinstance(patterns, str):
         return (_normal(patterns, name),)
     if not isinstance(patterns, (list, tuple, set, frozenset)):
-        raise InvalidArgumentError(f"{name}={patterns!r}: expected glob patterns as a list of strings")
+        raise InvalidArgumentError(f"{name}={patterns!r}: expected glob patterns as a list of strings", argument=name)
     return tuple(_normal(pattern, name) for pattern in patterns)
 
 
@@ -101,7 +102,7 @@ def _normal(pattern: Any, name: str) -> str:
     elif segments[0] == "~" and not pattern.startswith("/"):
         problem = "patterns are relative to the directory that is transferred. '[~]' matches such a name"
     if problem:
-        raise InvalidArgumentError(f"{name}={pattern!r} matches nothing: {problem}")
+        raise InvalidArgumentError(f"{name}={pattern!r} matches nothing: {problem}", argument=name)
     return "/" * pattern.startswith("/") + "/".join(segments) + "/" * pattern.endswith("/")
 
 
@@ -119,10 +120,11 @@ def check_relative(patterns: Sequence[str], name: str, roots: Iterable[str]) -> 
         path = literal.rstrip("/")
         for root in roots:
             # A single name is more likely one in the root: "/tmp" or "/home".
-            if path.count("/") > 1 and (f"{path}/".startswith(f"{root}/") or f"{root}/".startswith(f"{path}/")):
+            if path.count("/") > 1 and root != "/" and are_nested(path, root):
                 raise InvalidArgumentError(
                     f"{name}={pattern!r} matches nothing: it is an absolute path of this machine, and patterns are "
-                    f"relative to {root}; '/x' is the 'x' directly in it"
+                    f"relative to {root}; '/x' is the 'x' directly in it",
+                    argument=name,
                 )
 
 

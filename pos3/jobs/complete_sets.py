@@ -144,7 +144,9 @@ class CompleteSet:
 
     def _without_marker(self, job: Job) -> RemoteNotFoundError:
         if not job.is_there():
-            return RemoteNotFoundError(f"{job.url}: no object and no prefix with objects; nothing was changed")
+            return RemoteNotFoundError(
+                f"{job.url}: no object and no prefix with objects; nothing was changed", url=job.url
+            )
         return IncompleteSetError(
             f"{self._set.marker_url} is not there, so the set is not complete, or not yet; nothing was changed"
         )

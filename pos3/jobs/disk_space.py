@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from pos3.errors import NoSpaceError
-from pos3.local import existing_parent
+from pos3.local import existing_parent, lies_in_cache
 from pos3.reports import format_bytes
 from pos3.state import bound_cache, cached_bytes
 
@@ -34,7 +34,7 @@ class Room:
         """
         if needed_bytes <= 0:
             return
-        in_cache = f"{local}/".startswith(f"{self.cache_root}/")
+        in_cache = lies_in_cache(local, self.cache_root)
         if self.limit_bytes is not None and in_cache:
             bound_cache(self.cache_root, max(0, self.limit_bytes - needed_bytes))
         place = existing_parent(local)
@@ -48,6 +48,7 @@ class Room:
                 f"{os.strerror(errno.ENOSPC)}: the download of {what} needs {format_bytes(needed_bytes)}, and "
                 f"{format_bytes(needed_bytes - missing_bytes)} can be used at {local}; nothing was transferred. "
                 + self._advice(place),
+                path=local,
             )
 
     def _advice(self, place: str) -> str:

@@ -26,8 +26,9 @@ from typing import Protocol
 
 from pos3.entries import Entry, Record
 from pos3.errors import ConflictError
+from pos3.local import is_within, relative
 from pos3.reports import Kept
-from pos3.state import Claim, is_within
+from pos3.state import Claim
 
 RecordOf = Callable[[str], Record | None]
 
@@ -191,7 +192,7 @@ class Guards:
     def written(self) -> tuple[str, ...]:
         """The writers' paths below the root, relative to it."""
         below = [guard.local for guard in self._guards if guard.local != self._root and guard.manner != Manner.REFUSED]
-        return tuple(_relative(local, self._root) for local in below if is_within(local, self._root))
+        return tuple(relative(local, self._root) for local in below if is_within(local, self._root))
 
     @property
     def are_own(self) -> bool:
@@ -215,7 +216,7 @@ class Guards:
 
     def _spares(self, guard: Guard, path: str, target: str, here: Entry | None, there: Entry | None) -> bool:
         if is_within(target.rstrip("/"), guard.local):
-            reason = guard.refusal(_relative(target, guard.local), here, there)
+            reason = guard.refusal(relative(target, guard.local), here, there)
         elif guard.manner is Manner.REFUSED:
             return False
         elif is_within(guard.local, target.rstrip("/")) and (here is not None or not path.endswith("/")):
@@ -228,7 +229,7 @@ class Guards:
         if guard.manner is Manner.REFUSED or (guard.manner is Manner.REFUSED_INSIDE and is_inside):
             self._refused.setdefault(reason, []).append(path)
         elif guard.manner is Manner.REFUSED_INSIDE:
-            told = f"{_relative(guard.local, self._root)}/"
+            told = f"{relative(guard.local, self._root)}/"
             self._kept[told] = Kept(told, reason)
         elif guard.manner is Manner.KEPT:
             self._kept[path] = Kept(path, reason)
@@ -254,10 +255,6 @@ class Guards:
             f"the download of {url} would change {len(paths)} file(s) in {self._root}, such as {example}, but {why}; "
             "nothing was changed. Wait until that ends, or download to another place, with another local or cache_root"
         )
-
-
-def _relative(path: str, directory: str) -> str:
-    return path[len(directory.rstrip("/")) + 1 :]
 
 
 class Cursor:

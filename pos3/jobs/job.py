@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -29,7 +29,15 @@ from pos3.jobs.noted import Noted
 from pos3.jobs.observer import Registered
 from pos3.jobs.registration import Registration, names_a_file
 from pos3.jobs.sources import STATE, Sources
-from pos3.local import STATE_DIRECTORY, blocks, existing_parent, ignores_case, is_abandoned, path_room_bytes
+from pos3.local import (
+    STATE_DIRECTORY,
+    blocks,
+    existing_parent,
+    ignores_case,
+    lies_in_cache,
+    path_room_bytes,
+    remove_abandoned,
+)
 from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.reports import Kept, Report
 from pos3.state import Held, HeldClaim, Index, Leftovers, NoClaim, NoMark, UseMark
@@ -117,7 +125,7 @@ class Job:
         self.sources = sources or Sources(registration, store, index, cache_root)
         self.completeness = completeness or AnySet()
         self.url = str(registration.location)
-        self.in_cache = f"{registration.local}/".startswith(f"{cache_root}/")
+        self.in_cache = lies_in_cache(registration.local, cache_root)
         self.markers: Markers = {}
         self.survey: Survey | None = None
         self.clock_ahead_seconds = 0.0
@@ -251,7 +259,8 @@ class Job:
             is_asked = leftovers is not None and not self.registration.is_restored
             raise RemoteNotFoundError(
                 f"{self.url}: no object and no prefix with objects; nothing was changed. "
-                f"Check the URL{', or pass missing_ok=True if it may be missing' if is_asked else ''}"
+                f"Check the URL{', or pass missing_ok=True if it may be missing' if is_asked else ''}",
+                url=self.url,
             )
         return made
 
@@ -519,7 +528,8 @@ class Job:
             if not adopt and self.registration.download_delete:
                 check_adoption(self, plan)
             check_max_delete(plan, self.registration.max_delete)
-            _remove_abandoned(leftovers)
+            for leftover in leftovers:
+                remove_abandoned(leftover.path)
             Leftovers(self.index.root).remove_abandoned()
             make_room(self.url, self.registration.local, growth_bytes(plan, self.pair))
             self.index.mark_used()
@@ -638,14 +648,6 @@ def _tell_left_out(job: Job, plan: Plan) -> bool:
             "%s: %d left out, since only files and directories can be pushed: %s%s", job, len(found), examples, more
         )
     return bool(found or own)
-
-
-def _remove_abandoned(leftovers: list[os.DirEntry[str]]) -> None:
-    now = time.time()
-    for leftover in leftovers:
-        with suppress(OSError):
-            if is_abandoned(leftover.name, leftover.stat(follow_symlinks=False).st_mtime, now):
-                os.unlink(leftover.path)
 
 
 def _ignored(_entry: os.DirEntry[str]) -> None:

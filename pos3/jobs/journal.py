@@ -20,7 +20,7 @@ from typing import Any
 from pos3.errors import ClaimError
 from pos3.jobs.noted import Noted, check_kinds
 from pos3.jobs.registration import Registration, is_same_place
-from pos3.local import ForeignFileError, is_abandoned, is_temporary, open_own
+from pos3.local import ForeignFileError, open_own, remove_abandoned
 from pos3.state import (
     HEAD,
     SUFFIX,
@@ -135,8 +135,7 @@ def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
     found = paths_in_directory(cache_root)
     for path in sorted(found) if found and may_be_carried_out(cache_root) else ():
         name = os.path.basename(path)
-        if is_temporary(name):
-            _remove_abandoned(path)
+        remove_abandoned(path)
         if not name.endswith(SUFFIX) or (label is not None and not _has_label(path, label)):
             continue
         with _looks_taking_turns():
@@ -158,12 +157,6 @@ def _looks_taking_turns() -> Iterator[None]:
         with suppress(ClaimError):
             stack.enter_context(ClaimList.of_this_user().locked())
         yield
-
-
-def _remove_abandoned(path: str) -> None:
-    with suppress(OSError):
-        if is_abandoned(os.path.basename(path), os.stat(path).st_mtime, time.time()):
-            os.unlink(path)
 
 
 def _has_label(path: str, label: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from pos3.filters import Filter
 from pos3.jobs.fingerprints import fingerprint_of_files, is_as_remembered, with_records
 from pos3.jobs.registration import Registration
+from pos3.local import is_within, lies_in_cache, relative
 from pos3.profiles import Profile, name_of_directory, name_of_profile, resolve_profile
 from pos3.state import Index, Place, RootIndex
 from pos3.store import endpoint_of as look_up
@@ -105,11 +106,11 @@ def _registered(
     default_profile: Profile | None,
     endpoint_of: EndpointOf,
 ) -> Reference | None:
-    holding = [found for found in registrations if f"{path}/".startswith(f"{found.local}/")]
+    holding = [found for found in registrations if is_within(path, found.local)]
     if not holding:
         return None
     registration = max(holding, key=lambda found: len(found.local))
-    below = path[len(registration.local) + 1 :]
+    below = relative(path, registration.local)
     if below and not os.path.isdir(path) and not registration.filter.predicate()(below):
         return None
     name = _name(registration.profile, default_profile)
@@ -135,7 +136,7 @@ def _remembered(
         for place in (known.place for known in places):
             endpoint = endpoint_of(parse(place.url).scheme, profile)
             if place.endpoint in (None, endpoint):
-                url, below = _with_profile(place.url, name), path[len(root) + 1 :]
+                url, below = _with_profile(place.url, name), relative(path, root)
                 # What an earlier mirror has left undone is not known any more.
                 return Reference(url, below, root, cache_root, pushes=True, endpoint=endpoint)
         return None
@@ -143,7 +144,7 @@ def _remembered(
 
 
 def _upwards(path: str, cache_root: str) -> Iterator[str]:
-    while path.startswith(f"{cache_root}/"):
+    while path != cache_root and lies_in_cache(path, cache_root):
         yield path
         path = os.path.dirname(path)
 

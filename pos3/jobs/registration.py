@@ -12,10 +12,9 @@ from typing import Any, Literal, get_args
 
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
-from pos3.local import NARROW, NO_HOME, expanded, is_file_name, lies_in_state, state_directory_around
+from pos3.local import NARROW, NO_HOME, are_nested, expanded, is_file_name, lies_in_state, state_directory_around
 from pos3.plan import IN_STATE, Compare, parse_max_delete, segment_problem
 from pos3.profiles import Profile
-from pos3.state import are_nested
 from pos3.url import Location, has_scheme, is_url, shown
 
 
@@ -87,7 +86,9 @@ def checked(registration: Registration) -> Registration:
     matcher(registration.upload_exclude or (), "upload_exclude")
     parse_max_delete(registration.max_delete, 0)
     if registration.compare not in get_args(Compare):
-        raise InvalidArgumentError(f"compare={registration.compare!r}: expected 'auto', 'size' or 'checksum'")
+        raise InvalidArgumentError(
+            f"compare={registration.compare!r}: expected 'auto', 'size' or 'checksum'", argument="compare"
+        )
     return registration
 
 
@@ -103,7 +104,8 @@ def check_patterns(registration: Registration, *spellings: str) -> None:
         if pattern.endswith("/"):
             raise InvalidArgumentError(
                 f"overwrite={pattern!r} names a directory, and only files can be chosen: {pattern + '**'!r} chooses "
-                "all files in it"
+                "all files in it",
+                argument="overwrite",
             )
     roots = (registration.local, *spellings)
     for name, patterns in (
@@ -137,9 +139,13 @@ def check_interval(interval: Any) -> float | None:
     if interval is None:
         return None
     if isinstance(interval, bool) or not isinstance(interval, (int, float)):
-        raise InvalidArgumentError(f"interval={interval!r}: expected seconds as a number, or None to push at exit only")
+        raise InvalidArgumentError(
+            f"interval={interval!r}: expected seconds as a number, or None to push at exit only", argument="interval"
+        )
     if not 0 < interval < math.inf:
-        raise InvalidArgumentError(f"interval={interval!r}: must be above 0 seconds; None pushes at exit only")
+        raise InvalidArgumentError(
+            f"interval={interval!r}: must be above 0 seconds; None pushes at exit only", argument="interval"
+        )
     return float(min(interval, sys.float_info.max))
 
 
@@ -148,12 +154,12 @@ def check_timeout(timeout: Any) -> None:
     if timeout is not None and (
         isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout
     ):
-        raise InvalidArgumentError(f"timeout={timeout!r}: expected seconds as a number, or None")
+        raise InvalidArgumentError(f"timeout={timeout!r}: expected seconds as a number, or None", argument="timeout")
 
 
 def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
-        raise InvalidArgumentError(f"{name}={value!r}: expected True or False")
+        raise InvalidArgumentError(f"{name}={value!r}: expected True or False", argument=name)
     return value
 
 
@@ -167,16 +173,18 @@ def check_local(local: str | os.PathLike[str] | None) -> None:
     text = os.fspath(local) if isinstance(local, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise InvalidArgumentError(
-            f"local={local!r}: expected a path as a string or path object, or None for the cache"
+            f"local={local!r}: expected a path as a string or path object, or None for the cache", argument="local"
         )
     if has_scheme(text):
-        raise InvalidArgumentError(f"local={shown(text)} is a URL; the URL comes first, and then the local path")
+        raise InvalidArgumentError(
+            f"local={shown(text)} is a URL; the URL comes first, and then the local path", argument="local"
+        )
     if not text or "\x00" in text:
-        raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache")
+        raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache", argument="local")
     try:
         is_url(local)
     except InvalidURLError as error:
-        raise InvalidURLError(f"local={error}") from None
+        raise InvalidURLError(f"local={error}", argument="local") from None
 
 
 def names_a_directory(local: str | os.PathLike[str] | None) -> bool:
@@ -202,7 +210,7 @@ def local_root(
     if local is not None:
         text = os.fspath(local)
         if not is_file_name(text):
-            raise InvalidArgumentError(f"local={text!r} is no path for this process, {NARROW}")
+            raise InvalidArgumentError(f"local={text!r} is no path for this process, {NARROW}", argument="local")
         return os.path.realpath(expanded(text, "local"))
     if cache_root == NO_HOME:
         raise InvalidArgumentError(

@@ -16,9 +16,11 @@ from pos3.local.own_files import (
     read_settings,
     tell_once,
 )
+from pos3.local.paths import are_nested, is_below, is_within, is_within_relative, lies_in_cache, relative
+from pos3.local.pids import is_running
 from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state, state_directory_around
-from pos3.local.temporary import has_temporary_name, is_abandoned, is_temporary, temporary_name
-from pos3.local.threads import StopAt, bounded, can_start
+from pos3.local.temporary import has_temporary_name, is_temporary, remove_abandoned, temporary_name
+from pos3.local.threads import StopAt, bounded, call_within, can_start
 from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
 
 __all__ = [
@@ -29,8 +31,10 @@ __all__ = [
     "ForeignFileError",
     "Scan",
     "StopAt",
+    "are_nested",
     "blocks",
     "bounded",
+    "call_within",
     "can_start",
     "create_file",
     "directory_problem",
@@ -39,10 +43,14 @@ __all__ = [
     "expanded",
     "has_temporary_name",
     "ignores_case",
-    "is_abandoned",
+    "is_below",
     "is_file_name",
+    "is_running",
     "is_temporary",
     "is_trusted",
+    "is_within",
+    "is_within_relative",
+    "lies_in_cache",
     "lies_in_state",
     "local_entries",
     "make_private",
@@ -52,6 +60,8 @@ __all__ = [
     "path_room_bytes",
     "read_at",
     "read_settings",
+    "relative",
+    "remove_abandoned",
     "state_directory_around",
     "tell_once",
     "temporary_name",

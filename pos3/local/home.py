@@ -23,8 +23,11 @@ def expanded(path: str | os.PathLike[str], argument: str = "") -> str:
     named = f"{argument}={text!r}" if argument else repr(text)
     user = text[1:].partition("/")[0]
     if user:
-        raise InvalidArgumentError(f"{named}: there is no user {user!r}; a path of such a name begins with './'")
+        raise InvalidArgumentError(
+            f"{named}: there is no user {user!r}; a path of such a name begins with './'", argument=argument
+        )
     raise InvalidArgumentError(
         f"{named}: no home directory is known, as HOME is not set and the user has no entry in the password database; "
-        "set HOME, or name another place"
+        "set HOME, or name another place",
+        argument=argument,
     )

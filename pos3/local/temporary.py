@@ -5,7 +5,11 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import time
 import zlib
+from contextlib import suppress
+
+from pos3.local.pids import is_running
 
 _HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
 _RANDOM = os.urandom(3).hex()
@@ -29,20 +33,31 @@ def has_temporary_name(path: str) -> bool:
     return ".pos3-" in path and any(map(is_temporary, path.split("/")))
 
 
-def is_abandoned(name: str, modified_seconds: float, now_seconds: float) -> bool:
-    """Whether the file's writer, a process of this host, is gone, or the file has not grown for ten minutes."""
-    match = _NAME.fullmatch(name)
-    if match is None:
-        return False
+def remove_abandoned(path: str, name: str = "") -> bool:
+    """Removes an unfinished file if its writer, a process of this host, is gone, or if it did not grow for ten minutes.
+
+    Args:
+        path: nothing is done if it is no file with a temporary name, such as a directory; a link is not followed.
+        name: the temporary name that counts, where the file that stands for it has another.
+
+    Returns:
+        whether it was removed. What cannot be removed stays.
+    """
+    match = _NAME.fullmatch(name or os.path.basename(path))
+    if match is not None:
+        with suppress(OSError):
+            if _is_abandoned(match, os.lstat(path).st_mtime):
+                os.unlink(path)
+                return True
+    return False
+
+
+def _is_abandoned(match: re.Match[str], modified_seconds: float) -> bool:
     if match[1] == _HOST:
         pid = int(match[2])
         if pid == os.getpid() and match[3].startswith(_RANDOM):
             return False
         # In another container, or one that was started again, the pid may be that of somebody else.
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+        if not is_running(pid):
             return True
-        except OSError:
-            pass
-    return now_seconds - modified_seconds > _ABANDONED_SECONDS
+    return time.time() - modified_seconds > _ABANDONED_SECONDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import math
 import sys
 import threading
@@ -29,6 +30,29 @@ def can_start(thread: threading.Thread) -> bool:
 def bounded(seconds: float) -> float:
     """A time to wait, as the system takes it: at most some hundred years."""
     return min(seconds, threading.TIMEOUT_MAX)
+
+
+def call_within(
+    seconds: float, call: Callable[[], object], name: str, *, instead: Callable[[], object] | None = None
+) -> bool:
+    """Calls in a thread, in the context of whoever asks, and waits for it so many seconds at most.
+
+    A call that takes longer goes on. What it raises is for :func:`threading.excepthook`.
+
+    Args:
+        name: the thread's.
+        instead: called here where no thread can be started, so it has to keep the time itself; None for the call.
+
+    Returns:
+        whether it has ended in time.
+    """
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name=name, daemon=True)
+    if can_start(thread):
+        thread.join(bounded(max(0.0, seconds)))
+        return not thread.is_alive()
+    began = time.monotonic()
+    (instead or call)()
+    return time.monotonic() - began <= seconds
 
 
 class StopAt(threading.Event):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pos3.entries import BROKEN_LINK, LINK_TO_STATE, LOST_FOUND, SYMLINK, UNREADABLE, Entry
+from pos3.local.paths import is_within
 from pos3.local.state_directory import STATE_DIRECTORY, state_directory_around
 from pos3.local.temporary import is_temporary, temporary_name
 
@@ -107,7 +108,7 @@ def _with(link: os.DirEntry[str], passed: tuple[str, ...]) -> tuple[str, ...]:
 def _leads_back(link: os.DirEntry[str], passed: tuple[str, ...]) -> bool:
     """Whether a link leads to a directory above it; ``passed`` are the real ones that hold the links on the way."""
     target = os.path.realpath(link.path)
-    return any(f"{directory}/".startswith(f"{target}/") for directory in _with(link, passed))
+    return any(is_within(directory, target) for directory in _with(link, passed))
 
 
 def _children(root: str, prefix: str, scan: Scan) -> dict[str, os.DirEntry[str]]:

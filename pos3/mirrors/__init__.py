@@ -6,6 +6,7 @@ its work is for :mod:`pos3.jobs`.
 
 from pos3.mirrors.block import mirror, with_mirror
 from pos3.mirrors.context import MirrorLike, activate, current_mirror
+from pos3.mirrors.function_kinds import of_same_kind
 from pos3.mirrors.parts import Patterns
 from pos3.mirrors.two_way import BothWays, plan_both_ways
 from pos3.mirrors.verbs import Mirror
@@ -18,6 +19,7 @@ __all__ = [
     "activate",
     "current_mirror",
     "mirror",
+    "of_same_kind",
     "plan_both_ways",
     "with_mirror",
 ]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from pos3.errors import InvalidArgumentError, Terminated
 from pos3.mirrors.context import MirrorLike, active_mirror, enter, leave
+from pos3.mirrors.function_kinds import of_same_kind
 from pos3.mirrors.verbs import Mirror
 from pos3.options import MirrorOptions, StrPath
 from pos3.profiles import Profile
@@ -61,7 +61,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
     ):
         if callable(cache_root):
             raise InvalidArgumentError(
-                f"cache_root={cache_root!r}: expected a directory; as a decorator, write @pos3.with_mirror"
+                f"cache_root={cache_root!r}: expected a directory; as a decorator, write @pos3.with_mirror",
+                argument="cache_root",
             )
         self._options = MirrorOptions(
             cache_root,
@@ -82,7 +83,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorates a function, as :func:`with_mirror` does."""
-        return _wrapped(function, self._fresh)
+        made = of_same_kind(function, _InMirror(function, self._fresh))
+        return functools.wraps(function)(made)
 
     def _fresh(self) -> mirror:
         return mirror.of(self._options)
@@ -174,38 +176,29 @@ def with_mirror(
     )
 
 
-def _wrapped(function: Callable[P, R], fresh: Callable[[], mirror]) -> Callable[P, R]:
-    wrapper: Any
-    if inspect.iscoroutinefunction(function):
+class _InMirror:
+    """Runs a function in a mirror of its own, each time it is called."""
 
-        @functools.wraps(function)
-        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            async with _off_the_loop(fresh()):
-                return await function(*args, **kwargs)
+    def __init__(self, function: Callable[..., Any], fresh: Callable[[], mirror]):
+        self._function = function
+        self._fresh = fresh
 
-    elif inspect.isasyncgenfunction(function):
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with self._fresh():
+            return self._function(*args, **kwargs)
 
-        @functools.wraps(function)
-        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            async with _off_the_loop(fresh()):
-                async for item in function(*args, **kwargs):
-                    yield item
+    async def await_(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        async with _off_the_loop(self._fresh()):
+            return await self._function(*args, **kwargs)
 
-    elif inspect.isgeneratorfunction(function):
+    def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
+        with self._fresh():
+            return (yield from self._function(*args, **kwargs))
 
-        @functools.wraps(function)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with fresh():
-                return (yield from function(*args, **kwargs))
-
-    else:
-
-        @functools.wraps(function)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            with fresh():
-                return function(*args, **kwargs)
-
-    return wrapper  # type: ignore[no-any-return]
+    async def agenerate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        async with _off_the_loop(self._fresh()):
+            async for item in self._function(*args, **kwargs):
+                yield item
 
 
 class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N801

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 
 from pos3.entries import Record
 from pos3.jobs import Additive, Changed, Closed, Cursor, Guard, Job, Left, Manner, Own, Shared, is_coherent
-from pos3.state import Claim, Claims, Held, Index, Place, RootIndex, are_nested
+from pos3.local import are_nested
+from pos3.state import Claim, Claims, Held, Index, Place, RootIndex
 
 
 def guards_of(job: Job, claims: Claims, mine: Iterable[Job], outer: Iterable[Job]) -> list[Guard]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import logging
 import os
 import threading
@@ -11,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from pos3.errors import PushTimeoutError, StoreError, TransferCancelledError, TransferError, UnsafeKeysError
 from pos3.jobs import Job, Registration, settle
-from pos3.local import bounded, can_start
+from pos3.local import call_within
 from pos3.mirrors.parts import Parts
 from pos3.mirrors.schedule import Schedule
 from pos3.mirrors.side_by_side import side_by_side
@@ -174,17 +173,16 @@ class Pusher:
         return failures
 
     def _within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
-        inherited = contextvars.copy_context()
-        thread = threading.Thread(target=inherited.run, args=(call,), name="pos3-flush", daemon=True)
         began = time.monotonic()
-        if can_start(thread):
-            thread.join(bounded(max(0.0, timeout_seconds)))
-            is_late, goes_on = thread.is_alive(), "it goes on"
-        else:
+        goes_on = "it goes on"
+
+        def push_here() -> None:
+            nonlocal goes_on
+            goes_on = "it was stopped"
             with self._parts.runner.deadline(timeout_seconds):
                 call()
-            is_late, goes_on = time.monotonic() - began > timeout_seconds, "it was stopped"
-        if is_late:
+
+        if not call_within(timeout_seconds, call, "pos3-flush", instead=push_here):
             raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; {goes_on}")
 
     # At the end

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from pos3.errors import ConflictError, InvalidArgumentError
 from pos3.jobs import Job, Registration, check_conflicts, difference, merged
+from pos3.local import is_within
 from pos3.profiles import Profile
-from pos3.state import is_within
 from pos3.url import Location, is_url, local_path, parse
 
 # Bounds the memory of a mirror that runs for weeks.

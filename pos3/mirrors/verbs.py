@@ -951,7 +951,9 @@ def _passed_through(address: StrPath, missing_ok: bool) -> Path:
 def _local_directory(address: StrPath, fresh: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
     if fresh and path.is_dir() and any(path.iterdir()):
-        raise InvalidArgumentError(f"fresh=True empties only paths of the cache, and {path} is a local path with files")
+        raise InvalidArgumentError(
+            f"fresh=True empties only paths of the cache, and {path} is a local path with files", argument="fresh"
+        )
     if not path.exists():
         path.mkdir(parents=True)
     return path

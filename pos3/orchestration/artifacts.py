@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import re
-import threading
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -13,6 +11,8 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
+
+from pos3.local import call_within
 
 _SCHEME = re.compile(r"(?<![a-z0-9+.-])[a-z0-9+.-]++://")
 _OTHERS = re.compile(r"[^a-z0-9]+")
@@ -57,9 +57,5 @@ def attempt(seconds: float, call: Callable[[], object]) -> None:
         with contextlib.suppress(Exception):
             call()
 
-    inherited = contextvars.copy_context()
-    thread = threading.Thread(target=inherited.run, args=(quietly,), name="pos3-artifact", daemon=True)
     # At the interpreter's exit, no thread can be started.
-    with contextlib.suppress(RuntimeError):
-        thread.start()
-        thread.join(seconds)
+    call_within(seconds, quietly, "pos3-artifact", instead=lambda: None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from types import FunctionType
@@ -14,6 +13,7 @@ from anyio import to_thread
 from prefect.utilities.visualization import get_task_viz_tracker
 
 import pos3
+from pos3.mirrors import of_same_kind
 from pos3.orchestration.attempt import Attempt
 from pos3.orchestration.layers import OptionLayers
 from pos3.orchestration.run import RunMirror
@@ -151,7 +151,7 @@ def wrapped(function: Function, options: OptionLayers) -> Function:
     Prefect resolves string annotations by ``__globals__``, and finds a flow's file by its code.
     """
     body = Body(unwrapped(function), options)
-    made = _like(_trampoline(body), body.function)
+    made = _like(of_same_kind(body.function, body), body.function)
     functools.update_wrapper(made, body.function)
     # Functions of C have none to copy.
     made.__annotations__ = getattr(body.function, "__annotations__", {})
@@ -174,41 +174,6 @@ def layers_of(function: Function) -> OptionLayers:
 def _body(function: Function) -> Body | None:
     body = getattr(function, _BODY, None)
     return body if isinstance(body, Body) else None
-
-
-def _trampoline(body: Body) -> FunctionType:
-    """A function of the same kind as the user's. Must not use globals: it is given the user's."""
-    kind: Any
-    if inspect.iscoroutinefunction(body.function):
-
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            return await body.await_(args, kwargs)
-
-        kind = coroutine
-    elif inspect.isasyncgenfunction(body.function):
-
-        async def async_generator(*args: Any, **kwargs: Any) -> Any:
-            items = body.agenerate(args, kwargs)
-            try:
-                async for item in items:
-                    yield item
-            finally:
-                await items.aclose()
-
-        kind = async_generator
-    elif inspect.isgeneratorfunction(body.function):
-
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            return (yield from body.generate(args, kwargs))
-
-        kind = generator
-    else:
-
-        def plain(*args: Any, **kwargs: Any) -> Any:
-            return body.call(args, kwargs)
-
-        kind = plain
-    return kind  # type: ignore[no-any-return]
 
 
 def _like(trampoline: FunctionType, function: Function) -> FunctionType:

@@ -78,7 +78,8 @@ def _checked(choice: MirrorChoice) -> MirrorChoice:
         if isinstance(choice, Pos3Mirror):
             return choice
         raise pos3.InvalidArgumentError(
-            f"mirror={choice!r}: expected pos3.MirrorOptions, a dict of its options, a Pos3Mirror block or its name"
+            f"mirror={choice!r}: expected pos3.MirrorOptions, a dict of its options, a Pos3Mirror block or its name",
+            argument="mirror",
         )
     if unknown := [str(name) for name in choice if name not in _NAMES]:
         raise pos3.InvalidArgumentError(
@@ -103,7 +104,8 @@ def _block(name: str) -> Pos3Mirror:
         return load_block(Pos3Mirror, name)
     except LookupError:
         raise pos3.InvalidArgumentError(
-            f"mirror={name!r}: there is no Pos3Mirror block of that name; save one, or check PREFECT_API_URL"
+            f"mirror={name!r}: there is no Pos3Mirror block of that name; save one, or check PREFECT_API_URL",
+            argument="mirror",
         ) from None
 
 

@@ -49,4 +49,6 @@ def parse_max_delete(max_delete: int | str | None, destination_files: int) -> in
         share = text[:-1].replace(".", "", 1)
         if text.endswith("%") and share.isascii() and share.isdigit() and float(text[:-1]) <= 100:
             return int(destination_files * float(text[:-1]) / 100)
-    raise InvalidArgumentError(f"max_delete={max_delete!r}: expected a count such as 100 or a share such as '50%'")
+    raise InvalidArgumentError(
+        f"max_delete={max_delete!r}: expected a count such as 100 or a share such as '50%'", argument="max_delete"
+    )

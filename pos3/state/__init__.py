@@ -13,7 +13,7 @@ from pos3.state.cache import (
     list_cache,
     verify_cache,
 )
-from pos3.state.claims import Claim, ClaimList, are_nested, is_within
+from pos3.state.claims import Claim, ClaimList
 from pos3.state.index import Index
 from pos3.state.journal_file import HEAD, VERSION, HeldFile, Keeper
 from pos3.state.journal_traces import SUFFIX, journal_directory, left_alone, may_be_carried_out, paths_in_directory
@@ -41,12 +41,10 @@ __all__ = [
     "Place",
     "RootIndex",
     "UseMark",
-    "are_nested",
     "bound_cache",
     "cached_bytes",
     "check_can_be_emptied",
     "empty_root",
-    "is_within",
     "journal_directory",
     "left_alone",
     "list_cache",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pos3.entries import Record
 from pos3.errors import ConflictError, InvalidArgumentError, PlanRefusedError, Pos3Error
 from pos3.etags import is_digest, is_plain, matches_content, part_size, part_size_candidates
-from pos3.local import STATE_DIRECTORY, Scan, blocks, expanded, local_entries
+from pos3.local import STATE_DIRECTORY, Scan, are_nested, blocks, expanded, is_within, lies_in_cache, local_entries
 from pos3.reports import format_bytes
 from pos3.state.index import Index
 from pos3.state.leftovers import remove_all_abandoned
@@ -149,7 +149,7 @@ def bound_cache(
     if not dry_run:
         remove_all_abandoned(os.path.join(root, STATE_DIRECTORY))
         _forget_what_is_gone(root)
-    entries = [cached for cached in list_cache(root) if cached.local.startswith(f"{root}{os.sep}")]
+    entries = [cached for cached in list_cache(root) if _is_kept_in(root, cached.local)]
     total = cached_bytes(root)
     removed: list[Cached] = []
     for cached in entries:
@@ -199,14 +199,15 @@ def check_can_be_emptied(cache_root: str, local: str) -> None:
         InvalidArgumentError: it is no path of the cache, or a symbolic link leads there.
     """
     told = ""
-    if not local.startswith(f"{cache_root}/"):
+    if not _is_kept_in(cache_root, local):
         told = f"{local} is none"
     elif os.path.realpath(local) != local:
         told = f"a symbolic link leads from {local} to {os.path.realpath(local)}"
     if told:
         raise InvalidArgumentError(
             f"fresh=True empties only paths below the cache root {cache_root}, and {told}; empty it yourself, or leave "
-            "out local"
+            "out local",
+            argument="fresh",
         )
 
 
@@ -219,7 +220,7 @@ def empty_root(cache_root: str, local: str) -> None:
     """
     root = os.path.realpath(os.path.expanduser(cache_root))
     own = RootIndex(root, local)
-    related = [own, *(other for other in root_indexes(root) if other.local != local and _nested(other.local, local))]
+    related = [own, *(other for other in root_indexes(root) if other.local != local and are_nested(other.local, local))]
     marks = [other.use() for other in related]
     try:
         for other, mark in zip(related, marks, strict=True):
@@ -232,7 +233,7 @@ def empty_root(cache_root: str, local: str) -> None:
             _check_known(related, local)
             # The memory goes first: files without it are compared again, memory without files would be a lie.
             for other in related:
-                if f"{other.local}/".startswith(f"{local}/"):
+                if is_within(other.local, local):
                     other.forget()
                 else:
                     _forget_below(other, os.path.relpath(local, other.local))
@@ -245,8 +246,9 @@ def empty_root(cache_root: str, local: str) -> None:
             mark.release()
 
 
-def _nested(first: str, second: str) -> bool:
-    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
+def _is_kept_in(cache_root: str, local: str) -> bool:
+    """Whether it is a path of the cache. The cache root itself is none."""
+    return local != cache_root and lies_in_cache(local, cache_root)
 
 
 def _check_known(related: list[RootIndex], local: str) -> None:
@@ -281,7 +283,7 @@ def _forget_below(index: RootIndex, below: str) -> None:
 
 def _evict(root: str, cached: Cached, entries: list[Cached]) -> bool:
     """Removes one root with its index, if nobody uses it or a root around or inside it. Whether it did."""
-    related = [RootIndex(root, other.local) for other in entries if _nested(other.local, cached.local)]
+    related = [RootIndex(root, other.local) for other in entries if are_nested(other.local, cached.local)]
     index = RootIndex(root, cached.local)
     marks = [other.use() for other in related]
     try:

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pos3.errors import ClaimError
-from pos3.local import ForeignFileError, directory_problem, open_own, temporary_name
-from pos3.state.kernel_lock import fork_gate
+from pos3.local import ForeignFileError, are_nested, directory_problem, is_running, open_own, temporary_name
+from pos3.state.kernel_lock import fork_gate, is_locked
 
 logger = logging.getLogger("pos3")
 
@@ -86,16 +86,6 @@ class Claim:
         return f"{self.kind}({self.url!r}) in process {self.pid}, since {since}"
 
 
-def is_within(path: str, directory: str) -> bool:
-    """Whether an absolute path is ``directory`` or lies below it."""
-    return f"{path}/".startswith(f"{directory.rstrip('/')}/")
-
-
-def are_nested(first: str, second: str) -> bool:
-    """Whether one of two absolute paths is the other, or lies below it."""
-    return is_within(first, second) or is_within(second, first)
-
-
 @dataclass(frozen=True)
 class Snapshot:
     """The claims at one moment. Only those that are asked for are parsed, so that hundreds of others cost little."""
@@ -106,8 +96,8 @@ class Snapshot:
     def near(self, local: str) -> list[Claim]:
         """Those of local paths at, above or below ``local``, in the order in which they were written."""
         # Escaped as JSON, one path lies in another exactly if it does so unescaped.
-        wanted = b"%b/" % escaped(local)
-        return _parsed(line for line in self.lines if _is_nested(b"%b/" % line.split(b"\t", 2)[1], wanted))
+        wanted = escaped(local).decode("ascii")
+        return _parsed(line for line in self.lines if are_nested(_escaped_local(line), wanted))
 
     def all(self) -> list[Claim]:
         return _parsed(self.lines)
@@ -138,8 +128,8 @@ def _parsed(lines: Iterable[bytes]) -> list[Claim]:
     return found
 
 
-def _is_nested(first: bytes, second: bytes) -> bool:
-    return first.startswith(second) or second.startswith(first)
+def _escaped_local(line: bytes) -> str:
+    return line.split(b"\t", 2)[1].decode("ascii", "replace")
 
 
 class ClaimList:
@@ -259,16 +249,12 @@ class ClaimList:
         except OSError:
             return True
         try:
-            # A shared lock, so that two that look do not take each other for the mirror.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return is_locked(descriptor)
         except OSError:
             # There are no locks here.
-            return _has_process(claim)
+            return is_running(claim.pid)
         finally:
             os.close(descriptor)
-        return False
 
     def bury(self, claim: Claim) -> None:
         """Removes what a dead mirror's life has left."""
@@ -313,9 +299,7 @@ def _try_locks(directory: str) -> None:
         return
     descriptor = open_own(os.path.join(directory, "claims.lock"), os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pass
+        is_locked(descriptor)
     finally:
         os.close(descriptor)
 
@@ -347,16 +331,6 @@ def _make_own(directory: str) -> None:
         raise ForeignFileError(directory, problem)
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(1, "it cannot be written")
-
-
-def _has_process(claim: Claim) -> bool:
-    try:
-        os.kill(claim.pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def _cannot(what: str, error: OSError) -> ClaimError:

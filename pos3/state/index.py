@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from pos3.entries import Record
+from pos3.local import is_within_relative
 from pos3.state.database import THE_ROOT
 from pos3.state.root_index import Place, RootIndex
 
@@ -70,7 +71,7 @@ class Index:
             for row in rows if below else ():
                 if row[0] > f"{below}/\U0010ffff":
                     return
-                if f"{row[0]}/".startswith(f"{below}/"):
+                if is_within_relative(row[0], below):
                     yield Record(*row)
             if len(rows) < _PAGE_RECORDS:
                 return

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.local import ForeignFileError, make_private, open_lock, open_own, tell_once, temporary_name
+from pos3.local import ForeignFileError, is_running, make_private, open_lock, open_own, tell_once, temporary_name
+from pos3.state.kernel_lock import is_locked
 
 logger = logging.getLogger("pos3")
 
@@ -46,15 +47,7 @@ class Keeper:
         """Whether the process may still be there, by what can be known without a lock."""
         if self.host != os.uname().nodename:
             return silent_seconds < _SILENT_SECONDS
-        if self.boot != _boot():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return False
-        except OSError:
-            pass
-        return True
+        return self.boot == _boot() and is_running(self.pid)
 
 
 HEAD = {"label": str, "host": str, "pid": int, "boot": str, "begun_at": float | int, "has_locks": bool}
@@ -128,20 +121,17 @@ class HeldFile:
 
     @staticmethod
     def is_held(path: str) -> bool:
-        """Whether a process has it locked. Two that look at once do not take each other for that process."""
+        """Whether a process has it locked; where there are no locks, none has."""
         try:
             descriptor = open_lock(path, make=False)
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return is_locked(descriptor)
         except OSError:
             return False
         finally:
             os.close(descriptor)
-        return False
 
     def append(self, record: dict[str, Any]) -> None:
         self._write([record])

@@ -15,6 +15,20 @@ from pos3.local import open_lock
 _NONE = -1
 
 
+def is_locked(descriptor: int) -> bool:
+    """Whether a process holds the lock of the open file. It is asked for shared, so that two that look do not meet.
+
+    Raises:
+        OSError: its file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
 class KernelLock:
     """Held by one thread of one process at a time; dropped with its process, and never held by a forked child."""
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import stat
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pos3.local import is_abandoned, is_temporary, is_trusted, make_private
+from pos3.local import is_temporary, is_trusted, make_private, remove_abandoned
 from pos3.state.locks import UseMark
 from pos3.state.root_index import RootIndex
 
@@ -51,7 +50,7 @@ class Leftovers:
 
     def remove_abandoned(self) -> None:
         """Removes the files of this root that dead processes have noted and left, and the notes."""
-        _remove_abandoned(self._directory, lambda root: root == self._id)
+        _follow_all(self._directory, lambda root: root == self._id)
 
 
 def remove_all_abandoned(state_directory: str) -> None:
@@ -64,11 +63,10 @@ def remove_all_abandoned(state_directory: str) -> None:
         finally:
             mark.release()
 
-    _remove_abandoned(os.path.join(state_directory, _DIRECTORY), is_unused)
+    _follow_all(os.path.join(state_directory, _DIRECTORY), is_unused)
 
 
-def _remove_abandoned(directory: str, concerns: Callable[[str], bool]) -> None:
-    now = time.time()
+def _follow_all(directory: str, concerns: Callable[[str], bool]) -> None:
     if not os.path.isdir(directory) or not is_trusted(*os.path.split(directory)):
         return
     with suppress(OSError), os.scandir(directory) as notes:
@@ -76,10 +74,10 @@ def _remove_abandoned(directory: str, concerns: Callable[[str], bool]) -> None:
             root, dot, name = note.name.partition(".")
             with suppress(OSError):
                 if is_temporary(dot + name) and concerns(root):
-                    _follow(note, dot + name, now)
+                    _follow(note, dot + name)
 
 
-def _follow(note: os.DirEntry[str], name: str, now_seconds: float) -> None:
+def _follow(note: os.DirEntry[str], name: str) -> None:
     """Whatever a note says, only a regular file of this user goes, and only if it has the temporary name ``name``."""
     path = os.readlink(note.path)
     noted = note.stat(follow_symlinks=False)
@@ -88,13 +86,8 @@ def _follow(note: os.DirEntry[str], name: str, now_seconds: float) -> None:
     try:
         left = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        left = noted
-    else:
-        if not stat.S_ISREG(left.st_mode) or left.st_uid != noted.st_uid:
-            return
-    if not is_abandoned(name, left.st_mtime, now_seconds):
+        remove_abandoned(note.path, name)
         return
-    if left is not noted:
-        os.unlink(path)
+    if stat.S_ISREG(left.st_mode) and left.st_uid == noted.st_uid and remove_abandoned(path):
         logger.info("removed %s, which a killed download had left", path)
-    os.unlink(note.path)
+        os.unlink(note.path)

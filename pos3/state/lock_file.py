@@ -10,7 +10,7 @@ import os
 import time
 from contextlib import suppress
 
-from pos3.local import open_lock
+from pos3.local import is_running, open_lock
 
 # Longer than anybody needs to write a line, or to look at a lock and remove it.
 _ABANDONED_SECONDS = 15.0
@@ -94,12 +94,8 @@ def remove_abandoned_directory(lock: str) -> bool:
 
 
 def _lives(pid: int, begun: str) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    if not is_running(pid):
         return False
-    except PermissionError:
-        pass
     # A pid is used again; in a container that is started again, even by the first process.
     now = _begun(pid)
     return not (begun and now) or begun == now

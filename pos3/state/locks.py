@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from pos3.local import open_lock
-from pos3.state.kernel_lock import KernelLock
+from pos3.state.kernel_lock import KernelLock, is_locked
 from pos3.state.lock_file import LockFile, remove_abandoned_directory
 
 logger = logging.getLogger("pos3")
@@ -33,7 +33,7 @@ def has_locks(directory: str) -> bool:
         # Whoever has to write there will tell what is wrong.
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        is_locked(descriptor)
         fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         pass

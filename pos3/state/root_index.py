@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from pos3.local import STATE_DIRECTORY, make_private
+from pos3.local import STATE_DIRECTORY, lies_in_cache, make_private
 from pos3.state.database import THE_ROOT, Database
 from pos3.state.locks import NoMark, UseMark, locked
 
@@ -150,7 +150,7 @@ class RootIndex:
             if error.errno not in _UNWRITABLE:
                 raise
             place = error.filename or self.directory
-            if not self.local or f"{self.local}/".startswith(f"{os.path.dirname(self.directory)}/"):
+            if not self.local or lies_in_cache(self.local, os.path.dirname(self.directory)):
                 advice = "allow to write there, or name another cache with cache_root=..."
                 raise OSError(error.errno, f"{error.strerror} ({advice})", place) from error
             self.database.is_told = True

@@ -67,15 +67,15 @@ class FsspecStore:
         try:
             return call()
         except FileNotFoundError as error:
-            raise RemoteNotFoundError(f"{where}: nothing there") from error
+            raise RemoteNotFoundError(f"{where}: nothing there", url=where) from error
         except PermissionError as error:
-            raise AccessDeniedError(f"{where}: access denied ({error})") from error
+            raise AccessDeniedError(f"{where}: access denied ({error})", url=where) from error
         except (ConnectionError, TimeoutError) as error:
-            raise EndpointError(f"{where}: cannot reach the store: {error}") from error
+            raise EndpointError(f"{where}: cannot reach the store: {error}", url=where) from error
         except StoreError:
             raise
         except OSError as error:
-            raise StoreError(f"{where}: {error}") from error
+            raise StoreError(f"{where}: {error}", url=where) from error
 
     @property
     def clock_set_back_seconds(self) -> float:
@@ -145,7 +145,7 @@ class FsspecStore:
                     on_bytes(len(block))
                     received += len(block)
             if received != delivered.size_bytes:
-                raise IntegrityError(f"{where}: {received} of {delivered.size_bytes} bytes arrived")
+                raise IntegrityError(f"{where}: {received} of {delivered.size_bytes} bytes arrived", url=where)
         except BaseException:
             on_bytes(-received)
             os.unlink(target)

@@ -13,7 +13,7 @@ from typing import Self
 
 from pos3.entries import Entry, Record
 from pos3.errors import TransferCancelledError
-from pos3.local import temporary_name
+from pos3.local import is_below, is_within, is_within_relative, temporary_name
 from pos3.plan import Action, Plan
 from pos3.state import Index, Leftovers
 from pos3.store import OnBytes, Steps
@@ -148,13 +148,13 @@ def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index
 
 
 def _went_aside(path: str, plan: Plan) -> bool:
-    return any(not obstacle or f"{path}/".startswith(f"{obstacle}/") for obstacle in plan.obstacles)
+    return any(is_within_relative(path, obstacle) for obstacle in plan.obstacles)
 
 
 def prune(directory: str, root: str, written: Sequence[str] = ()) -> None:
     """Removes directories that a delete left empty, up to the root, which stays; also those above ``written`` stay."""
-    while directory != root and directory.startswith(root):
-        if any(f"{path}/".startswith(f"{directory}/") for path in written):
+    while is_below(directory, root):
+        if any(is_within(path, directory) for path in written):
             return
         try:
             os.rmdir(directory)

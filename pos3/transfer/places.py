@@ -133,5 +133,6 @@ def _check_as_seen(path: str, before: Entry | None) -> None:
     """
     if before is not None and not is_as_seen(os.lstat(path), before):
         raise LocalChangedError(
-            f"{escaped(path)} was changed while the download was under way, and nothing was put in its place"
+            f"{escaped(path)} was changed while the download was under way, and nothing was put in its place",
+            path=path,
         )

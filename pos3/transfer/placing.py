@@ -75,7 +75,8 @@ def _accept_or_refuse(temporary: str, target: str) -> None:
         is_same = stat.S_ISREG(os.lstat(target).st_mode) and filecmp.cmp(temporary, target, shallow=False)
     if not is_same:
         raise LocalChangedError(
-            f"{target} was changed by somebody else during its download, and was left as it is; download it again"
+            f"{target} was changed by somebody else during its download, and was left as it is; download it again",
+            path=target,
         )
     os.unlink(temporary)
 
@@ -90,7 +91,9 @@ def remove(target: str, before: Entry) -> bool:
     if now is None:
         return False
     if not is_as_seen(now, before):
-        raise LocalChangedError(f"{target} was changed while the download was under way, and was not deleted")
+        raise LocalChangedError(
+            f"{target} was changed while the download was under way, and was not deleted", path=target
+        )
     os.unlink(target)
     return True
 

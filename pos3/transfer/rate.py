@@ -24,9 +24,15 @@ class ByteRate:
         sleep: Callable[[float], None] = time.sleep,
     ):
         if isinstance(bytes_per_second, bool) or not isinstance(bytes_per_second, (int, float)):
-            raise InvalidArgumentError(f"max_upload_bytes_per_second={bytes_per_second!r}: expected a number")
+            raise InvalidArgumentError(
+                f"max_upload_bytes_per_second={bytes_per_second!r}: expected a number",
+                argument="max_upload_bytes_per_second",
+            )
         if not 0 < bytes_per_second < math.inf:
-            raise InvalidArgumentError(f"max_upload_bytes_per_second={bytes_per_second!r}: must be above 0")
+            raise InvalidArgumentError(
+                f"max_upload_bytes_per_second={bytes_per_second!r}: must be above 0",
+                argument="max_upload_bytes_per_second",
+            )
         self._bytes_per_second = bytes_per_second
         self._clock = clock
         self._sleep = sleep

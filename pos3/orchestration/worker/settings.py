@@ -119,9 +119,11 @@ def _mirror_options(environment: Mapping[str, str]) -> pos3.MirrorOptions:
         pos3.Mirror(options)
     except pos3.Pos3Error as error:
         text = " ".join(str(error).split())
-        option, _, rest = text.partition("=")
+        option = error.argument if isinstance(error, pos3.InvalidArgumentError) else ""
         variable = f"POS3_{option.upper()}"
-        raise WrongSettingError(f"{variable}={rest}" if variable in environment else text) from None
+        if variable in environment and text.startswith(f"{option}="):
+            text = f"{variable}{text.removeprefix(option)}"
+        raise WrongSettingError(text) from None
     return options
 
 

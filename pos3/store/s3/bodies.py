@@ -117,11 +117,11 @@ class Bodies:
         entry = delivered.entry
         if expected.etag and not entry.etag:
             told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
-            raise UnreachableError(f"{self._where(key)}: {told}")
+            raise UnreachableError(f"{self._where(key)}: {told}", url=self._where(key))
         if entry.etag and entry.etag == expected.etag and entry.size_bytes != expected.size_bytes:
             # A message may be whole and still carry less than the object.
             told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
-            raise IntegrityError(f"{self._where(key)}: {told}")
+            raise IntegrityError(f"{self._where(key)}: {told}", url=self._where(key))
         if not self._etags_are_md5 or delivered.is_weak or not is_digest(entry.etag):
             return
         if entry.etag in delivered.digests:
@@ -137,7 +137,9 @@ class Bodies:
         if not is_plain(entry.etag):
             yield from self._verify_parts(key, entry, target)
         elif not (yield from self._is_encrypted(key)):
-            raise IntegrityError(f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}")
+            raise IntegrityError(
+                f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}", url=self._where(key)
+            )
 
     def _verify_parts(self, key: str, delivered: Entry, target: str) -> Steps[None]:
         part = yield from _head(key, "partNumber=1")
@@ -147,13 +149,18 @@ class Bodies:
         if not known or (yield from self._is_encrypted(key)):
             return
         if not (yield from _is_proven(delivered, target, first_part_bytes)):
-            raise IntegrityError(f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}")
+            raise IntegrityError(
+                f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}",
+                url=self._where(key),
+            )
 
     def _verify_uploaded(self, key: str, etag: str, proof: str) -> Steps[None]:
         if not self._etags_are_md5 or not proof or not contradicts(etag, proof):
             return
         if not (yield from self._is_encrypted(key)):
-            raise IntegrityError(f"{self._where(key)}: the store received other bytes than were sent")
+            raise IntegrityError(
+                f"{self._where(key)}: the store received other bytes than were sent", url=self._where(key)
+            )
 
     def _is_encrypted(self, key: str) -> Steps[bool]:
         """Whether the object's ETag is no MD5, since KMS or a customer's key encrypts it."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError, TransferCancelledError
 from pos3.store.retry import BusyError, is_shared, is_transient
 from pos3.store.s3.client import READ_TIMEOUT_SECONDS
-from pos3.store.s3.errors import StrangeAnswerError, error_for
+from pos3.store.s3.errors import StrangeAnswerError, error_for, read_answer
 from pos3.store.s3.loop import Loop
 from pos3.store.s3.requests import Request, Requests, Response
-from pos3.store.s3.xml import is_kept, read_answer, text_of, written
+from pos3.store.s3.xml import is_kept, text_of, written
 from pos3.store.steps import Done, Job, R, Steps, T
 
 _BATCH_KEYS = 1000

@@ -74,7 +74,7 @@ class Downloads:
         except TooLongError as error:
             where = self._requests.where(Request("GET", key))
             told = f"the object is longer than the {expected.size_bytes} bytes that it was listed with"
-            raise ObjectChangedError(f"{where}: {told}") from error
+            raise ObjectChangedError(f"{where}: {told}", url=where) from error
 
     def _in_memory(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
         with _Arriving(on_bytes) as arriving:
@@ -179,7 +179,7 @@ class Downloads:
             if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
                 raise _ReplacedError(f"{where}: the object was replaced while it was being read")
             if arriving.size_bytes != wanted:
-                raise IntegrityError(f"{where}: {arriving.size_bytes} of {wanted} bytes of a range arrived")
+                raise IntegrityError(f"{where}: {arriving.size_bytes} of {wanted} bytes of a range arrived", url=where)
             keep = functools.partial(_keep, descriptor, arriving.blocks, start, proves=self._proves)
             _, digest = yield Aside(keep, wanted)
             arriving.count()

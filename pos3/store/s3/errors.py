@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
-from xml.sax.saxutils import unescape
+from xml.etree import ElementTree
 
 from botocore import exceptions as botocore_errors
 
@@ -24,6 +24,7 @@ from pos3.errors import (
 from pos3.shown import shown
 from pos3.store.base import KeyRefusedError
 from pos3.store.retry import BusyError, UnreachableError
+from pos3.store.s3.xml import first_text, parsed
 
 _CREDENTIAL_CODES = {
     "InvalidAccessKeyId": "the access key is not known at {endpoint}",
@@ -129,8 +130,26 @@ def _unknown_aws_profile(name: str, where: str) -> ProfileError:
 
 def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
-    text = body.decode("utf-8", "replace")
-    return error_for(_code_in(text), status, unescape(_text_in(text, "Message")), where, endpoint)
+    return error_for(_code_in(body), status, first_text(body, "Message")[:_LONGEST_TEXT], where, endpoint)
+
+
+def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:
+    """The element ``name``, which the body of a good answer must be.
+
+    Raises:
+        UnreachableError: it is no XML, or not whole.
+        StoreError: it is something else; also what S3 may answer with status 200 before it knows better.
+    """
+    try:
+        root = parsed(body)
+    except ValueError as error:
+        raise UnreachableError(f"{where}: the answer is not valid XML ({error})") from error
+    found = root.tag.rpartition("}")[2]
+    if found == "Error":
+        raise error_of_body(200, body, where)
+    if found != name:
+        raise StoreError(f"{where}: the answer is no {name}; check the endpoint's URL")
+    return root
 
 
 def is_strange(status: int, body: bytes) -> bool:
@@ -138,7 +157,7 @@ def is_strange(status: int, body: bytes) -> bool:
 
     Those of servers that are busy, or of gateways before them, are left alone.
     """
-    if status >= 500 or _code_in(body.decode("utf-8", "replace")):
+    if status >= 500 or _code_in(body):
         return False
     return status in _STRANGE_STATUSES or (status == 400 and is_strange_page(body))
 
@@ -172,16 +191,9 @@ def _short(error: Exception) -> str:
     return shown(_without_quotes(str(error).partition("<")[0]).strip())[:300]
 
 
-def _text_in(text: str, name: str) -> str:
-    """The beginning of the first element ``name`` that holds nothing but text; "" without it."""
-    _, tag, rest = text.partition(f"<{name}>")
-    found, _, end = rest.partition("<")
-    return found[:_LONGEST_TEXT] if tag and end.startswith(f"/{name}>") else ""
-
-
-def _code_in(text: str) -> str:
+def _code_in(body: bytes) -> str:
     """The error code; "" if what stands there can be none."""
-    code = _text_in(text, "Code").strip()
+    code = first_text(body, "Code")[:_LONGEST_TEXT].strip()
     return code if _CODE.fullmatch(code) else ""
 
 

@@ -194,7 +194,11 @@ class Requests:
 
     def where(self, request: Request) -> str:
         """What the request is for, in errors."""
-        return request.where or f"s3://{self._bucket}/{request.key}"
+        return request.where or self.place(request)
+
+    def place(self, request: Request) -> str:
+        """The URL, for errors, of the object that the request is for, or the bucket."""
+        return f"s3://{self._bucket}/{request.key}"
 
     def patience(self) -> Patience:
         """For one request. An endpoint that has never answered is more likely wrong than down, so it soon ends."""

@@ -136,7 +136,7 @@ class S3Store:
             return
         # Only in an ordered listing does the first page show that no object has exactly this key.
         if not _is_ordered(first):
-            raise UnsortedListingError(f"{where}: keys are not listed in order")
+            raise UnsortedListingError(f"{where}: keys are not listed in order", url=where)
         if not first.entries or first.entries[0].path < below or not first.entries[-1].path.startswith(below):
             yield from self._listing.below(key, landmarks)
             return

@@ -11,14 +11,14 @@ from collections.abc import Collection
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
-from pos3.local import StopAt, can_start
+from pos3.local import StopAt, call_within
 from pos3.store.retry import is_shared, is_transient
-from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError
+from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
 from pos3.store.s3.listing import timestamp_ns
 from pos3.store.s3.loop import Loop
 from pos3.store.s3.requests import Request, Requests, Response
 from pos3.store.s3.uploads import UNTOLD, MultipartUpload, aborted
-from pos3.store.s3.xml import read_answer, text_of
+from pos3.store.s3.xml import text_of
 from pos3.store.steps import NEVER, Steps
 
 logger = logging.getLogger("pos3.store")
@@ -38,12 +38,13 @@ def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: i
         those that are worth another try.
     """
     left = set(uploads)
-    thread = threading.Thread(target=_abort_all, args=(left, requests, in_flight), name="pos3-abort", daemon=True)
-    if can_start(thread):
-        thread.join(_ABORT_SECONDS)
-    else:
-        give_up_at = time.monotonic() + _ABORT_SECONDS
-        _abort_all(left, requests, in_flight, StopAt(lambda: give_up_at))
+    give_up_at = time.monotonic() + _ABORT_SECONDS
+    call_within(
+        _ABORT_SECONDS,
+        functools.partial(_abort_all, left, requests, in_flight),
+        "pos3-abort",
+        instead=functools.partial(_abort_all, left, requests, in_flight, StopAt(lambda: give_up_at)),
+    )
     return left.copy()
 
 

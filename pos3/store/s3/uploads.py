@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
-from xml.sax.saxutils import escape, unescape
 
 from pos3.errors import IntegrityError, StoreError
 from pos3.etags import contradicts, is_weak, joined_etag, part_size, token
@@ -21,6 +19,7 @@ from pos3.store.retry import UnreachableError
 from pos3.store.s3.errors import NoSuchUploadError, error_of_body
 from pos3.store.s3.loop import Together
 from pos3.store.s3.requests import Request, Requests, Response
+from pos3.store.s3.xml import first_text, written
 from pos3.store.steps import Steps
 
 MIB = 1024 * 1024
@@ -28,8 +27,6 @@ MULTIPART_BYTES = 8 * MIB
 UNTOLD = ""
 # Bodies up to here are held in memory; longer ones are read from the file while they are sent.
 _IN_MEMORY_BYTES = 256 * 1024
-_UPLOAD_ID = re.compile(rb"<UploadId>([^<]+)</UploadId>")
-_ETAG = re.compile(rb"<ETag>([^<]+)</ETag>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,9 @@ class Uploads:
                     continue
                 except _SpoiledError as error:
                     where = self._requests.where(Request("PUT", key))
-                    raise IntegrityError(f"{where}: the store received other bytes than were sent") from error
+                    raise IntegrityError(
+                        f"{where}: the store received other bytes than were sent", url=where
+                    ) from error
 
     def _whole(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
         if size_bytes <= _IN_MEMORY_BYTES:
@@ -144,10 +143,9 @@ class Uploads:
                 self.left_behind.add(untold)
             raise
         self.under_way.discard(untold)
-        found = _UPLOAD_ID.search(answer.body)
-        if found is None:
+        upload_id = first_text(answer.body, "UploadId")
+        if not upload_id:
             raise StoreError(f"{self._requests.where(Request('PUT', key))}: the store began no multipart upload")
-        upload_id = unescape(found[1].decode("utf-8", "replace"))
         begun = MultipartUpload(key, upload_id)
         self.under_way.add(begun)
         quoted_id = quote(upload_id, safe="")
@@ -189,7 +187,7 @@ class Uploads:
 
     def _complete(self, key: str, quoted_id: str, parts: list[_Part]) -> Steps[str]:
         listed = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.shown_etag)}</ETag></Part>"
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{written(part.shown_etag)}</ETag></Part>"
             for number, part in enumerate(parts, start=1)
         )
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
@@ -197,8 +195,7 @@ class Uploads:
         if b"<Error>" in answer.body:
             # S3 answers 200 at once, and what went wrong afterwards stands in the body.
             raise error_of_body(200, answer.body, self._requests.where(Request("PUT", key)))
-        found = _ETAG.search(answer.body)
-        return token(unescape(found[1].decode("utf-8", "replace"), {"&quot;": '"'})) if found else ""
+        return token(first_text(answer.body, "ETag"))
 
 
 def aborted(key: str, upload_id: str) -> Steps[None]:

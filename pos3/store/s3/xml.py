@@ -5,18 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
-
-from pos3.errors import StoreError
-from pos3.store.retry import UnreachableError
-from pos3.store.s3.errors import error_of_body
+from xml.sax.saxutils import escape, unescape
 
 # What XML 1.0 cannot hold, not even as a reference.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # A reader takes a line end that stands for itself for a newline, whatever it was.
 _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;"}
-
-
+# What servers write so in a text, besides "&", "<" and ">".
+_REFERENCES = {"&quot;": '"', "&#34;": '"', "&apos;": "'", "&#39;": "'", "&#13;": "\r", "&#10;": "\n"}
 # Several times what a thousand keys need. An element takes twenty times the memory of its text.
 _MOST_ELEMENTS = 50_000
 
@@ -50,25 +46,29 @@ def written(text: str) -> str:
     return escape(text, _LINE_ENDS)
 
 
-def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:
-    """The element ``name``, which the body of a good answer must be.
+def parsed(body: bytes) -> ElementTree.Element:
+    """The root of a whole document.
 
     Raises:
-        UnreachableError: it is no XML, or not whole.
-        StoreError: it is something else; also what S3 may answer with status 200 before it knows better.
+        ValueError: it is no XML or not whole, declares a document type, or has more elements than any answer.
     """
     try:
-        root = ElementTree.fromstring(body, ElementTree.XMLParser(target=_Tree()))
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise UnreachableError(f"{where}: the answer is not valid XML ({error})") from error
-    found = root.tag.rpartition("}")[2]
-    if found == "Error":
-        raise error_of_body(200, body, where)
-    if found != name:
-        raise StoreError(f"{where}: the answer is no {name}; check the endpoint's URL")
-    return root
+        return ElementTree.fromstring(body, ElementTree.XMLParser(target=_Tree()))
+    except (ElementTree.ParseError, LookupError) as error:
+        raise ValueError(str(error)) from error
 
 
 def text_of(element: ElementTree.Element, name: str) -> str:
     """The text of a child, "" without it. Servers differ in whether they name S3's namespace."""
     return element.findtext(f"{{*}}{name}", "")
+
+
+def first_text(body: bytes, name: str) -> str:
+    """The text of the first element ``name``, wherever it stands in a body that may be anything; "" without it.
+
+    For what is to be understood also if it is cut off, or no XML at all.
+    """
+    _, tag, rest = body.partition(b"<%b>" % name.encode())
+    found, _, end = rest.partition(b"<")
+    is_whole = tag and end.startswith(b"/%b>" % name.encode())
+    return unescape(found.decode("utf-8", "replace"), _REFERENCES) if is_whole else ""
