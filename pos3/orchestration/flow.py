@@ -10,12 +10,12 @@ from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 from prefect.flows import Flow
 
 from pos3 import MirrorOptions, Profile
-from pos3.orchestration.attempt import scoped
-from pos3.orchestration.body import layers_of, wrapped
-from pos3.orchestration.hooks import Hooks
-from pos3.orchestration.layers import MirrorChoice, OptionLayers
-from pos3.orchestration.options import FlowOptions, StrPath
-from pos3.orchestration.results import PathSerializer, default_serializer
+from pos3.orchestration.results.paths import PathSerializer, default_serializer
+from pos3.orchestration.runtime.attempt import scoped
+from pos3.orchestration.runtime.body import layers_of, wrapped
+from pos3.orchestration.runtime.flow_options import FlowOptions, StrPath
+from pos3.orchestration.runtime.hooks import Hooks
+from pos3.orchestration.runtime.option_layers import MirrorChoice, OptionLayers
 
 HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks", "on_running_hooks")
 P = ParamSpec("P")

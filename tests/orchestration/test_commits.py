@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pos3.orchestration.commits import _Turns
+from pos3.orchestration.storing.commits import _Turns
 from tests.orchestration.conftest import eventually
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from prefect.context import FlowRunContext
 
 import pos3
-from pos3.orchestration.body import layers_of
+from pos3.orchestration.runtime.body import layers_of
 
 
 @contextmanager

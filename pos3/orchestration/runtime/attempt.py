@@ -27,11 +27,11 @@ from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
-from pos3.orchestration.address import MirrorAddress
-from pos3.orchestration.commits import scope
-from pos3.orchestration.handled import Handled
-from pos3.orchestration.layers import OptionLayers
-from pos3.orchestration.run import IncompleteRunError, RunMirror
+from pos3.orchestration.remote.address import MirrorAddress
+from pos3.orchestration.runtime.option_layers import OptionLayers
+from pos3.orchestration.runtime.run import IncompleteRunError, RunMirror
+from pos3.orchestration.storing.commits import scope
+from pos3.orchestration.storing.handled import Handled
 
 Runner = TaskRunner[Any]
 _ATTEMPT = "_pos3_attempt"
@@ -83,7 +83,7 @@ class Attempt(AbstractContextManager[Runner]):
 
     def __enter__(self) -> Runner:
         # Imported late: it needs to know flows, and flows need this.
-        from pos3.orchestration.finding import mirror_to_join
+        from pos3.orchestration.runtime.finding import mirror_to_join
 
         # Called in the context of the flow or task that calls this flow.
         self._outer = mirror_to_join()

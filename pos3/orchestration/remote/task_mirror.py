@@ -17,9 +17,9 @@ from uuid import UUID
 from prefect.transactions import BaseTransaction
 
 import pos3
-from pos3.orchestration.brokered import Arguments, MirrorGoneError, MirrorProxy
-from pos3.orchestration.engine import task_run_of, transactions_here, when_over
-from pos3.orchestration.handled import Handled
+from pos3.orchestration.internals.engine import task_run_of, transactions_here, when_over
+from pos3.orchestration.remote.proxies import Arguments, MirrorGoneError, MirrorProxy
+from pos3.orchestration.storing.handled import Handled
 
 OpenMirror = Callable[[MirrorGoneError], pos3.Mirror]
 

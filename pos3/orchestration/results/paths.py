@@ -22,7 +22,7 @@ from prefect.settings import get_current_settings
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 import pos3
-from pos3.orchestration.reading import mirror_for_reading
+from pos3.orchestration.results.reading import mirror_for_reading
 
 D = TypeVar("D")
 _LocalPath = type(Path())
@@ -125,3 +125,7 @@ def restored(stored: dict[str, Any], origin: str) -> Path:
         raise pos3.RemoteNotFoundError(
             f"{origin} returned {reference.local}, a copy of {reference.url}, which is {when}: {error}"
         ) from error
+
+
+# Pickles name a function by its module. Stored results name the package, and older versions of pos3 know it as well.
+restored.__module__ = "pos3.orchestration.results"

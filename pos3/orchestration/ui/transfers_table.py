@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 import pos3
-from pos3.orchestration.artifacts import RunArtifacts
-from pos3.orchestration.markdown import code, printable
+from pos3.orchestration.ui.artifacts import RunArtifacts
+from pos3.orchestration.ui.markdown import code, printable
 
 KEY = "pos3-transfers"
 _MOST_ROWS = 200

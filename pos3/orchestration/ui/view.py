@@ -11,11 +11,11 @@ from dataclasses import replace
 from uuid import UUID
 
 import pos3
-from pos3.orchestration import transfers_table
-from pos3.orchestration.artifacts import RunArtifacts, attempt
-from pos3.orchestration.lineage import emit_lineage, note_reference
-from pos3.orchestration.logs import run_log_handler
-from pos3.orchestration.progress import ArtifactProgress, Log, SeveralProgresses, run_log_progress, say
+from pos3.orchestration.ui import transfers_table
+from pos3.orchestration.ui.artifacts import RunArtifacts, attempt
+from pos3.orchestration.ui.lineage import emit_lineage, note_reference
+from pos3.orchestration.ui.logs import run_log_handler
+from pos3.orchestration.ui.progress import ArtifactProgress, Log, SeveralProgresses, run_log_progress, say
 
 _TABLE_SECONDS = 5.0
 _TABLE_SECONDS_WHEN_STOPPED = 1.0

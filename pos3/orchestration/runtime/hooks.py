@@ -17,14 +17,14 @@ from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger, task_run_logger
 
 import pos3
-from pos3.orchestration.address import MirrorAddress
-from pos3.orchestration.body import layers_of
-from pos3.orchestration.brokered import Arguments, BrokeredMirror, MirrorGoneError, MirrorProxy
-from pos3.orchestration.engine import TaskHooks
-from pos3.orchestration.handled import Handled
-from pos3.orchestration.layers import OptionLayers
-from pos3.orchestration.run import RunMirror
-from pos3.orchestration.view import RunView
+from pos3.orchestration.internals.engine import TaskHooks
+from pos3.orchestration.remote.address import MirrorAddress
+from pos3.orchestration.remote.proxies import Arguments, BrokeredMirror, MirrorGoneError, MirrorProxy
+from pos3.orchestration.runtime.body import layers_of
+from pos3.orchestration.runtime.option_layers import OptionLayers
+from pos3.orchestration.runtime.run import RunMirror
+from pos3.orchestration.storing.handled import Handled
+from pos3.orchestration.ui.view import RunView
 
 T = TypeVar("T")
 Hook = Callable[..., Any]

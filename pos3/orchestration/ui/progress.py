@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 import pos3
-from pos3.orchestration.artifacts import RunArtifacts, artifact_key
-from pos3.orchestration.markdown import code
+from pos3.orchestration.ui.artifacts import RunArtifacts, artifact_key
+from pos3.orchestration.ui.markdown import code
 from pos3.shown import escaped
 
 Log = logging.Logger | logging.LoggerAdapter[Any]

@@ -16,11 +16,11 @@ from typing import Any
 from prefect.context import TaskRunContext
 
 import pos3
-from pos3.orchestration.address import MirrorAddress, check_private
-from pos3.orchestration.broker import CONFIRM, OPTIONS, PLACES, SECURE
-from pos3.orchestration.commits import Elsewhere
-from pos3.orchestration.handled import Handled
-from pos3.orchestration.lineage import note_reference
+from pos3.orchestration.remote.address import MirrorAddress, check_private
+from pos3.orchestration.remote.broker import CONFIRM, OPTIONS, PLACES, SECURE
+from pos3.orchestration.storing.commits import Elsewhere
+from pos3.orchestration.storing.handled import Handled
+from pos3.orchestration.ui.lineage import note_reference
 from pos3.url import looks_damaged
 
 Arguments = Mapping[str, Any]

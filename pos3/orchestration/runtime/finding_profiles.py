@@ -8,7 +8,7 @@ from uuid import UUID
 from prefect.context import FlowRunContext, TaskRunContext
 
 import pos3
-from pos3.orchestration.run import RunMirror
+from pos3.orchestration.runtime.run import RunMirror
 
 
 def find_profile(name: str) -> pos3.Profile | None:

@@ -23,8 +23,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pos3
-from pos3.orchestration.address import MirrorAddress, check_private
-from pos3.orchestration.commits import Commits, Elsewhere, scope
+from pos3.orchestration.remote.address import MirrorAddress, check_private
+from pos3.orchestration.storing.commits import Commits, Elsewhere, scope
 
 Outcome = tuple[Literal["value", "error", "closing"], Any]
 

@@ -14,9 +14,9 @@ from anyio import to_thread
 from prefect.utilities.visualization import get_task_viz_tracker
 
 import pos3
-from pos3.orchestration.attempt import Attempt
-from pos3.orchestration.layers import OptionLayers
-from pos3.orchestration.run import RunMirror
+from pos3.orchestration.runtime.attempt import Attempt
+from pos3.orchestration.runtime.option_layers import OptionLayers
+from pos3.orchestration.runtime.run import RunMirror
 
 Function = Callable[..., Any]
 _BODY = "_pos3_body"

@@ -19,8 +19,8 @@ from typing import Any
 from prefect.context import FlowRunContext, TaskRunContext
 
 import pos3
-from pos3.orchestration.engine import task_runs_here
-from pos3.orchestration.handled import Handled, Place
+from pos3.orchestration.internals.engine import task_runs_here
+from pos3.orchestration.storing.handled import Handled, Place
 
 _QUIET_SECONDS = 0.1
 _LONGEST_GATHERING_SECONDS = 1.0

@@ -13,15 +13,15 @@ from prefect.flows import Flow
 from prefect.logging.loggers import task_run_logger
 
 import pos3
-from pos3.orchestration.address import MirrorAddress
-from pos3.orchestration.attempt import Joined
-from pos3.orchestration.brokered import BrokeredMirror, MirrorGoneError, MirrorProxy, NoMirror
 from pos3.orchestration.flow import MirroredFlow, mirror_options_of
-from pos3.orchestration.layers import OptionLayers
-from pos3.orchestration.progress import say
-from pos3.orchestration.run import RunMirror
-from pos3.orchestration.task_mirror import TaskMirror, task_mirror
-from pos3.orchestration.view import RunView
+from pos3.orchestration.remote.address import MirrorAddress
+from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError, MirrorProxy, NoMirror
+from pos3.orchestration.remote.task_mirror import TaskMirror, task_mirror
+from pos3.orchestration.runtime.attempt import Joined
+from pos3.orchestration.runtime.option_layers import OptionLayers
+from pos3.orchestration.runtime.run import RunMirror
+from pos3.orchestration.ui.progress import say
+from pos3.orchestration.ui.view import RunView
 
 ResolveOptions = Callable[[], pos3.MirrorOptions]
 

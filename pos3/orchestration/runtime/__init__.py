@@ -1,0 +1,8 @@
+"""The mirror of one flow run: how it is opened, found, used by the run's attempts, pushed and closed.
+
+The engine enters an attempt for each try of a flow run, and calls the body in place of the user's function. Both use
+the run's mirror, which lives from the first attempt to the end of the run. This package also says which mirror a call
+of pos3 inside of a flow, a task or a hook belongs to, and when a task pushes before its result is kept. How calls reach
+a mirror in another process is for :mod:`pos3.orchestration.remote`, what such a push covers is for
+:mod:`pos3.orchestration.storing`, and what Prefect's UI shows is for :mod:`pos3.orchestration.ui`.
+"""

@@ -1,0 +1,5 @@
+"""What Prefect shows of a mirror at work: lines in the run's log, artifacts, and the lineage of assets.
+
+Nothing here fails a run or holds it up for more than a few seconds. It follows a mirror as its observer and knows no
+other package of :mod:`pos3.orchestration`.
+"""
