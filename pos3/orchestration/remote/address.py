@@ -10,8 +10,8 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun
 
-_RUN = "pos3.mirrors.verbs.run"
-_SOCKET = "pos3.mirrors.verbs.socket"
+_RUN = "pos3.mirror.run"
+_SOCKET = "pos3.mirror.socket"
 
 
 @dataclass(frozen=True)
