@@ -27,7 +27,7 @@ import pos3.errors
 from pos3.orchestration.remote.address import MirrorAddress
 from pos3.orchestration.remote.broker import Broker, portable
 from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError
-from pos3.orchestration.remote.task_mirror import TaskMirror
+from pos3.orchestration.remote.task_mirrors import TaskMirror
 from pos3.orchestration.storing.commits import Commits, Ledger
 from tests.support import Latency, Proxy, S3Site, on
 

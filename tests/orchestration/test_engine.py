@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine, run_task_async, run_task_sync
 from prefect.transactions import AsyncTransaction, Transaction, get_transaction
 
-from pos3.orchestration.internals.engine import Success, task_runs_here, transactions_here
+from pos3.orchestration.internals import Success, task_runs_here, transactions_here
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from uuid import UUID
 
 import pos3
 from pos3.orchestration.remote.address import MirrorAddress, check_private
-from pos3.orchestration.storing.commits import Commits, Elsewhere, scope
+from pos3.orchestration.storing import Commits, Elsewhere, scope
 
 Outcome = tuple[Literal["value", "error", "closing"], Any]
 

@@ -13,14 +13,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from prefect.context import TaskRunContext
-
 import pos3
+from pos3.orchestration.internals import is_called_by_task
 from pos3.orchestration.remote.address import MirrorAddress, check_private
 from pos3.orchestration.remote.broker import CONFIRM, OPTIONS, PLACES, SECURE
-from pos3.orchestration.storing.commits import Elsewhere
-from pos3.orchestration.storing.handled import Handled
-from pos3.orchestration.ui.lineage import note_reference
+from pos3.orchestration.storing import Elsewhere, Handled
+from pos3.orchestration.ui import note_reference
 from pos3.url import looks_damaged
 
 Arguments = Mapping[str, Any]
@@ -198,9 +196,7 @@ def _signature(method: str) -> inspect.Signature:
 
 
 def _caller() -> Elsewhere:
-    context = TaskRunContext.get()
-    is_nested = context is not None and "__parents__" in context.task_run.task_inputs
-    return Elsewhere.NESTED_TASK if is_nested else Elsewhere.TASK
+    return Elsewhere.NESTED_TASK if is_called_by_task() else Elsewhere.TASK
 
 
 def _absolute(name: str, value: Any) -> Any:

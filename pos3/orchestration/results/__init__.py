@@ -5,6 +5,12 @@ is loaded. Results that users have stored name the function :func:`restored` of 
 as ``pos3.orchestration.results.restored``. What a mirror is, and when results are kept, is for the other packages.
 """
 
-from pos3.orchestration.results.paths import restored
+from pos3.orchestration.results.contents import S3Contents
+from pos3.orchestration.results.paths import PathSerializer, default_serializer, restored
 
-__all__ = ["restored"]
+__all__ = [
+    "PathSerializer",
+    "S3Contents",
+    "default_serializer",
+    "restored",
+]

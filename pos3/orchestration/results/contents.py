@@ -17,7 +17,7 @@ from prefect.utilities.hashing import hash_objects
 
 import pos3
 from pos3.orchestration.results.reading import mirror_for_reading
-from pos3.orchestration.ui.progress import say
+from pos3.orchestration.ui import say
 
 _UNKNOWN = "pos3: cannot tell whether the inputs have changed, so the task is run"
 Patterns = str | list[str] | tuple[str, ...] | None

@@ -9,7 +9,7 @@ from dataclasses import replace
 from prefect.context import FlowRunContext
 
 import pos3
-from pos3.orchestration.runtime.body import layers_of
+from pos3.orchestration.runtime import mirror_options_of
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def mirror_for_reading() -> Iterator[pos3.MirrorLike]:
         context = FlowRunContext.get()
         if context is None or context.flow is None:
             raise
-        own = pos3.Mirror(replace(layers_of(context.flow.fn).resolve(), show_progress=False)).open()
+        own = pos3.Mirror(replace(mirror_options_of(context.flow), show_progress=False)).open()
         try:
             yield own
         finally:

@@ -1,7 +1,9 @@
 """One attempt of a flow run, as the engine sees it: a task runner that it enters, and leaves when the state is set.
 
-The engine enters ``flow.task_runner.duplicate()`` once per attempt, and leaves it after the attempt's state is set and
-the retry delay is over. That is the only place that always learns whether another attempt follows.
+It relies on Prefect's flow engines, which enter ``flow.task_runner.duplicate()`` once per attempt, make it the
+``task_runner`` of the FlowRunContext, and leave it after the attempt's state is set and the retry delay is over. That
+is the only place that always learns whether another attempt follows. ``tests/orchestration/test_internals.py`` pins
+this.
 """
 
 from __future__ import annotations
@@ -9,12 +11,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import functools
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, cast
 
@@ -27,16 +27,15 @@ from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
-from pos3.orchestration.remote.address import MirrorAddress
+from pos3.orchestration.runtime.finding import Joined, mirror_to_join
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import IncompleteRunError, RunMirror
-from pos3.orchestration.storing.commits import scope
-from pos3.orchestration.storing.handled import Handled
+from pos3.orchestration.storing import Handled, scope
 
 Runner = TaskRunner[Any]
 _ATTEMPT = "_pos3_attempt"
 _STOPS = (ExternalSignal, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
-"""What says that the run is being stopped from outside."""
+"""The exceptions that say that the run is being stopped from outside."""
 
 
 @contextlib.contextmanager
@@ -51,19 +50,6 @@ def _undisturbed() -> Iterator[None]:
     finally:
         # None stands for a handler that was not set from Python.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
-@dataclass(frozen=True)
-class Joined:
-    """The mirror of the flow run that called this one from a task elsewhere, and where it is."""
-
-    mirror: pos3.MirrorLike
-    address: MirrorAddress
-
-    @functools.cached_property
-    def options(self) -> pos3.MirrorOptions:
-        options: pos3.MirrorOptions = cast(Any, self.mirror).options
-        return options
 
 
 class Attempt(AbstractContextManager[Runner]):
@@ -82,9 +68,6 @@ class Attempt(AbstractContextManager[Runner]):
         self._flow_run: FlowRun | None = None
 
     def __enter__(self) -> Runner:
-        # Imported late: it needs to know flows, and flows need this.
-        from pos3.orchestration.runtime.finding import mirror_to_join
-
         # Called in the context of the flow or task that calls this flow.
         self._outer = mirror_to_join()
         entered = self._runner.__enter__()
@@ -107,7 +90,7 @@ class Attempt(AbstractContextManager[Runner]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, _STOPS):
-            # First of all: a task may run on for longer than whoever stops the process will wait.
+            # This comes first: a task may run on for longer than the one who stops the process waits.
             self.end(error)
         try:
             self._runner.__exit__(kind, error, traceback)

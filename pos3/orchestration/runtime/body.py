@@ -14,12 +14,11 @@ from anyio import to_thread
 from prefect.utilities.visualization import get_task_viz_tracker
 
 import pos3
+from pos3.orchestration.internals import located_like
 from pos3.orchestration.runtime.attempt import Attempt
+from pos3.orchestration.runtime.flow_function import FlowFunction, Function, flow_function
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
-
-Function = Callable[..., Any]
-_BODY = "_pos3_body"
 
 
 class Body:
@@ -31,9 +30,9 @@ class Body:
     ``flow.visualize()`` runs it.
     """
 
-    def __init__(self, function: Function, options: OptionLayers):
-        self.function = function
-        self.options = options
+    def __init__(self, given: FlowFunction):
+        self.function = given.function
+        self.options = given.options
 
     def _begin(self) -> Attempt | None:
         attempt = Attempt.of_this_call()
@@ -150,30 +149,13 @@ def wrapped(function: Function, options: OptionLayers) -> Function:
 
     Prefect resolves string annotations by ``__globals__``, and finds a flow's file by its code.
     """
-    body = Body(unwrapped(function), options)
-    made = _like(_trampoline(body), body.function)
-    functools.update_wrapper(made, body.function)
+    given = FlowFunction(flow_function(function).function, options)
+    made = located_like(_trampoline(Body(given)), given.function)
+    functools.update_wrapper(made, given.function)
     # Functions of C have none to copy.
-    made.__annotations__ = getattr(body.function, "__annotations__", {})
-    setattr(made, _BODY, body)
+    made.__annotations__ = getattr(given.function, "__annotations__", {})
+    given.attach_to(made)
     return made
-
-
-def unwrapped(function: Function) -> Function:
-    """The user's function."""
-    body = _body(function)
-    return body.function if body is not None else function
-
-
-def layers_of(function: Function) -> OptionLayers:
-    """The options that were given for a flow's function; none for one that has no mirror."""
-    body = _body(function)
-    return body.options if body is not None else OptionLayers()
-
-
-def _body(function: Function) -> Body | None:
-    body = getattr(function, _BODY, None)
-    return body if isinstance(body, Body) else None
 
 
 def _trampoline(body: Body) -> FunctionType:
@@ -209,28 +191,3 @@ def _trampoline(body: Body) -> FunctionType:
 
         kind = plain
     return kind  # type: ignore[no-any-return]
-
-
-def _like(trampoline: FunctionType, function: Function) -> FunctionType:
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return trampoline
-    moved = trampoline.__code__.replace(
-        co_filename=code.co_filename,
-        co_firstlineno=code.co_firstlineno,
-        co_linetable=_one_line(len(trampoline.__code__.co_code) // 2),
-        co_name=code.co_name,
-        co_qualname=code.co_qualname,
-    )
-    return FunctionType(moved, function.__globals__, function.__name__, None, trampoline.__closure__)
-
-
-def _one_line(code_units: int) -> bytes:
-    """A location table that puts all code on the first line, so that a traceback shows the decorator there.
-
-    Its entries, for up to eight code units each, are of kind 13: a line without columns, here of delta 0.
-    """
-    table = bytearray()
-    for begin in range(0, code_units, 8):
-        table += bytes([0x80 | 13 << 3 | min(8, code_units - begin) - 1, 0])
-    return bytes(table)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
@@ -13,17 +14,34 @@ from prefect.flows import Flow
 from prefect.logging.loggers import task_run_logger
 
 import pos3
-from pos3.orchestration.flow import MirroredFlow, mirror_options_of
-from pos3.orchestration.remote.address import MirrorAddress
-from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError, MirrorProxy, NoMirror
-from pos3.orchestration.remote.task_mirror import TaskMirror, task_mirror
-from pos3.orchestration.runtime.attempt import Joined
+from pos3.orchestration.remote import (
+    BrokeredMirror,
+    MirrorAddress,
+    MirrorGoneError,
+    MirrorProxy,
+    NoMirror,
+    TaskMirror,
+    mirror_of_task_run,
+)
+from pos3.orchestration.runtime.flow_function import has_mirror, mirror_options_of
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.ui.progress import say
-from pos3.orchestration.ui.view import RunView
+from pos3.orchestration.ui import RunView, say
 
 ResolveOptions = Callable[[], pos3.MirrorOptions]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The mirror of the flow run that called this one from a task elsewhere, and where it is."""
+
+    mirror: pos3.MirrorLike
+    address: MirrorAddress
+
+    @functools.cached_property
+    def options(self) -> pos3.MirrorOptions:
+        options: pos3.MirrorOptions = cast(Any, self.mirror).options
+        return options
 
 
 def find_mirror() -> pos3.MirrorLike | None:
@@ -62,7 +80,7 @@ def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskR
     here = RunMirror.mirror_of(address.flow_run_id)
     if here is not None:
         return here
-    if not isinstance(flow, MirroredFlow):
+    if flow is None or not has_mirror(flow):
         name = repr(flow.name) if flow is not None else "of this run"
         raise pos3.NoMirrorError(
             f"the flow {name} has no mirror here: make it with @pos3_flow, so that all its tasks find one; a mirror "
@@ -80,7 +98,7 @@ def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOp
     def make(callers: MirrorProxy | None) -> TaskMirror:
         return TaskMirror(callers or flow_mirror, functools.partial(_open_own, task_run, options, group))
 
-    return task_mirror(task_run.id, make)
+    return mirror_of_task_run(task_run.id, make)
 
 
 def _open_own(task_run: TaskRun, options: ResolveOptions, group: str, reason: MirrorGoneError) -> pos3.Mirror:

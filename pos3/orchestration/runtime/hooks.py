@@ -17,14 +17,13 @@ from prefect.flows import Flow
 from prefect.logging.loggers import flow_run_logger, task_run_logger
 
 import pos3
-from pos3.orchestration.internals.engine import TaskHooks
-from pos3.orchestration.remote.address import MirrorAddress
-from pos3.orchestration.remote.proxies import Arguments, BrokeredMirror, MirrorGoneError, MirrorProxy
-from pos3.orchestration.runtime.body import layers_of
+from pos3.orchestration.internals import TaskHooks
+from pos3.orchestration.remote import Arguments, BrokeredMirror, MirrorAddress, MirrorGoneError, MirrorProxy
+from pos3.orchestration.runtime.flow_function import layers_of
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.storing.handled import Handled
-from pos3.orchestration.ui.view import RunView
+from pos3.orchestration.storing import Handled
+from pos3.orchestration.ui import RunView
 
 T = TypeVar("T")
 Hook = Callable[..., Any]

@@ -11,13 +11,10 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 import pos3
-from pos3.orchestration.internals.engine import Success
-from pos3.orchestration.remote.address import MirrorAddress
-from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError
-from pos3.orchestration.remote.task_mirror import mirror_of_try
+from pos3.orchestration.internals import Success
+from pos3.orchestration.remote import BrokeredMirror, MirrorAddress, MirrorGoneError, mirror_of_try
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.storing.commits import Commits, Ledger
-from pos3.orchestration.storing.handled import Handled
+from pos3.orchestration.storing import Commits, Handled, Ledger
 
 
 def work_before_record(success: Success) -> Callable[[], object] | None:

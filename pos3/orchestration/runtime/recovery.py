@@ -6,7 +6,7 @@ import logging
 from uuid import UUID
 
 import pos3
-from pos3.orchestration.ui.progress import Log, say
+from pos3.orchestration.ui import Log, say
 
 
 def label_of(flow_run_id: UUID) -> str:

@@ -14,13 +14,10 @@ from prefect.exceptions import Pause
 from prefect.logging.loggers import flow_run_logger
 
 import pos3
-from pos3.orchestration.remote.address import MirrorAddress
-from pos3.orchestration.remote.broker import Broker, NoBroker
+from pos3.orchestration.remote import Broker, MirrorAddress, NoBroker
 from pos3.orchestration.runtime.recovery import label_of, recover_earlier
-from pos3.orchestration.storing.commits import Commits, Ledger
-from pos3.orchestration.storing.handled import Handled
-from pos3.orchestration.ui.progress import say
-from pos3.orchestration.ui.view import RunView
+from pos3.orchestration.storing import Commits, Handled, Ledger
+from pos3.orchestration.ui import RunView, say
 
 _open: dict[UUID, RunMirror] = {}
 _unpushed: set[UUID] = set()

@@ -4,3 +4,14 @@ It says which registered places a task run has to do with, from its arguments, i
 pushes them, so that task runs that wait for one place share its next push. These pushes delete nothing. When they are
 due, and with which mirror, is for :mod:`pos3.orchestration.runtime`.
 """
+
+from pos3.orchestration.storing.commits import Commits, Elsewhere, Ledger, scope
+from pos3.orchestration.storing.handled import Handled
+
+__all__ = [
+    "Commits",
+    "Elsewhere",
+    "Handled",
+    "Ledger",
+    "scope",
+]

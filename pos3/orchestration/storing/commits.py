@@ -19,7 +19,7 @@ from typing import Any
 from prefect.context import FlowRunContext, TaskRunContext
 
 import pos3
-from pos3.orchestration.internals.engine import task_runs_here
+from pos3.orchestration.internals import task_runs_here
 from pos3.orchestration.storing.handled import Handled, Place
 
 _QUIET_SECONDS = 0.1

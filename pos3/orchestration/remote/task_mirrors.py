@@ -17,9 +17,9 @@ from uuid import UUID
 from prefect.transactions import BaseTransaction
 
 import pos3
-from pos3.orchestration.internals.engine import task_run_of, transactions_here, when_over
+from pos3.orchestration.internals import task_run_of, transactions_here, when_over
 from pos3.orchestration.remote.proxies import Arguments, MirrorGoneError, MirrorProxy
-from pos3.orchestration.storing.handled import Handled
+from pos3.orchestration.storing import Handled
 
 OpenMirror = Callable[[MirrorGoneError], pos3.Mirror]
 
@@ -162,7 +162,7 @@ class TaskMirror(MirrorProxy):
             self._own.close(None if self._is_pushed else cause, push=not self._is_pushed)
 
 
-def task_mirror(task_run_id: UUID, make: Callable[[MirrorProxy | None], TaskMirror]) -> TaskMirror | None:
+def mirror_of_task_run(task_run_id: UUID, make: Callable[[MirrorProxy | None], TaskMirror]) -> TaskMirror | None:
     """The mirror of the running try of a task run; None where that try is not running.
 
     Args:
@@ -182,7 +182,7 @@ def task_mirror(task_run_id: UUID, make: Callable[[MirrorProxy | None], TaskMirr
 
 
 def mirror_of_try(transaction: BaseTransaction) -> TaskMirror | None:
-    """What :func:`task_mirror` has made for a try, whose transaction this is."""
+    """What :func:`mirror_of_task_run` has made for a try, whose transaction this is."""
     with _lock:
         return _of_transaction.get(id(transaction))
 

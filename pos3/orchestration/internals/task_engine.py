@@ -1,20 +1,20 @@
-"""All that leans on the private parts of Prefect's task engine; ``tests/orchestration/test_engine.py`` pins it.
+"""Calls pos3 before a task run completes, and around the hooks of a task run.
 
-The engine has no public place where a task run that has ended well can still fail, is known with its arguments and its
-result, and may be awaited. Its method ``handle_success`` is that place: it is called in the run's context when the
-function has returned, before the state is set, and an exception in it counts as the task's, with its retries. The
-other part is the transaction of each try, which is reset when the try is over, however it ended.
+It relies on two methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)`` and
+``call_hooks(state)``. The engine has no public place where a task run that has ended well can still fail, is known with
+its arguments and its result, and may be awaited. ``handle_success`` is that place: it is called in the run's context
+when the function has returned, before the state is set, and an exception in it counts as the task's, with its retries.
+``tests/orchestration/test_engine.py`` pins both.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import anyio
 from anyio import to_thread
@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import is_state_iterable
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.tasks import Task
-from prefect.transactions import BaseTransaction, get_transaction
+from prefect.transactions import BaseTransaction
 
 _PATCHED = "_pos3_patched"
 
@@ -68,7 +68,7 @@ AroundHooks = Callable[[TaskHooks], AbstractContextManager[Callable[[], object]]
 
 
 def install(find_work: FindWork, around_hooks: AroundHooks) -> None:
-    """Makes all engines of this process call these. Once is enough; further calls do nothing.
+    """Makes all task engines of this process call these functions. Further calls do nothing.
 
     Args:
         find_work: returns what to do before a try's state is set, or None. An asynchronous engine does it in a thread.
@@ -147,7 +147,7 @@ def _install_for_hooks(around_hooks: AroundHooks) -> None:
 
 @contextlib.contextmanager
 def _logging_errors(hooks: TaskHooks) -> Iterator[None]:
-    """As Prefect does with those of a hook: the state of the run is final by now."""
+    """Logs an error as Prefect logs that of a hook: the state of the run is final by now."""
     try:
         yield
     except Exception:
@@ -155,43 +155,5 @@ def _logging_errors(hooks: TaskHooks) -> Iterator[None]:
 
 
 async def _in_thread(work: Callable[[], object]) -> None:
-    # A limiter of its own: many may wait here, and must not take the threads of others.
+    # Many may wait here, so each has a limiter of its own and takes no thread from others.
     await to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
-
-
-def transactions_here() -> list[BaseTransaction]:
-    """Those that are under way here, the innermost first."""
-    chain: list[BaseTransaction] = []
-    transaction = get_transaction()
-    # Without a token it is over: this is a thread that has outlived its task.
-    while transaction is not None and transaction._token is not None:
-        chain.append(transaction)
-        transaction = transaction.get_parent()
-    return chain
-
-
-def task_run_of(transaction: BaseTransaction) -> str | None:
-    """The id of the task run that a transaction logs for."""
-    found: str | None = (getattr(transaction.logger, "extra", None) or {}).get("task_run_id")
-    return found
-
-
-def task_runs_here() -> set[str]:
-    """The ids of the task runs that this place belongs to: the innermost one, and those that have called it."""
-    return {found for transaction in transactions_here() if (found := task_run_of(transaction)) is not None}
-
-
-def when_over(transaction: BaseTransaction, end: Callable[[BaseException | None], object]) -> None:
-    """Calls ``end`` with the exception that passes, if one does, when the try of this transaction is over."""
-    # Both kinds have it, and one of them awaits what it returns.
-    reset = cast(Any, transaction).reset
-
-    def end_and_reset() -> Any:
-        try:
-            end(sys.exception())
-        finally:
-            awaited = reset()
-        return awaited
-
-    # Models of pydantic accept only their fields otherwise.
-    object.__setattr__(transaction, "reset", end_and_reset)
