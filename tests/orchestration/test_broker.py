@@ -28,7 +28,7 @@ from pos3.orchestration.remote.address import MirrorAddress
 from pos3.orchestration.remote.broker import Broker, portable
 from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError
 from pos3.orchestration.remote.task_mirrors import TaskMirror
-from pos3.orchestration.storing.commits import Commits, Ledger
+from pos3.orchestration.storing import Commits, Ledger
 from tests.support import Latency, Proxy, S3Site, on
 
 # The children call into sockets only.
@@ -214,7 +214,7 @@ def test_a_forked_child_of_the_flows_process_does_not_keep_callers_waiting(cache
     program = f"""
 import os, time, uuid, pos3
 from pos3.orchestration.remote.broker import Broker
-from pos3.orchestration.storing.commits import Commits, Ledger
+from pos3.orchestration.storing import Commits, Ledger
 mirror = pos3.Mirror(pos3.MirrorOptions({str(cache)!r}, show_progress=False)).open()
 broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
 child = os.fork()

@@ -5,6 +5,8 @@ to load, so the other packages import this one only when a block is asked for. W
 :mod:`pos3.orchestration.runtime`.
 """
 
-from pos3.orchestration.blocks.blocks import Pos3Mirror, Pos3Profile, load_block
+from pos3.orchestration.blocks.loading import load_block
+from pos3.orchestration.blocks.mirror import Pos3Mirror
+from pos3.orchestration.blocks.profile import Pos3Profile
 
 __all__ = ["Pos3Mirror", "Pos3Profile", "load_block"]

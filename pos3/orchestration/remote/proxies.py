@@ -1,4 +1,4 @@
-"""A flow run's mirror as it is seen from another process."""
+"""Stand-ins for a flow run's mirror, which hand each call on to it, such as from another process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mirror for reading, also where the engine works for a task that has none at that moment."""
+"""Gives a mirror to read with, also while the engine works for a task that has none at that moment."""
 
 from __future__ import annotations
 

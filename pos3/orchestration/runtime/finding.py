@@ -1,4 +1,4 @@
-"""The mirror of a place inside a flow or task run where the context has none: see ``pos3.mirrors.context``."""
+"""Finds the mirror of a flow or task run for a call of pos3 that has none in its context: see ``pos3.mirrors``."""
 
 from __future__ import annotations
 
@@ -111,6 +111,6 @@ def _open_own(task_run: TaskRun, options: ResolveOptions, group: str, reason: Mi
 
 
 def _still_there(flow_mirror: BrokeredMirror) -> BrokeredMirror:
-    """Also in functions that are no tasks, such as those of a process pool that a task has started."""
+    """The mirror, if it is open. Functions of a process pool that a task has started get it, too."""
     flow_mirror.confirm()
     return flow_mirror

@@ -1,4 +1,4 @@
-"""Profiles that are Prefect blocks: see ``pos3.profiles.registry``."""
+"""Finds profiles that are Prefect blocks: see ``pos3.profiles``."""
 
 from __future__ import annotations
 

@@ -32,7 +32,8 @@ Hook = Callable[..., Any]
 class Hooks(list[T]):
     """A flow's hooks of one kind, each of which has a mirror while it is called. Holds the user's own functions.
 
-    Prefect appends to the list, and iterates over it to call them.
+    It relies on Prefect's flows, which keep hooks in lists, append to them, and iterate over them to call the hooks.
+    ``tests/orchestration/test_internals.py`` pins this.
     """
 
     def __iter__(self) -> Iterator[T]:

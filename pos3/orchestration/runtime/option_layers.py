@@ -1,4 +1,4 @@
-"""The options of a flow's mirror, from all who may say something about them."""
+"""The options of a flow's mirror, from all places in which they can be given."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _NAMES = tuple(item.name for item in fields(pos3.MirrorOptions))
 
 @dataclass(frozen=True)
 class OptionLayers:
-    """What was said, in one place after the other; for each option the last word counts. A string names a block.
+    """Choices of options, each over the one before it: for each option, the last one that gives it counts.
 
-    Below all of them are the environment's options, and below those the defaults.
+    A string names a block. Below all choices are the environment's options, and below those the defaults.
     """
 
     layers: tuple[MirrorChoice, ...] = ()
 
     def under(self, choice: MirrorChoice | OptionLayers | None) -> OptionLayers:
-        """These layers below ``choice``; None says nothing.
+        """These layers below ``choice``; None gives no option.
 
         Raises:
             InvalidArgumentError: it names an option that there is not, or is no choice of options at all.
@@ -44,25 +44,25 @@ class OptionLayers:
             InvalidArgumentError: there is no such block, or a variable of the environment has a value that cannot work.
             ProfileError: a block cannot be loaded or cannot work.
         """
-        given = self._said()
+        given = self._given()
         named = pos3.MirrorOptions.named_by_environment(set(_NAMES) - set(given))
         defaults = {name: getattr(IN_FLOWS, name) for name in _NAMES}
         return pos3.MirrorOptions(**{**defaults, **named, **given})
 
     def over(self, outer: pos3.MirrorOptions) -> pos3.MirrorOptions:
-        """The options of a subflow: those of the mirror that it could join, and over them what these layers say.
+        """The options of a subflow: those of the mirror that it could join, and over them what these layers give.
 
-        ``outer`` itself, if these layers say nothing else.
+        It is ``outer`` itself, if these layers change nothing.
 
         Raises:
             As for :meth:`resolve`.
         """
         if not self.layers:
             return outer
-        chosen = replace(outer, **self._said())
+        chosen = replace(outer, **self._given())
         return outer if _meaning(chosen) == _meaning(outer) else chosen
 
-    def _said(self) -> dict[str, Any]:
+    def _given(self) -> dict[str, Any]:
         given: dict[str, Any] = {}
         for layer in self.layers:
             given |= _values(layer)
@@ -88,7 +88,7 @@ def _checked(choice: MirrorChoice) -> MirrorChoice:
 
 
 def _values(layer: MirrorChoice) -> Mapping[str, Any]:
-    """What a layer says. A :class:`pos3.MirrorOptions` says what it was given."""
+    """The options that a layer gives. A :class:`pos3.MirrorOptions` gives those that it was made with."""
     if isinstance(layer, str):
         return _block(layer).to_options()
     if isinstance(layer, pos3.MirrorOptions):

@@ -1,4 +1,4 @@
-"""Completed means stored: what has to be pushed before the engine commits the record of a result, and by whom."""
+"""Says what a task run pushes before the engine commits the record of its result, and with which mirror."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pos3.orchestration.storing import Commits, Handled, Ledger
 
 
 def work_before_record(success: Success) -> Callable[[], object] | None:
-    """What a task run whose function has returned still has to do: None for nothing, as where no record is left."""
+    """What a task run whose function has returned must still do; None for nothing, as where no record is left."""
     handled = Handled((success.parameters, success.result)) if success.leaves_record else None
     own = mirror_of_try(success.transaction)
     if own is not None:

@@ -148,7 +148,7 @@ class RunMirror:
         Raises:
             TransferError: some of it failed.
         """
-        # What is registered from now on, nobody would push.
+        # Nobody would push what is registered from now on.
         self._broker.pause()
         report = self.mirror.finish()
         self._is_pushed = True
@@ -197,7 +197,7 @@ class RunMirror:
 
 
 def _close_all() -> None:
-    """The net for runs whose engine never came to an end, such as generators that nobody exhausted."""
+    """Closes the mirrors of runs whose engine never came to an end, such as generators that nobody exhausted."""
     for run in list(_open.values()):
         run.close(IncompleteRunError("the interpreter exits"))
 

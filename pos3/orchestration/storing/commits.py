@@ -6,72 +6,14 @@ and takes the result. So what the task has written must be stored before the rec
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
-from collections.abc import Callable, Collection, Hashable, Iterator
-from concurrent.futures import Future
-from contextvars import ContextVar
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
-from prefect.context import FlowRunContext, TaskRunContext
-
 import pos3
-from pos3.orchestration.internals import task_runs_here
 from pos3.orchestration.storing.handled import Handled, Place
-
-_QUIET_SECONDS = 0.1
-_LONGEST_GATHERING_SECONDS = 1.0
-
-_scopes: ContextVar[tuple[Hashable, ...]] = ContextVar("pos3_registration_scopes", default=())
-
-
-class Elsewhere(Enum):
-    """Stands for the task runs in other processes, which know themselves what they have registered."""
-
-    TASK = "task"
-    NESTED_TASK = "nested task"
-    """Called by another task run, which may not know of it."""
-
-
-class _Unknown(Enum):
-    PLACE = "a thread without a run"
-
-
-@contextlib.contextmanager
-def scope(holder: Hashable) -> Iterator[None]:
-    """What is registered inside is also noted for ``holder``."""
-    token = _scopes.set((*_scopes.get(), holder))
-    try:
-        yield
-    finally:
-        _scopes.reset(token)
-
-
-class Ledger:
-    """Which task runs and subflow runs have registered which URLs for upload."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._urls: dict[Hashable, set[str]] = {}
-
-    def note(self, url: str) -> None:
-        """A registration has been made here: in the run, and in those around it, of this context."""
-        context = TaskRunContext.get()
-        holders: set[Hashable] = {*_scopes.get(), *task_runs_here()}
-        if context is not None:
-            holders.add(str(context.task_run.id))
-        if not holders and FlowRunContext.get() is None:
-            holders.add(_Unknown.PLACE)
-        with self._lock:
-            for holder in holders:
-                self._urls.setdefault(holder, set()).add(url)
-
-    def of(self, *holders: Hashable) -> set[str]:
-        with self._lock:
-            return {url for holder in holders for url in self._urls.get(holder, ())}
+from pos3.orchestration.storing.ledger import Elsewhere, Ledger, Unknown
+from pos3.orchestration.storing.turns import Turns
 
 
 class Commits:
@@ -84,7 +26,7 @@ class Commits:
         self._mirror = mirror
         self._ledger = ledger
         self._lock = threading.Lock()
-        self._turns: dict[str, _Turns] = {}
+        self._turns: dict[str, Turns] = {}
         self._submitted: list[Collection[Any]] = []
 
     def expect(self, futures: Collection[Any]) -> None:
@@ -103,7 +45,7 @@ class Commits:
             NoMirrorError: the mirror is closed.
         """
         own = self._ledger.of(holder)
-        doubtful = self._ledger.of(_Unknown.PLACE, *Elsewhere)
+        doubtful = self._ledger.of(Unknown.PLACE, *Elsewhere)
         chosen = Handled(handled.values, handled.registered | own).among(self.places())
         self.secure(chosen | doubtful)
 
@@ -135,11 +77,11 @@ class Commits:
         if failures:
             raise failures[0]
 
-    def _turns_of(self, url: str) -> _Turns:
+    def _turns_of(self, url: str) -> Turns:
         with self._lock:
             turns = self._turns.get(url)
             if turns is None:
-                turns = self._turns[url] = _Turns(self._push_of(url), self._count_of_submitted)
+                turns = self._turns[url] = Turns(self._push_of(url), self._count_of_submitted)
             return turns
 
     def _push_of(self, url: str) -> Callable[[], object]:
@@ -148,109 +90,3 @@ class Commits:
     def _count_of_submitted(self) -> int:
         with self._lock:
             return sum(map(len, self._submitted))
-
-
-class _AbandonedError(Exception):
-    """Whoever was to push was interrupted."""
-
-
-class _Push:
-    """One push that is to come, and those who wait for it."""
-
-    def __init__(self) -> None:
-        self.done: Future[None] = Future()
-        self.waiting = 0
-        self.last_came_at = 0.0
-
-
-class _Turns:
-    """The pushes of one place.
-
-    A push begins after all who wait for it have come, so it sees what they have written. Whoever comes first carries it
-    out. While task runs are under way that may want it too, it waits for them until none has come for a moment.
-
-    Args:
-        push: what to do.
-        count_of_submitted: how many task runs are under way.
-    """
-
-    def __init__(self, push: Callable[[], object], count_of_submitted: Callable[[], int]):
-        self._push = push
-        self._count_of_submitted = count_of_submitted
-        self._changed = threading.Condition()
-        self._pushing = threading.Lock()
-        self._next = _Push()
-        self._seconds = 0.0
-
-    def join(self) -> _Turn:
-        """A place in the next push. Whoever gets one that is ``is_mine`` must carry it out, or abandon it."""
-        with self._changed:
-            joined = self._next
-            joined.waiting += 1
-            joined.last_came_at = time.monotonic()
-            self._changed.notify_all()
-            return _Turn(self, joined, joined.waiting == 1)
-
-    def carry_out(self, push: _Push) -> None:
-        try:
-            with self._pushing:
-                self._gather(push)
-                began = time.monotonic()
-                self._close(push)
-                self._push()
-                self._seconds = time.monotonic() - began
-        except Exception as failure:  # noqa: BLE001 - of all who wait
-            self._close(push)
-            push.done.set_exception(failure)
-        else:
-            push.done.set_result(None)
-
-    def abandon(self, push: _Push) -> None:
-        if not push.done.done():
-            self._close(push)
-            push.done.set_exception(_AbandonedError())
-
-    def _close(self, push: _Push) -> None:
-        """Whoever comes now waits for the next one."""
-        with self._changed:
-            if self._next is push:
-                self._next = _Push()
-
-    def _gather(self, push: _Push) -> None:
-        quiet_seconds = max(_QUIET_SECONDS, self._seconds / 2)
-        latest = time.monotonic() + max(_LONGEST_GATHERING_SECONDS, 4 * self._seconds)
-        with self._changed:
-            while push.waiting < self._count_of_submitted():
-                seconds = min(push.last_came_at + quiet_seconds, latest) - time.monotonic()
-                if seconds <= 0:
-                    return
-                self._changed.wait(seconds)
-
-
-@dataclass
-class _Turn:
-    """What one of those who wait for a push has in hand."""
-
-    turns: _Turns
-    push: _Push
-    is_mine: bool
-
-    def carry_out(self) -> None:
-        self.turns.carry_out(self.push)
-
-    def abandon(self) -> None:
-        """Lets the others do it, if it is not done."""
-        self.turns.abandon(self.push)
-
-    def wait(self) -> None:
-        try:
-            self.push.done.result()
-        except _AbandonedError:
-            again = self.turns.join()
-            try:
-                if again.is_mine:
-                    again.carry_out()
-            finally:
-                if again.is_mine:
-                    again.abandon()
-            again.wait()

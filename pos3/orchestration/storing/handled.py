@@ -1,4 +1,4 @@
-"""What a task run has to do with: the registered places that hold a path among its arguments or in its result."""
+"""Says which registered places a task run uses: those that hold a path among its arguments or in its result."""
 
 from __future__ import annotations
 

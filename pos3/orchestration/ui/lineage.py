@@ -2,6 +2,9 @@
 
 The key of an asset is the URL without the profile, as in ``@materialize("s3://bucket/key")``. It says nothing of the
 endpoint, which is metadata. URLs that Prefect does not take for a key are left out.
+
+``note_reference`` relies on Prefect's AssetContext, which keeps the assets that the running task depends on;
+``tests/orchestration/test_internals.py`` pins it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What pos3 itself logs, such as a background push that failed, in the log of the flow run that it belongs to."""
+"""Sends what pos3 itself logs, such as a background push that failed, to the log of the flow run that it belongs to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Telling an engine that it is stopped for a restart, so that it does not report the run as crashed.
+"""Tells an engine that it is stopped for a restart, so that it does not report the run as crashed.
 
-Prefect has such a message, and its ``prefect flow-run execute`` sends it; a worker has no public way to. Where the way
-taken here is not there, as in other versions of Prefect, the run is crashed for a moment before it is put back.
+Prefect has such a message, and its ``prefect flow-run execute`` sends it, but a worker has no public way to send it.
+This module relies on ``FlowRunExecutorContext``, which Prefect's process worker enters for each flow run, and on the
+``control_channel`` of that context. Where a version of Prefect has neither, the run is ``Crashed`` for a moment before
+it is put back. ``tests/orchestration/test_internals.py`` pins this.
 """
 
 from __future__ import annotations
@@ -19,14 +21,14 @@ _line: ContextVar[EngineLine | None] = ContextVar("pos3_engine_line", default=No
 
 
 class EngineLine:
-    """The line to the engine of one flow run, if there is one."""
+    """The connection to the engine of one flow run, if there is one."""
 
     def __init__(self) -> None:
         self._context: Any = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """While the body runs, the context that Prefect makes for a run is this line's."""
+        """Takes the context that Prefect makes for a run while the body runs."""
         token = _line.set(self)
         try:
             yield
@@ -35,7 +37,7 @@ class EngineLine:
             self._context = None
 
     async def announce_rescheduling(self, flow_run_id: UUID) -> bool:
-        """Says that whoever sends SIGTERM takes care of the run's state. Whether the engine has understood."""
+        """Tells the engine that the sender of SIGTERM sets the run's state. Returns whether the engine has agreed."""
         channel: Any = getattr(self._context, "control_channel", None)
         try:
             answer = await channel.signal(flow_run_id, "reschedule")

@@ -1,12 +1,10 @@
-"""Prefect blocks that say where objects are reached, and how a mirror works, outside of the code."""
+"""The block that says how an endpoint is reached, and with which credentials."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from prefect.blocks.core import Block
-from prefect.exceptions import ObjectNotFound
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 import pos3
@@ -21,10 +19,6 @@ else:
     else:
         # In this order: AwsCredentials require nothing, and so take the data of any other block.
         Credentials = MinIOCredentials | AwsCredentials | None
-
-B = TypeVar("B", bound=Block)
-
-_BLOCK_NAME = re.compile(r"[a-z0-9-]+")
 
 
 class Pos3Profile(Block):
@@ -148,70 +142,3 @@ def _of_prefect_aws(credentials: Any) -> dict[str, Any]:
         "session_token": credentials.aws_session_token,
         "aws_profile": credentials.profile_name,
     }
-
-
-class Pos3Mirror(Block):
-    """Options of the mirror of a flow run: ``pos3_flow(mirror="<block name>")``.
-
-    What is left empty says nothing. For the options see :func:`pos3.mirror`.
-    """
-
-    _block_type_name = "pos3 Mirror"
-    _block_type_slug = "pos3-mirror"
-    _description = "Options of the mirror that a flow run with pos3_flow opens."
-
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    cache_root: str | None = Field(default=None, description="Directory on the worker for files without a local path.")
-    show_progress: bool | None = Field(default=None, description="Log lines about transfers that take long.")
-    max_workers: int | None = Field(default=None, description="Requests in flight of one transfer.")
-    default_profile: Pos3Profile | str | None = Field(
-        default=None, description="A profile, or the name of one, for URLs that name none."
-    )
-    max_upload_bytes_per_second: float | None = Field(default=None, description="The rate of all uploads together.")
-    cache_limit: int | str | None = Field(default=None, description="Bytes, or a size such as 50GB.")
-    shutdown_timeout: float | None = Field(
-        default=None, description="Seconds for the last pushes when the process is being stopped."
-    )
-
-    @model_validator(mode="after")
-    def _can_work(self) -> Pos3Mirror:
-        pos3.MirrorOptions(**self._options()).checked()
-        return self
-
-    def to_options(self) -> dict[str, Any]:
-        """What the block says, as options of a mirror.
-
-        Raises:
-            ProfileError: the default profile cannot work on this machine.
-        """
-        options = self._options()
-        profile = self.default_profile
-        return options | ({"default_profile": profile.to_profile()} if isinstance(profile, Pos3Profile) else {})
-
-    def _options(self) -> dict[str, Any]:
-        names = set(type(self).model_fields) & set(vars(pos3.MirrorOptions()))
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-
-def load_block(kind: type[B], name: str) -> B:
-    """A saved block, in any thread, with or without an event loop.
-
-    Raises:
-        LookupError: there is none of that name.
-        ProfileError: it cannot be loaded.
-    """
-    if not _BLOCK_NAME.fullmatch(name):
-        raise LookupError(name)
-    try:
-        loaded: Any = kind.load(name, _sync=True)  # type: ignore[call-arg]
-    except Exception as error:  # noqa: BLE001 - Prefect has no type for it
-        if isinstance(error.__cause__, ObjectNotFound):
-            raise LookupError(name) from None
-        raise pos3.ProfileError(f"the {kind.__name__} block {name!r} cannot be loaded: {_cause(error)}") from None
-    return cast(B, loaded)
-
-
-def _cause(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return f"{type(cause).__name__}: {cause}"
