@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MIRRORS = "pos3.mirrors"
 """Functions that name the mirror of the place where they are called, or None."""
 
-PROFILES = "pos3.profiles.registry"
+PROFILES = "pos3.profiles"
 """Functions that find the profile of a name, or None."""
 
 

@@ -19,12 +19,10 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError("pos3.orchestration needs Prefect: pip install 'pos3[prefect]'", name="prefect") from None
 
-from pos3.orchestration.contents import S3Contents
-from pos3.orchestration.engine import install
 from pos3.orchestration.flow import pos3_flow
-from pos3.orchestration.hooks import around_task_hooks
-from pos3.orchestration.records import work_before_record
-from pos3.orchestration.results import PathSerializer
+from pos3.orchestration.internals import install
+from pos3.orchestration.results import PathSerializer, S3Contents
+from pos3.orchestration.runtime import around_task_hooks, work_before_record
 from pos3.orchestration.tasks import download_task, flush_task, ls_task, publish, sync_task, upload_task
 
 if TYPE_CHECKING:

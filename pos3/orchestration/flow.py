@@ -5,17 +5,22 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from prefect.flows import Flow
 
 from pos3 import MirrorOptions, Profile
-from pos3.orchestration.attempt import scoped
-from pos3.orchestration.body import layers_of, wrapped
-from pos3.orchestration.hooks import Hooks
-from pos3.orchestration.layers import MirrorChoice, OptionLayers
-from pos3.orchestration.options import FlowOptions, StrPath
 from pos3.orchestration.results import PathSerializer, default_serializer
+from pos3.orchestration.runtime import (
+    FlowOptions,
+    Hooks,
+    MirrorChoice,
+    OptionLayers,
+    StrPath,
+    layers_of,
+    scoped,
+    wrapped,
+)
 
 HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks", "on_running_hooks")
 P = ParamSpec("P")
@@ -24,6 +29,8 @@ R = TypeVar("R")
 
 class MirroredFlow(Flow[P, R]):
     """A flow that keeps its mirror through ``with_options``, also where that brings another task runner."""
+
+    has_pos3_mirror: ClassVar[bool] = True
 
     def with_options(  # type: ignore[override] # the options of Prefect's, in one type
         self, *, mirror: MirrorChoice | None = None, **options: Unpack[FlowOptions]
@@ -60,15 +67,6 @@ def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
     if flow.result_serializer is None:
         made.result_serializer = default_serializer()
     return cast(MirroredFlow[P, R], made)
-
-
-def mirror_options_of(flow: Flow[Any, Any]) -> MirrorOptions:
-    """The options that a run of ``flow`` has on this machine; for a flow without a mirror, those of the environment.
-
-    Raises:
-        InvalidArgumentError: a variable of the environment has a value that cannot work.
-    """
-    return layers_of(flow.fn).resolve()
 
 
 class FlowDecorator(Protocol):

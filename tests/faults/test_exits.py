@@ -343,8 +343,8 @@ def test_a_flow_run_whose_engine_never_ends_pushes_only_what_wants_it_at_the_exi
 import sys, uuid
 import pos3
 from prefect.client.schemas.objects import FlowRun
-from pos3.orchestration.layers import OptionLayers
-from pos3.orchestration.run import RunMirror
+from pos3.orchestration.runtime.option_layers import OptionLayers
+from pos3.orchestration.runtime.run import RunMirror
 cache, url, local = sys.argv[1:]
 run = RunMirror.of(FlowRun(flow_id=uuid.uuid4(), name="endless"), OptionLayers().under({"cache_root": cache}).resolve)
 def body():

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 import pos3
 from pos3.orchestration import Pos3Mirror, Pos3Profile, pos3_flow
-from pos3.orchestration.flow import mirror_options_of
+from pos3.orchestration.runtime.flow_function import mirror_options_of
 from tests.orchestration.conftest import Mirrors, environment_of_children
 from tests.support import S3Site
 

@@ -24,11 +24,11 @@ import pytest
 
 import pos3
 import pos3.errors
-from pos3.orchestration.address import MirrorAddress
-from pos3.orchestration.broker import Broker, portable
-from pos3.orchestration.brokered import BrokeredMirror, MirrorGoneError
-from pos3.orchestration.commits import Commits, Ledger
-from pos3.orchestration.task_mirror import TaskMirror
+from pos3.orchestration.remote.address import MirrorAddress
+from pos3.orchestration.remote.broker import Broker, portable
+from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError
+from pos3.orchestration.remote.task_mirrors import TaskMirror
+from pos3.orchestration.storing import Commits, Ledger
 from tests.support import Latency, Proxy, S3Site, on
 
 # The children call into sockets only.
@@ -213,8 +213,8 @@ def test_a_forked_child_of_the_flows_process_does_not_keep_callers_waiting(cache
     """It holds the same sockets; a caller must see them end with the process that serves them."""
     program = f"""
 import os, time, uuid, pos3
-from pos3.orchestration.broker import Broker
-from pos3.orchestration.commits import Commits, Ledger
+from pos3.orchestration.remote.broker import Broker
+from pos3.orchestration.storing import Commits, Ledger
 mirror = pos3.Mirror(pos3.MirrorOptions({str(cache)!r}, show_progress=False)).open()
 broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
 child = os.fork()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pos3.orchestration.commits import _Turns
+from pos3.orchestration.storing.turns import Turns
 from tests.orchestration.conftest import eventually
 
 
@@ -31,7 +31,7 @@ class Pushes:
             raise self.errors.pop(0)
 
 
-def take(turns: _Turns) -> None:
+def take(turns: Turns) -> None:
     turn = turns.join()
     try:
         if turn.is_mine:
@@ -45,7 +45,7 @@ def take(turns: _Turns) -> None:
 @pytest.mark.parametrize("error", [None, ValueError("mine"), KeyboardInterrupt()], ids=["ends", "fails", "interrupted"])
 def test_at_most_one_runs_and_one_waits(error: BaseException | None) -> None:
     pushes = Pushes()
-    turns = _Turns(pushes, lambda: 0)
+    turns = Turns(pushes, lambda: 0)
     with ThreadPoolExecutor(21) as pool:
         first = pool.submit(take, turns)
         eventually(lambda: pushes.running == 1)
@@ -71,7 +71,7 @@ def test_at_most_one_runs_and_one_waits(error: BaseException | None) -> None:
 def test_a_push_waits_for_task_runs_under_way_until_none_comes_any_more() -> None:
     pushes = Pushes()
     pushes.go.release(10)
-    turns = _Turns(pushes, lambda: 100)
+    turns = Turns(pushes, lambda: 100)
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(lambda _: take(turns), range(10)))
     assert pushes.begun == 1

@@ -1,4 +1,4 @@
-"""What of Prefect's task engine ``pos3.orchestration.engine`` leans on. A Prefect that changes it fails here first."""
+"""What of Prefect's task engine ``pos3.orchestration.internals`` uses. A Prefect that changes it fails here first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect.states import Completed, Failed
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine, run_task_async, run_task_sync
 from prefect.transactions import AsyncTransaction, Transaction, get_transaction
 
-from pos3.orchestration.engine import Success, task_runs_here, transactions_here
+from pos3.orchestration.internals import Success, task_runs_here, transactions_here
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field
 
 import pos3
 from pos3.orchestration import download_task, pos3_flow
-from pos3.orchestration.options import FlowOptions
+from pos3.orchestration.runtime.flow_options import FlowOptions
 from tests.orchestration.conftest import Mirrors
 from tests.support import Latency, S3Site, on
 

@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import pos3
 from pos3.orchestration import pos3_flow
-from pos3.orchestration.flow import mirror_options_of
+from pos3.orchestration.runtime.flow_function import mirror_options_of
 from tests.orchestration.conftest import Mirrors
 from tests.support import S3Site
 

@@ -28,7 +28,7 @@ from pydantic import BaseModel
 import pos3
 from pos3.jobs.job import Job
 from pos3.orchestration import S3Contents, pos3_flow
-from pos3.orchestration.run import RunMirror
+from pos3.orchestration.runtime.run import RunMirror
 from tests.orchestration.conftest import eventually
 from tests.orchestration.elsewhere_tasks import write_and_keep, write_into
 from tests.support import Latency, Proxy, S3Site, Status, on

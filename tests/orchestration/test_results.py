@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
+import pickletools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -235,6 +238,17 @@ def test_a_task_in_another_process_stores_and_loads_them_too(site: S3Site, cache
     there = pos3_flow(cache_root=elsewhere)(lambda: choose(url))()
     assert there == {"path": elsewhere / "_" / site.bucket / "in" / "file", "pid": first["pid"]}
     assert there["path"].read_bytes() == b"x"
+
+
+def test_stored_results_name_the_function_that_results_of_older_versions_name(site: S3Site, cache: Path) -> None:
+    function = pickle.loads(b"cpos3.orchestration.results\nrestored\n.")
+    with pos3.mirror(cache_root=cache):
+        data = pos3.download(site.url("data"))
+        stored = PathSerializer[Any]().dumps([data / "a"])
+        assert PathSerializer[Any]().loads(stored) == [data / "a"]
+    names = [text for _, text, _ in pickletools.genops(base64.decodebytes(stored)) if isinstance(text, str)]
+    at = names.index("restored")
+    assert (names[at - 1], function.__qualname__) == ("pos3.orchestration.results", "restored")
 
 
 def test_the_serializer_is_used_where_none_is_chosen_and_changes_nothing_else() -> None:

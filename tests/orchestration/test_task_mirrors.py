@@ -22,7 +22,7 @@ from prefect.transactions import transaction
 
 import pos3
 from pos3.orchestration import pos3_flow
-from pos3.orchestration.task_mirror import Upload
+from pos3.orchestration.remote.task_mirrors import Upload
 from tests.orchestration.conftest import Mirrors
 from tests.orchestration.elsewhere_tasks import awrite, read, write, write_within
 from tests.support import Proxy, S3Site, Status, on

@@ -28,9 +28,9 @@ from prefect.states import State
 
 import pos3
 from pos3.orchestration import pos3_flow
-from pos3.orchestration.address import MirrorAddress
-from pos3.orchestration.brokered import BrokeredMirror
-from pos3.orchestration.run import RunMirror
+from pos3.orchestration.remote.address import MirrorAddress
+from pos3.orchestration.remote.proxies import BrokeredMirror
+from pos3.orchestration.runtime.run import RunMirror
 from tests.support import Latency, Proxy, S3Site, Status, on, write_tree
 
 pytest.importorskip("prefect.assets", reason="this Prefect knows no assets")
@@ -198,8 +198,8 @@ def test_a_task_that_downloads_depends_on_what_it_downloads(
 def test_a_long_transfer_has_a_progress_artifact_in_the_background_too(
     rclone_site: S3Site, cache: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pos3.orchestration.progress._SHOWN_AFTER_SECONDS", 0.2)
-    monkeypatch.setattr("pos3.orchestration.progress._UPDATED_EVERY_SECONDS", 0.2)
+    monkeypatch.setattr("pos3.orchestration.ui.progress._SHOWN_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr("pos3.orchestration.ui.progress._UPDATED_EVERY_SECONDS", 0.2)
     rclone_site.put_all({f"data/{number}": bytes(300_000) for number in range(4)})
     proxied(rclone_site, Latency(seconds=0.6, match=on("GET", "PUT")))
     seen: list[float] = []
@@ -284,7 +284,7 @@ def test_lines_are_not_doubled_where_the_user_has_pos3_sent_to_the_api(rclone_si
 def test_an_api_that_cannot_make_artifacts_fails_nothing(
     rclone_site: S3Site, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pos3.orchestration.view._TABLE_SECONDS", 0.5)
+    monkeypatch.setattr("pos3.orchestration.ui.view._TABLE_SECONDS", 0.5)
 
     hangs, release = threading.Event(), threading.Event()
 
@@ -292,7 +292,7 @@ def test_an_api_that_cannot_make_artifacts_fails_nothing(
         hangs.set()
         release.wait()
 
-    monkeypatch.setattr("pos3.orchestration.artifacts.RunArtifacts.put", hang)
+    monkeypatch.setattr("pos3.orchestration.ui.artifacts.RunArtifacts.put", hang)
 
     @pos3_flow(cache_root=cache)
     def learn() -> None:

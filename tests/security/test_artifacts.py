@@ -9,8 +9,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 import pos3
-from pos3.orchestration import transfers_table
-from pos3.orchestration.progress import ArtifactProgress
+from pos3.orchestration.ui import transfers_table
+from pos3.orchestration.ui.progress import ArtifactProgress
 from pos3.reports import Kept, Report
 
 EVIL = (

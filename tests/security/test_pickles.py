@@ -16,7 +16,7 @@ from tests.support.program import ROOT
 # Modules that run what they read, and the only ones of pos3 that may use them: results and the calls of tasks in other
 # processes of a flow run. SECURITY.md says who can reach those.
 RUNNING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib", "yaml", "runpy", "code", "codeop"}
-ALLOWED = {"orchestration/broker.py": {"pickle"}, "orchestration/results.py": {"cloudpickle"}}
+ALLOWED = {"orchestration/remote/broker.py": {"pickle"}, "orchestration/results/paths.py": {"cloudpickle"}}
 
 
 class Poison:

@@ -1,4 +1,9 @@
-"""A process worker that can be drained: it takes no more work, ends its flow runs well, and puts them back."""
+"""A process worker that can be drained: it takes no more work, ends its flow runs well, and puts them back.
+
+It relies on three private parts of Prefect's workers: ``_submitting_flow_run_ids`` holds the runs that are being
+submitted, the base class looks at ``_future`` of a task status, and a class whose direct base is ABC is not registered
+as the class of all process workers. ``tests/orchestration/test_internals.py`` pins them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +21,7 @@ import anyio
 import anyio.abc
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from pos3.orchestration.worker.intents import EngineLine
+from pos3.orchestration.worker.control_channel import EngineLine
 from pos3.orchestration.worker.marks import Mark, Marks
 from pos3.orchestration.worker.states import reschedule
 

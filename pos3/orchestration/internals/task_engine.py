@@ -1,0 +1,159 @@
+"""Calls pos3 before a task run completes, and around the hooks of a task run.
+
+It relies on two methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)`` and
+``call_hooks(state)``. The engine has no public place where a task run that has ended well can still fail, is known with
+its arguments and its result, and may be awaited. ``handle_success`` is that place: it is called in the run's context
+when the function has returned, before the state is set, and an exception in it counts as the task's, with its retries.
+``tests/orchestration/test_engine.py`` pins both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import is_state_iterable
+from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
+from prefect.tasks import Task
+from prefect.transactions import BaseTransaction
+
+_PATCHED = "_pos3_patched"
+
+
+@dataclass(frozen=True)
+class Success:
+    """A try of a task run whose function has returned; its state is not set yet."""
+
+    task_run: TaskRun
+    parameters: Mapping[str, Any] = field(repr=False)
+    result: Any = field(repr=False)
+    transaction: BaseTransaction = field(repr=False)
+
+    @property
+    def completes(self) -> bool:
+        """A function may return states, and then they decide."""
+        result = self.result
+        states = [result] if isinstance(result, State) else result if is_state_iterable(result) else []
+        return all(state.is_completed() for state in states)
+
+    @property
+    def leaves_record(self) -> bool:
+        """Whether a record of the result will be committed, by which a later run may skip the task."""
+        transaction = self.transaction
+        if isinstance(self.result, State) and self.result.is_failed():
+            return False
+        return bool(
+            transaction.store and transaction.key and transaction.write_on_commit and not transaction.is_committed()
+        )
+
+
+@dataclass(frozen=True)
+class TaskHooks:
+    """Hooks of a task run that are about to be called."""
+
+    task: Task[Any, Any]
+    task_run: TaskRun
+    log: Any = field(repr=False)
+
+
+FindWork = Callable[[Success], Callable[[], object] | None]
+AroundHooks = Callable[[TaskHooks], AbstractContextManager[Callable[[], object]]]
+
+
+def install(find_work: FindWork, around_hooks: AroundHooks) -> None:
+    """Makes all task engines of this process call these functions. Further calls do nothing.
+
+    Args:
+        find_work: returns what to do before a try's state is set, or None. An asynchronous engine does it in a thread.
+        around_hooks: is entered around the hooks of a task run, and gives what to do when they have returned.
+    """
+    if hasattr(SyncTaskRunEngine.handle_success, _PATCHED):
+        return
+    _install_for_success(find_work)
+    _install_for_hooks(around_hooks)
+
+
+def _install_for_success(find_work: FindWork) -> None:
+    engine_class: Any = SyncTaskRunEngine
+    aengine_class: Any = AsyncTaskRunEngine
+    really, areally = engine_class.handle_success, aengine_class.handle_success
+
+    def work_of(engine: Any, result: Any, transaction: BaseTransaction) -> Callable[[], object] | None:
+        return find_work(Success(engine.task_run, engine.parameters or {}, result, transaction))
+
+    @functools.wraps(really)
+    def handle_success(engine: Any, result: Any, transaction: Any) -> Any:
+        work = work_of(engine, result, transaction)
+        if work is not None:
+            work()
+        return really(engine, result, transaction=transaction)
+
+    @functools.wraps(areally)
+    async def ahandle_success(engine: Any, result: Any, transaction: Any) -> Any:
+        work = work_of(engine, result, transaction)
+        if work is not None:
+            await _in_thread(work)
+        return await areally(engine, result, transaction=transaction)
+
+    setattr(handle_success, _PATCHED, True)
+    engine_class.handle_success, aengine_class.handle_success = handle_success, ahandle_success
+
+
+def _install_for_hooks(around_hooks: AroundHooks) -> None:
+    engine_class: Any = SyncTaskRunEngine
+    aengine_class: Any = AsyncTaskRunEngine
+    really, areally = engine_class.call_hooks, aengine_class.call_hooks
+
+    def hooks_of(engine: Any, state: State | None) -> TaskHooks | None:
+        task, state = engine.task, state or engine.state
+        called = (
+            (state.is_failed() and task.on_failure_hooks)
+            or (state.is_completed() and task.on_completion_hooks)
+            or (state.is_running() and task.on_running_hooks)
+        )
+        return TaskHooks(task, engine.task_run, engine.logger) if called and engine.task_run is not None else None
+
+    @functools.wraps(really)
+    def call_hooks(engine: Any, state: State | None = None) -> None:
+        hooks = hooks_of(engine, state)
+        if hooks is None:
+            really(engine, state)
+            return
+        with around_hooks(hooks) as finish:
+            really(engine, state)
+        with _logging_errors(hooks):
+            finish()
+
+    @functools.wraps(areally)
+    async def acall_hooks(engine: Any, state: State | None = None) -> None:
+        hooks = hooks_of(engine, state)
+        if hooks is None:
+            await areally(engine, state)
+            return
+        with around_hooks(hooks) as finish:
+            await areally(engine, state)
+        with _logging_errors(hooks):
+            await _in_thread(finish)
+
+    engine_class.call_hooks, aengine_class.call_hooks = call_hooks, acall_hooks
+
+
+@contextlib.contextmanager
+def _logging_errors(hooks: TaskHooks) -> Iterator[None]:
+    """Logs an error as Prefect logs that of a hook: the state of the run is final by now."""
+    try:
+        yield
+    except Exception:
+        hooks.log.exception("pos3: what the hooks of this task run wrote could not be pushed")
+
+
+async def _in_thread(work: Callable[[], object]) -> None:
+    # Many may wait here, so each has a limiter of its own and takes no thread from others.
+    await to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))

@@ -1,0 +1,209 @@
+"""Stand-ins for a flow run's mirror, which hand each call on to it, such as from another process."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import inspect
+import os
+import re
+from collections.abc import Mapping
+from multiprocessing.connection import Client
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pos3
+from pos3.orchestration.internals import is_called_by_task
+from pos3.orchestration.remote.address import MirrorAddress, check_private
+from pos3.orchestration.remote.broker import CONFIRM, OPTIONS, PLACES, SECURE
+from pos3.orchestration.storing import Elsewhere, Handled
+from pos3.orchestration.ui import note_reference
+from pos3.url import looks_damaged
+
+Arguments = Mapping[str, Any]
+_PLACES = ("remote", "local", "prefix", "path_or_url", "path")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_NOTHING: Arguments = MappingProxyType({})
+
+
+class MirrorGoneError(pos3.NoMirrorError):
+    """The mirror of the flow run is not there (any more): it is closed, its process has died, or it is elsewhere."""
+
+
+class MirrorProxy(abc.ABC):
+    """Has the methods of a mirror, with their arguments, and hands each call on by name."""
+
+    @abc.abstractmethod
+    def call(self, method: str, arguments: Arguments) -> Any:
+        """Calls a method of the mirror that is meant; local paths are absolute."""
+
+    @abc.abstractmethod
+    def confirm(self) -> None:
+        """Returns if all that was registered with this mirror until now will be pushed when it ends well.
+
+        Raises:
+            MirrorGoneError: it is gone, or its final push has begun.
+        """
+
+    @abc.abstractmethod
+    def secure(self, handled: Handled) -> None:
+        """Returns when what a task run has to do with is stored; nothing is deleted.
+
+        Raises:
+            MirrorGoneError: the mirror is gone, or its final push has begun.
+            TransferError: some of it failed.
+        """
+
+    @property
+    @abc.abstractmethod
+    def options(self) -> pos3.MirrorOptions:
+        """Those of the mirror that is meant.
+
+        Raises:
+            MirrorGoneError: it is gone, or its final push has begun.
+        """
+
+    @property
+    def is_open(self) -> bool:
+        return True
+
+    def _named(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        arguments = _signature(method).bind(None, *args, **kwargs).arguments
+        del arguments["self"]
+        return self.call(method, {name: _absolute(name, value) for name, value in arguments.items()})
+
+    def download(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("download", args, kwargs)
+        note_reference(args[0] if args else kwargs["remote"])
+        return path
+
+    def upload(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("upload", args, kwargs)
+        return path
+
+    def sync(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("sync", args, kwargs)
+        note_reference(args[0] if args else kwargs["remote"])
+        return path
+
+    def publish(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("publish", args, kwargs)
+        return path
+
+    def ls(self, *args: Any, **kwargs: Any) -> list[str]:
+        entries: list[str] = self._named("ls", args, kwargs)
+        return entries
+
+    def flush(self, *args: Any, **kwargs: Any) -> pos3.Report:
+        report: pos3.Report = self._named("flush", args, kwargs)
+        return report
+
+    def report(self) -> pos3.Report:
+        report: pos3.Report = self.call("report", _NOTHING)
+        return report
+
+    def fingerprint(self, *args: Any, **kwargs: Any) -> str | None:
+        fingerprint: str | None = self._named("fingerprint", args, kwargs)
+        return fingerprint
+
+    def url_of(self, *args: Any, **kwargs: Any) -> str | None:
+        url: str | None = self._named("url_of", args, kwargs)
+        return url
+
+    def reference(self, *args: Any, **kwargs: Any) -> pos3.Reference | None:
+        reference: pos3.Reference | None = self._named("reference", args, kwargs)
+        return reference
+
+    def restore(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("restore", args, kwargs)
+        return path
+
+    def plan_download(self, *args: Any, **kwargs: Any) -> Any:
+        return self._named("plan_download", args, kwargs)
+
+    def plan_upload(self, *args: Any, **kwargs: Any) -> Any:
+        return self._named("plan_upload", args, kwargs)
+
+
+class BrokeredMirror(MirrorProxy):
+    """The mirror behind a broker's socket. Errors of the mirror are raised here as they are there."""
+
+    def __init__(self, address: MirrorAddress):
+        self.address = address
+
+    def __repr__(self) -> str:
+        return f"<pos3.orchestration.BrokeredMirror of flow run {self.address.flow_run_id}>"
+
+    @property
+    def mirror(self) -> BrokeredMirror:
+        return self
+
+    def confirm(self) -> None:
+        self.call(CONFIRM, _NOTHING)
+
+    def secure(self, handled: Handled) -> None:
+        places = self.call(PLACES, _NOTHING)
+        if places:
+            self.call(SECURE, {"urls": handled.among(places)})
+
+    @property
+    def options(self) -> pos3.MirrorOptions:
+        options: pos3.MirrorOptions = self.call(OPTIONS, _NOTHING)
+        return options
+
+    def call(self, method: str, arguments: Arguments) -> Any:
+        if not self.address.socket:
+            raise MirrorGoneError("the flow run's mirror is not served to other processes")
+        try:
+            # Replies are unpickled, so they must come from this user.
+            check_private(os.path.dirname(self.address.socket))
+            with Client(self.address.socket, family="AF_UNIX") as connection:
+                connection.send_bytes(self.address.flow_run_id.bytes)
+                connection.send((method, dict(arguments), _caller()))
+                outcome, content = connection.recv()
+        except (OSError, EOFError) as error:
+            reason = str(error) or "its process ended"
+            raise MirrorGoneError(f"the flow run's mirror cannot be reached: {reason}") from error
+        if outcome == "closing":
+            raise MirrorGoneError("the flow run's mirror is closing")
+        if outcome == "error":
+            raise content
+        return content
+
+
+class NoMirror(MirrorProxy):
+    """Stands for the mirror of a flow run where there is no flow run."""
+
+    def confirm(self) -> None:
+        self.call(CONFIRM, _NOTHING)
+
+    def secure(self, handled: Handled) -> None:
+        self.call(SECURE, _NOTHING)
+
+    @property
+    def options(self) -> pos3.MirrorOptions:
+        options: pos3.MirrorOptions = self.call(OPTIONS, _NOTHING)
+        return options
+
+    def call(self, method: str, arguments: Arguments) -> Any:
+        raise MirrorGoneError("the task belongs to no flow run")
+
+
+@functools.cache
+def _signature(method: str) -> inspect.Signature:
+    return inspect.signature(getattr(pos3.Mirror, method))
+
+
+def _caller() -> Elsewhere:
+    return Elsewhere.NESTED_TASK if is_called_by_task() else Elsewhere.TASK
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """A relative local path as it is meant in this process; anything else as it is."""
+    if name not in _PLACES or not isinstance(value, str | os.PathLike):
+        return value
+    text = os.fspath(value)
+    if not isinstance(text, str) or not text.strip() or _SCHEME.match(text) or looks_damaged(text):
+        return value
+    return os.path.abspath(os.path.expanduser(text))

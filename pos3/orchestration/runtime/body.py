@@ -1,0 +1,157 @@
+"""The function of a mirrored flow: what the engine calls in place of the user's."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio import to_thread
+from prefect.utilities.visualization import get_task_viz_tracker
+
+import pos3
+from pos3.mirrors import of_same_kind
+from pos3.orchestration.internals import located_like
+from pos3.orchestration.runtime.attempt import Attempt
+from pos3.orchestration.runtime.flow_function import FlowFunction, Function, flow_function
+from pos3.orchestration.runtime.option_layers import OptionLayers
+from pos3.orchestration.runtime.run import RunMirror
+
+
+class Body:
+    """Runs the user's function in its flow run's mirror, once per attempt.
+
+    After a function that ended well, submitted tasks are waited for and everything is pushed, still inside the attempt:
+    a failed push fails it, and the flow's own retries apply. Called by anything but the engine, the function gets a
+    mirror of its own for the call, that of a flow run around it if the options are the same, and none while
+    ``flow.visualize()`` runs it.
+    """
+
+    def __init__(self, given: FlowFunction):
+        self.function = given.function
+        self.options = given.options
+
+    def _begin(self) -> Attempt | None:
+        attempt = Attempt.of_this_call()
+        if attempt is not None:
+            attempt.begin(self.options)
+        return attempt
+
+    def _outside(self) -> Function:
+        if get_task_viz_tracker() is not None:
+            return self.function
+        run = RunMirror.of_this_context()
+        outer = run.options if run is not None else None
+        chosen = self.options.resolve() if outer is None else self.options.over(outer)
+        return self.function if chosen is outer else pos3.mirror.of(chosen)(self.function)
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        attempt = self._begin()
+        if attempt is None:
+            return self._outside()(*args, **kwargs)
+        with attempt.noting_errors():
+            attempt.recover()
+            with attempt.active():
+                result = self.function(*args, **kwargs)
+            attempt.wait()
+            attempt.finish(result)
+        return result
+
+    async def await_(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        attempt = self._begin()
+        if attempt is None:
+            return await self._outside()(*args, **kwargs)
+        with attempt.noting_errors():
+            await to_thread.run_sync(attempt.recover)
+            with attempt.active():
+                result = await self.function(*args, **kwargs)
+            await _finish_off_the_loop(attempt, result)
+        return result
+
+    def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
+        attempt = self._begin()
+        if attempt is None:
+            return (yield from self._outside()(*args, **kwargs))
+        with attempt.noting_errors():
+            attempt.recover()
+            result = yield from _in_steps(attempt, self.function(*args, **kwargs))
+            attempt.wait()
+            attempt.finish(result)
+        return result
+
+    async def agenerate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
+        attempt = self._begin()
+        if attempt is None:
+            async for item in self._outside()(*args, **kwargs):
+                yield item
+            return
+        with attempt.noting_errors():
+            await to_thread.run_sync(attempt.recover)
+            async with _closing(attempt, self.function(*args, **kwargs)) as items:
+                while True:
+                    with attempt.active():
+                        try:
+                            item = await anext(items)
+                        except StopAsyncIteration:
+                            break
+                    yield item
+            await _finish_off_the_loop(attempt, None)
+
+
+async def _finish_off_the_loop(attempt: Attempt, result: object) -> None:
+    if attempt.has_pending:
+        await to_thread.run_sync(attempt.wait, abandon_on_cancel=True)
+    # A push is not abandoned half-way for a timeout: that takes effect right after it.
+    with anyio.CancelScope(shield=True):
+        try:
+            await to_thread.run_sync(attempt.finish, result)
+        except anyio.get_cancelled_exc_class() as error:
+            # The run is being stopped from outside, and the thread would go on.
+            attempt.end(error)
+            raise
+
+
+def _in_steps(attempt: Attempt, items: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Like ``yield from items``, but the consumer's code between the steps does not see the mirror."""
+    step: Callable[[], Any] = functools.partial(next, items)
+    while True:
+        try:
+            with attempt.active():
+                item = step()
+        except StopIteration as stop:
+            return stop.value
+        try:
+            sent = yield item
+        except GeneratorExit:
+            with attempt.active():
+                items.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - thrown into the user's generator
+            step = functools.partial(items.throw, error)
+        else:
+            step = functools.partial(items.send, sent)
+
+
+@asynccontextmanager
+async def _closing(attempt: Attempt, items: AsyncGenerator[Any, None]) -> AsyncIterator[AsyncGenerator[Any, None]]:
+    try:
+        yield items
+    finally:
+        with attempt.active():
+            await items.aclose()
+
+
+def wrapped(function: Function, options: OptionLayers) -> Function:
+    """``function`` as a :class:`Body`, of the same kind, signature, globals and code location.
+
+    Prefect resolves string annotations by ``__globals__``, and finds a flow's file by its code.
+    """
+    given = FlowFunction(flow_function(function).function, options)
+    made = located_like(of_same_kind(given.function, Body(given)), given.function)
+    functools.update_wrapper(made, given.function)
+    # Functions of C have none to copy.
+    made.__annotations__ = getattr(given.function, "__annotations__", {})
+    given.attach_to(made)
+    return made

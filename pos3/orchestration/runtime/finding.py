@@ -1,0 +1,116 @@
+"""Finds the mirror of a flow or task run for a call of pos3 that has none in its context: see ``pos3.mirrors``."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.flows import Flow
+from prefect.logging.loggers import task_run_logger
+
+import pos3
+from pos3.orchestration.remote import (
+    BrokeredMirror,
+    MirrorAddress,
+    MirrorGoneError,
+    MirrorProxy,
+    NoMirror,
+    TaskMirror,
+    mirror_of_task_run,
+)
+from pos3.orchestration.runtime.flow_function import has_mirror, mirror_options_of
+from pos3.orchestration.runtime.option_layers import OptionLayers
+from pos3.orchestration.runtime.run import RunMirror
+from pos3.orchestration.ui import RunView, say
+
+ResolveOptions = Callable[[], pos3.MirrorOptions]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The mirror of the flow run that called this one from a task elsewhere, and where it is."""
+
+    mirror: pos3.MirrorLike
+    address: MirrorAddress
+
+    @functools.cached_property
+    def options(self) -> pos3.MirrorOptions:
+        options: pos3.MirrorOptions = cast(Any, self.mirror).options
+        return options
+
+
+def find_mirror() -> pos3.MirrorLike | None:
+    """The mirror of the flow run that this place belongs to, or of its task run; None outside of both.
+
+    In the flow's process, its mirror. In another, that same mirror through its broker, until it is gone; from then on,
+    and in a task without a flow, a mirror of the task run's own.
+
+    Raises:
+        NoMirrorError: the flow is no ``pos3_flow``, or it has ended and this is no task.
+    """
+    flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
+    task_run = task_context.task_run if task_context is not None else None
+    if flow_context is not None and flow_context.flow_run is not None:
+        return _of_flow_run(flow_context.flow_run, flow_context.flow, task_run)
+    return _of_task_run(task_run, NoMirror(), OptionLayers().resolve, "") if task_run is not None else None
+
+
+def mirror_to_join() -> Joined | None:
+    """The mirror that a flow called here joins: that of the flow run that this place belongs to, while it is open."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    address = MirrorAddress.read_from(context.flow_run)
+    if RunMirror.mirror_of(address.flow_run_id) is None:
+        try:
+            BrokeredMirror(address).confirm()
+        except MirrorGoneError:
+            return None
+    mirror = find_mirror()
+    return Joined(mirror, address) if mirror is not None else None
+
+
+def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskRun | None) -> pos3.MirrorLike:
+    address = MirrorAddress.read_from(flow_run)
+    here = RunMirror.mirror_of(address.flow_run_id)
+    if here is not None:
+        return here
+    if flow is None or not has_mirror(flow):
+        name = repr(flow.name) if flow is not None else "of this run"
+        raise pos3.NoMirrorError(
+            f"the flow {name} has no mirror here: make it with @pos3_flow, so that all its tasks find one; a mirror "
+            "that is opened with 'with pos3.mirror():' is not seen by tasks in other processes"
+        )
+    flow_mirror = BrokeredMirror(address)
+    mirror = None
+    if task_run is not None:
+        group = str(address.flow_run_id)
+        mirror = _of_task_run(task_run, flow_mirror, lambda: mirror_options_of(flow), group)
+    return mirror or _still_there(flow_mirror)
+
+
+def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOptions, group: str) -> TaskMirror | None:
+    def make(callers: MirrorProxy | None) -> TaskMirror:
+        return TaskMirror(callers or flow_mirror, functools.partial(_open_own, task_run, options, group))
+
+    return mirror_of_task_run(task_run.id, make)
+
+
+def _open_own(task_run: TaskRun, options: ResolveOptions, group: str, reason: MirrorGoneError) -> pos3.Mirror:
+    # Not get_run_logger(): that fails in the mirror's threads.
+    log = task_run_logger(task_run)
+    opened = RunView(task_run.flow_run_id, log).new_mirror(options(), group=group).open()
+    level = logging.INFO if task_run.flow_run_id is not None else logging.DEBUG
+    say(log, level, "pos3: this task has a mirror of its own, for %s", reason)
+    return opened
+
+
+def _still_there(flow_mirror: BrokeredMirror) -> BrokeredMirror:
+    """The mirror, if it is open. Functions of a process pool that a task has started get it, too."""
+    flow_mirror.confirm()
+    return flow_mirror

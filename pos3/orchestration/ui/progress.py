@@ -1,0 +1,120 @@
+"""How a flow run says what pos3 does while it does it: lines in the run's log, and an artifact for long transfers."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import logging
+import threading
+import time
+from typing import Any
+
+import pos3
+from pos3.orchestration.ui.artifacts import RunArtifacts, artifact_key
+from pos3.orchestration.ui.markdown import code
+from pos3.shown import escaped
+
+Log = logging.Logger | logging.LoggerAdapter[Any]
+
+_SHOWN_AFTER_SECONDS = 5.0
+_UPDATED_EVERY_SECONDS = 3.0
+_LAST_UPDATE_SECONDS = 1.0
+
+
+def say(log: Log, level: int, message: str, *args: object) -> None:
+    """Logs, and never fails: where the pipe to a supervisor is broken, a log call ends with SystemExit.
+
+    Arguments come escaped, so that no name of a file begins a line of its own.
+    """
+    with contextlib.suppress(Exception, SystemExit):
+        log.log(level, message, *(arg if isinstance(arg, (int, float)) else escaped(str(arg)) for arg in args))
+
+
+def run_log_progress(log: Log) -> pos3.OpenProgress:
+    """One line in the run's log every ten seconds, and one at the end of a transfer that took a while."""
+    return functools.partial(pos3.LogProgress, log=functools.partial(say, log, logging.INFO))
+
+
+class SeveralProgresses:
+    """Shows one transfer in several ways."""
+
+    def __init__(self, ways: list[pos3.OpenProgress], title: str, files: int, size_bytes: int):
+        self._opened = [way(title, files, size_bytes) for way in ways]
+
+    def moved(self, size_bytes: int) -> None:
+        for progress in self._opened:
+            progress.moved(size_bytes)
+
+    def finished_file(self) -> None:
+        for progress in self._opened:
+            progress.finished_file()
+
+    def close(self) -> None:
+        for progress in self._opened:
+            progress.close()
+
+
+class ArtifactProgress:
+    """A progress artifact for a transfer that lasts some seconds; the next one of its place goes on with it.
+
+    The API is called in a thread of its own, so that a transfer neither waits for it nor fails with it. Only the last
+    update of an artifact is waited for, for a second.
+    """
+
+    def __init__(self, artifacts: RunArtifacts, title: str, files: int, size_bytes: int):
+        self._artifacts = artifacts
+        self._title = title
+        self._files = files
+        self._size_bytes = size_bytes
+        self._done_files = 0
+        self._done_bytes = 0
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._is_shown = False
+        # The context says which task run the artifact belongs to, and where the API is.
+        inherited = contextvars.copy_context()
+        self._thread = threading.Thread(target=inherited.run, args=(self._follow,), name="pos3-artifact", daemon=True)
+        # At the interpreter's exit, no thread can be started, and nothing is shown.
+        with contextlib.suppress(RuntimeError):
+            self._thread.start()
+
+    def moved(self, size_bytes: int) -> None:
+        with self._lock:
+            self._done_bytes += size_bytes
+
+    def finished_file(self) -> None:
+        with self._lock:
+            self._done_files += 1
+
+    def close(self) -> None:
+        self._ended.set()
+        if self._is_shown:
+            self._thread.join(_LAST_UPDATE_SECONDS)
+
+    def _follow(self) -> None:
+        if self._ended.wait(_SHOWN_AFTER_SECONDS):
+            return
+        self._is_shown = True
+        self._show()
+        while not self._ended.wait(_UPDATED_EVERY_SECONDS):
+            self._show()
+        self._show()
+
+    def _show(self) -> None:
+        with contextlib.suppress(Exception):
+            self._artifacts.put("progress", artifact_key(self._title), self._description, self._percent)
+
+    @property
+    def _percent(self) -> float:
+        done, total = (self._done_bytes, self._size_bytes) if self._size_bytes else (self._done_files, self._files)
+        return min(100.0, max(0.0, round(100 * done / total, 1))) if total else 100.0
+
+    @property
+    def _description(self) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        return (
+            f"{code(self._title)}: {self._done_files} of {self._files} files, {pos3.format_bytes(self._done_bytes)} of "
+            f"{pos3.format_bytes(self._size_bytes)}, {pos3.format_bytes(self._done_bytes / seconds)}/s"
+        )
