@@ -84,7 +84,7 @@ def test_tasks_in_other_processes_use_the_flow_runs_mirror(
     with get_client(sync_client=True) as client:
         known_to_all = client.read_flow_run(run.id).labels
     assert not {name for name in run.labels if "mirror" in name} & set(known_to_all)
-    assert not os.path.exists(str(run.labels["pos3.mirrors.verbs.socket"]))
+    assert not os.path.exists(str(run.labels["pos3.mirror.socket"]))
 
 
 @pytest.mark.parametrize(("runner", "count"), [(ThreadPoolTaskRunner, 100), (dask_threads, 10)])
