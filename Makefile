@@ -29,8 +29,8 @@ test: lint types rules ## everything that must pass: lint, types, import rules, 
 ONE_PYTHON := blocks chaos contents draining_worker examples options pages publish secrets types ui workers
 PROCESS_TESTS := $(filter-out $(ONE_PYTHON:%=tests/orchestration/test_%.py),$(wildcard tests/orchestration/test_*.py)) \
 	tests/faults/test_forks.py tests/faults/test_processes.py tests/faults/test_signals.py tests/faults/test_kills.py \
-	tests/faults/test_interrupts.py tests/faults/test_exits.py tests/test_locks.py tests/test_lifecycle.py \
-	tests/test_imports.py tests/test_claims.py tests/test_composing.py
+	tests/faults/test_interrupts.py tests/faults/test_exits.py tests/state/test_locks.py tests/behaviour/test_lifecycle.py \
+	tests/test_imports.py tests/state/test_claims.py tests/behaviour/test_composing.py
 
 test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13
 	@set -eu; \
@@ -69,12 +69,12 @@ bench-page: $(READY) ## docs/benchmarks.md and its charts, made of the last make
 	$(BIN)/python -m benchmarks.speed.report
 
 chaos: $(READY) ## 100 flow runs that are failed, stopped and killed; SEED=... picks others
-	$(BIN)/python benchmarks/chaos --seed $(or $(SEED),1)
+	$(BIN)/python tests/stress/chaos --seed $(or $(SEED),1)
 
 SOAK_ARGS ?=
 
 soak: $(READY) ## hours of transfers that are killed, stopped and disturbed; goes on where it was ended; SOAK_ARGS=...
-	$(BIN)/python benchmarks/soak $(SOAK_ARGS)
+	$(BIN)/python tests/stress/soak $(SOAK_ARGS)
 
 fuzz: $(READY) ## parsers against odd input, for about ten minutes; EXAMPLES=... of each property
 	POS3_FUZZ_EXAMPLES=$(or $(EXAMPLES),15000) $(BIN)/python -m pytest tests/fuzz -n 2 --timeout 0 \
@@ -84,7 +84,7 @@ histories: $(READY) ## random histories of mirrors against a model, HISTORIES=..
 	POS3_HISTORIES=$(or $(HISTORIES),200) $(BIN)/python -m pytest tests/model -n 2 --hypothesis-profile fuzz $(PYTEST_ARGS)
 
 peers: $(READY) ## what other tools do with the same faults; writes docs/peers.md
-	$(BIN)/python benchmarks/peers_matrix
+	$(BIN)/python tests/stress/peers_matrix
 
 # Another base image, or more packages: make image IMAGE_ARGS="--build-arg PACKAGES=torch"
 IMAGE ?= pos3-worker:latest

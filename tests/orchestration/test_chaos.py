@@ -1,4 +1,4 @@
-"""Two runs of ``benchmarks/chaos``; ``make chaos`` does a hundred."""
+"""Two runs of ``tests/stress/chaos``; ``make chaos`` does a hundred."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos"
+CHAOS = Path(__file__).parents[2] / "tests" / "stress" / "chaos"
 
 
 @pytest.mark.timeout(300)  # Ten processes that import Prefect.

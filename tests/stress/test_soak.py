@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.program import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT / "tests" / "stress"))
 
 from soak import crowd, hour, laws, storms, strikes
 from soak.place import Corner, Place
@@ -56,7 +56,7 @@ def test_a_run_that_was_ended_goes_on_where_it_stopped(tmp_path: Path) -> None:
         results.add(Result("refused-10", case, 1, 0.5))
     with (tmp_path / "results.jsonl").open("a") as file:
         file.write('{"scenario": "refused-10", "case": 199, "n"')
-    command = [sys.executable, str(ROOT / "benchmarks" / "soak"), "refused-10", "--results", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "tests" / "stress" / "soak"), "refused-10", "--results", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "| `refused-10` | 200 runs | 0 | 0.5 |" in done.stdout

@@ -13,9 +13,9 @@ import pytest
 import pos3
 from pos3.store import endpoint_of
 from tests.faults.base import running
+from tests.state.test_places import index_of, make_version_1
 from tests.support import MotoServer, Proxy, RcloneServer, S3Site, Status, contents, on, write_tree
 from tests.support.program import run_program
-from tests.test_places import index_of, make_version_1
 
 FOUR = {f"part-{number}": b"old" for number in range(4)}
 TWO = {f"part-{number}": b"of B" for number in range(2)}

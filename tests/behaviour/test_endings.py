@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import pos3
+from tests.behaviour.test_report_and_progress import on_a_terminal
 from tests.support import Hang, Proxy, S3Site, Status, on, write_tree
 from tests.support.program import ended, run_program, start_program
-from tests.test_report_and_progress import on_a_terminal
 
 PutBefore = Callable[..., Proxy]
 

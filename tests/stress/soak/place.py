@@ -23,7 +23,7 @@ from tests.support import Fault, MotoServer, Proxy, RcloneServer, S3Site
 from tests.support.trees import contents
 
 PROFILE = "soak"
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Corner:
     def start(self, work: str, **details: Any) -> subprocess.Popen[bytes]:
         """A process that does ``work`` (see soak.child) through the proxy, and says "ready" when it begins."""
         job = {"work": work, "url": self.url, "cache": str(self.cache), "profile": self.profile(), **details}
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks'}"}
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'stress'}"}
         with (self.cache / "child.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "soak.child", json.dumps(job)],

@@ -45,7 +45,7 @@ def page(observed: Observed, versions: dict[str, str]) -> str:
     lines += [
         "",
         f"Run on {where}. `make peers` makes an environment for each tool and writes this page anew;",
-        "the scenarios are in `benchmarks/peers_matrix`.",
+        "the scenarios are in `tests/stress/peers_matrix`.",
         "",
     ]
     return "\n".join(lines)

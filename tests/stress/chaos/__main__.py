@@ -1,6 +1,6 @@
 """Chaos: many flow runs that are failed, stopped, killed and cancelled, on an S3 server that fails one request in 20.
 
-    python benchmarks/chaos [--runs 100] [--seed 1] [--only run-017] [--at-once 3] [--home DIRECTORY]
+    python tests/stress/chaos [--runs 100] [--seed 1] [--only run-017] [--at-once 3] [--home DIRECTORY]
 
 Everything runs on this machine: a Prefect server, an S3 server, a proxy that breaks requests, and for each flow run a
 process at a time, as a worker starts them. What happens to a run is made from the seed and the run's name alone
@@ -32,9 +32,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).resolve().parents[2]
-_BENCHMARKS = _ROOT / "benchmarks"
-sys.path[:0] = [str(_ROOT), str(_BENCHMARKS)]
+_ROOT = Path(__file__).resolve().parents[3]
+_STRESS = _ROOT / "tests" / "stress"
+sys.path[:0] = [str(_ROOT), str(_STRESS)]
 
 from chaos.model import violations  # noqa: E402
 from chaos.plan import RETRY_DELAY_SECONDS, Diary, Plan  # noqa: E402
@@ -218,7 +218,7 @@ def servers(home: Path, seed: int) -> Iterator[Site]:
             | {
                 "PREFECT_API_URL": str(PREFECT_API_URL.value()),
                 "PREFECT_LOGGING_LEVEL": "INFO",
-                "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_BENCHMARKS)]),
+                "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_STRESS)]),
                 "POS3_CACHE_ROOT": str(home / "cache"),
                 "TMPDIR": str(home / "tmp"),
             }

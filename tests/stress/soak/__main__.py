@@ -1,6 +1,6 @@
 """Soak: thousands of transfers that are killed, interrupted and disturbed, each judged by laws. Status 1 if one breaks.
 
-    python benchmarks/soak [SCENARIO ...] [--results DIRECTORY] [--share 0.01] [--minutes 60] [--case 17]
+    python tests/stress/soak [SCENARIO ...] [--results DIRECTORY] [--share 0.01] [--minutes 60] [--case 17]
 
 Results go to ``results.jsonl`` in the directory, one line a case; started again, it goes on where it stopped. A case is
 made from the seed, its scenario and its number alone, but for the moment at which a signal arrives. What is violated
@@ -23,8 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks")]
+_ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(_ROOT), str(_ROOT / "tests" / "stress")]
 
 from soak import crowd, histories, hour, storms, strikes  # noqa: E402
 from soak.place import Corner, Place  # noqa: E402
@@ -121,7 +121,7 @@ class Soak:
         result = Result(scenario.name, number, n, seconds, corner.violations, corner.events)
         self.results.add(result)
         for violation in corner.violations:
-            again = f"python benchmarks/soak {scenario.name} --case {number} --seed {self.place.seed}"
+            again = f"python tests/stress/soak {scenario.name} --case {number} --seed {self.place.seed}"
             print(f"{scenario.name} {number}: {violation}\n    again: {again}\n    cache: {corner.cache}", flush=True)
         return result
 

@@ -1,6 +1,6 @@
 """What other tools do with the faults that pos3 is tested with: one table, each cell seen in a real run.
 
-    python benchmarks/peers_matrix [--only NAME...] [--tools NAME...] [--runs 2] [--json FILE] [--page docs/peers.md]
+    python tests/stress/peers_matrix [--only NAME...] [--tools NAME...] [--runs 2] [--json FILE] [--page docs/peers.md]
 
 Makes an environment for each tool below ``.peers``, starts an S3 server and a proxy, plays every scenario for every
 tool, and prints what was seen. What was seen is kept as JSON; ``--only`` and ``--tools`` play a part anew. The page is
@@ -22,8 +22,8 @@ import traceback
 from importlib.metadata import version
 from pathlib import Path
 
-_ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(_ROOT), str(_ROOT / "benchmarks")]
+_ROOT = Path(__file__).resolve().parents[3]
+sys.path[:0] = [str(_ROOT), str(_ROOT / "tests" / "stress")]
 
 from peers_matrix.peers import ENVIRONMENTS, PEERS, Peer  # noqa: E402
 from peers_matrix.scenarios import SCENARIOS, Scenario  # noqa: E402
