@@ -1,20 +1,19 @@
-"""The block of a mirror: a ``with`` statement, a decorator, and SIGTERM."""
+"""The block of a mirror: a ``with`` statement and a decorator."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import os
-import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextvars import Token
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, overload
 
-from pos3.errors import InvalidArgumentError, Terminated
-from pos3.mirrors.context import MirrorLike, active_mirror, enter, leave
+from pos3.errors import InvalidArgumentError
+from pos3.mirrors.context import active_mirror, enter, leave
 from pos3.mirrors.function_kinds import of_same_kind
+from pos3.mirrors.signals import sigterm_raises
 from pos3.mirrors.verbs import Mirror
 from pos3.options import MirrorOptions, StrPath
 from pos3.profiles import Profile
@@ -73,12 +72,13 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             cache_limit,
             shutdown_timeout,
         )
-        self._entered: dict[Mirror, tuple[Token[MirrorLike | None], Callable[[], None]]] = {}
+        self._entered: dict[Mirror, contextlib.ExitStack] = {}
 
     def __enter__(self) -> Mirror:
         opened = Mirror(self._options.or_environment()).open()
-        release_sigterm = _handle_sigterm()
-        self._entered[opened] = (enter(opened), release_sigterm)
+        self._entered[opened] = undone = contextlib.ExitStack()
+        undone.enter_context(sigterm_raises())
+        undone.callback(leave, enter(opened))
         return opened
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -103,33 +103,12 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         try:
             opened.close(error)
         finally:
-            token, release_sigterm = self._entered.pop(opened)
-            leave(token)
-            release_sigterm()
+            self._entered.pop(opened).close()
 
     def _innermost(self) -> Mirror:
         """What this object opened last; in this context, if it was entered in several."""
         here = active_mirror()
         return here if isinstance(here, Mirror) and here in self._entered else list(self._entered)[-1]
-
-
-def _handle_sigterm() -> Callable[[], None]:
-    """Turns SIGTERM into an exception if nobody handles it yet; returns what undoes that."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        return lambda: None
-
-    def unwind(number: int, frame: FrameType | None) -> None:
-        # A second signal ends the process at once.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise Terminated(128 + number)
-
-    def release() -> None:
-        if signal.getsignal(signal.SIGTERM) is unwind:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    signal.signal(signal.SIGTERM, unwind)
-    return release
 
 
 @overload
