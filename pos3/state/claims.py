@@ -4,7 +4,7 @@ Whoever will push from a local root, or download into it, first writes a claim a
 under one short lock. So of two that begin at the same time, at least one sees the other. A user's list lies outside
 every cache root, since two cache roots can share a local path::
 
-    ~/.local/state/pos3/<host>/   or /tmp/pos3-<uid>/, where there is no home that can be written and has locks
+    ~/.local/state/.pos3/<host>/  or /tmp/pos3-<uid>/, where there is no home that can be written and has locks
       claims.log                  a line for each claim that begins, and one for each that ends
       claims.lock                 held while the list is read and written
       <mirror>.alive              locked by the process of a mirror that has claims
@@ -27,7 +27,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pos3.errors import ClaimError
-from pos3.local import ForeignFileError, are_nested, directory_problem, is_running, open_own, temporary_name
+from pos3.local import (
+    STATE_DIRECTORY,
+    ForeignFileError,
+    are_nested,
+    directory_problem,
+    is_running,
+    open_own,
+    temporary_name,
+)
 from pos3.state.kernel_lock import fork_gate, is_locked
 
 logger = logging.getLogger("pos3")
@@ -284,8 +292,8 @@ def _places() -> list[str]:
     home = os.path.expanduser("~")
     own = f"/tmp/pos3-{os.geteuid()}"
     # Not XDG_STATE_HOME or TMPDIR: a service and a shell of one user often have different ones. One for each host,
-    # since homes are shared where disks are not.
-    here = os.path.join(home, ".local", "state", "pos3", os.uname().nodename or "host")
+    # since homes are shared where disks are not. No transfer touches a directory of that name.
+    here = os.path.join(home, ".local", "state", STATE_DIRECTORY, os.uname().nodename or "host")
     return [here, own] if os.path.isabs(home) and home != "/" else [own]
 
 

@@ -155,6 +155,18 @@ def test_the_upload_of_a_home_leaves_state_out(rclone_site: S3Site, cache: Path,
     assert not any(".pos3" in name for name in names)
 
 
+def test_the_list_of_writers_in_a_home_is_state_as_well(rclone_site: S3Site, tmp_path: Path) -> None:
+    write_tree(Path.home(), {"notes": b"1"})
+    with mirror(tmp_path / "cache"):
+        pos3.upload(rclone_site.url("home"), local=Path.home(), interval=None)
+    assert (Path.home() / ".local/state/.pos3" / os.uname().nodename / "claims.log").exists()
+    assert set(rclone_site.keys("home/")) & {f"home/{name}" for name in contents(Path.home())} >= {"home/notes"}
+    assert not any("claims" in name or ".alive" in name for name in rclone_site.keys())
+    rclone_site.put(f"home/.local/state/.pos3/{os.uname().nodename}/claims.log", b"evil")
+    with mirror(tmp_path / "cache"), pytest.raises(pos3.UnsafeKeysError):
+        pos3.download(rclone_site.url("home"), local=Path.home(), delete=True, adopt=True)
+
+
 def test_an_upload_tells_what_it_leaves_out(rclone_site: S3Site, cache: Path) -> None:
     write_tree(cache.parent / "tree", {"a": b"1", "sub/.pos3/notes": b"2"})
     with mirror(cache) as opened:

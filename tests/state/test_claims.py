@@ -27,7 +27,7 @@ INTERVAL = None
 
 
 def claims_directory() -> Path:
-    return Path.home() / ".local/state/pos3" / os.uname().nodename
+    return Path.home() / ".local/state/.pos3" / os.uname().nodename
 
 
 @pytest.fixture
