@@ -13,20 +13,17 @@ from pos3.jobs import Job, Registration, settle
 from pos3.local import call_within
 from pos3.mirrors.parts import Parts
 from pos3.mirrors.schedule import Schedule
-from pos3.mirrors.side_by_side import side_by_side
-from pos3.reports import Report
+from pos3.mirrors.side_by_side import STOP_SECONDS, side_by_side
 from pos3.transfer import OpenProgress, Terms
 
 logger = logging.getLogger("pos3")
-
-# Enough for workers to be left behind, and for what they had begun to be taken back.
-_STOP_SECONDS = 6.0
 
 
 class Pusher:
     """Safe to use from several threads. A forked child pushes nothing.
 
     Args:
+        lock: under which the mirror begins to end, so that nothing begins to be pushed unseen at that moment.
         check_open: raises NoMirrorError when the mirror is not open any more.
         background_progress: how background pushes show that they go on.
         max_workers: how many registrations are pushed side by side at most.
@@ -36,6 +33,7 @@ class Pusher:
     def __init__(
         self,
         parts: Parts,
+        lock: threading.RLock,
         check_open: Callable[[], None],
         background_progress: OpenProgress,
         max_workers: int,
@@ -46,7 +44,7 @@ class Pusher:
         self._background_progress = background_progress
         self._max_workers = max_workers
         self._schedule = Schedule()
-        self._lock = threading.Lock()
+        self._lock = lock
         self._pid = pid
         self.due: set[Registration] = set()
         """What the end still has to push: if it fails or is interrupted, the journal keeps it."""
@@ -126,11 +124,11 @@ class Pusher:
         if at_once:
             runner.stop_running()
         try:
-            self._schedule.stop(timeout_seconds=_STOP_SECONDS if at_once else None)
+            self._schedule.stop(timeout_seconds=STOP_SECONDS if at_once else None)
         except BaseException:
             # An interrupt ends the waiting; the push must not be left to die in the middle of it.
             runner.stop_running()
-            self._schedule.stop(timeout_seconds=_STOP_SECONDS)
+            self._schedule.stop(timeout_seconds=STOP_SECONDS)
             raise
 
     # When they are asked for
@@ -190,7 +188,7 @@ class Pusher:
     def push_finally(self, jobs: list[Job], check: Callable[[], None], *, delete: bool) -> list[Exception]:
         """The full push of each job, several side by side; returns the failures, in the order of the jobs.
 
-        Links whose local paths or places nest are pushed one after the other, in the order of their registration; the
+        Jobs whose local paths or places nest are pushed one after the other, in the order of their registration; the
         others in no particular order.
 
         Args:
@@ -212,18 +210,16 @@ class Pusher:
         settle(self._parts.cache_root, pushed)
         return failures
 
-    def push_everything(self, check: Callable[[], None], *, delete: bool = True) -> Report:
-        """The full push of all that is registered for upload; what was moved meanwhile.
+    def push_everything(self, check: Callable[[], None], *, delete: bool = True) -> None:
+        """The full push of all that is registered for upload.
 
         Raises:
             TransferError: some of it failed.
         """
-        before = self._parts.runner.total
         jobs = self.pushing()
         raise_any(self.push_finally(jobs, check, delete=delete))
         for job in jobs:
             job.failed_pushes.clear()
-        return self._parts.runner.total - before
 
 
 def raise_any(failures: list[Exception]) -> None:

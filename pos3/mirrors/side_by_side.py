@@ -14,12 +14,14 @@ from pos3.local import can_start
 logger = logging.getLogger("pos3")
 
 _TELL_EVERY_SECONDS = 5.0
+# Enough for workers to be left behind, and for what they had begun to be taken back.
+STOP_SECONDS = 6.0
 
 
 def side_by_side(jobs: list[Job], push: Callable[[Job], None], most: int, stop: Callable[[], None]) -> list[Exception]:
     """Pushes each job; one that fails does not keep the others from theirs. Returns the failures, in order.
 
-    Links whose local paths or places nest keep their order. While it lasts, the log says every few seconds how many
+    Jobs whose local paths or places nest keep their order. While it lasts, the log says every few seconds how many
     are done.
 
     Args:
@@ -40,11 +42,11 @@ def side_by_side(jobs: list[Job], push: Callable[[Job], None], most: int, stop: 
     except BaseException:
         work.give_up()
         stop()
+        stop_at = time.monotonic() + STOP_SECONDS
         for thread in started:
-            thread.join(_TELL_EVERY_SECONDS)
+            thread.join(max(0.0, stop_at - time.monotonic()))
         raise
-    failures = sorted(work.failures, key=lambda failed: jobs.index(failed[0]))
-    return [failure for _, failure in failures]
+    return [work.failures[job] for job in jobs if job in work.failures]
 
 
 def _chains(jobs: list[Job]) -> list[list[Job]]:
@@ -85,7 +87,7 @@ class _Work:
 
     def __init__(self, chains: list[list[Job]], push: Callable[[Job], None]):
         self.waiting = chains[::-1]
-        self.failures: list[tuple[Job, Exception]] = []
+        self.failures: dict[Job, Exception] = {}
         self._push = push
         self._count = sum(map(len, chains))
         self._done = 0
@@ -106,7 +108,7 @@ class _Work:
                 try:
                     self._push(job)
                 except Exception as failure:  # noqa: BLE001 - returned to the caller
-                    self.failures.append((job, failure))
+                    self.failures[job] = failure
                 self._note_done()
 
     def _note_done(self) -> None:

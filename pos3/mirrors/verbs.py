@@ -132,7 +132,9 @@ class Mirror:
     def _assemble(self, parts: Parts) -> None:
         self._lock = threading.RLock()
         self._parts = parts
-        self._pusher = Pusher(parts, self._check_open, self._background_progress, self.options.max_workers, self._pid)
+        self._pusher = Pusher(
+            parts, self._lock, self._check_open, self._background_progress, self.options.max_workers, self._pid
+        )
         self._fetcher = Fetcher(parts, self._check_open)
 
     def _after_fork(self) -> None:
@@ -767,9 +769,8 @@ class Mirror:
         check_timeout(timeout)
         if self._is_of_a_child:
             return Report()
-        before = self.report()
-        self._pusher.flush(self._parts.registrations.chosen(path_or_url), timeout)
-        return self.report() - before
+        jobs = self._parts.registrations.chosen(path_or_url)
+        return self._moved_by(lambda: self._pusher.flush(jobs, timeout))
 
     def _push_additions(self, urls: Collection[str]) -> Report:
         """Pushes what is new or has changed at registered places, now, and deletes nothing.
@@ -784,8 +785,12 @@ class Mirror:
         self._check_open()
         if self._is_of_a_child:
             return Report()
+        return self._moved_by(lambda: self._pusher.push_additions(urls))
+
+    def _moved_by(self, push: Callable[[], None]) -> Report:
+        """What this mirror has moved while ``push`` ran."""
         before = self.report()
-        self._pusher.push_additions(urls)
+        push()
         return self.report() - before
 
     def _pushed_places(self) -> tuple[tuple[str, str], ...]:
@@ -806,7 +811,7 @@ class Mirror:
         if self._is_of_a_child:
             return Report()
         try:
-            return self._pusher.push_everything(self._check_open, delete=delete)
+            return self._moved_by(lambda: self._pusher.push_everything(self._check_open, delete=delete))
         finally:
             for job in self._pusher.pushing():
                 job.held.go_on()

@@ -136,3 +136,23 @@ def test_what_an_end_that_is_stopped_has_not_pushed_is_left_to_recover(
     found = pos3.recover(tmp_path / "cache", show_progress=False)
     assert sorted(item.outcome for item in found) == ["pushed"] * 8
     assert rclone_site.objects() == {f"out/r{each}/f": b"1" for each in range(8)}
+
+
+def test_what_begins_while_the_mirror_begins_to_end_is_pushed(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = opened(tmp_path)
+    local = write_tree(tmp_path / "local", {"f": b"1"})
+    end = threading.Thread(target=mirror.close, daemon=True)
+    check_open = mirror._pusher._check_open
+
+    def and_then_it_ends() -> None:
+        check_open()
+        end.start()
+        # It has to wait until the registration is one that an end pushes.
+        end.join(0.5)
+
+    monkeypatch.setattr(mirror._pusher, "_check_open", and_then_it_ends)
+    mirror.upload(rclone_site.url("out"), local, interval=None)
+    end.join(60)
+    assert rclone_site.objects() == {"out/f": b"1"}
