@@ -66,6 +66,14 @@ class Guard(Protocol):
     def __str__(self) -> str: ...
 
 
+def _is_unchanged(here: Entry | None, path: str, record_of: RecordOf) -> bool:
+    """Whether nothing is there, or a file that is as it is on record."""
+    if here is None:
+        return True
+    record = record_of(path)
+    return record is not None and record.matches_local(here)
+
+
 @dataclass(frozen=True)
 class _OfClaim:
     """What the guards of other mirrors' claims have in common."""
@@ -111,8 +119,7 @@ class Left(_OfClaim):
     manner = Manner.KEPT
 
     def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        record = self.record_of(path) if here is not None else None
-        if here is None or (record is not None and record.matches_local(here)):
+        if _is_unchanged(here, path, self.record_of):
             return ""
         return f"not pushed by {self}, which died; upload or sync it again, or run 'pos3 recover'"
 
@@ -130,8 +137,7 @@ class Changed:
         return self.name
 
     def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        record = self.record_of(path) if here is not None else None
-        if here is None or (record is not None and record.matches_local(here)):
+        if _is_unchanged(here, path, self.record_of):
             return ""
         return "it has changed here since it was pushed"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
@@ -28,7 +29,7 @@ from pos3.jobs.guards import Guard, Guards, Left
 from pos3.jobs.noted import Noted
 from pos3.jobs.observer import Registered
 from pos3.jobs.registration import Registration, names_a_file
-from pos3.jobs.sources import STATE, Sources
+from pos3.jobs.sources import STATE, Sources, ignored
 from pos3.local import (
     STATE_DIRECTORY,
     blocks,
@@ -36,6 +37,7 @@ from pos3.local import (
     ignores_case,
     lies_in_cache,
     path_room_bytes,
+    relative,
     remove_abandoned,
 )
 from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
@@ -78,20 +80,19 @@ class AnySet:
         once()
 
 
-def _unchanged(policy: Policy) -> Policy:
-    return policy
+def _never_outranks(_job: Job, _here: Entry, _there: Entry, _record: Record | None) -> str:
+    return ""
 
 
 @dataclass(frozen=True)
 class Rules:
     """What is special about the pushes of a job.
 
-    ``adjusted`` makes the policy of its plans of the usual one. Without ``may_delete`` no push deletes. Without
+    ``outranks`` says why an object stays that a file would replace, or "" (see :class:`pos3.plan.Policy`). Without
     ``trusts_records``, every push compares both sides in full.
     """
 
-    adjusted: Callable[[Policy], Policy] = _unchanged
-    may_delete: bool = True
+    outranks: Callable[[Job, Entry, Entry, Record | None], str] = _never_outranks
     trusts_records: bool = True
 
 
@@ -169,19 +170,18 @@ class Job:
 
     def _policy(self, *, delete: bool) -> Policy:
         registration = self.registration
-        return self._rules.adjusted(
-            Policy(
-                "upload",
-                f"{registration}",
-                delete=delete,
-                compare=registration.compare,
-                proven_equal=self._proven_equal,
-                protects=self._protects,
-                overwrite=entry_matcher(registration.overwrite),
-                last=matcher(registration.upload_last),
-                key_prefix=f"{registration.location.key}/" if registration.location.key else "",
-                local_root=registration.local,
-            )
+        return Policy(
+            "upload",
+            f"{registration}",
+            delete=delete,
+            compare=registration.compare,
+            proven_equal=self._proven_equal,
+            protects=self._protects,
+            outranks=functools.partial(self._rules.outranks, self),
+            overwrite=entry_matcher(registration.overwrite),
+            last=matcher(registration.upload_last),
+            key_prefix=f"{registration.location.key}/" if registration.location.key else "",
+            local_root=registration.local,
         )
 
     def _proven_equal(self, local: Entry, remote: Entry) -> bool:
@@ -233,7 +233,7 @@ class Job:
             UnsafeKeysError and the store's errors.
         """
         guards = Guards(self.registration.local, self.find_guards())
-        on_own = leftovers.append if leftovers is not None else _ignored
+        on_own = leftovers.append if leftovers is not None else ignored
         is_prefix = self.registration.location.is_prefix
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
@@ -293,24 +293,24 @@ class Job:
             return Plan("upload")
         is_directory = os.path.isdir(local)
         self.check_kinds()
-        policy = self._policy(delete=delete and self._rules.may_delete)
+        policy = self._policy(delete=delete)
         if self.registration.drops_lost and self.in_cache and self._writes_alone():
             policy = replace(policy, lost=self._lost)
-        jobs = self.registration.follow_symlinks
+        follow_symlinks = self.registration.follow_symlinks
 
         def plan() -> Plan:
             chosen = self.registration.push_filter
             own: list[os.DirEntry[str]] = []
-            local = self.sources.files(chosen, follow_symlinks=jobs, on_own=own.append)
+            local = self.sources.files(chosen, follow_symlinks=follow_symlinks, on_own=own.append)
             remote = self.sources.objects(chosen, is_prefix=is_directory, only_object=not is_directory, to_push=True)
             records = self.sources.records_to_push(self.markers, self.owner)
             made = self._with_left_out(plan_upload(local, remote, records, policy))
             state = [entry.path for entry in own if entry.name == STATE_DIRECTORY]
-            told = (Kept(os.path.relpath(path, self.registration.local), STATE) for path in state)
+            told = (Kept(relative(path, self.registration.local), STATE) for path in state)
             return replace(made, kept=(*made.kept, *told))
 
         made = twice_if_unsorted(plan)
-        return made if delete and self._rules.may_delete else made.without_deletes()
+        return made if delete else made.without_deletes()
 
     def local_exists(self) -> bool:
         """Whether there is a local side.
@@ -424,7 +424,7 @@ class Job:
         return location.key[len(self.registration.location.key) :].strip("/")
 
     def counted(self, report: Report) -> Report:
-        """Adds what a transfer of this link did to its share, and returns what is new in it.
+        """Adds what a transfer of this job did to its share, and returns what is new in it.
 
         What was unchanged is not added up. A failure that comes again at each push counts once.
         """
@@ -648,7 +648,3 @@ def _tell_left_out(job: Job, plan: Plan) -> bool:
             "%s: %d left out, since only files and directories can be pushed: %s%s", job, len(found), examples, more
         )
     return bool(found or own)
-
-
-def _ignored(_entry: os.DirEntry[str]) -> None:
-    pass

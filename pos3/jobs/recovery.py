@@ -17,9 +17,8 @@ from pos3.jobs.observer import Unobserved
 from pos3.jobs.registration import check_outside_state
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
-from pos3.local import STATE_DIRECTORY
 from pos3.options import MirrorOptions, StrPath
-from pos3.plan import Policy, TransferPlan
+from pos3.plan import TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Index, Place, RootIndex
@@ -150,7 +149,7 @@ class _Recovery:
     def _job(self, entry: Noted, writer: str, orphan: Orphan) -> Job:
         profile, only_noted = entry.profile.restored(self._profile) if entry.profile is not None else (None, False)
         registration = replace(entry.registration, profile=profile)
-        check_outside_state(registration, os.path.join(self.cache_root, STATE_DIRECTORY))
+        check_outside_state(registration, self.cache_root)
         place = Place(endpoint_of(registration.location.scheme, profile), str(registration.location))
         if only_noted and not self._trusts_endpoints and not is_written_here(orphan.path, registration, place):
             raise ProfileError(
@@ -160,10 +159,8 @@ class _Recovery:
             )
         store = open_store(registration.location, profile, self._workers)
         index = Index(RootIndex(self.cache_root, registration.local), place)
-        way = _GivingWay(entry)
-        rules = Rules(way.adjusted, may_delete=False, trusts_records=False)
-        way.job = Job(registration, store, index, self.cache_root, writer, rules=rules)
-        return way.job
+        rules = Rules(_GivingWay(entry).outranks, trusts_records=False)
+        return Job(registration, store, index, self.cache_root, writer, rules=rules)
 
     def _planned(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
         job = self._job(entry, "", orphan)
@@ -182,31 +179,25 @@ class _Recovery:
 
 
 class _GivingWay:
-    """The rules of pushes for a dead mirror: they give way to what came to the store since its registration."""
+    """The rule of pushes for a dead mirror: they give way to what came to the store since its registration."""
 
     def __init__(self, entry: Noted):
         self._entry = entry
-        self.job: Job | None = None
 
-    def adjusted(self, policy: Policy) -> Policy:
-        return replace(policy, outranks=self._outranks)
-
-    @property
-    def _set_back_seconds(self) -> float:
+    def _set_back_seconds(self, job: Job) -> float:
         """By how much the store's clock has gone back since the registration, as far as this machine's can tell."""
-        ahead_seconds = self.job.clock_ahead_seconds if self.job is not None else 0.0
-        behind_seconds = ahead_seconds - self._entry.clock_ahead_seconds
+        behind_seconds = job.clock_ahead_seconds - self._entry.clock_ahead_seconds
         return behind_seconds if behind_seconds > _SAME_CLOCK_SECONDS else 0.0
 
-    def _outranks(self, here: Entry, there: Entry, record: Record | None) -> str:
+    def outranks(self, job: Job, here: Entry, there: Entry, record: Record | None) -> str:
         if record is not None and record.etag == there.etag:
             return ""
         if record is not None and record.matches_local(here):
             return "changed in the store since it was synced, and not here"
-        if there.modified_ns < int(self._entry.surveyed_at - self._set_back_seconds) * _NS:
+        if there.modified_ns < int(self._entry.surveyed_at - self._set_back_seconds(job)) * _NS:
             # The dead mirror has seen it and was to replace it.
             return ""
-        ahead_seconds = self._entry.clock_ahead_seconds + self._set_back_seconds
+        ahead_seconds = self._entry.clock_ahead_seconds + self._set_back_seconds(job)
         ahead_ns = int(ahead_seconds * _NS) if abs(ahead_seconds) > _SAME_CLOCK_SECONDS else 0
         # Stores tell whole seconds, rounded down.
         is_newer = there.modified_ns // _NS >= (here.modified_ns - ahead_ns) // _NS

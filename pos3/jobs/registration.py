@@ -12,7 +12,16 @@ from typing import Any, Literal, get_args
 
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
-from pos3.local import NARROW, NO_HOME, are_nested, expanded, is_file_name, lies_in_state, state_directory_around
+from pos3.local import (
+    NARROW,
+    NO_HOME,
+    are_nested,
+    expanded,
+    is_file_name,
+    lies_in_state,
+    state_directory_around,
+    state_directory_of,
+)
 from pos3.plan import IN_STATE, Compare, parse_max_delete, segment_problem
 from pos3.profiles import Profile
 from pos3.url import Location, has_scheme, is_url, shown
@@ -118,10 +127,10 @@ def check_patterns(registration: Registration, *spellings: str) -> None:
         check_relative(patterns, name, roots)
 
 
-def check_outside_state(registration: Registration, *known: str) -> None:
+def check_outside_state(registration: Registration, cache_root: str) -> None:
     """
     Args:
-        known: state directories, whether or not they are there.
+        cache_root: of a cache whose state directory need not be there yet.
 
     Raises:
         UnsafeKeysError: the local path leads into a state directory of pos3, or a push would make keys that do.
@@ -129,7 +138,7 @@ def check_outside_state(registration: Registration, *known: str) -> None:
     location, local = registration.location, registration.local
     if registration.pushes and lies_in_state(f"{location.key}/"):
         raise UnsafeKeysError(str(location), [f"{location.key!r}: {IN_STATE}"], advice="Push to another key.")
-    if around := state_directory_around(local, *known):
+    if around := state_directory_around(local, state_directory_of(cache_root)):
         problem = f"{local!r}: lies in {around}, in which pos3 keeps its own state"
         raise UnsafeKeysError(str(registration), [problem], advice="Name another place with local=...")
 

@@ -12,7 +12,7 @@ from pos3.entries import Entry, Record
 from pos3.errors import UnsafeKeysError
 from pos3.filters import Filter, everything, nothing
 from pos3.jobs.registration import Registration
-from pos3.local import STATE_DIRECTORY, Scan, has_temporary_name, lies_in_state, local_entries
+from pos3.local import STATE_DIRECTORY, Scan, has_temporary_name, lies_in_state, local_entries, state_directory_of
 from pos3.plan import IN_STATE
 from pos3.reports import Kept
 from pos3.state import Index
@@ -43,6 +43,10 @@ class _LeftOut:
         return (Kept(self.first, f"{self.reason}, like {self.count - 1} others" if self.count > 1 else self.reason),)
 
 
+def ignored(_entry: os.DirEntry[str]) -> None:
+    """For listings of which nobody asks what is no content."""
+
+
 class Sources:
     """What one job reads. Each stream is in code-point order of its paths, and is read anew at each call.
 
@@ -69,7 +73,7 @@ class Sources:
         self._index = index
         self._watch = watch
         self._hides = hides
-        self._own_state = os.path.relpath(os.path.join(cache_root, STATE_DIRECTORY), registration.local)
+        self._own_state = os.path.relpath(state_directory_of(cache_root), registration.local)
         self._left_out: tuple[_LeftOut, ...] = ()
 
     def files(
@@ -77,7 +81,7 @@ class Sources:
         chosen: Filter,
         *,
         follow_symlinks: bool,
-        on_own: Callable[[os.DirEntry[str]], None] = lambda entry: None,
+        on_own: Callable[[os.DirEntry[str]], None] = ignored,
     ) -> Entries:
         """The local side. ``on_own`` gets temporary files and state directories, which are no content."""
         found = local_entries(self._local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), on_own))

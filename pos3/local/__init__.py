@@ -18,13 +18,14 @@ from pos3.local.own_files import (
 )
 from pos3.local.paths import are_nested, is_below, is_within, is_within_relative, lies_in_cache, relative
 from pos3.local.pids import is_running
-from pos3.local.state_directory import STATE_DIRECTORY, lies_in_state, state_directory_around
+from pos3.local.state_directory import LOCKS, STATE_DIRECTORY, lies_in_state, state_directory_around, state_directory_of
 from pos3.local.temporary import has_temporary_name, is_temporary, remove_abandoned, temporary_name
 from pos3.local.threads import StopAt, bounded, call_within, can_start
 from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
 
 __all__ = [
     "BLOCK_BYTES",
+    "LOCKS",
     "NARROW",
     "NO_HOME",
     "STATE_DIRECTORY",
@@ -63,6 +64,7 @@ __all__ = [
     "relative",
     "remove_abandoned",
     "state_directory_around",
+    "state_directory_of",
     "tell_once",
     "temporary_name",
     "write_all",

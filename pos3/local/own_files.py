@@ -79,13 +79,9 @@ def _problem(status: os.stat_result) -> str:
     return _not_alone(status)
 
 
-def _not_alone(status: os.stat_result) -> str:
-    if status.st_uid != os.geteuid():
+def _not_alone(status: os.stat_result, *also_ours: int) -> str:
+    if status.st_uid not in (os.geteuid(), *also_ours):
         return f"it belongs to another user ({status.st_uid})"
-    return _open_to_others(status)
-
-
-def _open_to_others(status: os.stat_result) -> str:
     by_group = status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid)
     if by_group or status.st_mode & stat.S_IWOTH:
         return f"{_OPEN} (mode {stat.S_IMODE(status.st_mode):03o})"
@@ -116,11 +112,11 @@ def is_trusted(directory: str, *names: str) -> bool:
     path = directory
     try:
         problem = directory_problem(directory)
-        for name in () if problem else names:
-            path = os.path.join(directory, name)
-            problem = problem or _problem_of_entry(path)
+        for name in names:
             if problem:
                 break
+            path = os.path.join(directory, name)
+            problem = _problem_of_entry(path)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -170,8 +166,6 @@ def read_settings(path: Path) -> str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ForeignFileError(str(path), "it is no regular file")
-        if status.st_uid not in (os.geteuid(), _ROOT):
-            raise ForeignFileError(str(path), f"it belongs to another user ({status.st_uid})")
-        if problem := _open_to_others(status):
-            raise ForeignFileError(str(path), f"{problem}; run: chmod go-w {path}")
+        if problem := _not_alone(status, _ROOT):
+            raise ForeignFileError(str(path), f"{problem}; run: chmod go-w {path}" if _OPEN in problem else problem)
         return file.read()

@@ -10,8 +10,13 @@ from __future__ import annotations
 import os
 
 STATE_DIRECTORY = ".pos3"
-# Made by whoever first locks or remembers something there.
-_LOCKS = ".locks"
+LOCKS = ".locks"
+"""Made by whoever first locks or remembers something in a state directory."""
+
+
+def state_directory_of(cache_root: str) -> str:
+    """The state directory of a cache."""
+    return os.path.join(cache_root, STATE_DIRECTORY)
 
 
 def lies_in_state(path: str) -> bool:
@@ -38,4 +43,4 @@ def state_directory_around(path: str, *known: str) -> str:
 
 
 def _is_state(directory: str) -> bool:
-    return os.path.lexists(os.path.join(directory, _LOCKS))
+    return os.path.lexists(os.path.join(directory, LOCKS))

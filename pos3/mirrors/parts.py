@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from pos3.jobs import (
     local_root,
     names_a_directory,
 )
-from pos3.local import STATE_DIRECTORY
 from pos3.mirrors.guarding import guards_of
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
@@ -108,24 +106,24 @@ class Parts:
             Registration(kind, location, resolved, root, chosen, choice.compare, choice.max_delete, **details)
         )
         check_patterns(wanted, *([] if local is None else [local_path(local)]))
-        check_outside_state(wanted, os.path.join(self.cache_root, STATE_DIRECTORY))
+        check_outside_state(wanted, self.cache_root)
         return wanted
 
     def job(self, registration: Registration) -> Job:
         """A request at work, which nobody else knows of yet."""
-        return self._found_its_guards((complete_job if registration.marker else Job)(*self._given(registration)))
+        return self._guarded((complete_job if registration.marker else Job)(*self._given(registration)))
 
     def publication(self, registration: Registration) -> Publication:
         """The same for a set that is to be published."""
         publication = Publication(*self._given(registration))
-        self._found_its_guards(publication.job)
+        self._guarded(publication.job)
         return publication
 
     def _given(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
         store = self.stores.of(registration.location, registration.profile)
         return registration, store, self.index_of(registration), self.cache_root, self.owner
 
-    def _found_its_guards(self, job: Job) -> Job:
+    def _guarded(self, job: Job) -> Job:
         job.find_guards = lambda: guards_of(job, self.claims, self.registrations.jobs(), self.outer())
         return job
 

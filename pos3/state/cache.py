@@ -13,7 +13,17 @@ from dataclasses import dataclass, replace
 from pos3.entries import Record
 from pos3.errors import ConflictError, InvalidArgumentError, PlanRefusedError, Pos3Error
 from pos3.etags import is_digest, is_plain, matches_content, part_size, part_size_candidates
-from pos3.local import STATE_DIRECTORY, Scan, are_nested, blocks, expanded, is_within, lies_in_cache, local_entries
+from pos3.local import (
+    STATE_DIRECTORY,
+    Scan,
+    are_nested,
+    blocks,
+    expanded,
+    is_within,
+    lies_in_cache,
+    local_entries,
+    state_directory_of,
+)
 from pos3.reports import format_bytes
 from pos3.state.index import Index
 from pos3.state.leftovers import remove_all_abandoned
@@ -147,7 +157,7 @@ def bound_cache(
     """
     root = os.path.realpath(expanded(cache_root, "cache_root"))
     if not dry_run:
-        remove_all_abandoned(os.path.join(root, STATE_DIRECTORY))
+        remove_all_abandoned(state_directory_of(root))
         _forget_what_is_gone(root)
     entries = [cached for cached in list_cache(root) if _is_kept_in(root, cached.local)]
     total = cached_bytes(root)

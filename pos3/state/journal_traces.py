@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pos3.errors import InvalidURLError
-from pos3.local import STATE_DIRECTORY, ForeignFileError, is_trusted, open_lock, open_own
+from pos3.local import ForeignFileError, is_trusted, open_lock, open_own, state_directory_of
 from pos3.state.claims import Claim, ClaimKind
 from pos3.state.journal_file import HeldFile
 from pos3.url import parse
@@ -27,7 +27,7 @@ SUFFIX = ".jsonl"
 
 
 def journal_directory(cache_root: str) -> str:
-    return os.path.join(cache_root, STATE_DIRECTORY, NAME)
+    return os.path.join(state_directory_of(cache_root), NAME)
 
 
 def paths_in_directory(cache_root: str) -> list[str]:
@@ -41,13 +41,14 @@ def paths_in_directory(cache_root: str) -> list[str]:
 
 def may_be_carried_out(cache_root: str) -> bool:
     """Whether nobody else can have put a journal there."""
-    return is_trusted(os.path.dirname(journal_directory(cache_root)), NAME)
+    return is_trusted(state_directory_of(cache_root), NAME)
 
 
 def left_alone(cache_root: str) -> list[str]:
     """The paths of journals that are not carried out, since somebody else may have written them."""
     found = journals(cache_root)
-    return [path for path in found if not may_be_carried_out(cache_root) or _is_foreign(path)]
+    is_none_carried_out = bool(found) and not may_be_carried_out(cache_root)
+    return [path for path in found if is_none_carried_out or _is_foreign(path)]
 
 
 def _is_foreign(path: str) -> bool:

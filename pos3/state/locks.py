@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from pos3.local import open_lock
+from pos3.local import LOCKS, open_lock
 from pos3.state.kernel_lock import KernelLock, is_locked
 from pos3.state.lock_file import LockFile, remove_abandoned_directory
 
@@ -28,7 +28,7 @@ _PATIENCE_SECONDS = 0.5
 def has_locks(directory: str) -> bool:
     """Whether the file system has the locks that SQLite and we need. Told in a warning if not, once a process."""
     try:
-        descriptor = open_lock(os.path.join(directory, ".locks"))
+        descriptor = open_lock(os.path.join(directory, LOCKS))
     except OSError:
         # Whoever has to write there will tell what is wrong.
         return True

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from pos3.local import STATE_DIRECTORY, lies_in_cache, make_private
+from pos3.local import lies_in_cache, make_private, state_directory_of
 from pos3.state.database import THE_ROOT, Database
 from pos3.state.locks import NoMark, UseMark, locked
 
@@ -66,7 +66,7 @@ class RootIndex:
 
     def __init__(self, cache_root: str, local: str, known_id: str = ""):
         self.local = local
-        self.directory = os.path.join(cache_root, STATE_DIRECTORY)
+        self.directory = state_directory_of(cache_root)
         self.id = known_id or hashlib.sha256(os.fsencode(local)).hexdigest()[:24]
         self._base = os.path.join(self.directory, self.id)
         self.database = Database(f"{self._base}.sqlite")
@@ -166,7 +166,7 @@ class RootIndex:
 
 def root_indexes(cache_root: str) -> Iterator[RootIndex]:
     """Every root that is remembered below the cache root, in no particular order."""
-    directory = os.path.join(cache_root, STATE_DIRECTORY)
+    directory = state_directory_of(cache_root)
     if not os.path.isdir(directory):
         return
     for name in sorted(os.listdir(directory)):

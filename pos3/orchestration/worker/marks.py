@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
-from pos3.local import ForeignFileError, is_trusted, make_private, open_lock, open_own
+from pos3.local import STATE_DIRECTORY, ForeignFileError, is_trusted, make_private, open_lock, open_own
 
 _MOST_NAME_BYTES = 1000
 
@@ -45,7 +45,7 @@ class Marks:
 
     def __init__(self, cache_root: Path, worker_name: str = ""):
         self._worker_name = worker_name
-        self._directory = cache_root / ".pos3" / "flow-runs"
+        self._directory = cache_root / STATE_DIRECTORY / "flow-runs"
 
     @contextlib.contextmanager
     def holding(self, flow_run_id: UUID) -> Iterator[Mark]:
