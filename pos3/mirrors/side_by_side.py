@@ -30,7 +30,9 @@ def side_by_side(jobs: list[Job], push: Callable[[Job], None], most: int, stop: 
     """
     work = _Work(_chains(jobs), push)
     threads = [
-        threading.Thread(target=contextvars.copy_context().run, args=(work.run,), name="pos3-end", daemon=True)
+        threading.Thread(
+            target=contextvars.copy_context().run, args=(work.run_in_thread,), name="pos3-end", daemon=True
+        )
         for _ in range(min(most, len(work.waiting)) - 1)
     ]
     started = [thread for thread in threads if can_start(thread)]
@@ -39,6 +41,7 @@ def side_by_side(jobs: list[Job], push: Callable[[Job], None], most: int, stop: 
         work.run()
         for thread in started:
             work.wait_for(thread)
+        work.raise_what_ended_a_thread()
     except BaseException:
         work.give_up()
         stop()
@@ -92,6 +95,7 @@ class _Work:
         self._count = sum(map(len, chains))
         self._done = 0
         self._is_given_up = False
+        self._ended_by: BaseException | None = None
         self._lock = threading.Lock()
         self._tell_at = time.monotonic() + _TELL_EVERY_SECONDS
 
@@ -110,6 +114,17 @@ class _Work:
                 except Exception as failure:  # noqa: BLE001 - returned to the caller
                     self.failures[job] = failure
                 self._note_done()
+
+    def run_in_thread(self) -> None:
+        """The same; what is no failure of a push, such as an exit, is kept for the caller's thread."""
+        try:
+            self.run()
+        except BaseException as error:  # noqa: BLE001 - raised by raise_what_ended_a_thread
+            self._ended_by = error
+
+    def raise_what_ended_a_thread(self) -> None:
+        if self._ended_by is not None:
+            raise self._ended_by
 
     def _note_done(self) -> None:
         with self._lock:

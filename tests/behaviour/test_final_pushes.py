@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import pos3
+from pos3.jobs import Job
 from pos3.mirrors import side_by_side
+from pos3.transfer import Terms
 from tests.faults.base import PutBefore, eventually, running
 from tests.support import Hang, Latency, S3Site, Status, on, write_tree
 
@@ -156,3 +159,25 @@ def test_what_begins_while_the_mirror_begins_to_end_is_pushed(
     mirror.upload(rclone_site.url("out"), local, interval=None)
     end.join(60)
     assert rclone_site.objects() == {"out/f": b"1"}
+
+
+def test_an_exit_in_one_of_the_threads_is_no_clean_end(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror = opened(tmp_path)
+    registered(mirror, rclone_site, list("abcd"))
+    push_finally = Job.push_finally
+
+    def push(job: Job, terms: Terms, *, delete: bool) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise SystemExit(3)
+        # The other threads come first.
+        time.sleep(0.2)
+        push_finally(job, terms, delete=delete)
+
+    with monkeypatch.context() as changed, pytest.raises(SystemExit):
+        changed.setattr(Job, "push_finally", push)
+        mirror.close()
+    # Nothing is lost: what was not pushed is left to recovery.
+    pos3.recover(tmp_path / "cache", show_progress=False)
+    assert rclone_site.objects() == {f"{name}/f": name.encode() for name in "abcd"}
