@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ from tests.support import MemoryServer, S3Site, contents, write_tree
 Serve = Callable[..., MemoryServer]
 PATH_BYTES = os.pathconf("/", "PC_PATH_MAX")
 DEEP = "d/" * 3000 + "x"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_deep_is_left(tmp_path: Path) -> Iterator[None]:
+    """pytest removes the directories of earlier runs by recursion, and fails at a tree that is too deep for it."""
+    yield
+    subprocess.run(["rm", "-rf", str(tmp_path)], check=True)
 
 
 def opened(tmp_path: Path) -> pos3.mirror:
