@@ -34,6 +34,15 @@ _AWS_ADDRESS = re.compile(
     r"https?://(?:([^/?#@]{1,253})\.)?s3(?:[.-][a-z0-9.-]{0,253})?\.amazonaws\.com(?:\.cn)?(?::\d+)?(?![^/?#])/?([^?#]*)"
 )
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+# An ARN may have ":" in place of each of its slashes.
+_ARN = (
+    r"arn:aws[a-z-]{0,20}:"
+    r"(?:s3(?:-object-lambda)?:[a-z0-9-]{0,40}:[0-9]{12}:accesspoint[/:][A-Za-z0-9][A-Za-z0-9.-]{0,62}"
+    r"|s3-outposts:[a-z0-9-]{1,40}:[0-9]{12}:outpost[/:][A-Za-z0-9-]{1,63}[/:]accesspoint[/:][A-Za-z0-9][A-Za-z0-9-]{0,62})"
+    r"(?=/|\Z)"
+)
+_ACCESS_POINT = re.compile(_ARN)
+_NO_SECRET = re.compile(rf"s3[an]?://(?:[^/@:]*@)?{_ARN}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,8 @@ class Location:
 
     ``key`` has no leading and no trailing slash; ``is_prefix`` is true when the URL ended in a slash, which
     means "the directory, even if an object has this name". ``profile`` is the name before "@", or "". Neither of
-    the two makes another place, so they do not count in comparisons.
+    the two makes another place, so they do not count in comparisons. The bucket may be the ARN of an access point, the
+    only kind of name that has slashes.
     """
 
     scheme: str
@@ -53,6 +63,12 @@ class Location:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.key}" if self.key else f"{self.scheme}://{self.bucket}"
+
+    @property
+    def bucket_directory(self) -> str:
+        """The bucket as the name of one directory, which no other bucket has."""
+        # ":" is the other way to write an ARN's slash, and stands in no other name of a bucket of S3.
+        return self.bucket.replace("/", ":")
 
     def child(self, path: str) -> str:
         """The URL of the object at ``path`` below this location; this location itself for ""."""
@@ -153,7 +169,7 @@ def local_path(address: str | os.PathLike[str]) -> str:
 
 def masked(address: str) -> str:
     """The address without what may be a secret: what stands after ":" where a profile may stand."""
-    return _SECRET.sub(r"\1:***", address)
+    return address if _NO_SECRET.match(address) else _SECRET.sub(r"\1:***", address)
 
 
 def shown(address: str) -> str:
@@ -177,10 +193,12 @@ def parse(address: str) -> Location:
     """The location that a URL names.
 
     The key is taken as it stands: "?", "#" and "%" are ordinary characters of S3 keys. ``s3a://`` and ``s3n://`` mean
-    ``s3://``.
+    ``s3://``. In place of the bucket, the ARN of an access point may stand: of a bucket, of several regions, of an
+    outpost, or one that runs a function.
 
     Raises:
-        InvalidURLError: no bucket, a bucket name that no store accepts, an empty profile before "@", or a web address.
+        InvalidURLError: no bucket, a bucket name that no store accepts, an empty profile before "@", an ARN that is
+            none of an access point, or a web address.
     """
     if not is_url(address):
         raise InvalidURLError(
@@ -204,14 +222,16 @@ def parse(address: str) -> Location:
         raise InvalidURLError(
             f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
         )
-    if authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
+    if scheme == "s3" and authority.startswith("arn:"):
+        authority, key = _access_point(f"{authority}/{key}" if "/" in rest else authority, address)
+    elif authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
         raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket", url=masked(address))
-    if not _HOST.fullmatch(authority):
+    elif not _HOST.fullmatch(authority):
         raise InvalidURLError(
             f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
             url=masked(address),
         )
-    if scheme == "s3" and not _BUCKET.fullmatch(authority):
+    elif scheme == "s3" and not _BUCKET.fullmatch(authority):
         raise InvalidURLError(
             f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
             url=masked(address),
@@ -223,3 +243,16 @@ def parse(address: str) -> Location:
             f"{shown(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
         ) from None
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)
+
+
+def _access_point(text: str, address: str) -> tuple[str, str]:
+    """The ARN that a text begins with, written with slashes, and the key after it."""
+    found = _ACCESS_POINT.match(text)
+    if found is None:
+        raise InvalidURLError(
+            f"{shown(address)} begins with no ARN of an access point; expected "
+            "'s3://arn:aws:s3:<region>:<account>:accesspoint/<name>/<key>'",
+            url=masked(address),
+        )
+    *owner, resource = found[0].split(":", 5)
+    return ":".join((*owner, resource.replace(":", "/"))), text[found.end() + 1 :]
