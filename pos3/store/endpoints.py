@@ -81,12 +81,12 @@ def _checked(url: str, named_by: str) -> str:
         is_url = False
     if found is None or not is_url:
         raise ProfileError(
-            f"{named_by}: the endpoint {without_secrets(url)!r} is no URL; write it as https://host or http://host"
+            f"{named_by}: the endpoint {shown_address(url)!r} is no URL; write it as https://host or http://host"
         )
     return found[0].lower() + url[found.end() :]
 
 
-def without_secrets(url: str) -> str:
+def shown_address(url: str) -> str:
     """A URL, which need have no scheme, without what may be secret in it."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{re.split('[?#]', rest.rpartition('@')[2])[0]}"

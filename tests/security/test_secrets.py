@@ -16,7 +16,7 @@ import pytest
 import pos3
 from pos3.profiles.registry import resolve_profile
 from pos3.profiles.secrets import Secret
-from pos3.store.s3.client import shown_address
+from pos3.store.endpoints import shown_address
 from pos3.store.s3.errors import error_for
 from tests.security.echo import EchoServer
 from tests.security.showing import shown

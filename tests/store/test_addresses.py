@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 import pos3
-from tests.support import Asked, MotoServer, TlsProxy
+from pos3.store.s3.client import CONNECT_TIMEOUT_SECONDS, Connection
+from tests.support import Asked, MotoServer, TlsProxy, contents, write_tree
+from tests.support.program import ROOT
+from tests.support.trees import pseudo_random
 
+Configure = Callable[["Case"], None]
 KEY = "data/ä b+c~(1)/x.txt"
 BUCKET = "pos3-addresses"
 DOTTED = "pos3.with.dots"
@@ -191,7 +201,7 @@ def proxy(moto: MotoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def configure(proxy: TlsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], None]:
+def configure(proxy: TlsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
     """`configure(case)` makes its settings those of the environment."""
 
     def configured(case: Case) -> None:
@@ -210,6 +220,10 @@ def configure(proxy: TlsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return configured
 
 
+def opened(tmp_path: Path) -> pos3.mirror:
+    return pos3.mirror(tmp_path / "cache", show_progress=False)
+
+
 def by_boto3(case: Case, proxy: TlsProxy) -> Asked:
     """The request for the object that boto3 sends."""
     with closing(boto3.session.Session().client("s3", **case.client)) as client:
@@ -220,7 +234,7 @@ def by_boto3(case: Case, proxy: TlsProxy) -> Asked:
 def by_pos3(case: Case, proxy: TlsProxy, tmp_path: Path) -> list[Asked]:
     """The requests that pos3 sends to download the object, but for the one that asks for the bucket's region."""
     profile = pos3.Profile("case", **{"endpoint": None, **case.profile}) if case.profile else None
-    with pos3.mirror(tmp_path / "cache", show_progress=False):
+    with opened(tmp_path):
         path = pos3.download(f"s3://{case.bucket}/{KEY}", tmp_path / "x.txt", profile=profile)
     assert path.read_bytes() == b"1"
     return [asked for asked in proxy.clear() if asked.method == "GET" and not asked.query.startswith("session")]
@@ -228,7 +242,7 @@ def by_pos3(case: Case, proxy: TlsProxy, tmp_path: Path) -> list[Asked]:
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
 def test_requests_go_where_those_of_boto3_go_and_are_signed_for_the_same_region(
-    case: Case, proxy: TlsProxy, configure: Callable[[Case], None], tmp_path: Path
+    case: Case, proxy: TlsProxy, configure: Configure, tmp_path: Path
 ) -> None:
     if case.bucket == MULTI_REGION:
         pytest.importorskip("awscrt")
@@ -239,3 +253,270 @@ def test_requests_go_where_those_of_boto3_go_and_are_signed_for_the_same_region(
     assert ours.signature[:1] + ours.signature[2:] == theirs.signature[:1] + theirs.signature[2:]
     assert ours.signature[1] == theirs.signature[1]
     assert {(asked.host, asked.signature) for asked in listings} == {(ours.host, ours.signature)}
+
+
+# Endpoints of AWS itself
+
+
+@pytest.mark.parametrize("named_by", ["profile", "environment"])
+@pytest.mark.parametrize(
+    ("endpoint", "home", "host"),
+    [
+        pytest.param("https://s3.eu-west-1.amazonaws.com", "eu-west-1", "s3.eu-west-1.amazonaws.com", id="same"),
+        pytest.param("https://s3.us-west-2.amazonaws.com", "eu-west-1", "s3.eu-west-1.amazonaws.com", id="other"),
+        pytest.param("https://s3-us-west-2.amazonaws.com/", "us-west-2", "s3.us-west-2.amazonaws.com", id="old-name"),
+        pytest.param("https://s3.amazonaws.com", "eu-west-1", "s3.eu-west-1.amazonaws.com", id="global"),
+        pytest.param(
+            "https://s3.dualstack.us-west-2.amazonaws.com",
+            "eu-west-1",
+            "s3.dualstack.eu-west-1.amazonaws.com",
+            id="dualstack",
+        ),
+        pytest.param(
+            "https://s3-fips.us-east-1.amazonaws.com", "us-west-2", "s3-fips.us-west-2.amazonaws.com", id="fips"
+        ),
+        pytest.param(
+            "https://s3-accelerate.amazonaws.com", "eu-west-1", "s3-accelerate.amazonaws.com", id="accelerate"
+        ),
+        pytest.param(
+            "https://s3.cn-north-1.amazonaws.com.cn", "cn-north-1", "s3.cn-north-1.amazonaws.com.cn", id="china"
+        ),
+    ],
+)
+def test_a_named_endpoint_of_aws_leads_to_the_one_of_the_buckets_region(
+    proxy: TlsProxy, configure: Configure, tmp_path: Path, endpoint: str, home: str, host: str, named_by: str
+) -> None:
+    """What lies elsewhere is refused by AWS, and boto3 has no way from a named endpoint to another one."""
+    if named_by == "profile":
+        elsewhere = {"AWS_ENDPOINT_URL": "https://other.example.com"}
+        case = Case(environment=elsewhere, profile={"endpoint": endpoint}, home=home)
+    else:
+        case = Case(environment={"AWS_ENDPOINT_URL": endpoint}, home=home)
+    configure(case)
+    for asked in by_pos3(case, proxy, tmp_path):
+        assert asked.host == f"{BUCKET}.{host}"
+        assert asked.signature[2] == home
+
+
+# What cannot work
+
+
+def endpoint(url: str) -> Case:
+    return Case(environment={"AWS_ENDPOINT_URL": url})
+
+
+REFUSALS = {
+    "endpoint-without-scheme": (endpoint("localhost:9000"), r"AWS_ENDPOINT_URL: .*'localhost:9000'.*https://host"),
+    "endpoint-of-s3": (Case(environment={"AWS_ENDPOINT_URL_S3": "lab"}), r"AWS_ENDPOINT_URL_S3: .*'lab'"),
+    "endpoint-of-another-scheme": (endpoint("s3://lab"), "'s3://lab'"),
+    "endpoint-without-host": (endpoint("https:///base"), "'https:///base'"),
+    "endpoint-with-a-strange-port": (endpoint("https://lab:port"), "'https://lab:port'"),
+    "endpoint-with-a-secret": (endpoint("who:hunter2@lab"), "'lab'"),
+    "endpoint-in-the-file": (
+        Case(environment={}, config="[default]\nendpoint_url = lab:9000\n"),
+        "configuration file.*'lab:9000'",
+    ),
+    "endpoint-in-a-section": (
+        Case(environment={}, config=SERVICES.replace("https://storage", "storage")),
+        r"\[services lab\].*'storage.example.com'",
+    ),
+    "no-such-section": (Case(environment={}, config="[default]\nservices = lab\n"), r"no section \[services lab\]"),
+    "accelerated-endpoint": (
+        Case(environment=NAMED, config=s3_section("use_accelerate_endpoint = true")),
+        "Accelerate",
+    ),
+    "attempts-in-words": (Case(environment={**NAMED, "AWS_MAX_ATTEMPTS": "many"}), "AWS_MAX_ATTEMPTS.*whole number"),
+    "no-attempt": (Case(environment={**NAMED, "AWS_MAX_ATTEMPTS": "0"}), "AWS_MAX_ATTEMPTS.*above 0"),
+    "unknown-retry-mode": (Case(environment={**NAMED, "AWS_RETRY_MODE": "never"}), "AWS_RETRY_MODE.*'never'.*adaptive"),
+    "unknown-defaults": (Case(environment={**NAMED, "AWS_DEFAULTS_MODE": "mine"}), "mine"),
+    "region-with-a-blank": (Case(environment={"AWS_DEFAULT_REGION": "eu west"}), "eu west"),
+    "forwarding": (
+        Case(environment=NAMED, config="[default]\nproxy_use_forwarding_for_https = true\n"),
+        "proxy_use_forwarding_for_https",
+    ),
+    "arn-of-another-region": (
+        Case(ACCESS_POINT, {**EAST, "AWS_S3_USE_ARN_REGION": "false"}),
+        "eu-west-1.*us-east-1",
+    ),
+    "arn-of-another-region-by-the-file": (
+        Case(ACCESS_POINT, {}, "[default]\nregion = us-east-1\ns3_use_arn_region = false\n"),
+        "eu-west-1.*us-east-1",
+    ),
+    "no-multi-region-access-points": (
+        Case(MULTI_REGION, {**EAST, "AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS": "true"}),
+        "disabled",
+    ),
+}
+
+
+@pytest.mark.parametrize(("case", "told"), [pytest.param(*values, id=name) for name, values in REFUSALS.items()])
+def test_settings_that_cannot_work_are_one_clear_error_and_nothing_is_sent(
+    case: Case, told: str, proxy: TlsProxy, configure: Configure, tmp_path: Path
+) -> None:
+    configure(case)
+    with pytest.raises(pos3.ProfileError, match=told) as failure:
+        by_pos3(case, proxy, tmp_path)
+    assert "\n" not in str(failure.value)
+    assert "hunter2" not in str(failure.value)
+    assert proxy.clear() == []
+
+
+def test_without_the_package_for_it_a_multi_region_access_point_is_one_clear_error() -> None:
+    program = f"""
+        import sys
+        sys.modules["awscrt"] = None
+        import pos3
+        with pos3.mirror(show_progress=False):
+            try:
+                pos3.ls("s3://{MULTI_REGION}/data")
+            except pos3.ProfileError as error:
+                print(error)
+    """
+    environment = {**os.environ, **EAST, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, env=environment, cwd=ROOT
+    )
+    assert ran.stderr == ""
+    assert MULTI_REGION in ran.stdout
+    assert "pip install awscrt" in ran.stdout
+
+
+# Signatures that libcurl cannot make
+
+
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        pytest.param(DIRECTORY, id="directory-bucket"),
+        pytest.param(MULTI_REGION, id="multi-region-access-point"),
+        pytest.param(ACCESS_POINT, id="access-point"),
+    ],
+)
+def test_every_kind_of_request_is_signed_as_the_bucket_wants_it(
+    bucket: str, proxy: TlsProxy, moto: MotoServer, configure: Configure, tmp_path: Path
+) -> None:
+    if bucket == MULTI_REGION:
+        pytest.importorskip("awscrt")
+    case = Case(bucket, WEST)
+    configure(case)
+    wanted = {
+        DIRECTORY: ("AWS4-HMAC-SHA256", "session-key", "eu-west-1", "s3express"),
+        MULTI_REGION: ("AWS4-ECDSA-P256-SHA256", "test-access", "*", "s3"),
+        ACCESS_POINT: ("AWS4-HMAC-SHA256", "test-access", "eu-west-1", "s3"),
+    }[bucket]
+    url = f"s3://{bucket}/up"
+    large = pseudo_random(9 << 20)
+    tree = write_tree(tmp_path / "tree", {"small": b"1", "large": large, "odd\nname": b"2", "empty/": b""})
+    with opened(tmp_path):
+        pos3.upload(url, tree)
+    with opened(tmp_path):
+        down = pos3.download(url, tmp_path / "down")
+    assert contents(down) == contents(tree)
+    (tree / "large").unlink()
+    (tree / "odd\nname").unlink()
+    with opened(tmp_path):
+        pos3.upload(url, tree)
+    stored = moto.keys(f"{BUCKET}-{case.home}", "up/")
+    for key in stored:
+        moto.delete(f"{BUCKET}-{case.home}", key)
+    assert list(stored) == ["up/empty/", "up/small"]
+    asked = [asked for asked in proxy.clear() if not asked.query.startswith("session")]
+    assert {asked.method for asked in asked} >= {"GET", "PUT", "POST"}
+    assert {asked.signature for asked in asked} == {wanted}
+    tokens = {asked.headers.get("x-amz-s3session-token") for asked in asked}
+    assert tokens == ({"session-token"} if bucket == DIRECTORY else {None})
+
+
+def test_a_session_of_a_directory_bucket_is_asked_for_once(
+    proxy: TlsProxy, configure: Configure, tmp_path: Path
+) -> None:
+    case = Case(DIRECTORY)
+    configure(case)
+    with opened(tmp_path):
+        for number in range(3):
+            pos3.download(f"s3://{DIRECTORY}/{KEY}", tmp_path / str(number))
+    asked = proxy.clear()
+    assert len([one for one in asked if one.query.startswith("session")]) == 1
+    assert len(asked) > 3
+
+
+# Attempts, times and proxies
+
+
+@pytest.mark.parametrize(
+    ("environment", "config"),
+    [
+        pytest.param({"AWS_MAX_ATTEMPTS": "1"}, "", id="one"),
+        pytest.param({"AWS_MAX_ATTEMPTS": "4"}, "", id="four"),
+        pytest.param({}, "[default]\nmax_attempts = 2\n", id="two-by-the-file"),
+        pytest.param({"AWS_RETRY_MODE": "legacy"}, "", id="legacy"),
+        pytest.param({"AWS_RETRY_MODE": "standard"}, "", id="standard"),
+        pytest.param({}, "[default]\nretry_mode = standard\n", id="standard-by-the-file"),
+        pytest.param({"AWS_RETRY_MODE": "adaptive"}, "", id="adaptive"),
+        pytest.param({"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "2"}, "", id="mode-and-number"),
+        pytest.param({"AWS_DEFAULTS_MODE": "in-region"}, "", id="defaults"),
+    ],
+)
+def test_a_request_is_sent_as_often_as_boto3_sends_it_where_a_setting_says_so(
+    proxy: TlsProxy,
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    config: str,
+) -> None:
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
+    configure(Case(environment={**NAMED, **environment}, config=config))
+    proxy.busy = 1000
+    with closing(boto3.session.Session().client("s3")) as client, pytest.raises(ClientError):
+        client.list_objects_v2(Bucket=BUCKET)
+    theirs = len(proxy.clear())
+    with opened(tmp_path), pytest.raises(pos3.StoreError, match="SlowDown"):
+        pos3.ls(f"s3://{BUCKET}/data")
+    assert len(proxy.clear()) == theirs
+    proxy.busy = 0
+
+
+@pytest.mark.parametrize("mode", ["", "legacy", "standard", "in-region", "cross-region", "mobile"])
+def test_a_connection_may_take_as_long_as_the_defaults_of_botocore_say_if_they_are_asked_for(
+    configure: Configure, mode: str
+) -> None:
+    configure(Case(environment={**NAMED, **({"AWS_DEFAULTS_MODE": mode} if mode else {})}))
+    with closing(boto3.session.Session().client("s3")) as client:
+        theirs = client.meta.config.connect_timeout
+    ours = Connection(None).connect_timeout_seconds
+    assert ours == (theirs if mode not in ("", "legacy") else CONNECT_TIMEOUT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "is_used"),
+    [
+        pytest.param("", True, id="none"),
+        pytest.param("storage.example.com", False, id="host"),
+        pytest.param(".example.com", False, id="domain"),
+        pytest.param("*", False, id="all"),
+        pytest.param("other.example.com", True, id="another-host"),
+        pytest.param("192.0.2.0/24", True, id="net-which-botocore-does-not-know"),
+    ],
+)
+def test_what_botocore_reaches_without_a_proxy_is_reached_without_one(
+    proxy: TlsProxy,
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_proxy: str,
+    is_used: bool,
+) -> None:
+    host = "192.0.2.7" if "/" in no_proxy else "storage.example.com"
+    # Nobody listens there, and what is reached without the proxy ends at once.
+    configure(Case(environment={**EAST, "AWS_ENDPOINT_URL": f"https://{host}:9"}))
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, no_proxy)
+    with opened(tmp_path):
+        if is_used:
+            assert f"s3://{BUCKET}/{KEY}" in pos3.ls(f"s3://{BUCKET}/data", recursive=True)
+        else:
+            with pytest.raises(pos3.EndpointError, match="cannot reach"):
+                pos3.ls(f"s3://{BUCKET}/data")
+    assert bool(proxy.clear()) is is_used

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from botocore import UNSIGNED
-from botocore import exceptions as botocore_errors
 from botocore.awsrequest import AWSResponse, HeadersDict
-from botocore.utils import is_s3_accelerate_url
 
-from pos3.errors import ProfileError
-from pos3.store.endpoints import without_secrets
+from pos3.store.endpoints import shown_address
 from pos3.store.s3.client import Connection
 from pos3.store.s3.errors import translating
 from pos3.store.s3.signing import Signing
@@ -28,17 +23,6 @@ _KEY = "k"
 # What botocore sends elsewhere than other buckets of the same settings: ARNs, and buckets of certain kinds.
 _SPECIAL = re.compile(r"arn:.*|.*--(?:x|xa|ol|op)-s3", re.DOTALL)
 _PLAIN_VERSIONS = ("v4", "s3v4")
-_SETTINGS_ERRORS = (
-    botocore_errors.EndpointProviderError,
-    botocore_errors.EndpointVariantError,
-    botocore_errors.InvalidConfigError,
-    botocore_errors.InvalidRegionError,
-    botocore_errors.ParamValidationError,
-    botocore_errors.UnsupportedS3ConfigurationError,
-    botocore_errors.UnsupportedS3ArnError,
-    botocore_errors.UnsupportedS3AccesspointConfigurationError,
-    botocore_errors.UnknownSignatureVersionError,
-)
 
 
 @dataclass(frozen=True)
@@ -72,7 +56,7 @@ def address_of(connection: Connection, bucket: str) -> Address:
         # The usual server of one's own: making a client would cost more than many a transfer.
         base_url = f"{connection.endpoint.rstrip('/')}/{bucket}/"
         return Address(base_url, connection.shown_endpoint, "path", Signing(connection.region))
-    with translating(f"s3://{bucket}"), _settings_errors(bucket):
+    with translating(f"s3://{bucket}"):
         return _asked(connection, bucket)
 
 
@@ -84,7 +68,6 @@ def _is_plain(connection: Connection, bucket: str) -> bool:
         and not _SPECIAL.fullmatch(bucket)
         and settings.get("addressing_style") in (None, "auto", "path")
         and not settings.get("use_accelerate_endpoint")
-        and not is_s3_accelerate_url(connection.endpoint)
     )
 
 
@@ -96,7 +79,7 @@ def _asked(connection: Connection, bucket: str) -> Address:
     is_in_path = parts.path.endswith(f"/{quote(bucket)}/")
     return Address(
         base_url,
-        without_secrets(f"{parts.scheme}://{parts.netloc}") if connection.is_aws else connection.shown_endpoint,
+        shown_address(f"{parts.scheme}://{parts.netloc}") if connection.is_aws else connection.shown_endpoint,
         "path" if is_in_path else "virtual-hosted",
         signing,
     )
@@ -149,16 +132,3 @@ def _signing(noted: dict[str, Any]) -> Signing:
     wanted |= {name: context[name] for name in ("identity_cache", "cache_key") if context.get(name) is not None}
     signer = noted["request_signer"]
     return Signing(region, service, lambda: signer.get_auth_instance(**wanted))
-
-
-@contextmanager
-def _settings_errors(bucket: str) -> Iterator[None]:
-    """What botocore says of settings that cannot work, in one sentence."""
-    try:
-        yield
-    except botocore_errors.MissingDependencyException:
-        raise ProfileError(
-            f"s3://{bucket}: requests to it are signed with SigV4A, which needs the package awscrt: pip install awscrt"
-        ) from None
-    except _SETTINGS_ERRORS as error:
-        raise ProfileError(f"s3://{bucket}: {error}") from None

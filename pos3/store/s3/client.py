@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from pos3.errors import CredentialsError
 from pos3.profiles import Profile
-from pos3.store.endpoints import named_endpoint, without_secrets
+from pos3.store.endpoints import named_endpoint, shown_address
 from pos3.store.s3.attempts import attempts_of, has_defaults_mode
 from pos3.store.s3.errors import translating
 
@@ -104,7 +104,7 @@ class Connection:
     @property
     def shown_endpoint(self) -> str:
         """The endpoint as it may be shown."""
-        return without_secrets(self.endpoint)
+        return shown_address(self.endpoint)
 
     @property
     def region(self) -> str:
@@ -170,10 +170,11 @@ def _client(connection: Connection) -> Any:
     options: dict[str, Any] = {"signature_version": UNSIGNED} if profile.public else {}
     if of_aws is not None:
         # botocore knows the endpoints of all regions only if none is named.
+        options["ignore_configured_endpoint_urls"] = True
         options |= {f"use_{kind}_endpoint": True for kind in ("dualstack", "fips") if of_aws[kind]}
         s3 |= {"use_accelerate_endpoint": True} if of_aws["accelerate"] else {}
-    if not has_defaults_mode(session):
-        options["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+    # None leaves it to the defaults that were asked for.
+    options["connect_timeout"] = None if has_defaults_mode(session) else CONNECT_TIMEOUT_SECONDS
     if connection.attempts is None:
         options["retries"] = {"mode": "standard", "total_max_attempts": 4}
     config = Config(

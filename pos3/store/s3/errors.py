@@ -55,6 +55,21 @@ _SET = re.compile(r"(?<![\w-])([\w-]++)([\"']?\s*+[=:]\s*+[\"']?)([^\s,;&<\"']++
 # What a server may quote of the request that it refuses.
 _QUOTED_NAMES = ("signature", "credential", "token", "password")
 
+# What botocore says of settings that contradict each other, or the bucket.
+_SETTINGS_ERRORS = (
+    botocore_errors.EndpointProviderError,
+    botocore_errors.EndpointVariantError,
+    botocore_errors.InvalidConfigError,
+    botocore_errors.InvalidDefaultsMode,
+    botocore_errors.InvalidRegionError,
+    botocore_errors.InvalidS3UsEast1RegionalEndpointConfigError,
+    botocore_errors.ParamValidationError,
+    botocore_errors.UnknownSignatureVersionError,
+    botocore_errors.UnsupportedS3ArnError,
+    botocore_errors.UnsupportedS3ConfigurationError,
+    botocore_errors.UnsupportedS3AccesspointConfigurationError,
+)
+
 
 class NoSuchUploadError(BusyError):
     """There is no such multipart upload: none yet, on a server that is late, or none any more."""
@@ -117,6 +132,10 @@ def translated(error: Exception, where: str) -> Exception:
         error, (botocore_errors.HTTPClientError, botocore_errors.ConnectionError, botocore_errors.IncompleteReadError)
     ):
         return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
+    if isinstance(error, botocore_errors.MissingDependencyException):
+        return ProfileError(f"{where}: requests are signed with SigV4A, which needs a package: pip install awscrt")
+    if isinstance(error, _SETTINGS_ERRORS):
+        return ProfileError(f"{where}: {_short(error)}")
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
     return error

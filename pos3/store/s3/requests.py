@@ -21,7 +21,7 @@ from pos3.errors import CredentialsError, ProfileError, StoreError
 from pos3.etags import is_weak, token
 from pos3.shown import hide
 from pos3.store.clock import ServerClock, seconds_of
-from pos3.store.endpoints import without_secrets
+from pos3.store.endpoints import shown_address
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3.addresses import Address, address_of
 from pos3.store.s3.client import READ_TIMEOUT_SECONDS, Connection, session_credentials
@@ -213,7 +213,7 @@ class Requests:
         if profile.aws_profile:
             told.append(f"AWS profile {profile.aws_profile!r}")
         if proxy := proxy_of(self._address.base_url):
-            told.append(f"proxy {without_secrets(proxy)}")
+            told.append(f"proxy {shown_address(proxy)}")
         logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
 
     def _trust(self, handle: pycurl.Curl) -> None:
