@@ -35,6 +35,7 @@ OUTPOST = f"arn:aws:s3-outposts:eu-west-1:{ACCOUNT}:outpost/op-01234567890123456
 LAMBDA = f"arn:aws:s3-object-lambda:eu-west-1:{ACCOUNT}:accesspoint/pos3-lambda"
 MULTI_REGION = f"arn:aws:s3::{ACCOUNT}:accesspoint/mfzwi23gnjvgw.mrap"
 DIRECTORY = "pos3-addresses--use1-az4--x-s3"
+SECRETS = {"test-access": "test-secret-key", "session-key": "session-secret"}
 EAST = {"AWS_DEFAULT_REGION": "us-east-1"}
 WEST = {"AWS_DEFAULT_REGION": "eu-west-1"}
 
@@ -253,6 +254,9 @@ def test_requests_go_where_those_of_boto3_go_and_are_signed_for_the_same_region(
     assert ours.signature[:1] + ours.signature[2:] == theirs.signature[:1] + theirs.signature[2:]
     assert ours.signature[1] == theirs.signature[1]
     assert {(asked.host, asked.signature) for asked in listings} == {(ours.host, ours.signature)}
+    if ours.signature[0]:
+        secret = SECRETS[ours.signature[1]]
+        assert [asked for asked in (theirs, ours, *listings) if not asked.is_signed_with(secret)] == []
 
 
 # Endpoints of AWS itself
@@ -420,10 +424,11 @@ def test_every_kind_of_request_is_signed_as_the_bucket_wants_it(
     for key in stored:
         moto.delete(f"{BUCKET}-{case.home}", key)
     assert list(stored) == ["up/empty/", "up/small"]
-    asked = [asked for asked in proxy.clear() if not asked.query.startswith("session")]
-    assert {asked.method for asked in asked} >= {"GET", "PUT", "POST"}
-    assert {asked.signature for asked in asked} == {wanted}
-    tokens = {asked.headers.get("x-amz-s3session-token") for asked in asked}
+    asked = [one for one in proxy.clear() if not one.query.startswith("session")]
+    assert {one.method for one in asked} >= {"GET", "PUT", "POST"}
+    assert {one.signature for one in asked} == {wanted}
+    assert [one for one in asked if not one.is_signed_with(SECRETS[wanted[1]])] == []
+    tokens = {one.headers.get("x-amz-s3session-token") for one in asked}
     assert tokens == ({"session-token"} if bucket == DIRECTORY else {None})
 
 

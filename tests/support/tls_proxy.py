@@ -21,6 +21,7 @@ import trustme
 
 from tests.support.scripted import QuietServer
 from tests.support.servers import Server
+from tests.support.signatures import is_signed
 
 _NOT_PASSED_ON = ("host", "connection", "proxy-connection", "expect", "transfer-encoding")
 _SESSION = (
@@ -39,6 +40,7 @@ class Asked:
     method: str
     target: str
     headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
     @property
     def path(self) -> str:
@@ -63,6 +65,9 @@ class Asked:
         parts = scope[1].split("/")
         regions = self.headers.get("x-amz-region-set") or parts[2]
         return algorithm, parts[0], regions, parts[-2]
+
+    def is_signed_with(self, secret: str) -> bool:
+        return is_signed(self.method, self.target, self.headers, self.body, secret)
 
 
 class TlsProxy:
@@ -116,7 +121,7 @@ class TlsProxy:
                 self._contexts[host] = made
             return self._contexts[host]
 
-    def answer(self, asked: Asked, body: bytes) -> tuple[int, Iterable[tuple[str, str]], bytes]:
+    def answer(self, asked: Asked) -> tuple[int, Iterable[tuple[str, str]], bytes]:
         with self._lock:
             self.requests.append(asked)
             is_busy = self.busy > 0 and asked.method != "CONNECT"
@@ -130,7 +135,7 @@ class TlsProxy:
         headers = {name: value for name, value in asked.headers.items() if name not in _NOT_PASSED_ON}
         with closing(http.client.HTTPConnection(self._upstream)) as upstream:
             target = f"/{self._bucket}/{key}?{asked.query}".rstrip("?")
-            upstream.request(asked.method, target, body, headers)
+            upstream.request(asked.method, target, asked.body, headers)
             response = upstream.getresponse()
             return response.status, response.getheaders(), response.read()
 
@@ -165,7 +170,7 @@ def _handler(proxy: TlsProxy) -> type[BaseHTTPRequestHandler]:
                 tunnel, target = parts.netloc, target[len(f"{parts.scheme}://{parts.netloc}") :]
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(headers.get("content-length") or 0))
-            status, answered, content = proxy.answer(Asked(tunnel, self.command, target, headers), body)
+            status, answered, content = proxy.answer(Asked(tunnel, self.command, target, headers, body))
             self.send_response(status)
             length = str(len(content))
             for name, value in answered:
