@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self, get_args
 
@@ -229,13 +229,11 @@ class Request:
 
     def patterns(self) -> dict[str, tuple[str, ...]]:
         """All arguments that hold globs."""
-        names = ("include", "exclude", "upload_exclude", "upload_last", "overwrite")
-        return {name: as_patterns(getattr(self, name), name) for name in names}
+        return {name: as_patterns(getattr(self, name), name) for name in _PATTERNS}
 
     def arguments(self) -> dict[str, object]:
         """The arguments that say what work is asked for, as their caller would write them."""
-        shown = {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
-        return {name: list(value) or None if isinstance(value, tuple) else value for name, value in shown.items()}
+        return {item.name: _as_written(item.name, getattr(self, item.name)) for item in fields(self) if item.compare}
 
     def as_record(self) -> dict[str, Any]:
         """JSON-ready values of what a later process needs to push what this one has left; no deletes are among them."""
@@ -254,13 +252,40 @@ class Request:
         Raises:
             InvalidArgumentError: naming the value that cannot work.
         """
-        known = {item.name for item in fields(cls) if item.compare}
-        values: dict[str, Any] = {name: record[name] for name in known - set(_NEVER_RECOVERED) if name in record}
-        values |= dict.fromkeys(known.intersection(_DELETES), False)
+        known = {item.name: item.metadata["check"] for item in fields(cls) if item.compare}
+        values: dict[str, Any] = {
+            name: record[name] for name in known if name not in _NEVER_RECOVERED and name in record
+        }
+        values |= {
+            name: _as_then(name, values[name], known[name]) for name in _PATTERNS if values.get(name) is not None
+        }
+        values |= dict.fromkeys(known.keys() & _DELETES, False)
         return cls(remote=remote, local=local, **values)
 
 
-_DELETES = ("delete", "delete_local", "delete_remote")
+def _as_written(name: str, value: object) -> object:
+    if not isinstance(value, tuple):
+        return value
+    # No patterns are None to a caller, but for ``upload_exclude``, where these are two things.
+    return list(value) if value or name == "upload_exclude" else None
+
+
+def _as_then(name: str, patterns: Sequence[Any], check: Callable[[str, Any], Any]) -> list[Any]:
+    """Patterns of earlier versions, which took any text: what ``check`` refuses now has matched nothing then."""
+
+    def as_then(pattern: Any) -> Any:
+        try:
+            check(name, pattern)
+        except InvalidArgumentError:
+            # No path holds that character.
+            return "\0" if isinstance(pattern, str) else pattern
+        return pattern
+
+    return [as_then(pattern) for pattern in patterns]
+
+
+_PATTERNS = ("include", "exclude", "upload_exclude", "upload_last", "overwrite")
+_DELETES = frozenset(("delete", "delete_local", "delete_remote"))
 _NEVER_RECOVERED = (*_DELETES, "max_delete", "fresh")
 
 

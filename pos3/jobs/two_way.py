@@ -140,11 +140,10 @@ def _divided(wanted: Registration, down: Plan, up: Plan, records: dict[str, Reco
                 removed_here.add(action.path)
             else:
                 fetched.append(_because(action, _GONE_HERE, record, "changed in the store", unchanged_there))
+        elif action.path in down.obstacles or (not unchanged_there and _is_as_synced(path, record)):
+            fetched.append(action)
         elif not unchanged_there:
-            if _is_as_synced(path, record):
-                fetched.append(action)
-            else:
-                conflicts.append(action.path)
+            conflicts.append(action.path)
     deleted = [replace(action, reason=_GONE_THERE) for action in down.deletes if _was_synced(action, records)]
     obstacles, in_the_way = _obstacles(down, fetched, {action.path for action in deleted})
     conflicts += in_the_way
@@ -170,7 +169,7 @@ def _obstacles(down: Plan, fetched: list[Action], deleted: set[str]) -> tuple[tu
     for obstacle in down.obstacles:
         if not any(is_within_relative(action.path, obstacle) for action in fetched):
             continue
-        going = [action.path for action in down.deletes if is_within_relative(action.path, obstacle)]
+        going = [action.path for action in down.deletes if is_within_relative(action.path.rstrip("/"), obstacle)]
         is_synced = going and all(path in deleted or path.endswith("/") for path in going)
         (needed if is_synced else in_the_way).append(obstacle)
     return tuple(needed), in_the_way
