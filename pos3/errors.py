@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pos3.shown import escaped, shown
+from pos3.redaction import escaped, shown
 
 
 class Pos3Error(Exception):

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from pos3.entries import LEFT_OUT, LOST_FOUND
 from pos3.errors import InvalidArgumentError, TransferError, message_of
+from pos3.redaction import escaped
 from pos3.reports import Kept
-from pos3.shown import escaped
 
 _MOST_LINES = 10
 # Arguments that errors name in what they advise. The one that an error is about stands in its field.

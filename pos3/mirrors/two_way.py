@@ -16,7 +16,7 @@ from pos3.mirrors.parts import Patterns
 from pos3.mirrors.verbs import Mirror
 from pos3.plan import NEW, Action, Compare, Plan, delete_refusal
 from pos3.profiles import Profile
-from pos3.shown import escaped
+from pos3.redaction import escaped
 
 _GONE_HERE = "deleted here"
 _GONE_THERE = "deleted in the store"

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from pos3.entries import LOST_FOUND, SYMLINK, Entry, Record
 from pos3.errors import UnsafeKeysError
+from pos3.plan.builder import Draft
 from pos3.plan.changes import differs
-from pos3.plan.draft import Draft
 from pos3.plan.merge import Agreed, march, march_over, with_next
 from pos3.plan.model import NEW, Action, Plan, Policy
 from pos3.plan.path_rules import MOST_PROBLEMS, Above, PathChecker

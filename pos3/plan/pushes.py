@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pos3.entries import Entry, Record
-from pos3.plan.draft import Draft
+from pos3.plan.builder import Draft
 from pos3.plan.merge import Agreed, march, march_over_local
 from pos3.plan.model import NEW, Action, Plan, Policy
 from pos3.plan.path_rules import Above

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from pos3.entries import Entry, Record
 from pos3.local import encoding_problem
+from pos3.plan.builder import Draft
 from pos3.plan.changes import differs
-from pos3.plan.draft import Draft
 from pos3.plan.merge import Agreed, march, march_over
 from pos3.plan.model import EMPTIED, LOST, NEW, Action, Plan, Policy
 from pos3.plan.path_rules import Above

@@ -28,7 +28,7 @@ from pos3 import frameworks
 from pos3.errors import ProfileError
 from pos3.local import ForeignFileError, read_settings, tell_once
 from pos3.profiles.secrets import Secret, warn_if_open
-from pos3.shown import escaped
+from pos3.redaction import escaped
 
 AddressingStyle = Literal["auto", "path", "virtual"]
 _SECRETS = ("access_key", "secret_key", "session_token")

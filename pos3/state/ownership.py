@@ -15,7 +15,7 @@ from typing import Protocol
 from pos3.errors import ClaimError, NoMirrorError
 from pos3.local import are_nested
 from pos3.state.claims import Claim, ClaimKind, ClaimList, Life, Snapshot, escaped
-from pos3.state.journal_traces import journals, traces, unclaimed
+from pos3.state.journal_scan import journals, traces, unclaimed
 from pos3.state.root_index import Place
 
 logger = logging.getLogger("pos3")

@@ -21,7 +21,7 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
-from pos3.shown import shown
+from pos3.redaction import shown
 from pos3.store.base import KeyRefusedError
 from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.xml import first_text, parsed

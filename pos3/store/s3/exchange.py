@@ -9,7 +9,7 @@ from typing import Any
 import pycurl
 
 from pos3.errors import EndpointError, StoreError
-from pos3.shown import shown
+from pos3.redaction import shown
 from pos3.store.clock import seconds_of
 from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, strange

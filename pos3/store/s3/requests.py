@@ -23,7 +23,7 @@ from botocore.utils import get_environ_proxies
 from pos3.entries import Entry, held_ns
 from pos3.errors import CredentialsError, ProfileError, StoreError
 from pos3.etags import is_weak, token
-from pos3.shown import hide
+from pos3.redaction import hide
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3.client import (
