@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pos3.entries import LEFT_OUT, LOST_FOUND, UNPLACED, Entry, Record
+from pos3.entries import LOST_FOUND, UNKNOWN_OWNER, WITHOUT_CONTENT, Entry, Record
 from pos3.errors import (
     ConflictError,
     NotPushedError,
@@ -198,7 +198,7 @@ class Job:
     def _lost(self, local: Entry, record: Record) -> bool:
         """Whether an earlier mirror had the file in the store at this endpoint, and no link leads to it."""
         path = self.pair.local_path(local.path)
-        return record.owner not in (self.owner, UNPLACED) and os.path.realpath(path) == path
+        return record.owner not in (self.owner, UNKNOWN_OWNER) and os.path.realpath(path) == path
 
     def _protects(self, remote: Entry, record: Record | None) -> str:
         if record is None and not self._pushes_alone:
@@ -637,7 +637,7 @@ class Job:
 
 def _tell_left_out(job: Job, plan: Plan) -> bool:
     """Says in one line what a push leaves out since it has no content of its own. Whether there is such a thing."""
-    found = [kept for kept in plan.kept if kept.reason in LEFT_OUT]
+    found = [kept for kept in plan.kept if kept.reason in WITHOUT_CONTENT]
     own = [kept for kept in plan.kept if kept.reason == LOST_FOUND]
     if own:
         logger.info("%s: %r is left out, %s", job, own[0].path.rstrip("/"), LOST_FOUND)

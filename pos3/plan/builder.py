@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pos3.entries import LEFT_OUT, Entry, Record
+from pos3.entries import WITHOUT_CONTENT, Entry, Record
 from pos3.errors import UnsafeKeysError
 from pos3.plan.model import Action, Direction, Plan, Policy
 from pos3.plan.path_rules import MOST_PROBLEMS
@@ -34,7 +34,7 @@ class Draft:
         path = f"{policy.local_root}/{local.path}".rstrip("/")
         if local.is_unreadable:
             self.unreadable.append(f"{path!r} {local.unusable}: allow to read it, or leave it out with exclude=[...]")
-        elif not local.path and local.unusable in LEFT_OUT:
+        elif not local.path and local.unusable in WITHOUT_CONTENT:
             self.unreadable.append(f"{path!r} is {local.unusable}: only files and directories can be pushed")
         else:
             self.kept.append(Kept(local.path, local.unusable))

@@ -184,7 +184,7 @@ def _called(name: str) -> Profile:
     if name in in_file:
         # Built only when it is asked for: a broken entry is no trouble to the others.
         return _from_table(name, in_file[name], path)
-    for find in frameworks.added(frameworks.PROFILES):
+    for find in frameworks.functions_of(frameworks.PROFILES):
         found: Profile | None = find(name)
         if found is not None:
             return found
