@@ -177,7 +177,7 @@ class Job:
             compare=registration.compare,
             proven_equal=self._proven_equal,
             protects=self._protects,
-            outranks=functools.partial(self._rules.outranks, self),
+            prefers_remote=functools.partial(self._rules.outranks, self),
             overwrite=entry_matcher(registration.overwrite),
             last=matcher(registration.upload_last),
             key_prefix=f"{registration.location.key}/" if registration.location.key else "",
@@ -238,9 +238,9 @@ class Job:
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
-        policy = replace(policy, delete_argument=self.registration.delete_argument, spares=guards.spares)
+        policy = replace(policy, delete_argument=self.registration.delete_argument, keeps_local=guards.spares)
         room_bytes = path_room_bytes(self.registration.local)
-        policy = replace(policy, compare=compare or policy.compare, room_bytes=room_bytes)
+        policy = replace(policy, compare=compare or policy.compare, max_path_bytes=room_bytes)
 
         def plan() -> Plan:
             guards.reset()
@@ -252,7 +252,7 @@ class Job:
         made = self._without_never_pushed(twice_if_unsorted(plan))
         guards.check(self.url, may_keep=self.completeness.may_be_partial)
         self.left_to_others = guards.kept
-        made = replace(made, kept=(*made.kept, *guards.kept), written=guards.written)
+        made = replace(made, kept=(*made.kept, *guards.kept), paths_of_others=guards.written)
         is_empty = not made.source_files and not made.directories
         if is_empty and not (guards.are_own and made.destination_files) and not self.is_there():
             # Plans and restored paths have no such argument.
