@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from pos3.errors import InvalidURLError
-from pos3.local import NARROW, STATE_DIRECTORY, expanded, is_file_name
+from pos3.local import ENCODING_HINT, STATE_DIRECTORY, expanded, is_file_name
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")
@@ -149,7 +149,7 @@ def local_path(address: str | os.PathLike[str]) -> str:
     if "\x00" in text:
         raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path", url=masked(text))
     if not is_file_name(text):
-        raise InvalidURLError(f"{shown(text)} is no path for this process, {NARROW}", url=masked(text))
+        raise InvalidURLError(f"{shown(text)} is no path for this process, {ENCODING_HINT}", url=masked(text))
     return os.path.abspath(expanded(text))
 
 

@@ -36,7 +36,7 @@ from pos3.local import (
     existing_parent,
     ignores_case,
     lies_in_cache,
-    path_room_bytes,
+    max_path_bytes_below,
     relative,
     remove_abandoned,
 )
@@ -239,7 +239,7 @@ class Job:
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
         policy = replace(policy, delete_argument=self.registration.delete_argument, keeps_local=guards.spares)
-        room_bytes = path_room_bytes(self.registration.local)
+        room_bytes = max_path_bytes_below(self.registration.local)
         policy = replace(policy, compare=compare or policy.compare, max_path_bytes=room_bytes)
 
         def plan() -> Plan:

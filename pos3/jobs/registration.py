@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, as_patterns, check_relative, entry_matcher, matcher
 from pos3.local import (
-    NARROW,
+    ENCODING_HINT,
     NO_HOME,
     are_nested,
     expanded,
@@ -219,7 +219,7 @@ def local_root(
     if local is not None:
         text = os.fspath(local)
         if not is_file_name(text):
-            raise InvalidArgumentError(f"local={text!r} is no path for this process, {NARROW}", argument="local")
+            raise InvalidArgumentError(f"local={text!r} is no path for this process, {ENCODING_HINT}", argument="local")
         return os.path.realpath(expanded(text, "local"))
     if cache_root == NO_HOME:
         raise InvalidArgumentError(

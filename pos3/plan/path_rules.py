@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from pos3.local import NARROW, STATE_DIRECTORY, is_file_name, lies_in_state
+from pos3.local import ENCODING_HINT, STATE_DIRECTORY, is_file_name, lies_in_state
 
 MAX_PROBLEMS = 100
 IN_STATE = f"a {STATE_DIRECTORY!r} segment, the name of the directories in which pos3 keeps its own state"
@@ -24,7 +24,7 @@ def segment_problem(path: str) -> str:
     if path.startswith("/"):
         return "an absolute path"
     if not is_file_name(path):
-        return f"a name that this process cannot write, {NARROW},"
+        return f"a name that this process cannot write, {ENCODING_HINT},"
     body = path.removesuffix("/")
     for segment in body.split("/"):
         if segment == "":

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from pos3 import frameworks
 from pos3.errors import ProfileError
-from pos3.local import ForeignFileError, read_settings, tell_once
+from pos3.local import ForeignFileError, read_settings, warn_once
 from pos3.profiles.secrets import Secret, warn_if_open
 from pos3.redaction import escaped
 
@@ -253,7 +253,7 @@ def _read(path: Path) -> dict[str, Any]:
         tables = tomllib.loads(read_settings(path)).get("profiles", {})
     except ForeignFileError as error:
         _UNUSED[path] = str(error.strerror)
-        tell_once(str(path), f"{error.strerror}. Its profiles are not used")
+        warn_once(str(path), f"{error.strerror}. Its profiles are not used")
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         # Without the frames of the parser, which hold the file's text.

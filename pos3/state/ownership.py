@@ -22,7 +22,7 @@ logger = logging.getLogger("pos3")
 
 # Of so many registrations, one looks for all dead processes and not only for those near its own path.
 _ALL_EVERY = 64
-_GLANCE_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _LONGEST_GLANCE_SECONDS = 0.5
 
 
@@ -139,7 +139,7 @@ class Claims:
         return [claim.id for claim in dead]
 
     def _wait(self, filling: set[str], on_wait: Callable[[], None]) -> None:
-        glance_seconds = _GLANCE_SECONDS
+        glance_seconds = _POLL_SECONDS
         while filling:
             filling = {
                 claim.id
