@@ -30,8 +30,8 @@ from pos3.jobs.registration import Registration
 from pos3.jobs.sources import STATE, UNFINISHED, Entries, Sources
 from pos3.local import is_trusted, lies_in_state, make_private, temporary_name
 from pos3.plan import Compare, Plan, check_max_delete
+from pos3.redaction import escaped
 from pos3.reports import Kept
-from pos3.shown import escaped
 from pos3.state import Index
 from pos3.store import Store, carried_out
 from pos3.transfer import Terms

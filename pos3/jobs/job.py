@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pos3.entries import LEFT_OUT, LOST_FOUND, UNPLACED, Entry, Record
+from pos3.entries import LOST_FOUND, UNKNOWN_OWNER, WITHOUT_CONTENT, Entry, Record
 from pos3.errors import (
     ConflictError,
     NotPushedError,
@@ -37,7 +37,7 @@ from pos3.local import (
     existing_parent,
     ignores_case,
     lies_in_cache,
-    path_room_bytes,
+    max_path_bytes_below,
     relative,
     remove_abandoned,
 )
@@ -184,7 +184,7 @@ class Job:
             compare=request.compare,
             proven_equal=self._proven_equal,
             protects=self._protects,
-            outranks=functools.partial(self._rules.outranks, self),
+            prefers_remote=functools.partial(self._rules.outranks, self),
             overwrite=entry_matcher(as_patterns(request.overwrite, "overwrite")),
             last=matcher(as_patterns(request.upload_last, "upload_last")),
             key_prefix=f"{location.key}/" if location.key else "",
@@ -205,7 +205,7 @@ class Job:
     def _lost(self, local: Entry, record: Record) -> bool:
         """Whether an earlier mirror had the file in the store at this endpoint, and no link leads to it."""
         path = self.pair.local_path(local.path)
-        return record.owner not in (self.owner, UNPLACED) and os.path.realpath(path) == path
+        return record.owner not in (self.owner, UNKNOWN_OWNER) and os.path.realpath(path) == path
 
     def _protects(self, remote: Entry, record: Record | None) -> str:
         if record is None and not self._pushes_alone:
@@ -245,9 +245,9 @@ class Job:
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
-        policy = replace(policy, delete_argument=self.request.delete_argument, spares=guards.spares)
-        room_bytes = path_room_bytes(self.registration.local)
-        policy = replace(policy, compare=compare or policy.compare, room_bytes=room_bytes)
+        policy = replace(policy, delete_argument=self.request.delete_argument, keeps_local=guards.spares)
+        room_bytes = max_path_bytes_below(self.registration.local)
+        policy = replace(policy, compare=compare or policy.compare, max_path_bytes=room_bytes)
 
         def plan() -> Plan:
             guards.reset()
@@ -259,7 +259,7 @@ class Job:
         made = self._without_never_pushed(twice_if_unsorted(plan))
         guards.check(self.url, may_keep=self.completeness.may_be_partial)
         self.left_to_others = guards.kept
-        made = replace(made, kept=(*made.kept, *guards.kept), written=guards.written)
+        made = replace(made, kept=(*made.kept, *guards.kept), paths_of_others=guards.written)
         is_empty = not made.source_files and not made.directories
         if is_empty and not (guards.are_own and made.destination_files) and not self.is_there():
             # Plans and restored paths have no such argument.
@@ -660,7 +660,7 @@ class Job:
 
 def _tell_left_out(job: Job, plan: Plan) -> bool:
     """Says in one line what a push leaves out since it has no content of its own. Whether there is such a thing."""
-    found = [kept for kept in plan.kept if kept.reason in LEFT_OUT]
+    found = [kept for kept in plan.kept if kept.reason in WITHOUT_CONTENT]
     own = [kept for kept in plan.kept if kept.reason == LOST_FOUND]
     if own:
         logger.info("%s: %r is left out, %s", job, own[0].path.rstrip("/"), LOST_FOUND)

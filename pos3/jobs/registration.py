@@ -11,7 +11,7 @@ from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError, Un
 from pos3.filters import Filter, check_relative
 from pos3.jobs.requests import Kind, Request, check_local
 from pos3.local import (
-    NARROW,
+    ENCODING_HINT,
     NO_HOME,
     are_nested,
     expanded,
@@ -105,7 +105,7 @@ def local_root(
     if local is not None:
         text = os.fspath(local)
         if not is_file_name(text):
-            raise InvalidArgumentError(f"local={text!r} is no path for this process, {NARROW}", argument="local")
+            raise InvalidArgumentError(f"local={text!r} is no path for this process, {ENCODING_HINT}", argument="local")
         return os.path.realpath(expanded(text, "local"))
     if cache_root == NO_HOME:
         raise InvalidArgumentError(

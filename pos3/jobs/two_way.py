@@ -17,8 +17,8 @@ from pos3.jobs.registration import Registration
 from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.local import is_within_relative
 from pos3.plan import EMPTIED, NEW, Action, Plan, TwoWayPlan, delete_refusal
+from pos3.redaction import escaped
 from pos3.reports import Kept
-from pos3.shown import escaped
 from pos3.transfer import Outcome, Terms
 
 _GONE_HERE = "deleted here"

@@ -86,7 +86,7 @@ def current_mirror() -> MirrorLike:
     here = active_mirror()
     if here is not None:
         return here
-    for find in frameworks.added(frameworks.MIRRORS):
+    for find in frameworks.functions_of(frameworks.MIRRORS):
         found: MirrorLike | None = find()
         if found is not None:
             return found

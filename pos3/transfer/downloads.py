@@ -125,7 +125,7 @@ def _set_time(path: str, modified_ns: int) -> None:
 
 def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index, outcome: Outcome) -> None:
     deleted: list[str] = []
-    written = [pair.local_path(path) for path in plan.written]
+    written = [pair.local_path(path) for path in plan.paths_of_others]
     for action in reversed(plan.deletes):
         target = pair.local_path(action.path)
         if _went_aside(action.path, plan):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
 
-from pos3.entries import EARLIEST_NS, LATEST_NS, Entry, held_ns
+from pos3.entries import EARLIEST_NS, LATEST_NS, Entry, storable_ns
 from pos3.errors import EndpointError, StoreError
 from pos3.etags import token
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
@@ -319,4 +319,4 @@ def timestamp_ns(text: str) -> int:
     if beyond := _BEYOND_DATETIME.match(text):
         return EARLIEST_NS if beyond[1] == "-" or not int(beyond[2]) else LATEST_NS
     moment = datetime.fromisoformat(text)
-    return held_ns(int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000)
+    return storable_ns(int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000)

@@ -20,10 +20,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
-from pos3.entries import Entry, held_ns
+from pos3.entries import Entry, storable_ns
 from pos3.errors import CredentialsError, ProfileError, StoreError
 from pos3.etags import is_weak, token
-from pos3.shown import hide
+from pos3.redaction import add_secrets
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
 from pos3.store.s3.client import (
@@ -118,7 +118,7 @@ class Response:
     @property
     def modified_ns(self) -> int:
         """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
-        return held_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
+        return storable_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
 
     def entry(self, path: str, where: str) -> Entry:
         """The object that a HEAD was answered for.
@@ -320,7 +320,7 @@ class Requests:
         frozen = self._frozen(request)
         if frozen.secret_key is not self._hidden[0] or frozen.token is not self._hidden[1]:
             self._hidden = (frozen.secret_key, frozen.token)
-            hide(self._hidden)
+            add_secrets(self._hidden)
         if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
             raise CredentialsError(
                 f"{self.where(request)}: the access key or the session token is empty or has line ends, blanks around "
