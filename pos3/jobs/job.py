@@ -81,7 +81,7 @@ class AnySet:
         once()
 
 
-def _never_outranks(_job: Job, _here: Entry, _there: Entry, _record: Record | None) -> str:
+def _never_prefers_remote(_job: Job, _here: Entry, _there: Entry, _record: Record | None) -> str:
     return ""
 
 
@@ -89,11 +89,11 @@ def _never_outranks(_job: Job, _here: Entry, _there: Entry, _record: Record | No
 class Rules:
     """What is special about the pushes of a job.
 
-    ``outranks`` says why an object stays that a file would replace, or "" (see :class:`pos3.plan.Policy`). Without
+    ``prefers_remote`` says why an object stays that a file would replace, or "" (see :class:`pos3.plan.Policy`). Without
     ``trusts_records``, every push compares both sides in full.
     """
 
-    outranks: Callable[[Job, Entry, Entry, Record | None], str] = _never_outranks
+    prefers_remote: Callable[[Job, Entry, Entry, Record | None], str] = _never_prefers_remote
     trusts_records: bool = True
 
 
@@ -184,7 +184,7 @@ class Job:
             compare=request.compare,
             proven_equal=self._proven_equal,
             protects=self._protects,
-            prefers_remote=functools.partial(self._rules.outranks, self),
+            prefers_remote=functools.partial(self._rules.prefers_remote, self),
             overwrite=entry_matcher(as_patterns(request.overwrite, "overwrite")),
             last=matcher(as_patterns(request.upload_last, "upload_last")),
             key_prefix=f"{location.key}/" if location.key else "",
