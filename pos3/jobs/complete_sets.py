@@ -70,7 +70,7 @@ class _MarkedSet:
         if marker.size_bytes > LONGEST_BYTES:
             return None
         with self._scratch() as path:
-            carried_out(self._store, lambda: self._store.download(self.marker_key, marker, path, lambda _: None))
+            carried_out(self._store, lambda: self._store.download(self.marker_key, marker, path))
             with open(path, "rb") as file:
                 return Manifest.parse(file.read())
 
@@ -84,7 +84,7 @@ class _MarkedSet:
         with self._scratch() as path:
             with open(path, "wb") as file:
                 file.write(content)
-            carried_out(self._store, lambda: self._store.upload(self.marker_key, path, len(content), lambda _: None))
+            carried_out(self._store, lambda: self._store.upload(self.marker_key, path, len(content)))
         if self.marker_now() is None:
             raise StoreError(f"{self.marker_url} was written, but is not there")
 
