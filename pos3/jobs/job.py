@@ -89,8 +89,8 @@ def _never_prefers_remote(_job: Job, _here: Entry, _there: Entry, _record: Recor
 class Rules:
     """What is special about the pushes of a job.
 
-    ``prefers_remote`` says why an object stays that a file would replace, or "" (see :class:`pos3.plan.Policy`). Without
-    ``trusts_records``, every push compares both sides in full.
+    ``prefers_remote`` says why an object stays that a file would replace, or "" (see :class:`pos3.plan.Policy`).
+    Without ``trusts_records``, every push compares both sides in full.
     """
 
     prefers_remote: Callable[[Job, Entry, Entry, Record | None], str] = _never_prefers_remote
