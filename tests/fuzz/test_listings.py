@@ -27,7 +27,7 @@ ENTRIES = st.builds(
     st.from_regex(r"[0-9a-f]{32}(-[0-9]{1,4})?", fullmatch=True),
     st.just(0),
     st.just(""),
-    st.sampled_from(["STANDARD", "DEEP_ARCHIVE", ""]),
+    st.sampled_from(["STANDARD", "DEEP_ARCHIVE"]),
 )
 _OBJECT = "<Contents><Key>no</Key><Size>1</Size></Contents>"
 BETWEEN = (
