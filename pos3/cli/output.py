@@ -9,10 +9,10 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 
-from pos3.entries import LEFT_OUT, LOST_FOUND
+from pos3.entries import LOST_FOUND, WITHOUT_CONTENT
 from pos3.errors import InvalidArgumentError, TransferError, message_of
+from pos3.redaction import escaped
 from pos3.reports import Kept
-from pos3.shown import escaped
 
 _MOST_LINES = 10
 # Arguments that errors name in what they advise. The one that an error is about stands in its field.
@@ -101,7 +101,7 @@ def note_kept(name: str, kept: Sequence[Kept]) -> None:
 
 def not_warned_of(kept: Sequence[Kept]) -> list[Kept]:
     """What is left to be told of a push: it has warned of what only files and directories can be, by itself."""
-    return [item for item in kept if item.reason not in LEFT_OUT and item.reason != LOST_FOUND]
+    return [item for item in kept if item.reason not in WITHOUT_CONTENT and item.reason != LOST_FOUND]
 
 
 def note_problems(name: str, problems: Sequence[str]) -> None:

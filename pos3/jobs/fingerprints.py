@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pos3.entries import Entry, Record
 from pos3.filters import Filter
 from pos3.local import STATE_DIRECTORY, Scan, has_temporary_name, lies_in_state, local_entries
-from pos3.plan import march
+from pos3.plan import merge_listings
 from pos3.state import Index
 from pos3.store import Store, twice_if_unsorted
 from pos3.url import Location
@@ -59,7 +59,7 @@ def with_records(index: Index, below: str, takes_part: TakesPart) -> Iterator[tu
     scan = Scan(follow_symlinks=True, takes_part=takes_part, prunes=lambda path: False)
     records = (record._replace(path=record.path[len(below) :].lstrip("/")) for record in index.records(below))
     wanted = (record for record in records if takes_part(record.path))
-    for path, file, _, record in march(local_entries(top, scan), (), wanted):
+    for path, file, _, record in merge_listings(local_entries(top, scan), (), wanted):
         if not path.endswith("/") or (file is not None and file.unusable):
             yield file, record
 

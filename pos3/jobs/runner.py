@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from pos3.jobs.job import Job
 from pos3.jobs.observer import Observer
-from pos3.local import StopAt
+from pos3.local import DeadlineEvent
 from pos3.reports import Report
 from pos3.transfer import OpenProgress, Rate, Terms
 
@@ -56,7 +56,7 @@ class Runner:
 
     def run(self, job: Job, work: Work, open_progress: OpenProgress | None = None) -> None:
         """Does one piece of work for a job, and counts what it moves. Whatever it raises passes."""
-        cancelled = StopAt(lambda: self._stop_at)
+        cancelled = DeadlineEvent(lambda: self._stop_at)
         with self._lock:
             self._running.add(cancelled)
         show = open_progress or self._open_progress

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pos3.local import bounded, can_start
+from pos3.local import clamp_timeout, try_start
 
 logger = logging.getLogger("pos3")
 
@@ -40,7 +40,7 @@ class Schedule:
             if self._thread is None and not self._stopped:
                 run = self._context.run
                 thread = threading.Thread(target=run, args=(self._run,), name="pos3-push", daemon=True)
-                if can_start(thread):
+                if try_start(thread):
                     self._thread = thread
                 else:
                     logger.warning("no thread can be started, so nothing is pushed before the mirror's end")
@@ -57,7 +57,7 @@ class Schedule:
             with self._changed:
                 while not self._stopped and (not self._due or self._due[0][0] > self._clock()):
                     pause = self._due[0][0] - self._clock() if self._due else None
-                    self._changed.wait(None if pause is None else bounded(pause))
+                    self._changed.wait(None if pause is None else clamp_timeout(pause))
                 if self._stopped:
                     return
                 _, _, interval_seconds, call = heapq.heappop(self._due)

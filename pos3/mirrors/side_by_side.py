@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from pos3.jobs import Job
-from pos3.local import can_start
+from pos3.local import try_start
 
 logger = logging.getLogger("pos3")
 
@@ -35,7 +35,7 @@ def side_by_side(jobs: list[Job], push: Callable[[Job], None], most: int, stop: 
         )
         for _ in range(min(most, len(work.waiting)) - 1)
     ]
-    started = [thread for thread in threads if can_start(thread)]
+    started = [thread for thread in threads if try_start(thread)]
     try:
         # This thread works as well: it may be the only one that can run, and an interrupt reaches its push at once.
         work.run()

@@ -15,8 +15,8 @@ from pos3.state.cache import (
 )
 from pos3.state.claims import Claim, ClaimList
 from pos3.state.index import Index
-from pos3.state.journal_file import HEAD, VERSION, HeldFile, Keeper
-from pos3.state.journal_traces import SUFFIX, journal_directory, left_alone, may_be_carried_out, paths_in_directory
+from pos3.state.journal_file import HEAD, READABLE_VERSIONS, VERSION, HeldFile, Keeper
+from pos3.state.journal_scan import SUFFIX, journal_directory, left_alone, may_be_carried_out, paths_in_directory
 from pos3.state.leftovers import Leftovers
 from pos3.state.locks import NoMark, UseMark
 from pos3.state.ownership import Claims, Held, HeldClaim, NoClaim
@@ -24,6 +24,7 @@ from pos3.state.root_index import Place, RootIndex
 
 __all__ = [
     "HEAD",
+    "READABLE_VERSIONS",
     "SUFFIX",
     "VERSION",
     "Cached",

@@ -272,7 +272,7 @@ def _check_known(related: list[RootIndex], local: str) -> None:
         if entry.name == STATE_DIRECTORY:
             unknown.append(entry.path)
 
-    for entry in local_entries(local, replace(_everything(), on_own=note_state)):
+    for entry in local_entries(local, replace(_everything(), on_internal_file=note_state)):
         path = os.path.join(local, entry.path) if entry.path else local
         is_known = any(record.matches_local(entry) for record in known.get(path, ())) and not entry.unusable
         if not is_known and (entry.unusable or not entry.is_directory):

@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from typing import TypeVar
 from urllib.parse import quote
 
-from pos3.entries import UNPLACED
+from pos3.entries import UNKNOWN_OWNER
 from pos3.local import is_trusted, make_private
 from pos3.state.locks import has_locks, wait_for_directory
 
@@ -38,7 +38,7 @@ _MIGRATION_1 = (
         FROM root AS url LEFT JOIN root AS used_at ON used_at.name = 'used_at'
         WHERE url.name = 'url' AND url.value != ''""",
     f"""INSERT INTO files (place, path, size_bytes, modified_ns, inode, etag, owner)
-        SELECT places.id, path, size_bytes, modified_ns, inode, etag, '{UNPLACED}' FROM files_1, places""",
+        SELECT places.id, path, size_bytes, modified_ns, inode, etag, '{UNKNOWN_OWNER}' FROM files_1, places""",
     f"INSERT INTO notes SELECT {THE_ROOT}, name, value FROM root WHERE name IN ('local', 'filled')",
     "INSERT INTO notes SELECT places.id, name, value FROM root, places WHERE name = 'holds_markers'",
     "DROP TABLE files_1",

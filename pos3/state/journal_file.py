@@ -12,12 +12,13 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.local import ForeignFileError, is_running, make_private, open_lock, open_own, tell_once, temporary_name
+from pos3.local import ForeignFileError, is_running, make_private, open_lock, open_own, temporary_name, warn_once
 from pos3.state.kernel_lock import is_locked
 
 logger = logging.getLogger("pos3")
 
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, VERSION)
 # Only where neither a lock nor a pid can tell; to recover the journal of a living mirror would do no harm.
 _SILENT_SECONDS = 7 * 86400
 
@@ -96,7 +97,7 @@ class HeldFile:
             return None
         except ForeignFileError as error:
             # What it says would be done with this user's files and keys.
-            tell_once(path, f"{error.strerror}, so this journal is left alone")
+            warn_once(path, f"{error.strerror}, so this journal is left alone")
             return None
         except OSError as error:
             logger.info("the journal %s is left alone: %s", path, error)

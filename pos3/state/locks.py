@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from pos3.local import LOCKS, open_lock
+from pos3.local import LOCK_TEST_FILE, open_lock
 from pos3.state.kernel_lock import KernelLock, is_locked
 from pos3.state.lock_file import LockFile, remove_abandoned_directory
 
 logger = logging.getLogger("pos3")
 
-_GLANCE_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _PATIENCE_SECONDS = 0.5
 
 
@@ -28,7 +28,7 @@ _PATIENCE_SECONDS = 0.5
 def has_locks(directory: str) -> bool:
     """Whether the file system has the locks that SQLite and we need. Told in a warning if not, once a process."""
     try:
-        descriptor = open_lock(os.path.join(directory, LOCKS))
+        descriptor = open_lock(os.path.join(directory, LOCK_TEST_FILE))
     except OSError:
         # Whoever has to write there will tell what is wrong.
         return True
@@ -59,7 +59,7 @@ def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
             if time.monotonic() - told_at >= _PATIENCE_SECONDS:
                 on_wait()
                 told_at = time.monotonic()
-            time.sleep(_GLANCE_SECONDS)
+            time.sleep(_POLL_SECONDS)
         yield
     finally:
         lock.release()
@@ -68,7 +68,7 @@ def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
 def wait_for_directory(lock: str) -> None:
     """Returns when a directory that stands for a lock is gone; one that a dead process left is removed."""
     while not remove_abandoned_directory(lock):
-        time.sleep(_GLANCE_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 class NoMark:

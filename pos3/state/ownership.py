@@ -15,14 +15,14 @@ from typing import Protocol
 from pos3.errors import ClaimError, NoMirrorError
 from pos3.local import are_nested
 from pos3.state.claims import Claim, ClaimKind, ClaimList, Life, Snapshot, escaped
-from pos3.state.journal_traces import journals, traces, unclaimed
+from pos3.state.journal_scan import journals, traces, unclaimed
 from pos3.state.root_index import Place
 
 logger = logging.getLogger("pos3")
 
 # Of so many registrations, one looks for all dead processes and not only for those near its own path.
 _ALL_EVERY = 64
-_GLANCE_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _LONGEST_GLANCE_SECONDS = 0.5
 
 
@@ -139,7 +139,7 @@ class Claims:
         return [claim.id for claim in dead]
 
     def _wait(self, filling: set[str], on_wait: Callable[[], None]) -> None:
-        glance_seconds = _GLANCE_SECONDS
+        glance_seconds = _POLL_SECONDS
         while filling:
             filling = {
                 claim.id

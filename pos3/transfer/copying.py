@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pos3.entries import Record
 from pos3.errors import Pos3Error, TransferCancelledError
 from pos3.plan import Action, Plan
-from pos3.shown import escaped
+from pos3.redaction import escaped
 from pos3.state import Index
 from pos3.store import Steps
 from pos3.transfer.progress import Progress

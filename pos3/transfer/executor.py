@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from pos3.errors import NotPushedError, message_of
 from pos3.plan import NEW, Plan
+from pos3.redaction import escaped
 from pos3.reports import Report
-from pos3.shown import escaped
 from pos3.state import Index
 from pos3.transfer.downloads import download
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget

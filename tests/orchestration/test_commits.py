@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pos3.orchestration.storing.turns import Turns
+from pos3.orchestration.storing.shared_pushes import Turns
 from tests.orchestration.conftest import eventually
 
 

@@ -23,7 +23,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelling, Completed, Crashed, Pending, Running, Scheduled
 
-from pos3.orchestration.worker.marks import Marks
+from pos3.orchestration.worker.run_locks import Marks
 from pos3.orchestration.worker.settings import WorkerSettings, WrongSettingError
 from pos3.orchestration.worker.states import reschedule
 from tests.orchestration.conftest import environment_of_children, eventually
@@ -229,7 +229,7 @@ HOLD = """
 import sys, time, uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from pos3.orchestration.worker.marks import Marks
+from pos3.orchestration.worker.run_locks import Marks
 
 with Marks(Path(sys.argv[1]), "mine").holding(uuid.UUID(sys.argv[2])):
     print("held", flush=True)

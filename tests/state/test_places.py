@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.entries import UNPLACED, Record
+from pos3.entries import UNKNOWN_OWNER, Record
 from pos3.state.cache import list_cache, verify_cache
 from pos3.state.index import Index, page_query
 from pos3.state.root_index import Place, RootIndex
@@ -86,7 +86,7 @@ def test_an_index_of_version_1_is_taken_over_with_all_that_it_knows(tmp_path: Pa
     records = [Record("", 1, 2, 3, "e", "x"), Record("ä/b", 4, 5 << 40, 6, "f-2"), Record("b", 7, 8, 9, "g", "y")]
     make_version_1(root, "s3://bucket/data", records)
     index = Index(root, Place("http://here", "s3://bucket/data"))
-    assert list(index.records()) == [record._replace(owner=UNPLACED) for record in sorted(records)]
+    assert list(index.records()) == [record._replace(owner=UNKNOWN_OWNER) for record in sorted(records)]
     assert (root.noted("local"), root.noted("filled"), index.noted("holds_markers")) == ("/data", "yes", "no")
     [known] = root.places()
     assert (known.place, known.used_at) == (Place(None, "s3://bucket/data"), 1000.5)
@@ -125,7 +125,7 @@ def test_a_run_after_the_upgrade_costs_a_listing_and_no_body(
     with opened(tmp_path):
         pos3.download(s3.url("data"))
     assert proxy.kinds == {"LIST": 1}
-    assert [(record.path, record.owner) for record in index.records()] == [("a", UNPLACED), ("b", UNPLACED)]
+    assert [(record.path, record.owner) for record in index.records()] == [("a", UNKNOWN_OWNER), ("b", UNKNOWN_OWNER)]
 
 
 MIGRATING = """

@@ -9,12 +9,12 @@ a mirror in another process is for :mod:`pos3.orchestration.remote`, what such a
 
 from pos3.orchestration.runtime.attempt import scoped
 from pos3.orchestration.runtime.body import wrapped
-from pos3.orchestration.runtime.finding import find_mirror
-from pos3.orchestration.runtime.finding_profiles import find_profile
 from pos3.orchestration.runtime.flow_function import layers_of, mirror_options_of
 from pos3.orchestration.runtime.flow_options import FlowOptions, StrPath
 from pos3.orchestration.runtime.hooks import Hooks, around_task_hooks
+from pos3.orchestration.runtime.mirror_lookup import find_mirror
 from pos3.orchestration.runtime.option_layers import MirrorChoice, OptionLayers
+from pos3.orchestration.runtime.profile_lookup import find_profile
 from pos3.orchestration.runtime.records import work_before_record
 
 __all__ = [

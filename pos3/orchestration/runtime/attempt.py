@@ -27,7 +27,7 @@ from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
-from pos3.orchestration.runtime.finding import Joined, mirror_to_join
+from pos3.orchestration.runtime.mirror_lookup import Joined, mirror_to_join
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import IncompleteRunError, RunMirror
 from pos3.orchestration.storing import Handled, scope

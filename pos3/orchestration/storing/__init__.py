@@ -5,9 +5,9 @@ pushes them, so that task runs that wait for one place share its next push. Thes
 due, and with which mirror, is for :mod:`pos3.orchestration.runtime`.
 """
 
-from pos3.orchestration.storing.commits import Commits
-from pos3.orchestration.storing.handled import Handled
-from pos3.orchestration.storing.ledger import Elsewhere, Ledger, scope
+from pos3.orchestration.storing.pre_commit import Commits
+from pos3.orchestration.storing.registration_log import Elsewhere, Ledger, scope
+from pos3.orchestration.storing.task_data import Handled
 
 __all__ = [
     "Commits",

@@ -13,7 +13,7 @@ from typing import Any
 import pos3
 from pos3.orchestration.ui.artifacts import RunArtifacts, artifact_key
 from pos3.orchestration.ui.markdown import code
-from pos3.shown import escaped
+from pos3.redaction import escaped
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 

@@ -24,7 +24,7 @@ from prefect.workers.process import ProcessWorker
 
 import pos3
 from pos3.orchestration.worker.draining import DrainingWorker
-from pos3.orchestration.worker.marks import Marks
+from pos3.orchestration.worker.run_locks import Marks
 from pos3.orchestration.worker.settings import WorkerSettings, WrongSettingError
 from pos3.orchestration.worker.states import reschedule
 

@@ -22,7 +22,7 @@ import anyio.abc
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from pos3.orchestration.worker.control_channel import EngineLine
-from pos3.orchestration.worker.marks import Mark, Marks
+from pos3.orchestration.worker.run_locks import Mark, Marks
 from pos3.orchestration.worker.states import reschedule
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
-from pos3.shown import shown
+from pos3.redaction import redacted
 from pos3.store.base import KeyRefusedError
 from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.xml import first_text, parsed
@@ -207,7 +207,7 @@ def strange(kind: type[StoreError], status: int, location: str, endpoint: str, w
 
 def _short(error: Exception) -> str:
     """What was told, without the body of the answer, which may quote the session token."""
-    return shown(_without_quotes(str(error).partition("<")[0]).strip())[:300]
+    return redacted(_without_quotes(str(error).partition("<")[0]).strip())[:300]
 
 
 def _code_in(body: bytes) -> str:
@@ -219,7 +219,7 @@ def _code_in(body: bytes) -> str:
 def _without_quotes(message: str) -> str:
     """The beginning of a message, with ``***`` for what it quotes of a signed request."""
     # Whole secrets before the cut, since half a one is harder to find.
-    return _SET.sub(_without_value, shown(message, keeps_lines=True)[:_LONGEST_TEXT])
+    return _SET.sub(_without_value, redacted(message, keeps_lines=True)[:_LONGEST_TEXT])
 
 
 def _without_value(found: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pycurl
 
 from pos3.errors import EndpointError, StoreError
-from pos3.shown import shown
+from pos3.redaction import redacted
 from pos3.store.clock import seconds_of
 from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, strange
@@ -165,7 +165,7 @@ class Exchange:
         try:
             return self._result(code, message)
         except StoreError as error:
-            error.url = error.url or shown(self.requests.place(self.request))
+            error.url = error.url or redacted(self.requests.place(self.request))
             if isinstance(error, (BusyError, UnreachableError)):
                 error.operation = "" if self.request.where else self.request.method
             raise

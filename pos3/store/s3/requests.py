@@ -16,10 +16,10 @@ from typing import Any
 import pycurl
 from botocore.httpsession import get_cert_path
 
-from pos3.entries import Entry, held_ns
+from pos3.entries import Entry, storable_ns
 from pos3.errors import CredentialsError, ProfileError, StoreError
 from pos3.etags import is_weak, token
-from pos3.shown import hide
+from pos3.redaction import add_secrets
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.endpoints import shown_address
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
@@ -111,7 +111,7 @@ class Response:
     @property
     def modified_ns(self) -> int:
         """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
-        return held_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
+        return storable_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
 
     def entry(self, path: str, where: str) -> Entry:
         """The object that a HEAD was answered for.
@@ -122,7 +122,8 @@ class Response:
         length = self.header("content-length")
         if not (length.isdecimal() and len(length) <= _LONGEST_SIZE):
             raise UnreachableError(f"{where}: the answer to HEAD has no length, so it is not of an object")
-        return Entry(path, int(length), self.modified_ns, self.etag)
+        storage_class = self.header("x-amz-storage-class")
+        return Entry(path, int(length), self.modified_ns, self.etag, storage_class=storage_class)
 
 
 def can_be_sent(text: str) -> bool:
@@ -269,7 +270,7 @@ class Requests:
         frozen = self._frozen(request)
         if frozen.secret_key is not self._hidden[0] or frozen.token is not self._hidden[1]:
             self._hidden = (frozen.secret_key, frozen.token)
-            hide(self._hidden)
+            add_secrets(self._hidden)
         if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
             raise CredentialsError(
                 f"{self.where(request)}: the access key or the session token is empty or has line ends, blanks around "

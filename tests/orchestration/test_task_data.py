@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pos3.orchestration.storing.handled import Handled
+from pos3.orchestration.storing.task_data import Handled
 
 PLACES = (("s3://b/out", "/data/out"), ("s3://b/other", "/data/other"), ("s3://b/out-2", "/data/out-2"))
 Pair = namedtuple("Pair", "a b")  # noqa: PYI024 - an untyped one

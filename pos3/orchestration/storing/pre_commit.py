@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 import pos3
-from pos3.orchestration.storing.handled import Handled, Place
-from pos3.orchestration.storing.ledger import Elsewhere, Ledger, Unknown
-from pos3.orchestration.storing.turns import Turns
+from pos3.orchestration.storing.registration_log import Elsewhere, Ledger, Unknown
+from pos3.orchestration.storing.shared_pushes import Turns
+from pos3.orchestration.storing.task_data import Handled, Place
 
 
 class Commits:
