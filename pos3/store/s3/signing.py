@@ -10,7 +10,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from pos3.shown import hide
+from pos3.redaction import hide
 
 _SERVICE = "s3"
 _UNSIGNED_BODY = "UNSIGNED-PAYLOAD"
