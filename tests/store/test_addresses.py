@@ -432,6 +432,33 @@ def test_every_kind_of_request_is_signed_as_the_bucket_wants_it(
     assert tokens == ({"session-token"} if bucket == DIRECTORY else {None})
 
 
+@pytest.mark.parametrize(
+    "bucket",
+    [
+        pytest.param(BUCKET, id="bucket"),
+        pytest.param(DIRECTORY, id="directory-bucket"),
+        pytest.param(MULTI_REGION, id="multi-region-access-point"),
+    ],
+)
+@pytest.mark.parametrize("signs_bodies", [True, False], ids=["signed", "not-signed"])
+def test_bodies_are_signed_over_tls_where_a_setting_says_so(
+    bucket: str, signs_bodies: bool, proxy: TlsProxy, moto: MotoServer, configure: Configure, tmp_path: Path
+) -> None:
+    if bucket == MULTI_REGION:
+        pytest.importorskip("awscrt")
+    case = Case(bucket, config=s3_section(f"payload_signing_enabled = {str(signs_bodies).lower()}"))
+    configure(case)
+    tree = write_tree(tmp_path / "tree", {"small": b"1", "large": pseudo_random(9 << 20)})
+    with opened(tmp_path):
+        pos3.upload(f"s3://{bucket}/up", tree)
+    for key in moto.keys(f"{BUCKET}-{case.home}", "up/"):
+        moto.delete(f"{BUCKET}-{case.home}", key)
+    sent = [asked for asked in proxy.clear() if asked.method == "PUT"]
+    assert len(sent) > 2
+    assert {asked.headers["x-amz-content-sha256"] != "UNSIGNED-PAYLOAD" for asked in sent} == {signs_bodies}
+    assert [asked for asked in sent if not asked.is_signed_with(SECRETS[asked.signature[1]])] == []
+
+
 def test_a_session_of_a_directory_bucket_is_asked_for_once(
     proxy: TlsProxy, configure: Configure, tmp_path: Path
 ) -> None:
@@ -525,3 +552,22 @@ def test_what_botocore_reaches_without_a_proxy_is_reached_without_one(
             with pytest.raises(pos3.EndpointError, match="cannot reach"):
                 pos3.ls(f"s3://{BUCKET}/data")
     assert bool(proxy.clear()) is is_used
+
+
+def test_a_proxy_over_tls_is_trusted_where_the_configuration_file_says_so(
+    moto: MotoServer, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with TlsProxy(moto, tmp_path, secured=True) as secured:
+        case = Case(
+            environment={"AWS_ENDPOINT_URL": "http://storage.example.com", "AWS_MAX_ATTEMPTS": "1"},
+            config=f"[default]\nregion = us-east-1\nproxy_ca_bundle = {secured.bundle}\n",
+        )
+        configure(case)
+        monkeypatch.delenv("AWS_CA_BUNDLE")
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, secured.url)
+        secured.lead(BUCKET, f"{BUCKET}-{case.home}")
+        assert {asked.host for asked in by_pos3(case, secured, tmp_path)} == {"storage.example.com"}
+        (tmp_path / "config").write_text("[default]\nregion = us-east-1\n")
+        with opened(tmp_path), pytest.raises(pos3.EndpointError):
+            pos3.ls(f"s3://{BUCKET}/data")

@@ -73,11 +73,13 @@ class Asked:
 class TlsProxy:
     """`with TlsProxy(server, directory) as proxy:` clients take `proxy.url` as their proxy and trust `proxy.bundle`.
 
+    With `secured`, the proxy itself is reached over TLS, and only for requests over plain HTTP.
+
     Whatever they ask for is asked of the bucket that :meth:`lead` has named, but for sessions of directory buckets,
     which the proxy gives itself. The next `busy` other requests are answered with 503.
     """
 
-    def __init__(self, server: Server, directory: Path):
+    def __init__(self, server: Server, directory: Path, *, secured: bool = False):
         self._upstream = urlsplit(server.endpoint_url).netloc
         self._authority = trustme.CA()
         self._contexts: dict[str, ssl.SSLContext] = {}
@@ -88,7 +90,9 @@ class TlsProxy:
         self.requests: list[Asked] = []
         self.busy = 0
         self._server: ThreadingHTTPServer = QuietServer(("127.0.0.1", 0), _handler(self))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if secured:
+            self._server.socket = self.context("127.0.0.1").wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if secured else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def lead(self, named: str, bucket: str, base: str = "") -> None:
         """Requests for the bucket ``named``, in the host or in the path, go to ``bucket`` of the server.

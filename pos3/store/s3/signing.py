@@ -10,7 +10,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 
-from pos3.redaction import hide
+from pos3.redaction import add_secrets
 
 _SERVICE = "s3"
 _UNSIGNED_BODY = "UNSIGNED-PAYLOAD"
@@ -46,7 +46,7 @@ class Signing:
         """
         signer = S3SigV4Auth(credentials, self.service, self.region) if self.chosen is None else self.chosen()
         if signer.credentials is not credentials:
-            hide((signer.credentials.secret_key, signer.credentials.token))
+            add_secrets((signer.credentials.secret_key, signer.credentials.token))
         request = AWSRequest(method, url, dict(header.split(": ", 1) for header in headers), body)
         if content := request.headers.get("x-amz-content-sha256"):
             # Signers hash the body that they are shown, unless told what they would find: in Python, and in C.
