@@ -112,9 +112,7 @@ class Connection:
         return str(self.session.get_config_variable("region") or DEFAULT_REGION)
 
     def region_of(self, bucket: str) -> str:
-        """The region that a bucket is in: signatures must name it, and only there requests need no redirect."""
-        if not self.is_aws:
-            return self.region
+        """The region that a bucket of AWS is in: signatures must name it, and only there requests need no redirect."""
         if bucket not in self._regions:
             with translating(f"s3://{bucket}/"):
                 try:
@@ -126,7 +124,7 @@ class Connection:
                         raise
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             told = str(headers.get("x-amz-bucket-region", ""))
-            self._regions[bucket] = told if _REGION.fullmatch(told) else self.region
+            self._regions[bucket] = told if _REGION.fullmatch(told) else self.client_region
         return self._regions[bucket]
 
     @property

@@ -151,6 +151,10 @@ class Requests:
     def _address(self) -> Address:
         return address_of(self._connection, self._bucket)
 
+    @functools.cached_property
+    def _proxy_options(self) -> list[tuple[int, str]]:
+        return proxy_options(self._connection.session, self._address.base_url)
+
     @property
     def endpoint(self) -> str:
         """The endpoint as it may be shown."""
@@ -185,7 +189,7 @@ class Requests:
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
             (pycurl.USERAGENT, "pos3"),
-            *proxy_options(self._connection.session, address.base_url),
+            *self._proxy_options,
         ):
             handle.setopt(option, value)
         if address.base_url.startswith("https:"):
