@@ -426,6 +426,9 @@ class PublishRequest(Request):
         return self.delete
 
 
+REQUESTS: tuple[type[Request], ...] = (DownloadRequest, UploadRequest, SyncRequest, BisyncRequest, PublishRequest)
+
+
 def difference(first: Request, second: Request) -> str:
     """Which arguments of two calls for one place differ, and how."""
     before, now = _as_kind_of(second, first).arguments(), second.arguments()
