@@ -33,7 +33,7 @@ def put(site: S3Site, key: str, content: bytes, archive: str) -> None:
 
 
 def test_an_archived_object_is_an_error_that_says_what_to_do(site: S3Site, tmp_path: Path) -> None:
-    with opened(tmp_path), pytest.raises(pos3.TransferError, match="b/cold.*skip_archived=True"):
+    with opened(tmp_path), pytest.raises(pos3.TransferError, match=r"b/cold.*skip_archived=True"):
         pos3.download(site.url("data"))
 
 
