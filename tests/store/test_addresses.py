@@ -216,6 +216,7 @@ def configure(proxy: TlsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for name, value in case.environment.items():
             monkeypatch.setenv(name, value)
         proxy.lead(case.bucket, f"{BUCKET}-{case.home}", case.base)
+        proxy.busy = 0
         proxy.clear()
 
     return configured
@@ -506,7 +507,6 @@ def test_a_request_is_sent_as_often_as_boto3_sends_it_where_a_setting_says_so(
     with opened(tmp_path), pytest.raises(pos3.StoreError, match="SlowDown"):
         pos3.ls(f"s3://{BUCKET}/data")
     assert len(proxy.clear()) == theirs
-    proxy.busy = 0
 
 
 @pytest.mark.parametrize("mode", ["", "legacy", "standard", "in-region", "cross-region", "mobile"])
