@@ -386,6 +386,23 @@ def test_without_the_package_for_it_a_multi_region_access_point_is_one_clear_err
     assert "pip install awscrt" in ran.stdout
 
 
+# In the cache
+
+
+def test_what_an_access_point_leads_to_lies_in_a_directory_of_its_own_in_the_cache(
+    proxy: TlsProxy, configure: Configure, tmp_path: Path
+) -> None:
+    configure(Case(ACCESS_POINT, WEST))
+    place = tmp_path / "cache" / "_" / ACCESS_POINT.replace("/", ":")
+    with opened(tmp_path) as mirror:
+        by_alias = pos3.download(f"s3://{ACCESS_POINT.replace('/', ':')}/data")
+        assert by_alias == pos3.download(f"s3://{ACCESS_POINT}/data") == place / "data"
+        assert mirror.report().downloaded_files == 1
+        assert pos3.url_of(place / KEY) == f"s3://{ACCESS_POINT}/{KEY}"
+        assert pos3.ls(f"s3://{ACCESS_POINT}/data", recursive=True)[-1] == f"s3://{ACCESS_POINT}/{KEY}"
+    assert (place / KEY).read_bytes() == b"1"
+
+
 # Signatures that libcurl cannot make
 
 
