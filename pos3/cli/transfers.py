@@ -7,9 +7,9 @@ import os
 import shlex
 import time
 from argparse import Namespace
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pos3.api import mirror
 from pos3.cli.output import (
@@ -25,10 +25,17 @@ from pos3.cli.output import (
 )
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
-from pos3.errors import InvalidURLError, Pos3Error, UnsafeKeysError
-from pos3.filters import as_patterns
-from pos3.jobs import Registration, as_transfer_plan, local_root
-from pos3.mirrors import BothWays, Mirror, plan_both_ways
+from pos3.errors import InvalidURLError, Pos3Error
+from pos3.jobs import (
+    BisyncRequest,
+    DownloadRequest,
+    Registration,
+    Request,
+    UploadRequest,
+    as_transfer_plan,
+    local_root,
+)
+from pos3.mirrors import Mirror
 from pos3.plan import Plan
 from pos3.profiles import resolve_profile
 from pos3.reports import Report
@@ -57,37 +64,13 @@ def run_download(arguments: Namespace) -> int:
     """Prints the local path, or with ``--json`` path and report."""
     began = time.monotonic()
     _check_url(arguments)
+    request = request_of(DownloadRequest, arguments)
     with mirror.of(arguments.options) as opened:
         opened.tell = unsaid
         if arguments.dry_run:
-            wanted, plan = opened.plan_download(
-                arguments.url,
-                arguments.local,
-                arguments.exclude,
-                arguments.profile,
-                include=arguments.include,
-                compare=arguments.compare,
-                delete=arguments.delete,
-                max_delete=arguments.max_delete,
-                missing_ok=arguments.missing_ok,
-                adopt=arguments.adopt,
-                require_marker=arguments.require_marker,
-            )
-            _print_plan(arguments, wanted, plan)
+            _print_plan(arguments, *opened.download_plan_of(request))
             return OK
-        path = opened.download(
-            arguments.url,
-            arguments.local,
-            arguments.delete,
-            arguments.exclude,
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            max_delete=arguments.max_delete,
-            missing_ok=arguments.missing_ok,
-            adopt=arguments.adopt,
-            require_marker=arguments.require_marker,
-        )
+        path = opened.download_of(request)
     _conclude(arguments, path, _since(began, opened.report()))
     _announce(arguments, path)
     return OK
@@ -100,78 +83,34 @@ def run_upload(arguments: Namespace) -> int:
     source = _local(arguments)
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
+    request = replace(request_of(UploadRequest, arguments), local=source, interval=None)
     with mirror.of(arguments.options) as opened:
         opened.tell = unsaid
         if arguments.dry_run:
-            wanted, plan = opened.plan_upload(
-                arguments.url,
-                source,
-                arguments.exclude,
-                arguments.profile,
-                include=arguments.include,
-                compare=arguments.compare,
-                delete=arguments.delete,
-                max_delete=arguments.max_delete,
-                upload_last=arguments.upload_last,
-            )
-            _print_plan(arguments, wanted, plan)
+            _print_plan(arguments, *opened.upload_plan_of(request))
             return OK
-        opened.upload(
-            arguments.url,
-            source,
-            None,
-            arguments.delete,
-            False,
-            arguments.exclude,
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            max_delete=arguments.max_delete,
-            upload_last=arguments.upload_last,
-        )
+        opened.upload_of(request)
     _conclude(arguments, Path(source), _since(began, opened.report()))
     return OK
 
 
 def run_sync(arguments: Namespace) -> int:
-    """Prints the local path, as soon as both sides are up to date; with ``--json`` path and report, at the end.
-
-    What is newer here is pushed first, so the download finds nothing here that it could lose. Deletes in the store come
-    last, by the mirror that was opened first: what others have put there since then is kept.
-    """
+    """Prints the local path, as soon as both sides are up to date; with ``--json`` path and report, at the end."""
     began = time.monotonic()
     _check_url(arguments)
-    with mirror.of(arguments.options) as pushing:
-        pushing.tell = unsaid
-        found = plan_both_ways(
-            pushing,
-            arguments.url,
-            arguments.local,
-            arguments.exclude,
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            delete_local=arguments.delete_local,
-            delete_remote=arguments.delete_remote,
-            max_delete=arguments.max_delete,
-        )
+    request = request_of(BisyncRequest, arguments)
+    with mirror.of(arguments.options) as opened:
+        opened.tell = unsaid
         if arguments.dry_run:
+            found = opened.bisync_plan_of(request)
             _print_plan(arguments, found.wanted, found.fetch, found.push)
             return OK
-        found.refuse()
-        path = pushing.begin_upload(
-            replace(
-                found.wanted,
-                max_delete=arguments.max_delete,
-                upload_last=as_patterns(arguments.upload_last, "upload_last"),
-                drops_lost=arguments.delete_local,
-            )
-        )
-        pushed, delete_local = _flushed(pushing, arguments.delete_local)
-        fetched = _fetch(arguments, found, pushing, delete_local)
-        if arguments.interval is not None:
-            _push_until_stopped(arguments, pushing, path)
-    report = replace(pushing.report() + fetched, unchanged=max(0, fetched.unchanged - pushed.uploaded_files))
+        if arguments.interval is None:
+            path = opened.bisync_of(request)
+        else:
+            path = opened.begin_bisync(request)
+            _push_until_stopped(arguments, opened, path)
+    report = opened.report()
     # With an interval most of the time is waiting, so only the transfers are counted.
     _conclude(arguments, path, _since(began, report) if arguments.interval is None else report)
     if arguments.interval is None:
@@ -179,36 +118,13 @@ def run_sync(arguments: Namespace) -> int:
     return OK
 
 
-def _flushed(pushing: Mirror, delete_local: bool) -> tuple[Report, bool]:
-    """What was pushed, and whether files that the store does not have may be deleted then.
-
-    Files that cannot be objects do not keep others from being synced. The last push raises because of them.
-    """
-    before = pushing.report()
-    try:
-        return pushing.flush(), delete_local
-    except UnsafeKeysError:
-        return pushing.report() - before, False
+R = TypeVar("R", bound=Request)
 
 
-def _fetch(arguments: Namespace, found: BothWays, pushing: Mirror, delete_local: bool) -> Report:
-    if "" in found.removed_here:
-        return Report()
-    # What is newer here has been pushed, so the download may replace what the push has registered.
-    with closing(Mirror(pushing.options, part_of=pushing).open()) as fetching:
-        fetching.tell = unsaid
-        fetching.download(
-            arguments.url,
-            arguments.local,
-            delete_local,
-            [*(arguments.exclude or ()), *found.left_deleted()],
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            max_delete=arguments.max_delete,
-            missing_ok=True,
-        )
-        return fetching.report()
+def request_of(kind: type[R], arguments: Namespace) -> R:
+    """What the command asks for: each option under the name of the argument that it stands for."""
+    given = {item.name: getattr(arguments, item.name) for item in fields(kind) if item.name in arguments}
+    return kind(**{"remote": arguments.url, **given})
 
 
 def _push_until_stopped(arguments: Namespace, pushing: Mirror, path: Path) -> None:

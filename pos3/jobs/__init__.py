@@ -1,9 +1,9 @@
 """One request at work: what was asked, both sides and what is remembered of them, and what is done about it.
 
-A registration says what one call asked for. A link is a registration at work: it lists both sides, makes plans
-(:mod:`pos3.plan`), checks them, and has them carried out (:mod:`pos3.transfer`). Complete sets, recovery after a crash
-and the journal are here as well. Which registrations a mirror has, and when they are pushed, is for
-:mod:`pos3.mirrors`.
+A request holds the arguments of one call, checked. A registration is a request whose places are known. A job is a
+registration at work: it lists both sides, makes plans (:mod:`pos3.plan`), checks them, and has them carried out
+(:mod:`pos3.transfer`). Complete sets, two-way syncs, recovery after a crash and the journal are here as well. Which
+registrations a mirror has, and when they are pushed, is for :mod:`pos3.mirrors`.
 """
 
 from pos3.jobs.adoption import check_adoption, check_target
@@ -19,30 +19,39 @@ from pos3.jobs.recovery import Recovered, recover, recover_with
 from pos3.jobs.references import Reference, refer
 from pos3.jobs.registration import (
     Registration,
-    build_filter,
     check_conflicts,
-    check_flag,
-    check_interval,
-    check_local,
     check_outside_state,
     check_patterns,
-    check_timeout,
-    checked,
-    difference,
     is_coherent,
     local_root,
-    merged,
-    names_a_directory,
 )
 from pos3.jobs.remote_listing import list_local, list_remote
+from pos3.jobs.requests import (
+    BisyncRequest,
+    DownloadRequest,
+    Patterns,
+    PublishRequest,
+    Request,
+    SyncRequest,
+    UploadRequest,
+    check_interval,
+    check_local,
+    check_timeout,
+    difference,
+    merged,
+)
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
+from pos3.jobs.two_way import BothWays, TwoWay
 
 __all__ = [
     "Additive",
+    "BisyncRequest",
+    "BothWays",
     "Changed",
     "Closed",
     "Cursor",
+    "DownloadRequest",
     "Guard",
     "Job",
     "Journal",
@@ -50,20 +59,24 @@ __all__ = [
     "Manner",
     "Observer",
     "Own",
+    "Patterns",
     "Publication",
+    "PublishRequest",
     "Recovered",
     "Reference",
     "Registered",
     "Registration",
+    "Request",
     "Room",
     "Runner",
     "Shared",
+    "SyncRequest",
+    "TwoWay",
     "Unobserved",
+    "UploadRequest",
     "as_transfer_plan",
-    "build_filter",
     "check_adoption",
     "check_conflicts",
-    "check_flag",
     "check_interval",
     "check_local",
     "check_marker",
@@ -71,8 +84,6 @@ __all__ = [
     "check_patterns",
     "check_target",
     "check_timeout",
-    "checked",
-    "combined",
     "complete_job",
     "difference",
     "fingerprint_of_objects",
@@ -81,7 +92,6 @@ __all__ = [
     "list_remote",
     "local_root",
     "merged",
-    "names_a_directory",
     "recover",
     "recover_with",
     "refer",

@@ -47,7 +47,7 @@ def check_adoption(job: Job, plan: Plan) -> None:
 
 def _choices(job: Job, plan: Plan) -> str:
     """What a download into a strange place would do, and what the caller can choose."""
-    local, delete = job.registration.local, f"{job.registration.delete_argument}=False"
+    local, delete = job.registration.local, f"{job.request.delete_argument}=False"
     if not os.path.isdir(local):
         return (
             f"{local} is a file that pos3 has not put there, and {job.url} is a directory; nothing was changed. "

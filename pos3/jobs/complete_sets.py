@@ -45,7 +45,7 @@ class _MarkedSet:
     """The objects at a place, counted as they are listed, and their marker."""
 
     def __init__(self, registration: Registration, store: Store, index: Index):
-        self.marker = registration.marker
+        self.marker = registration.request.marker
         self.marker_key = registration.location.object_key(self.marker)
         self.marker_url = registration.location.child(self.marker)
         self.tally = Tally()
@@ -70,7 +70,7 @@ class _MarkedSet:
         if marker.size_bytes > LONGEST_BYTES:
             return None
         with self._scratch() as path:
-            carried_out(self._store, lambda: self._store.download(self.marker_key, marker, path, lambda _: None))
+            carried_out(self._store, lambda: self._store.download(self.marker_key, marker, path))
             with open(path, "rb") as file:
                 return Manifest.parse(file.read())
 
@@ -84,7 +84,7 @@ class _MarkedSet:
         with self._scratch() as path:
             with open(path, "wb") as file:
                 file.write(content)
-            carried_out(self._store, lambda: self._store.upload(self.marker_key, path, len(content), lambda _: None))
+            carried_out(self._store, lambda: self._store.upload(self.marker_key, path, len(content)))
         if self.marker_now() is None:
             raise StoreError(f"{self.marker_url} was written, but is not there")
 
@@ -154,11 +154,11 @@ class CompleteSet:
     def _downloaded(self, marker: Entry, job: Job, once: Callable[[], None]) -> bool:
         """Whether a complete set was downloaded; False if it changed meanwhile."""
         # What was delivered is on record now, which proves it without reading the files.
-        compare: Compare = "size" if job.registration.compare == "size" else "auto"
+        compare: Compare = "size" if job.request.compare == "size" else "auto"
         try:
             said = self._set.manifest_in(marker)
             once()
-            found = job.plan_download(delete=job.registration.download_delete, compare=compare)
+            found = job.plan_download(delete=job.request.deletes_local, compare=compare)
         except (TransferError, RemoteNotFoundError):
             if self._is_still(marker):
                 raise
@@ -220,7 +220,7 @@ class Publication:
         local = self.job.registration.local
         if not os.path.isdir(local):
             raise InvalidArgumentError(f"{local} is no directory; publish() needs one with all files of the set")
-        plan = self.job.plan_upload(delete=self.job.registration.upload_delete)
+        plan = self.job.plan_upload(delete=self.job.request.deletes_remote)
         if plan.problems:
             raise UnsafeKeysError(str(self.job), plan.problems)
         if not plan.source_files:
@@ -229,11 +229,11 @@ class Publication:
         if obstacles:
             shown = "; ".join(map(escaped, obstacles[:5]))
             raise PlanRefusedError(f"{self.job}: some of the set cannot be published, nothing was changed: {shown}")
-        check_max_delete(plan, self.job.registration.max_delete)
+        check_max_delete(plan, self.job.request.max_delete)
         return plan
 
     def _check_result(self) -> None:
-        left = self.job.plan_upload(delete=self.job.registration.upload_delete)
+        left = self.job.plan_upload(delete=self.job.request.deletes_remote)
         if left.problems:
             raise UnsafeKeysError(str(self.job), left.problems, f"so the set has no {self._set.marker}")
         kept = _content(left.kept)

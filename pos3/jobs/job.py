@@ -22,13 +22,14 @@ from pos3.errors import (
     UnsafeKeysError,
 )
 from pos3.etags import matches_content, part_size
-from pos3.filters import Filter, entry_matcher, everything, matcher, nothing
+from pos3.filters import Filter, as_patterns, entry_matcher, everything, matcher, nothing
 from pos3.jobs.adoption import FILLED, check_adoption, check_target
 from pos3.jobs.fingerprints import fingerprint_of_files
 from pos3.jobs.guards import Guard, Guards, Left
 from pos3.jobs.noted import Noted
 from pos3.jobs.observer import Registered
 from pos3.jobs.registration import Registration, names_a_file
+from pos3.jobs.requests import Request
 from pos3.jobs.sources import STATE, Sources, ignored
 from pos3.local import (
     STATE_DIRECTORY,
@@ -80,7 +81,7 @@ class AnySet:
         once()
 
 
-def _never_outranks(_job: Job, _here: Entry, _there: Entry, _record: Record | None) -> str:
+def _never_prefers_remote(_job: Job, _here: Entry, _there: Entry, _record: Record | None) -> str:
     return ""
 
 
@@ -88,11 +89,11 @@ def _never_outranks(_job: Job, _here: Entry, _there: Entry, _record: Record | No
 class Rules:
     """What is special about the pushes of a job.
 
-    ``outranks`` says why an object stays that a file would replace, or "" (see :class:`pos3.plan.Policy`). Without
-    ``trusts_records``, every push compares both sides in full.
+    ``prefers_remote`` says why an object stays that a file would replace, or "" (see :class:`pos3.plan.Policy`).
+    Without ``trusts_records``, every push compares both sides in full.
     """
 
-    outranks: Callable[[Job, Entry, Entry, Record | None], str] = _never_outranks
+    prefers_remote: Callable[[Job, Entry, Entry, Record | None], str] = _never_prefers_remote
     trusts_records: bool = True
 
 
@@ -142,7 +143,9 @@ class Job:
         self._rules = rules
         self._pushes_alone = True
         # What a push sees, and the download of the same registration leaves alone, is not gone because it is not here.
-        self._is_downloaded = everything if registration.upload_exclude is None else registration.filter.predicate()
+        self._is_downloaded = (
+            everything if registration.request.upload_exclude is None else registration.filter.predicate()
+        )
         self._has_told_left_out = False
         self._lock = threading.RLock()
         self._share_lock = threading.Lock()
@@ -150,6 +153,10 @@ class Job:
 
     def __str__(self) -> str:
         return str(self.registration)
+
+    @property
+    def request(self) -> Request:
+        return self.registration.request
 
     @property
     def store(self) -> Store:
@@ -169,19 +176,19 @@ class Job:
         return replace(plan, kept=(*plan.kept, *told)) if told else plan
 
     def _policy(self, *, delete: bool) -> Policy:
-        registration = self.registration
+        request, location = self.request, self.registration.location
         return Policy(
             "upload",
-            f"{registration}",
+            f"{self.registration}",
             delete=delete,
-            compare=registration.compare,
+            compare=request.compare,
             proven_equal=self._proven_equal,
             protects=self._protects,
-            prefers_remote=functools.partial(self._rules.outranks, self),
-            overwrite=entry_matcher(registration.overwrite),
-            last=matcher(registration.upload_last),
-            key_prefix=f"{registration.location.key}/" if registration.location.key else "",
-            local_root=registration.local,
+            prefers_remote=functools.partial(self._rules.prefers_remote, self),
+            overwrite=entry_matcher(as_patterns(request.overwrite, "overwrite")),
+            last=matcher(as_patterns(request.upload_last, "upload_last")),
+            key_prefix=f"{location.key}/" if location.key else "",
+            local_root=self.registration.local,
         )
 
     def _proven_equal(self, local: Entry, remote: Entry) -> bool:
@@ -219,7 +226,7 @@ class Job:
 
     def keeps_at_end(self, path: str, remote: Entry, record: Record | None) -> bool:
         """Whether the last push would leave an object that has no local file."""
-        if not self.registration.upload_delete or not self.registration.filter.predicate()(path):
+        if not self.request.deletes_remote or not self.registration.filter.predicate()(path):
             return True
         return bool(self._protects(remote._replace(path=path), record))
 
@@ -238,7 +245,7 @@ class Job:
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
-        policy = replace(policy, delete_argument=self.registration.delete_argument, keeps_local=guards.spares)
+        policy = replace(policy, delete_argument=self.request.delete_argument, keeps_local=guards.spares)
         room_bytes = max_path_bytes_below(self.registration.local)
         policy = replace(policy, compare=compare or policy.compare, max_path_bytes=room_bytes)
 
@@ -266,9 +273,9 @@ class Job:
 
     def _without_never_pushed(self, plan: Plan) -> Plan:
         """The plan without deletes of files that are never pushed, and so cannot be in the store."""
-        if not plan.deletes or self.registration.upload_exclude is None:
+        if not plan.deletes or self.request.upload_exclude is None:
             return plan
-        is_pushed = self.registration.push_filter.predicate()
+        is_pushed = self.request.push_filter.predicate()
         recorded = {record.path for record in self.index.records()}
         kept = {action.path for action in plan.deletes if not (is_pushed(action.path) or action.path in recorded)}
         return replace(
@@ -294,12 +301,12 @@ class Job:
         is_directory = os.path.isdir(local)
         self.check_kinds()
         policy = self._policy(delete=delete)
-        if self.registration.drops_lost and self.in_cache and self._writes_alone():
+        if self.request.drops_lost and self.in_cache and self._writes_alone():
             policy = replace(policy, lost=self._lost)
-        follow_symlinks = self.registration.follow_symlinks
+        follow_symlinks = self.request.follow_symlinks
 
         def plan() -> Plan:
-            chosen = self.registration.push_filter
+            chosen = self.request.push_filter
             own: list[os.DirEntry[str]] = []
             local = self.sources.files(chosen, follow_symlinks=follow_symlinks, on_own=own.append)
             remote = self.sources.objects(chosen, is_prefix=is_directory, only_object=not is_directory, to_push=True)
@@ -343,18 +350,18 @@ class Job:
 
     def _plan_push(self) -> Plan:
         """The plan of a background push, by the records alone where there are some."""
-        chosen = self.registration.push_filter
+        chosen = self.request.push_filter
         if not self._rules.trusts_records:
             return self.plan_upload(delete=False)
         if not self.index.has_records():
             found = self.sources.files(chosen, follow_symlinks=True)
             is_worth_asking = any(e.is_unreadable or not (e.unusable or e.is_directory) for e in found)
             return self.plan_upload(delete=False) if is_worth_asking else Plan("upload")
-        local = self.sources.files(chosen, follow_symlinks=self.registration.follow_symlinks)
-        delete = self.registration.upload_delete
+        local = self.sources.files(chosen, follow_symlinks=self.request.follow_symlinks)
+        delete = self.request.deletes_remote
         records = self.sources.records_to_push(self.markers, self.owner)
-        plan = self._without_replaced(plan_push(local, records, self.owner, self._policy(delete=delete)))
-        if plan.copy_files and self.registration.compare != "auto":
+        plan = self.without_replaced(plan_push(local, records, self.owner, self._policy(delete=delete)))
+        if plan.copy_files and self.request.compare != "auto":
             # Records alone cannot tell what another way of comparing says of a new file.
             return replace(self.plan_upload(delete=False), deletes=plan.deletes)
         return plan
@@ -366,12 +373,12 @@ class Job:
         """
         if not self.index.has_records():
             return self._plan_push()
-        local = self.sources.files(self.registration.push_filter, follow_symlinks=self.registration.follow_symlinks)
+        local = self.sources.files(self.request.push_filter, follow_symlinks=self.request.follow_symlinks)
         records = self.sources.records_to_push(self.markers, self.owner)
         plan = plan_push(local, records, self.owner, self._policy(delete=False))
-        return self.plan_upload(delete=False) if plan.copy_files and self.registration.compare != "auto" else plan
+        return self.plan_upload(delete=False) if plan.copy_files and self.request.compare != "auto" else plan
 
-    def _without_replaced(self, plan: Plan) -> Plan:
+    def without_replaced(self, plan: Plan) -> Plan:
         """The plan without deletes of objects that somebody else has replaced or deleted; asks only if there are any.
 
         What is not to be deleted any more is remembered, so that the next push does not ask again.
@@ -382,7 +389,7 @@ class Job:
 
         def etags() -> dict[str, str]:
             is_prefix = os.path.isdir(self.registration.local)
-            remote = self.sources.objects(self.registration.push_filter, is_prefix=is_prefix, to_push=True)
+            remote = self.sources.objects(self.request.push_filter, is_prefix=is_prefix, to_push=True)
             return {entry.path: entry.etag for entry in remote if entry.path in wanted}
 
         there = twice_if_unsorted(etags)
@@ -523,25 +530,33 @@ class Job:
         """As :meth:`download`, whatever is there."""
         with self.alone(terms):
             leftovers: list[os.DirEntry[str]] = []
-            plan = self.plan_download(delete=self.registration.download_delete, leftovers=leftovers)
+            plan = self.plan_download(delete=self.request.deletes_local, leftovers=leftovers)
             check_target(self, plan)
-            if not adopt and self.registration.download_delete:
+            if not adopt and self.request.deletes_local:
                 check_adoption(self, plan)
-            check_max_delete(plan, self.registration.max_delete)
-            for leftover in leftovers:
-                remove_abandoned(leftover.path)
-            Leftovers(self.index.root).remove_abandoned()
-            make_room(self.url, self.registration.local, growth_bytes(plan, self.pair))
-            self.index.mark_used()
+            check_max_delete(plan, self.request.max_delete)
+            self.begin_filling(plan, leftovers, make_room)
             if not plan.source_files and not os.path.exists(self.registration.local):
                 with explaining_write_errors(self.registration.local, self.registration.local):
                     os.makedirs(self.registration.local)
-            self.index.root.set_note(FILLED, "yes")
-            if self.left_to_others:
-                first, count = self.left_to_others[0], len(self.left_to_others)
-                logger.info("%s: %d left as it is, such as %r: %s", self, count, first.path, first.reason)
             outcome = self.carried_out(plan, terms)
         outcome.raise_failures("Download")
+
+    def begin_filling(self, plan: Plan, leftovers: list[os.DirEntry[str]], make_room: MakeRoom) -> None:
+        """What comes before a download's plan is carried out: leftovers of killed ones go, and there must be room.
+
+        Raises:
+            NoSpaceError: nothing was changed but for the leftovers.
+        """
+        for leftover in leftovers:
+            remove_abandoned(leftover.path)
+        Leftovers(self.index.root).remove_abandoned()
+        make_room(self.url, self.registration.local, growth_bytes(plan, self.pair))
+        self.index.mark_used()
+        self.index.root.set_note(FILLED, "yes")
+        if self.left_to_others:
+            first, count = self.left_to_others[0], len(self.left_to_others)
+            logger.info("%s: %d left as it is, such as %r: %s", self, count, first.path, first.reason)
 
     def carried_out(self, plan: Plan, terms: Terms) -> Outcome:
         if plan.direction == "upload" and not self._has_told_left_out:
@@ -586,7 +601,7 @@ class Job:
                 return
             self.index.mark_used()
             outcome = self.carried_out(plan, terms)
-        self._raise_failures(outcome, plan)
+        self.raise_failures(outcome, plan)
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
         """Makes the remote side match the local one, by a full comparison; files that keep changing get one more try.
@@ -600,24 +615,32 @@ class Job:
             if not self.local_exists():
                 return
             self._pushes_alone = self.held.begin_last_push()
-            plan = self.plan_upload(delete=delete and self.registration.upload_delete)
+            plan = self.plan_upload(delete=delete and self.request.deletes_remote)
             refusal: PlanRefusedError | None = None
             try:
-                check_max_delete(plan, self.registration.max_delete)
+                check_max_delete(plan, self.request.max_delete)
             except PlanRefusedError as error:
                 refusal, plan = error, plan.without_deletes()
             self.index.mark_used()
             outcome = self.carried_out(plan, terms)
             if outcome.unsettled and not outcome.failures:
                 outcome = self._push_again(terms)
-        self._raise_failures(outcome, plan)
+        self.raise_failures(outcome, plan)
         if refusal is not None:
             raise refusal
 
-    def _raise_failures(self, outcome: Outcome, plan: Plan) -> None:
+    def raise_failures(self, outcome: Outcome, plan: Plan, operation: str = "Upload") -> None:
+        """
+        Args:
+            plan: of the push; what it could not plan is a failure as well.
+
+        Raises:
+            TransferError: some files failed.
+            UnsafeKeysError: some files cannot be objects, and nothing else failed.
+        """
         if outcome.failures and plan.problems:
             outcome.failures.append(self._unsafe(plan))
-        outcome.raise_failures("Upload")
+        outcome.raise_failures(operation)
         self._raise_problems(plan)
 
     def _raise_problems(self, plan: Plan) -> None:

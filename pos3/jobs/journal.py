@@ -23,6 +23,7 @@ from pos3.jobs.registration import Registration, is_same_place
 from pos3.local import ForeignFileError, open_own, remove_abandoned
 from pos3.state import (
     HEADER_TYPES,
+    READABLE_VERSIONS,
     SUFFIX,
     VERSION,
     ClaimList,
@@ -78,6 +79,15 @@ class Journal:
                     error,
                 )
 
+    def strike(self, registration: Registration) -> None:
+        """Forgets a registration: all of it is in the store, and later changes of its files are nobody's to push."""
+        with self._lock:
+            left = [entry for entry in self._entries if not _is_of(entry, registration)]
+            file = self._file
+            if file is not None:
+                self._file = _shortened(file, self._keeper, left, len(self._entries))
+            self._entries = left
+
     @property
     def is_written(self) -> bool:
         """Whether what was noted is on the disk, so that it outlives this process."""
@@ -89,7 +99,9 @@ class Journal:
             file, self._file = self._file, None
             if file is not None:
                 left = [entry for entry in self._entries if any(_is_of(entry, one) for one in unfinished)]
-                _finish(file, self._keeper, left, len(self._entries))
+                held = _shortened(file, self._keeper, left, len(self._entries))
+                if held is not None:
+                    held.release()
 
 
 def _records(entries: Iterable[Noted]) -> list[dict[str, Any]]:
@@ -100,17 +112,20 @@ def _is_of(entry: Noted, registration: Registration) -> bool:
     return is_same_place(entry.registration, registration)
 
 
-def _finish(file: JournalFile, keeper: JournalOwner | None, left: list[Noted], noted: int) -> None:
-    """Leaves a file with only ``left`` of ``noted`` entries, and none without any."""
+def _shortened(file: JournalFile, keeper: JournalOwner | None, left: list[Noted], noted: int) -> JournalFile | None:
+    """The file with only ``left`` of ``noted`` entries, still held; without any it is removed, and there is none."""
     try:
         if keeper is None or not left:
             file.remove()
-        elif len(left) < noted:
-            JournalFile.create(file.path, keeper, _records(left)).release()
+            file.release()
+            return None
+        if len(left) < noted:
+            shorter = JournalFile.create(file.path, keeper, _records(left))
+            file.release()
+            return shorter
     except OSError as error:
         logger.warning("the journal %s cannot be brought up to date: %s", file.path, error)
-    finally:
-        file.release()
+    return file
 
 
 class Orphan:
@@ -127,7 +142,9 @@ class Orphan:
 
     def keep(self, entries: list[Noted]) -> None:
         """Leaves only these to be recovered, and no file if there are none."""
-        _finish(self._file, self.keeper, entries, len(self.entries))
+        held = _shortened(self._file, self.keeper, entries, len(self.entries))
+        if held is not None:
+            held.release()
 
 
 def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
@@ -152,8 +169,7 @@ def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
 
 @contextmanager
 def _looks_taking_turns() -> Iterator[None]:
-    """Keeps a short look at a journal, by :func:`unclaimed_registrations`, from being
-    taken for the life of its mirror."""
+    """Keeps a short look at a journal, by :func:`unclaimed_registrations`, from passing for the life of its mirror."""
     with ExitStack() as stack:
         with suppress(ClaimError):
             stack.enter_context(ClaimList.of_this_user().locked())
@@ -178,7 +194,7 @@ def _read(file: JournalFile) -> Orphan | None:
     try:
         head, *records = map(json.loads, file.lines())
         version = head.pop("version")
-        if version != VERSION:
+        if version not in READABLE_VERSIONS:
             logger.warning(
                 "the journal %s is of another version of pos3 (%r, not %d) and is left as it is",
                 file.path,

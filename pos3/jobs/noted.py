@@ -10,7 +10,8 @@ from typing import Any
 
 from pos3.errors import ProfileError
 from pos3.filters import Filter
-from pos3.jobs.registration import Registration, checked
+from pos3.jobs.registration import Registration
+from pos3.jobs.requests import Request, SyncRequest, UploadRequest
 from pos3.profiles import Profile, name_of_profile, resolve_profile
 from pos3.url import parse
 
@@ -23,10 +24,9 @@ _RECORD: dict[str, Kind] = {
     **dict.fromkeys(("include", "exclude", "upload_last", "overwrite"), list),
     **dict.fromkeys(("follow_symlinks", "sync_on_error"), bool),
     **dict.fromkeys(("surveyed_at", "clock_ahead_seconds"), float | int),
-    "interval_seconds": float | int | NoneType,
-    "upload_exclude": list | NoneType,
     "profile": dict | NoneType,
 }
+_REQUESTS: dict[str, type[Request]] = {"upload": UploadRequest, "sync": SyncRequest}
 _PROFILE: dict[str, Kind] = {"name": str, "shown": dict, "held_keys": bool}
 
 
@@ -142,7 +142,7 @@ class Noted:
         """Whether a complete push of ``pushed`` has pushed all that this one could have left."""
         mine = self.registration
         same_place = self.profile is None if pushed.profile is None else bool(self._is_at(pushed.profile))
-        same_files = pushed.push_filter in (mine.push_filter, Filter())
+        same_files = pushed.request.push_filter in (mine.request.push_filter, Filter())
         return same_place and same_files and (mine.location, mine.local) == (pushed.location, pushed.local)
 
     def _is_at(self, profile: Profile) -> bool:
@@ -150,21 +150,12 @@ class Noted:
 
     def as_record(self) -> dict[str, Any]:
         """JSON-ready values."""
-        registration = self.registration
         return {
-            "kind": registration.kind,
+            **self.registration.request.as_record(),
+            "kind": self.registration.kind,
             "url": self.url,
-            "local": registration.local,
+            "local": self.registration.local,
             "profile": None if self.profile is None else vars(self.profile),
-            "include": registration.filter.include,
-            "exclude": registration.filter.exclude,
-            "compare": registration.compare,
-            "upload_last": registration.upload_last,
-            "overwrite": registration.overwrite,
-            "upload_exclude": registration.upload_exclude,
-            "follow_symlinks": registration.follow_symlinks,
-            "sync_on_error": registration.sync_on_error,
-            "interval_seconds": registration.interval_seconds,
             "surveyed_at": self.surveyed_at,
             "clock_ahead_seconds": self.clock_ahead_seconds,
             "device": self.device,
@@ -177,30 +168,18 @@ class Noted:
         Raises:
             KeyError, TypeError, ValueError: it is no such record.
         """
-        # Journals of earlier versions have no such value.
-        record = {"upload_exclude": None, **record}
         check_kinds(record, _RECORD)
-        if record["kind"] not in ("upload", "sync") or not os.path.isabs(record["local"]):
-            raise ValueError(f"no registration for upload from {record['local']!r:.40}")
-        registration = Registration(
-            record["kind"],
-            parse(record["url"]),
-            None,
-            record["local"],
-            Filter(tuple(record["include"]), tuple(record["exclude"])),
-            record["compare"],
-            None,
-            interval_seconds=record["interval_seconds"],
-            sync_on_error=record["sync_on_error"],
-            upload_last=tuple(record["upload_last"]),
-            overwrite=tuple(record["overwrite"]),
-            upload_exclude=None if record["upload_exclude"] is None else tuple(record["upload_exclude"]),
-            follow_symlinks=record["follow_symlinks"],
-        )
+        url, local = record["url"], record["local"]
+        if record["kind"] not in _REQUESTS or not os.path.isabs(local):
+            raise ValueError(f"no registration for upload from {local!r:.40}")
+        if "interval_seconds" in record:
+            # Its name in journals of version 1.
+            record = {"interval": record["interval_seconds"], **record}
+        request = _REQUESTS[record["kind"]].from_record(record, url, local)
         profile = None if record["profile"] is None else ProfileNote.from_record(record["profile"])
         device = record.get("device")
         return Noted(
-            checked(registration),
+            Registration(request, parse(url), None, local),
             profile,
             float(record["surveyed_at"]),
             float(record["clock_ahead_seconds"]),

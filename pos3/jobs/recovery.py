@@ -159,7 +159,7 @@ class _Recovery:
             )
         store = open_store(registration.location, profile, self._workers)
         index = Index(RootIndex(self.cache_root, registration.local), place)
-        rules = Rules(_GivingWay(entry).outranks, trusts_records=False)
+        rules = Rules(_GivingWay(entry).prefers_remote, trusts_records=False)
         return Job(registration, store, index, self.cache_root, writer, rules=rules)
 
     def _planned(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
@@ -189,7 +189,7 @@ class _GivingWay:
         behind_seconds = job.clock_ahead_seconds - self._entry.clock_ahead_seconds
         return behind_seconds if behind_seconds > _SAME_CLOCK_SECONDS else 0.0
 
-    def outranks(self, job: Job, here: Entry, there: Entry, record: Record | None) -> str:
+    def prefers_remote(self, job: Job, here: Entry, there: Entry, record: Record | None) -> str:
         if record is not None and record.etag == there.etag:
             return ""
         if record is not None and record.matches_local(here):

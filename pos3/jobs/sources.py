@@ -68,7 +68,7 @@ class Sources:
         self._local = registration.local
         self._location = registration.location
         self._takes_part = registration.filter.predicate()
-        self._push_filter = registration.push_filter
+        self._push_filter = registration.request.push_filter
         self._store = store
         self._index = index
         self._watch = watch

@@ -7,19 +7,14 @@ its work is for :mod:`pos3.jobs`.
 from pos3.mirrors.block import mirror, with_mirror
 from pos3.mirrors.context import MirrorLike, activate, current_mirror
 from pos3.mirrors.function_kinds import of_same_kind
-from pos3.mirrors.parts import Patterns
-from pos3.mirrors.two_way import BothWays, plan_both_ways
 from pos3.mirrors.verbs import Mirror
 
 __all__ = [
-    "BothWays",
     "Mirror",
     "MirrorLike",
-    "Patterns",
     "activate",
     "current_mirror",
     "mirror",
     "of_same_kind",
-    "plan_both_ways",
     "with_mirror",
 ]

@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
 from pos3.jobs import Reference
 from pos3.mirrors.verbs import Mirror, open_mirrors
+from pos3.plan import TransferPlan, TwoWayPlan
 from pos3.reports import Report
 
 
@@ -32,6 +33,9 @@ class MirrorLike(Protocol):
 
     @property
     def sync(self) -> Callable[..., Path]: ...
+
+    @property
+    def bisync(self) -> Callable[..., Path]: ...
 
     @property
     def publish(self) -> Callable[..., Path]: ...
@@ -58,10 +62,13 @@ class MirrorLike(Protocol):
     def restore(self) -> Callable[..., Path]: ...
 
     @property
-    def plan_download(self) -> Callable[..., Any]: ...
+    def plan_download(self) -> Callable[..., TransferPlan]: ...
 
     @property
-    def plan_upload(self) -> Callable[..., Any]: ...
+    def plan_upload(self) -> Callable[..., TransferPlan]: ...
+
+    @property
+    def plan_bisync(self) -> Callable[..., TwoWayPlan]: ...
 
 
 _active: ContextVar[MirrorLike | None] = ContextVar("pos3_active_mirror", default=None)

@@ -65,4 +65,4 @@ def _own_guards(job: Job, other: Job) -> list[Guard]:
         # It is only beginning; nothing is added to its path until it has begun.
         return [Own(path_there, str(theirs), lambda path, there: False)]
     claim = other.held.claim
-    return [Closed(claim) if theirs.kind == "upload" and theirs.upload_delete else Additive(claim, record_of)]
+    return [Closed(claim) if theirs.kind == "upload" and theirs.request.deletes_remote else Additive(claim, record_of)]

@@ -1,4 +1,4 @@
-"""What a mirror is made of, and how it makes registrations and jobs of the arguments of its calls."""
+"""What a mirror is made of, and how it makes registrations and jobs of requests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
 
 from pos3.jobs import (
     Job,
@@ -14,40 +13,23 @@ from pos3.jobs import (
     Observer,
     Publication,
     Registration,
+    Request,
     Room,
     Runner,
-    build_filter,
+    TwoWay,
     check_outside_state,
     check_patterns,
-    checked,
     complete_job,
     local_root,
-    names_a_directory,
 )
 from pos3.mirrors.guarding import guards_of
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
-from pos3.options import StrPath
-from pos3.plan import Compare
-from pos3.profiles import Profile
 from pos3.state import Claims, Index, Place, RootIndex
 from pos3.store import Store
 from pos3.url import local_path
 
-Kind = Literal["download", "upload", "sync"]
-Patterns = str | list[str] | tuple[str, ...] | None
-
 logger = logging.getLogger("pos3")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which files a call is about, and how many of them may go."""
-
-    include: Patterns = None
-    exclude: Patterns = None
-    compare: Compare = "auto"
-    max_delete: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,34 +66,22 @@ class Parts:
             claims=self.claims.after_fork(),
         )
 
-    def registration(
-        self,
-        kind: Kind,
-        remote: StrPath,
-        local: StrPath | None,
-        profile: str | Profile | None,
-        choice: Choice,
-        **details: Any,
-    ) -> Registration:
-        """What a call asks for, checked.
+    def registration(self, request: Request, *, is_restored: bool = False) -> Registration:
+        """The request with its places, which are checked against the request and against this cache.
 
         Raises:
             InvalidArgumentError, InvalidURLError, ProfileError, UnsafeKeysError: nothing was changed.
         """
-        location, resolved = self.stores.resolve(str(remote), profile)
-        root = local_root(location, local, self.cache_root, resolved)
-        chosen = build_filter(choice.include, choice.exclude)
-        details["local_is_directory"] = names_a_directory(local)
-        wanted = checked(
-            Registration(kind, location, resolved, root, chosen, choice.compare, choice.max_delete, **details)
-        )
-        check_patterns(wanted, *([] if local is None else [local_path(local)]))
+        location, profile = self.stores.resolve(str(request.remote), request.profile)
+        root = local_root(location, request.local, self.cache_root, profile)
+        wanted = Registration(request, location, profile, root, is_restored)
+        check_patterns(wanted, *([] if request.local is None else [local_path(request.local)]))
         check_outside_state(wanted, self.cache_root)
         return wanted
 
     def job(self, registration: Registration) -> Job:
         """A request at work, which nobody else knows of yet."""
-        return self._guarded((complete_job if registration.marker else Job)(*self._given(registration)))
+        return self._guarded((complete_job if registration.request.marker else Job)(*self._given(registration)))
 
     def publication(self, registration: Registration) -> Publication:
         """The same for a set that is to be published."""
@@ -119,15 +89,19 @@ class Parts:
         self._guarded(publication.job)
         return publication
 
+    def two_way(self, registration: Registration) -> TwoWay:
+        """The same for two sides that are brought up to date with each other."""
+        return TwoWay(self.job(registration))
+
     def _given(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
         store = self.stores.of(registration.location, registration.profile)
-        return registration, store, self.index_of(registration), self.cache_root, self.owner
+        return registration, store, self._index_of(registration), self.cache_root, self.owner
 
     def _guarded(self, job: Job) -> Job:
         job.find_guards = lambda: guards_of(job, self.claims, self.registrations.jobs(), self.outer())
         return job
 
-    def index_of(self, registration: Registration) -> Index:
+    def _index_of(self, registration: Registration) -> Index:
         """What the cache remembers of the registration's local path, as a copy of its place."""
         location = registration.location
         place = Place(self.stores.of(location, registration.profile).endpoint, str(location))
@@ -150,7 +124,7 @@ class Parts:
                 told = True
 
         claimed = self.claims.begin(
-            place.kind, place.local, job.index.place, self.owner, waiting, deletes=place.upload_delete
+            place.kind, place.local, job.index.place, self.owner, waiting, deletes=place.request.deletes_remote
         )
         job.take_over(claimed)
         check_open()

@@ -70,12 +70,12 @@ class Pusher:
             job.has_begun = True
         # A sync is noted only now: what an unfinished download left here is nothing to push.
         self._parts.journal.note(entry)
-        interval_seconds = job.registration.interval_seconds
+        interval_seconds = job.request.interval
         if interval_seconds is not None:
 
             def push() -> None:
                 # Another call may have asked for a shorter interval since.
-                if self._is_open() and job.registration.interval_seconds == interval_seconds:
+                if self._is_open() and job.request.interval == interval_seconds:
                     self._push_quietly(job)
 
             self._schedule.every(interval_seconds, push)
@@ -85,7 +85,7 @@ class Pusher:
         before, job.registration = job.registration, merged
         if before == merged:
             return
-        if before.interval_seconds != merged.interval_seconds:
+        if before.request.interval != merged.request.interval:
             self.begin(job)
         else:
             self._parts.journal.note(job.noted())

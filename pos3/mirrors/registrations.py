@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pos3.errors import ConflictError, InvalidArgumentError
 from pos3.jobs import Job, Registration, check_conflicts, difference, merged
@@ -179,7 +180,8 @@ def _as_one(existing: Registration, wanted: Registration) -> Registration:
     Raises:
         ConflictError: the two ask for different pushes of one local path to one place.
     """
-    both = merged(existing, wanted)
+    both = merged(existing.request, wanted.request)
     if both is None:
-        raise ConflictError(f"{wanted.location} is registered already: {difference(existing, wanted)}")
-    return both
+        told = difference(existing.request, wanted.request)
+        raise ConflictError(f"{wanted.location} is registered already: {told}")
+    return replace(existing, request=both)

@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Self
 
 from pos3.errors import (
     InvalidArgumentError,
@@ -22,21 +22,26 @@ from pos3.errors import (
 )
 from pos3.filters import Filter, as_patterns
 from pos3.jobs import (
+    BisyncRequest,
+    BothWays,
+    DownloadRequest,
     Job,
     Journal,
     Observer,
+    Patterns,
+    PublishRequest,
     Reference,
     Registered,
     Registration,
+    Request,
     Room,
     Runner,
+    SyncRequest,
+    TwoWay,
     Unobserved,
-    build_filter,
+    UploadRequest,
+    as_transfer_plan,
     check_adoption,
-    check_flag,
-    check_interval,
-    check_local,
-    check_marker,
     check_target,
     check_timeout,
     fingerprint_of_objects,
@@ -47,16 +52,17 @@ from pos3.jobs import (
 )
 from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
 from pos3.mirrors.fetcher import Fetcher
-from pos3.mirrors.parts import Choice, Parts, Patterns
+from pos3.mirrors.parts import Parts
+from pos3.mirrors.plan_verbs import planning
 from pos3.mirrors.pusher import Pusher
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.mirrors.unclosed import hold, release
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
-from pos3.plan import Compare, Plan, delete_refusal
+from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
-from pos3.state import Claims, Index, check_can_be_emptied, empty_root, evict_to_limit
+from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
 from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
 from pos3.url import is_url, local_path, parse, shown
 
@@ -211,28 +217,32 @@ class Mirror:
             AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
             TransferError: some files failed; the others were downloaded, nothing was deleted.
         """
-        self._check_open()
-        check_flag("missing_ok", missing_ok)
-        check_flag("adopt", adopt)
-        check_local(local)
-        if not is_url(remote):
-            return _passed_through(remote, missing_ok)
-        wanted = self._parts.registration(
-            "download",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            download_delete=check_flag("delete", delete),
-            marker="" if require_marker is None else check_marker(require_marker),
+        request = DownloadRequest(
+            remote=remote,
+            local=local,
+            delete=delete,
+            exclude=exclude,
+            profile=profile,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            missing_ok=missing_ok,
+            adopt=adopt,
+            require_marker=require_marker,
         )
+        return self.download_of(request)
 
-        return self._download(wanted, missing_ok=missing_ok, adopt=adopt)
+    def download_of(self, request: DownloadRequest) -> Path:
+        """As :meth:`download`."""
+        self._check_open()
+        if not is_url(request.remote):
+            return _passed_through(request.remote, request.missing_ok)
+        return self._download(self._parts.registration(request), request)
 
-    def _download(self, wanted: Registration, *, missing_ok: bool = False, adopt: bool = False) -> Path:
+    def _download(self, wanted: Registration, request: DownloadRequest) -> Path:
         def begin(job: Job) -> None:
             self._push_what_is_read(job)
-            self._fetcher.download(job, missing_ok=missing_ok, adopt=adopt)
+            self._fetcher.download(job, missing_ok=request.missing_ok, adopt=request.adopt)
 
         path = self._register(wanted, begin)
         self._bound_cache()
@@ -294,16 +304,9 @@ class Mirror:
         if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
             return Path(reference.local)
-        wanted = self._parts.registration(
-            "download",
-            reference.url,
-            reference.local if is_known else None,
-            profile,
-            Choice(),
-            download_delete=True,
-            is_restored=True,
-        )
-        return self._download(wanted)
+        local = reference.local if is_known else None
+        request = DownloadRequest(remote=reference.url, local=local, profile=profile)
+        return self._download(self._parts.registration(request, is_restored=True), request)
 
     # What it brings there
 
@@ -351,31 +354,31 @@ class Mirror:
         Raises:
             As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
         """
-        self._check_open()
-        check_local(local)
-        if not is_url(remote):
-            check_interval(interval)
-            return _local_directory(remote, fresh)
-        wanted = self._parts.registration(
-            "upload",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_delete=check_flag("delete", delete),
-            drops_lost=delete,
-            interval_seconds=check_interval(interval),
-            sync_on_error=check_flag("sync_on_error", sync_on_error),
-            upload_last=as_patterns(upload_last, "upload_last"),
-            overwrite=as_patterns(overwrite, "overwrite"),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
-            fresh=check_flag("fresh", fresh),
+        request = UploadRequest(
+            remote=remote,
+            local=local,
+            interval=interval,
+            delete=delete,
+            sync_on_error=sync_on_error,
+            exclude=exclude,
+            profile=profile,
+            overwrite=overwrite,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            upload_last=upload_last,
+            follow_symlinks=follow_symlinks,
+            fresh=fresh,
         )
-        return self.begin_upload(wanted)
+        return self.upload_of(request)
 
-    def begin_upload(self, wanted: Registration) -> Path:
-        """As :meth:`upload`, of a registration that has been made already."""
-        if wanted.fresh:
+    def upload_of(self, request: UploadRequest) -> Path:
+        """As :meth:`upload`."""
+        self._check_open()
+        if not is_url(request.remote):
+            return _local_directory(request.remote, request.fresh)
+        wanted = self._parts.registration(request)
+        if request.fresh:
             check_can_be_emptied(self.cache_root, wanted.local)
 
         def begin(job: Job) -> None:
@@ -426,30 +429,34 @@ class Mirror:
         Raises:
             As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
         """
-        self._check_open()
-        check_flag("adopt", adopt)
-        check_local(local)
-        if not is_url(remote):
-            check_interval(interval)
-            return _local_directory(remote, fresh)
-        wanted = self._parts.registration(
-            "sync",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_exclude=None if upload_exclude is None else as_patterns(upload_exclude, "upload_exclude"),
-            download_delete=check_flag("delete_local", delete_local),
-            upload_delete=check_flag("delete_remote", delete_remote),
-            drops_lost=delete_local and delete_remote,
-            interval_seconds=check_interval(interval),
-            sync_on_error=check_flag("sync_on_error", sync_on_error),
-            upload_last=as_patterns(upload_last, "upload_last"),
-            overwrite=as_patterns(overwrite, "overwrite"),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
-            fresh=check_flag("fresh", fresh),
+        request = SyncRequest(
+            remote=remote,
+            local=local,
+            interval=interval,
+            delete_local=delete_local,
+            delete_remote=delete_remote,
+            sync_on_error=sync_on_error,
+            exclude=exclude,
+            profile=profile,
+            overwrite=overwrite,
+            upload_exclude=upload_exclude,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            upload_last=upload_last,
+            follow_symlinks=follow_symlinks,
+            adopt=adopt,
+            fresh=fresh,
         )
-        if wanted.fresh:
+        return self.sync_of(request)
+
+    def sync_of(self, request: SyncRequest) -> Path:
+        """As :meth:`sync`."""
+        self._check_open()
+        if not is_url(request.remote):
+            return _local_directory(request.remote, request.fresh)
+        wanted = self._parts.registration(request)
+        if request.fresh:
             check_can_be_emptied(self.cache_root, wanted.local)
 
         def begin(job: Job) -> None:
@@ -458,7 +465,7 @@ class Mirror:
             self._empty_if_fresh(job)
             job.begin_use()
             if (survey.is_object or survey.is_prefix) and not self._fetcher.is_closed(job):
-                self._fetcher.fetch(job, missing_ok=True, adopt=adopt)
+                self._fetcher.fetch(job, missing_ok=True, adopt=request.adopt)
             job.held.download_finished()
             job.prepare_local()
             self._begin_pushes(job)
@@ -466,13 +473,13 @@ class Mirror:
         def join(job: Job, merged: Registration) -> None:
             if job.registration.kind == "upload":
                 # What it pushes already is brought up to what S3 will be.
-                self._fetcher.fill(replace(wanted, kind="download"))
+                self._fetcher.fill(replace(wanted, request=request.as_download()))
             self._pusher.join(job, merged)
 
         return self._register(wanted, begin, join)
 
     def _empty_if_fresh(self, job: Job) -> None:
-        if job.registration.fresh:
+        if job.request.fresh:
             job.check_can_be_emptied()
             empty_root(self.cache_root, job.registration.local)
 
@@ -480,6 +487,95 @@ class Mirror:
         self._pusher.begin(job)
         if not self._is_of_a_child:
             hold(self)
+
+    def bisync(
+        self,
+        remote: StrPath,
+        local: StrPath | None = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+        *,
+        include: Patterns = None,
+        compare: Compare = "auto",
+        delete_local: bool = False,
+        delete_remote: bool = False,
+        max_delete: int | str | None = None,
+        upload_last: Patterns = None,
+    ) -> Path:
+        """Brings both sides up to date with each other, once: returns when what one side has newer is on the other.
+
+        What was last synced tells which side of a file is the newer one. A file that has changed on both sides since
+        then, or that differs and was never synced, is a conflict: it is named, and nothing is changed. Nothing of it
+        is pushed later; :meth:`sync` goes on pushing.
+
+        Args:
+            remote: ``s3://bucket/key``. A prefix that does not exist yet is an empty directory.
+            local: the local side; a place below the cache root if None.
+            delete_local: remove local files that were synced, have not changed, and are gone from the store.
+            delete_remote: remove objects that were synced, have not changed, and are gone locally.
+            max_delete: refuse to delete more files on one side than this, or than this share ("50%").
+            exclude, profile, include, compare, upload_last: as for :meth:`download` and :meth:`upload`.
+
+        Raises:
+            PlanRefusedError: there are conflicts, or too many deletes; nothing was changed.
+            TransferError, UnsafeKeysError: some files failed; the others were copied, nothing was deleted.
+            As for :meth:`download`.
+        """
+        request = BisyncRequest(
+            remote=remote,
+            local=local,
+            exclude=exclude,
+            profile=profile,
+            include=include,
+            compare=compare,
+            delete_local=delete_local,
+            delete_remote=delete_remote,
+            max_delete=max_delete,
+            upload_last=upload_last,
+        )
+        return self.bisync_of(request)
+
+    def bisync_of(self, request: BisyncRequest) -> Path:
+        """As :meth:`bisync`."""
+        self._check_open()
+        _check_remote("bisync()", request.remote)
+        if self._is_of_a_child:
+            raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
+        wanted = self._parts.registration(request)
+        work = self._parts.two_way(wanted)
+        job = work.job
+        try:
+            self._parts.registrations.do_once(job, lambda: self._run_both_ways(work, noted=True))
+        finally:
+            job.end_use()
+        self._parts.journal.strike(wanted)
+        self._parts.observer.registered("sync", str(wanted.location))
+        self._bound_cache()
+        return Path(wanted.local)
+
+    def begin_bisync(self, request: BisyncRequest) -> Path:
+        """As :meth:`bisync`, and from then on what changes locally is pushed: at each :meth:`flush`, and at the end."""
+        self._check_open()
+
+        def begin(job: Job) -> None:
+            self._run_both_ways(TwoWay(job), noted=False)
+            self._begin_pushes(job)
+
+        return self._register(self._parts.registration(request), begin)
+
+    def _run_both_ways(self, work: TwoWay, *, noted: bool) -> None:
+        """
+        Args:
+            noted: whether what is left to be pushed is written down in case this process dies.
+        """
+        job = work.job
+        job.take_stock()
+        self._parts.claim(job, self._check_open)
+        job.begin_use()
+        if noted:
+            self._parts.journal.note(job.noted())
+        make_room = self._parts.room.make
+        self._parts.runner.run(job, lambda _, terms: work.run(terms, make_room))
 
     def publish(
         self,
@@ -514,23 +610,22 @@ class Mirror:
             IncompleteSetError: somebody changed one of the sides meanwhile; the set has no marker.
         """
         self._check_open()
-        check_local(local)
-        if not is_url(remote):
-            raise InvalidURLError(
-                f"publish() needs a remote URL such as 's3://bucket/set', got {shown(os.fspath(remote))}"
-            )
+        request = PublishRequest(
+            remote=remote,
+            local=local,
+            marker=marker,
+            delete=delete,
+            exclude=exclude,
+            profile=profile,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            follow_symlinks=follow_symlinks,
+        )
+        _check_remote("publish()", remote)
         if self._is_of_a_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
-        wanted = self._parts.registration(
-            "upload",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_delete=check_flag("delete", delete),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
-            marker=check_marker(marker),
-        )
+        wanted = self._parts.registration(request)
         publication = self._parts.publication(wanted)
         job, runner = publication.job, self._parts.runner
         job.begin_use()
@@ -586,7 +681,7 @@ class Mirror:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
-        chosen = build_filter(include, exclude)
+        chosen = Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
         if not is_url(path_or_url):
             return self._local_fingerprint(path_or_url, chosen)
         location, resolved = self._parts.stores.resolve(str(path_or_url), profile)
@@ -630,47 +725,35 @@ class Mirror:
             self._parts.stores.endpoint,
         )
 
-    def plan_download(
-        self,
-        remote: str,
-        local: StrPath | None = None,
-        exclude: Patterns = None,
-        profile: str | Profile | None = None,
-        *,
-        include: Patterns = None,
-        compare: Compare = "auto",
-        delete: bool = True,
-        max_delete: int | str | None = None,
-        missing_ok: bool = False,
-        adopt: bool = False,
-        require_marker: str | None = None,
-    ) -> tuple[Registration, Plan]:
-        """The plan of a download, with its registration; nothing is changed.
+    @planning(DownloadRequest, download, by_name=["delete"])
+    def plan_download(self, request: DownloadRequest) -> TransferPlan:
+        """What :meth:`download` would do now, with the same arguments. Nothing is transferred, deleted or created.
 
-        Where the download itself would raise PlanRefusedError, the plan says why in its ``refusal``.
+        By position it takes ``remote``, ``local``, ``exclude`` and ``profile``, and ``delete`` only by name. Where
+        :meth:`download` would raise :class:`PlanRefusedError` (``max_delete``, a directory that needs ``adopt``), the
+        plan is returned, and its ``refusal`` says why.
 
         Raises:
-            As by the download itself in every other case.
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
         """
-        wanted = self._dry(
-            "download",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            download_delete=check_flag("delete", delete),
-            marker="" if require_marker is None else check_marker(require_marker),
-        )
+        return as_transfer_plan(*self.download_plan_of(request))
+
+    def download_plan_of(self, request: DownloadRequest) -> tuple[Registration, Plan]:
+        """The plan as such, with its registration. As for :meth:`plan_download`."""
+        wanted = self._dry(request)
         job = self._parts.job(wanted)
         job.check_source()
-        plan = self._planned_download(job, missing_ok=missing_ok)
+        plan = self._planned_download(job, missing_ok=request.missing_ok)
         check_target(job, plan)
-        refusals = [_adoption_refusal(job, plan) if delete and not adopt else "", delete_refusal(plan, max_delete)]
+        refusals = [
+            _adoption_refusal(job, plan) if request.delete and not request.adopt else "",
+            delete_refusal(plan, request.max_delete),
+        ]
         return wanted, replace(plan, refusal="\n".join(filter(None, refusals)))
 
     def _planned_download(self, job: Job, *, missing_ok: bool) -> Plan:
         try:
-            return job.plan_download(delete=job.registration.download_delete)
+            return job.plan_download(delete=job.request.deletes_local)
         except RemoteNotFoundError:
             if not missing_ok:
                 raise
@@ -680,7 +763,7 @@ class Mirror:
 
     def plan_upload(
         self,
-        remote: str,
+        remote: StrPath,
         local: StrPath | None = None,
         exclude: Patterns = None,
         profile: str | Profile | None = None,
@@ -692,40 +775,60 @@ class Mirror:
         max_delete: int | str | None = None,
         upload_last: Patterns = None,
         follow_symlinks: bool = True,
-    ) -> tuple[Registration, Plan]:
-        """The plan of an upload, with its registration; nothing is changed. As for :meth:`plan_download`."""
-        wanted = self._dry(
-            "upload",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_delete=check_flag("delete", delete),
-            drops_lost=delete,
-            upload_last=as_patterns(upload_last, "upload_last"),
-            overwrite=as_patterns(overwrite, "overwrite"),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+    ) -> TransferPlan:
+        """What the final push of :meth:`upload` would do now; an empty plan if there is no local side.
+
+        Nothing is transferred, deleted or created. Where that push would raise :class:`PlanRefusedError`
+        (``max_delete``), the plan's ``refusal`` says why; what could not be pushed is in its ``problems``.
+
+        Args:
+            remote, local, exclude, profile, include, compare, delete, max_delete, upload_last, overwrite,
+                follow_symlinks: as for :meth:`upload`.
+
+        Raises:
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`upload`.
+        """
+        request = UploadRequest(
+            remote=remote,
+            local=local,
+            delete=delete,
+            exclude=exclude,
+            profile=profile,
+            overwrite=overwrite,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            upload_last=upload_last,
+            follow_symlinks=follow_symlinks,
         )
-        plan = self._parts.job(wanted).plan_upload(delete=delete)
-        return wanted, replace(plan, refusal=delete_refusal(plan, max_delete))
+        return as_transfer_plan(*self.upload_plan_of(request))
 
-    def _dry(
-        self,
-        kind: Literal["download", "upload"],
-        remote: str,
-        local: StrPath | None,
-        profile: str | Profile | None,
-        choice: Choice,
-        **details: Any,
-    ) -> Registration:
+    def upload_plan_of(self, request: UploadRequest) -> tuple[Registration, Plan]:
+        """The plan as such, with its registration. As for :meth:`plan_upload`."""
+        wanted = self._dry(request)
+        plan = self._parts.job(wanted).plan_upload(delete=request.delete)
+        return wanted, replace(plan, refusal=delete_refusal(plan, request.max_delete))
+
+    @planning(BisyncRequest, bisync)
+    def plan_bisync(self, request: BisyncRequest) -> TwoWayPlan:
+        """What :meth:`bisync` would do now, with the same arguments. Nothing is transferred, deleted or created.
+
+        Where :meth:`bisync` would raise :class:`PlanRefusedError` (conflicts, ``max_delete``), the plan is returned,
+        and its ``refusal`` says why.
+
+        Raises:
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`bisync`.
+        """
+        return self.bisync_plan_of(request).as_two_way_plan()
+
+    def bisync_plan_of(self, request: BisyncRequest) -> BothWays:
+        """The plans as such. As for :meth:`plan_bisync`."""
+        return self._parts.two_way(self._dry(request)).plan()
+
+    def _dry(self, request: Request) -> Registration:
         self._check_open()
-        if not is_url(remote):
-            raise InvalidURLError(f"a plan needs a remote URL such as 's3://bucket/key', got {str(remote)!r}")
-        return self._parts.registration(kind, remote, local, profile, choice, **details)
-
-    def index_of(self, registration: Registration) -> Index:
-        """What the cache remembers of the registration's local path, as a copy of its place."""
-        return self._parts.index_of(registration)
+        _check_remote("a plan", request.remote)
+        return self._parts.registration(request)
 
     def report(self) -> Report:
         """What this mirror has moved, deleted, kept and failed so far, all registrations together."""
@@ -874,8 +977,8 @@ class Mirror:
             logger.warning("%r: %s. Pushed now, without deletes: %s", self, told, _listed(jobs))
             self._close(None, self._push_at_exit)
         else:
-            pushed = [job for job in jobs if job.registration.sync_on_error]
-            rest = [job for job in jobs if not job.registration.sync_on_error]
+            pushed = [job for job in jobs if job.request.sync_on_error]
+            rest = [job for job in jobs if not job.request.sync_on_error]
             logger.warning(
                 "%r: %s. The program has ended with %s. Pushed now, without deletes: %s. Not pushed, without "
                 "sync_on_error: %s",
@@ -909,7 +1012,7 @@ class Mirror:
         self._bound_cache()
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:
-        to_push = [job for job in self._pusher.pushing() if error is None or job.registration.sync_on_error]
+        to_push = [job for job in self._pusher.pushing() if error is None or job.request.sync_on_error]
         self._pusher.due = {job.registration for job in to_push} if push else set()
         self._pusher.end_background(at_once=error is not None)
         if error is None:
@@ -944,6 +1047,15 @@ class Mirror:
     def _advice(self) -> str:
         default = os.path.realpath(os.path.expanduser(DEFAULT_CACHE_ROOT))
         return how_to_push_the_rest(self.cache_root, default, is_noted=self._parts.journal.is_written)
+
+
+def _check_remote(what: str, remote: StrPath) -> None:
+    """
+    Raises:
+        InvalidURLError: it is a local path.
+    """
+    if not is_url(remote):
+        raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {shown(os.fspath(remote))}")
 
 
 def _passed_through(address: StrPath, missing_ok: bool) -> Path:

@@ -110,6 +110,19 @@ class TransferPlan:
     problems: tuple[str, ...] = field(default=(), compare=False)
 
 
+@dataclass(frozen=True)
+class TwoWayPlan:
+    """What a two-way sync would do: what the store has newer comes here, and what is newer here goes there.
+
+    ``refusal`` says why the real call would refuse it with a ``PlanRefusedError``: files that were changed on both
+    sides, or too many deletes. It is empty if the real call would carry both plans out.
+    """
+
+    download: TransferPlan
+    upload: TransferPlan
+    refusal: str = field(default="", compare=False)
+
+
 def _unprotected(_remote: Entry, _record: Record | None) -> str:
     return ""
 

@@ -15,7 +15,7 @@ from pos3.state.cache import (
 )
 from pos3.state.claims import Claim, ClaimList
 from pos3.state.index import Index
-from pos3.state.journal_file import HEADER_TYPES, VERSION, JournalFile, JournalOwner
+from pos3.state.journal_file import HEADER_TYPES, READABLE_VERSIONS, VERSION, JournalFile, JournalOwner
 from pos3.state.journal_scan import (
     SUFFIX,
     files_in_journal_directory,
@@ -30,6 +30,7 @@ from pos3.state.root_index import Place, RootIndex
 
 __all__ = [
     "HEADER_TYPES",
+    "READABLE_VERSIONS",
     "SUFFIX",
     "VERSION",
     "ActiveClaim",

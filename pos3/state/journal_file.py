@@ -17,7 +17,8 @@ from pos3.state.kernel_lock import is_locked
 
 logger = logging.getLogger("pos3")
 
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, VERSION)
 # This is used only if neither a lock nor a pid shows whether the process is running. Recovering the journal of a living
 # mirror would do no harm.
 _SILENT_SECONDS = 7 * 86400

@@ -26,7 +26,18 @@ from pos3.errors import (
 from pos3.etags import token
 from pos3.local import BLOCK_BYTES, blocks, create_file, is_temporary, temporary_name, write_all
 from pos3.profiles import Profile
-from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
+from pos3.store.base import (
+    UNLIMITED,
+    CancelToken,
+    Landmarks,
+    Moved,
+    OnBytes,
+    Rate,
+    Survey,
+    nothing_known,
+    pacing,
+    unseen,
+)
 from pos3.store.endpoints import endpoint_of
 from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
 
@@ -129,7 +140,10 @@ class FsspecStore:
     def lanes(self, workers: int) -> Sequence[Lane]:
         return [one_by_one] * workers
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+    def download(
+        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+    ) -> Steps[Entry]:
+        on_bytes = pacing(moved, cancelled, UNLIMITED, "the download was stopped")
         return blocking(lambda: self._download(key, target, on_bytes))
 
     def _download(self, key: str, target: str, on_bytes: OnBytes) -> Entry:
@@ -154,7 +168,16 @@ class FsspecStore:
             os.close(descriptor)
         return delivered
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+    def upload(
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        rate: Rate = UNLIMITED,
+    ) -> Steps[str]:
+        on_bytes = pacing(moved, cancelled, rate, "the upload was stopped")
         return blocking(lambda: self._upload(key, source, size_bytes, on_bytes))
 
     def _upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:

@@ -56,8 +56,8 @@ def recovered(journal: Path, content: bytes) -> list[pos3.Recovered]:
     root = journal.parents[2]
     for orphan in orphans(str(root)):
         for entry in orphan.entries:
-            assert not entry.registration.upload_delete
-            assert not entry.registration.download_delete
+            assert not entry.registration.request.deletes_remote
+            assert not entry.registration.request.deletes_local
             assert os.path.isabs(entry.registration.local)
     return pos3.recover(root, show_progress=False, dry_run=True)
 
@@ -66,8 +66,12 @@ def lines(*records: object) -> bytes:
     return "".join(f"{json.dumps(record)}\n" for record in records).encode()
 
 
-def test_the_good_journal_is_read(journal: Path) -> None:
-    (found,) = recovered(journal, lines(*a_journal()))
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_good_journal_is_read(journal: Path, version: int) -> None:
+    head, record = a_journal()
+    if version == 2:
+        record["interval"] = record.pop("interval_seconds")
+    (found,) = recovered(journal, lines(head | {"version": version}, record))
     assert (found.url, found.local, found.outcome) == ("s3://bucket/x", "/gone-x", "gone")
 
 

@@ -87,6 +87,11 @@ class MirrorProxy(abc.ABC):
         note_reference(args[0] if args else kwargs["remote"])
         return path
 
+    def bisync(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._named("bisync", args, kwargs)
+        note_reference(args[0] if args else kwargs["remote"])
+        return path
+
     def publish(self, *args: Any, **kwargs: Any) -> Path:
         path: Path = self._named("publish", args, kwargs)
         return path
@@ -119,11 +124,17 @@ class MirrorProxy(abc.ABC):
         path: Path = self._named("restore", args, kwargs)
         return path
 
-    def plan_download(self, *args: Any, **kwargs: Any) -> Any:
-        return self._named("plan_download", args, kwargs)
+    def plan_download(self, *args: Any, **kwargs: Any) -> pos3.TransferPlan:
+        plan: pos3.TransferPlan = self._named("plan_download", args, kwargs)
+        return plan
 
-    def plan_upload(self, *args: Any, **kwargs: Any) -> Any:
-        return self._named("plan_upload", args, kwargs)
+    def plan_upload(self, *args: Any, **kwargs: Any) -> pos3.TransferPlan:
+        plan: pos3.TransferPlan = self._named("plan_upload", args, kwargs)
+        return plan
+
+    def plan_bisync(self, *args: Any, **kwargs: Any) -> pos3.TwoWayPlan:
+        plan: pos3.TwoWayPlan = self._named("plan_bisync", args, kwargs)
+        return plan
 
 
 class BrokeredMirror(MirrorProxy):

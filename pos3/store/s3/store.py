@@ -10,7 +10,19 @@ from itertools import pairwise
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
-from pos3.store.base import KeyRefusedError, Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
+from pos3.store.base import (
+    UNLIMITED,
+    CancelToken,
+    KeyRefusedError,
+    Landmarks,
+    Moved,
+    Rate,
+    Survey,
+    UnsortedListingError,
+    nothing_known,
+    pacing,
+    unseen,
+)
 from pos3.store.endpoints import endpoint_in
 from pos3.store.s3.bodies import Bodies
 from pos3.store.s3.client import Connection
@@ -168,10 +180,22 @@ class S3Store:
     def lanes(self, workers: int) -> Sequence[Lane]:
         return [Loop(self._requests, workers)]
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+    def download(
+        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+    ) -> Steps[Entry]:
+        on_bytes = pacing(moved, cancelled, UNLIMITED, "the download was stopped")
         return self._bodies.download(key, expected, target, on_bytes)
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+    def upload(
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        rate: Rate = UNLIMITED,
+    ) -> Steps[str]:
+        on_bytes = pacing(moved, cancelled, rate, "the upload was stopped")
         return self._bodies.upload(key, source, size_bytes, on_bytes)
 
     def abort_unfinished(self, *, stopped: bool) -> None:
