@@ -49,6 +49,7 @@ from pos3.jobs import (
     list_local,
     list_remote,
     refer,
+    settle,
 )
 from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
 from pos3.mirrors.fetcher import Fetcher
@@ -553,6 +554,7 @@ class Mirror:
         finally:
             job.end_use()
         self._parts.journal.strike(wanted)
+        settle(self.cache_root, [wanted])
         self._parts.observer.registered("sync", str(wanted.location))
         self._bound_cache()
         return Path(wanted.local)
