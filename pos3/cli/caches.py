@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pos3.cli.output import log_to_stderr, note, put_item, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
 from pos3.reports import format_bytes
-from pos3.state import Cached, bound_cache, list_cache, verify_cache
+from pos3.state import CachedRoot, evict_to_limit, list_cache, verify_cache
 
 _COLUMNS = "{:>10}  {:>7}  {:<16}  {:<6}  {}  {}"
 
@@ -38,7 +38,7 @@ def run_prune(arguments: Namespace) -> int:
         arguments.parser.error("give --limit, --older-than, or both; '--limit 0' removes all that can be removed")
     # What is removed is printed, so it is not logged as well.
     log_to_stderr(arguments.name, quiet=True, verbose=arguments.verbose)
-    removed = bound_cache(
+    removed = evict_to_limit(
         arguments.cache_root,
         arguments.limit or 0,
         unused_since=None if arguments.older_than is None else time.time() - arguments.older_than,
@@ -72,7 +72,7 @@ def run_verify(arguments: Namespace) -> int:
     return FAILED if differences else OK
 
 
-def _state(cached: Cached) -> str:
+def _state(cached: CachedRoot) -> str:
     return "in use" if cached.is_in_use else "dirty" if cached.is_dirty else "clean"
 
 

@@ -20,7 +20,7 @@ from pos3.cli.output import (
 from pos3.cli.statuses import FAILED, OK
 from pos3.jobs import Recovered, recover_with
 from pos3.options import MirrorOptions
-from pos3.state import left_alone
+from pos3.state import untrusted_journals
 
 
 def run_recover(arguments: Namespace) -> int:
@@ -48,7 +48,7 @@ def run_recover(arguments: Namespace) -> int:
         counts = Counter(item.outcome for item in found)
         summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         note(arguments.name, summary or "nothing was left")
-    alone = left_alone(options.or_environment().real_cache_root)
+    alone = untrusted_journals(options.or_environment().real_cache_root)
     if alone:
         note(arguments.name, f"{len(alone)} journal(s) left alone, since others may have written them: {alone[0]}")
     return FAILED if alone or any(item.error is not None for item in found) else OK

@@ -23,7 +23,7 @@ def check_target(job: Job, plan: Plan) -> None:
     """
     local = job.registration.local
     is_object = any(not action.path for action in plan.copies)
-    is_taken = os.path.isdir(local) and not job.in_cache and not job.index.root.noted(FILLED)
+    is_taken = os.path.isdir(local) and not job.in_cache and not job.index.root.get_note(FILLED)
     if is_object and (is_taken or job.registration.local_is_directory):
         name = job.registration.location.key.rpartition("/")[2]
         told = "is a directory" if is_taken else "is given as a directory"
@@ -39,7 +39,7 @@ def check_adoption(job: Job, plan: Plan) -> None:
     local = job.registration.local
     if job.in_cache:
         return
-    if job.index.root.noted(FILLED) or job.index.is_known:
+    if job.index.root.get_note(FILLED) or job.index.is_known:
         return
     if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
         raise PlanRefusedError(_choices(job, plan))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pos3.errors import NoSpaceError
 from pos3.local import existing_parent, lies_in_cache
 from pos3.reports import format_bytes
-from pos3.state import bound_cache, cached_bytes
+from pos3.state import cached_bytes, evict_to_limit
 
 _RESERVE_SHARE = 100
 _MOST_RESERVE_BYTES = 1 << 30
@@ -36,11 +36,11 @@ class Room:
             return
         in_cache = lies_in_cache(local, self.cache_root)
         if self.limit_bytes is not None and in_cache:
-            bound_cache(self.cache_root, max(0, self.limit_bytes - needed_bytes))
+            evict_to_limit(self.cache_root, max(0, self.limit_bytes - needed_bytes))
         place = existing_parent(local)
         missing_bytes = needed_bytes - _free_bytes(place)
         if missing_bytes > 0 and self.limit_bytes is not None and _on_same_disk(place, self.cache_root):
-            bound_cache(self.cache_root, max(0, cached_bytes(self.cache_root) - missing_bytes))
+            evict_to_limit(self.cache_root, max(0, cached_bytes(self.cache_root) - missing_bytes))
             missing_bytes = needed_bytes - _free_bytes(place)
         if missing_bytes > 0:
             raise NoSpaceError(

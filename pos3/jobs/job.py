@@ -44,7 +44,7 @@ from pos3.local import (
 )
 from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.reports import Kept, Report
-from pos3.state import Held, HeldClaim, Index, Leftovers, NoClaim, NoMark, UseMark
+from pos3.state import ActiveClaim, Index, Leftovers, NoClaim, NoUseLock, RegistrationClaim, UseLock
 from pos3.store import Store, Survey, twice_if_unsorted
 from pos3.transfer import Markers, Outcome, Pair, Terms, execute, explaining_write_errors, growth_bytes
 from pos3.url import Location
@@ -132,7 +132,7 @@ class Job:
         self.markers: Markers = {}
         self.survey: Survey | None = None
         self.clock_ahead_seconds = 0.0
-        self.held: HeldClaim = NoClaim()
+        self.held: RegistrationClaim = NoClaim()
         self.find_guards: Callable[[], list[Guard]] = list
         self.left_to_others: tuple[Kept, ...] = ()
         self.has_begun = False
@@ -150,7 +150,7 @@ class Job:
         self._has_told_left_out = False
         self._lock = threading.RLock()
         self._share_lock = threading.Lock()
-        self._use: UseMark | NoMark | None = None
+        self._use: UseLock | NoUseLock | None = None
 
     def __str__(self) -> str:
         return str(self.registration)
@@ -470,7 +470,7 @@ class Job:
 
         return fingerprint_of_files(self.index, below, takes_part)
 
-    def take_over(self, held: Held) -> None:
+    def take_over(self, held: ActiveClaim) -> None:
         """Its claim is ``held`` from now on, until :meth:`end_use`."""
         self.held = held
         self.owner = held.claim.owner
@@ -483,7 +483,7 @@ class Job:
     def begin_use(self) -> None:
         """Keeps the local root from being evicted until :meth:`end_use`, which also drops its claim."""
         if self._use is None:
-            self._use = self.index.root.use()
+            self._use = self.index.root.use_lock()
 
     def end_use(self) -> None:
         use, self._use = self._use, None
@@ -557,7 +557,7 @@ class Job:
         Leftovers(self.index.root).remove_abandoned()
         make_room(self.url, self.registration.local, growth_bytes(plan, self.pair))
         self.index.mark_used()
-        self.index.root.note(FILLED, "yes")
+        self.index.root.set_note(FILLED, "yes")
         if self.left_to_others:
             first, count = self.left_to_others[0], len(self.left_to_others)
             logger.info("%s: %d left as it is, such as %r: %s", self, count, first.path, first.reason)

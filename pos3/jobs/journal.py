@@ -22,17 +22,17 @@ from pos3.jobs.noted import Noted, check_kinds
 from pos3.jobs.registration import Registration, is_same_place
 from pos3.local import ForeignFileError, open_own, remove_abandoned
 from pos3.state import (
-    HEAD,
+    HEADER_TYPES,
     READABLE_VERSIONS,
     SUFFIX,
     VERSION,
     ClaimList,
-    HeldFile,
-    Keeper,
+    JournalFile,
+    JournalOwner,
     Place,
+    files_in_journal_directory,
+    is_journal_directory_trusted,
     journal_directory,
-    may_be_carried_out,
-    paths_in_directory,
 )
 
 logger = logging.getLogger("pos3")
@@ -47,8 +47,8 @@ class Journal:
         self._path = os.path.join(journal_directory(cache_root), f"{uuid.uuid4().hex}{SUFFIX}")
         self._lock = threading.Lock()
         self._entries: list[Noted] = []
-        self._keeper: Keeper | None = None
-        self._file: HeldFile | None = None
+        self._keeper: JournalOwner | None = None
+        self._file: JournalFile | None = None
 
     @property
     def path(self) -> str:
@@ -58,7 +58,7 @@ class Journal:
     def after_fork(self) -> Journal:
         """The journal of the forked child. It must not keep the parent's locked when the parent is dead."""
         if self._file is not None:
-            self._file.let_go()
+            self._file.release()
         return Journal(self._cache_root, self._label)
 
     def note(self, entry: Noted) -> None:
@@ -67,8 +67,8 @@ class Journal:
             self._entries.append(entry)
             try:
                 if self._file is None:
-                    self._keeper = self._keeper or Keeper.here(self._label)
-                    self._file = HeldFile.create(self._path, self._keeper, _records(self._entries))
+                    self._keeper = self._keeper or JournalOwner.here(self._label)
+                    self._file = JournalFile.create(self._path, self._keeper, _records(self._entries))
                 else:
                     self._file.append(entry.as_record())
             except OSError as error:
@@ -101,7 +101,7 @@ class Journal:
                 left = [entry for entry in self._entries if any(_is_of(entry, one) for one in unfinished)]
                 held = _shortened(file, self._keeper, left, len(self._entries))
                 if held is not None:
-                    held.let_go()
+                    held.release()
 
 
 def _records(entries: Iterable[Noted]) -> list[dict[str, Any]]:
@@ -112,16 +112,16 @@ def _is_of(entry: Noted, registration: Registration) -> bool:
     return is_same_place(entry.registration, registration)
 
 
-def _shortened(file: HeldFile, keeper: Keeper | None, left: list[Noted], noted: int) -> HeldFile | None:
+def _shortened(file: JournalFile, keeper: JournalOwner | None, left: list[Noted], noted: int) -> JournalFile | None:
     """The file with only ``left`` of ``noted`` entries, still held; without any it is removed, and there is none."""
     try:
         if keeper is None or not left:
             file.remove()
-            file.let_go()
+            file.release()
             return None
         if len(left) < noted:
-            shorter = HeldFile.create(file.path, keeper, _records(left))
-            file.let_go()
+            shorter = JournalFile.create(file.path, keeper, _records(left))
+            file.release()
             return shorter
     except OSError as error:
         logger.warning("the journal %s cannot be brought up to date: %s", file.path, error)
@@ -131,7 +131,7 @@ def _shortened(file: HeldFile, keeper: Keeper | None, left: list[Noted], noted: 
 class Orphan:
     """The journal of a dead mirror, held so that nobody else works on it."""
 
-    def __init__(self, file: HeldFile, keeper: Keeper, entries: list[Noted]):
+    def __init__(self, file: JournalFile, keeper: JournalOwner, entries: list[Noted]):
         self.keeper = keeper
         self.entries = entries
         self._file = file
@@ -144,19 +144,19 @@ class Orphan:
         """Leaves only these to be recovered, and no file if there are none."""
         held = _shortened(self._file, self.keeper, entries, len(self.entries))
         if held is not None:
-            held.let_go()
+            held.release()
 
 
 def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
     """The journals of dead mirrors, those with this label only if it is not None; each is held until the next."""
-    found = paths_in_directory(cache_root)
-    for path in sorted(found) if found and may_be_carried_out(cache_root) else ():
+    found = files_in_journal_directory(cache_root)
+    for path in sorted(found) if found and is_journal_directory_trusted(cache_root) else ():
         name = os.path.basename(path)
         remove_abandoned(path)
         if not name.endswith(SUFFIX) or (label is not None and not _has_label(path, label)):
             continue
         with _looks_taking_turns():
-            file = HeldFile.take(path)
+            file = JournalFile.try_open(path)
         if file is None:
             continue
         try:
@@ -164,12 +164,12 @@ def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
             if orphan is not None:
                 yield orphan
         finally:
-            file.let_go()
+            file.release()
 
 
 @contextmanager
 def _looks_taking_turns() -> Iterator[None]:
-    """Keeps a short look at a journal, by :func:`unclaimed`, from being taken for the life of its mirror."""
+    """Keeps a short look at a journal, by :func:`unclaimed_registrations`, from passing for the life of its mirror."""
     with ExitStack() as stack:
         with suppress(ClaimError):
             stack.enter_context(ClaimList.of_this_user().locked())
@@ -189,7 +189,7 @@ def _has_label(path: str, label: str) -> bool:
         return False
 
 
-def _read(file: HeldFile) -> Orphan | None:
+def _read(file: JournalFile) -> Orphan | None:
     """What the journal says, if its process is dead; one that cannot be read is moved away."""
     try:
         head, *records = map(json.loads, file.lines())
@@ -202,9 +202,9 @@ def _read(file: HeldFile) -> Orphan | None:
                 VERSION,
             )
             return None
-        check_kinds(head, HEAD)
-        keeper = Keeper(**head)
-        if not (file.has_lock and keeper.has_locks) and keeper.may_live(file.silent_seconds()):
+        check_kinds(head, HEADER_TYPES)
+        keeper = JournalOwner(**head)
+        if not (file.has_lock and keeper.has_locks) and keeper.may_be_running(file.silent_seconds()):
             return None
         return Orphan(file, keeper, [Noted.from_record(record) for record in records])
     except OSError as error:
@@ -221,7 +221,7 @@ def _read(file: HeldFile) -> Orphan | None:
 def is_written_here(journal: str, registration: Registration, place: Place) -> bool:
     """Whether the list of claims, which lies outside of all caches, tells that a mirror of this machine noted this."""
     try:
-        claims = ClaimList.of_this_user().read().near(os.path.realpath(registration.local))
+        claims = ClaimList.of_this_user().read().overlapping(os.path.realpath(registration.local))
     except ClaimError:
         return False
     mine = (journal, registration.local, place.url, place.endpoint)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pos3.entries import Record
 from pos3.jobs import Additive, Changed, Closed, Cursor, Guard, Job, Left, Manner, Own, Shared, is_coherent
 from pos3.local import are_nested
-from pos3.state import Claim, Claims, Held, Index, Place, RootIndex
+from pos3.state import ActiveClaim, Claim, Claims, Index, Place, RootIndex
 
 
 def guards_of(job: Job, claims: Claims, mine: Iterable[Job], outer: Iterable[Job]) -> list[Guard]:
@@ -23,13 +23,13 @@ def guards_of(job: Job, claims: Claims, mine: Iterable[Job], outer: Iterable[Job
         outer: the jobs of the mirror that it does a part of the work of.
     """
     local = job.registration.local
-    neighbours = claims.neighbours(local)
+    other_writers = claims.other_writers(local)
     guards: list[Guard] = []
-    for claim in neighbours.living:
+    for claim in other_writers.alive:
         closed = claim.kind == "upload" and claim.deletes
         manner = Manner.SILENT if claim.group == claims.group else Manner.REFUSED_INSIDE
         guards.append(Closed(claim, manner) if closed else Additive(claim, _recorded_by(claim)))
-    guards += [Left(claim, _recorded_by(claim)) for claim in neighbours.left]
+    guards += [Left(claim, _recorded_by(claim)) for claim in other_writers.abandoned]
     for other in mine:
         if other is not job and are_nested(other.registration.local, local):
             guards += _own_guards(job, other)
@@ -61,7 +61,7 @@ def _own_guards(job: Job, other: Job) -> list[Guard]:
         return [] if is_coherent(mine, theirs) else [Shared(path_there, str(theirs), record_of)]
     if is_coherent(mine, theirs):
         return [Own(path_there, str(theirs), lambda path, there: other.keeps_at_end(path, there, record_of(path)))]
-    if not isinstance(other.held, Held):
+    if not isinstance(other.held, ActiveClaim):
         # It is only beginning; nothing is added to its path until it has begun.
         return [Own(path_there, str(theirs), lambda path, there: False)]
     claim = other.held.claim

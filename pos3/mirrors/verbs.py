@@ -49,6 +49,7 @@ from pos3.jobs import (
     list_local,
     list_remote,
     refer,
+    settle,
 )
 from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
 from pos3.mirrors.fetcher import Fetcher
@@ -62,7 +63,7 @@ from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
 from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
-from pos3.state import Claims, bound_cache, check_can_be_emptied, empty_root
+from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
 from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
 from pos3.url import is_url, local_path, parse, shown
 
@@ -275,7 +276,7 @@ class Mirror:
         limit_bytes = self.options.cache_limit_bytes
         if limit_bytes is not None:
             try:
-                bound_cache(self.cache_root, limit_bytes)
+                evict_to_limit(self.cache_root, limit_bytes)
             except OSError as error:
                 logger.warning("cannot bring the cache down to cache_limit: %s", error)
 
@@ -470,7 +471,7 @@ class Mirror:
             job.begin_use()
             if (survey.is_object or survey.is_prefix) and not self._fetcher.is_closed(job):
                 self._fetcher.fetch(job, missing_ok=True, adopt=request.adopt)
-            job.held.filled()
+            job.held.download_finished()
             job.prepare_local()
             self._begin_pushes(job)
 
@@ -553,6 +554,7 @@ class Mirror:
         finally:
             job.end_use()
         self._parts.journal.strike(wanted)
+        settle(self.cache_root, [wanted])
         self._parts.observer.registered("sync", str(wanted.location))
         self._bound_cache()
         return Path(wanted.local)
@@ -921,7 +923,7 @@ class Mirror:
             return self._moved_by(lambda: self._pusher.push_everything(self._check_open, delete=delete))
         finally:
             for job in self._pusher.pushing():
-                job.held.go_on()
+                job.held.cancel_last_push()
 
     def close(self, error: BaseException | None = None, *, push: bool = True) -> None:
         """Ends the mirror, once; further calls do nothing.
@@ -1009,7 +1011,7 @@ class Mirror:
         self._closed.set()
         for job in self._parts.registrations.jobs():
             if job.registration in self._pusher.due:
-                job.held.leave()
+                job.held.leave_to_others()
             job.end_use()
         if self._part_of is None:
             self._parts.claims.end()

@@ -1,7 +1,7 @@
-"""What journals say to others than their mirrors: which local paths are pushed, or were to be when a process died.
+"""Reads the journals of other mirrors, to find the local paths that they push or that dead processes were to push.
 
-Nothing of it is carried out here: it keeps what it names from being changed, and says whether a journal may be carried
-out at all.
+This module only reads: the paths that a journal names are protected from changes. It also decides whether a journal is
+trusted, so that recovery may push what it names.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from pos3.errors import InvalidURLError
 from pos3.local import ForeignFileError, is_trusted, open_lock, open_own, state_directory_of
 from pos3.state.claims import Claim, ClaimKind
-from pos3.state.journal_file import HeldFile
+from pos3.state.journal_file import JournalFile
 from pos3.url import parse
 
 logger = logging.getLogger("pos3")
@@ -30,8 +30,8 @@ def journal_directory(cache_root: str) -> str:
     return os.path.join(state_directory_of(cache_root), NAME)
 
 
-def paths_in_directory(cache_root: str) -> list[str]:
-    """The paths of what lies where the journals of a cache are."""
+def files_in_journal_directory(cache_root: str) -> list[str]:
+    """The paths of all files in the journal directory of a cache."""
     directory = journal_directory(cache_root)
     try:
         return [os.path.join(directory, name) for name in os.listdir(directory)]
@@ -39,19 +39,19 @@ def paths_in_directory(cache_root: str) -> list[str]:
         return []
 
 
-def may_be_carried_out(cache_root: str) -> bool:
-    """Whether nobody else can have put a journal there."""
+def is_journal_directory_trusted(cache_root: str) -> bool:
+    """Whether no other user can have put a journal into the journal directory."""
     return is_trusted(state_directory_of(cache_root), NAME)
 
 
-def left_alone(cache_root: str) -> list[str]:
-    """The paths of journals that are not carried out, since somebody else may have written them."""
+def untrusted_journals(cache_root: str) -> list[str]:
+    """The paths of journals that recovery ignores, because another user may have written them."""
     found = journals(cache_root)
-    is_none_carried_out = bool(found) and not may_be_carried_out(cache_root)
-    return [path for path in found if is_none_carried_out or _is_foreign(path)]
+    is_none_carried_out = bool(found) and not is_journal_directory_trusted(cache_root)
+    return [path for path in found if is_none_carried_out or _is_untrusted(path)]
 
 
-def _is_foreign(path: str) -> bool:
+def _is_untrusted(path: str) -> bool:
     try:
         os.close(open_own(path, os.O_RDONLY))
     except ForeignFileError:
@@ -62,31 +62,35 @@ def _is_foreign(path: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Trace:
-    """What a journal says of one registration, as far as others of the same files need to know."""
+class JournaledRegistration:
+    """A registration in a journal, reduced to what other mirrors need to know."""
 
     kind: ClaimKind
     url: str
     local: str
 
 
-def traces(path: str) -> list[Trace]:
-    """Every registration that a journal names, whether or not its mirror lives; none if it is not there.
+def registrations_in(path: str) -> list[JournaledRegistration]:
+    """Every registration in a journal, whether its mirror is alive or not; none if the journal does not exist.
 
-    It does not matter who has written it: what it names is only kept from being changed.
+    The owner of the file is not checked, because the paths that it names are only protected from changes.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the journal cannot be read.
     """
-    return _traces_in(_lines(path))
+    return _registrations_of(_lines(path))
 
 
-def _traces_in(lines: list[dict[str, Any]]) -> list[Trace]:
-    return [Trace(line["kind"], line["url"], line["local"]) for line in lines if line.keys() >= _KNOWN]
+def _registrations_of(lines: list[dict[str, Any]]) -> list[JournaledRegistration]:
+    return [
+        JournaledRegistration(line["kind"], line["url"], line["local"])
+        for line in lines
+        if line.keys() >= _REQUIRED_KEYS
+    ]
 
 
 def _lines(path: str) -> list[dict[str, Any]]:
-    """The head and the entries, as they are."""
+    """The header and the entries of a journal. Lines that are not JSON objects are left out."""
     found = []
     try:
         with open(open_lock(path, make=False), "rb") as file:
@@ -99,11 +103,11 @@ def _lines(path: str) -> list[dict[str, Any]]:
     return [line for line in found if isinstance(line, dict)]
 
 
-_KNOWN = {"kind", "url", "local"}
+_REQUIRED_KEYS = {"kind", "url", "local"}
 
 
 def _url(text: str) -> str:
-    """As an index has it, without the slash that a journal may keep."""
+    """The URL as it is in an index, without the slash at the end that a journal may keep."""
     try:
         return str(parse(text))
     except InvalidURLError:
@@ -116,13 +120,14 @@ def _number(value: object) -> int:
 
 def journals(cache_root: str) -> list[str]:
     """The paths of all journals of a cache, in no particular order."""
-    return [path for path in paths_in_directory(cache_root) if path.endswith(SUFFIX)]
+    return [path for path in files_in_journal_directory(cache_root) if path.endswith(SUFFIX)]
 
 
-def unclaimed(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bool]]:
-    """What journals name whose mirrors have no claims, such as those of earlier versions, and whether they live.
+def unclaimed_registrations(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bool]]:
+    """The registrations of journals whose mirrors have no claims, as claims, each with whether its mirror is alive.
 
-    Whoever calls holds the lock of the claims. An open mirror that says nothing else may delete objects at its end.
+    Earlier versions of pos3 wrote no claims. Uploads in such a journal may delete objects at the end. The caller holds
+    the lock of the claims.
     """
     for path in paths:
         try:
@@ -131,7 +136,7 @@ def unclaimed(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bo
             logger.info("the journal %s is left alone: %s", path, error)
             continue
         head = lines[0] if lines else {}
-        for trace in _traces_in(lines):
+        for trace in _registrations_of(lines):
             claim = Claim(
                 id="",
                 mirror=os.path.basename(path).removesuffix(SUFFIX),
@@ -149,4 +154,4 @@ def unclaimed(cache_root: str, paths: Iterable[str]) -> Iterator[tuple[Claim, bo
                 host=str(head.get("host", "")),
                 begun_at=_number(head.get("begun_at")),
             )
-            yield claim, HeldFile.is_held(path)
+            yield claim, JournalFile.is_held(path)

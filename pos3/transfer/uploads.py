@@ -93,7 +93,7 @@ def _settled_stat(path: str) -> os.stat_result:
 def _put_markers(
     directories: list[Action], pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers
 ) -> None:
-    holds_markers = index.noted(_HOLDS_MARKERS) != "no"
+    holds_markers = index.get_note(_HOLDS_MARKERS) != "no"
     for action in directories:
         if terms.cancelled.is_set():
             outcome.failures.append(TransferCancelledError("the upload was stopped"))
@@ -113,7 +113,7 @@ def _put_markers(
             outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
     if directories and not holds_markers:
         # The next run does not try again.
-        index.note(_HOLDS_MARKERS, "no")
+        index.set_note(_HOLDS_MARKERS, "no")
 
 
 def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:

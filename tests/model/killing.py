@@ -17,7 +17,7 @@ def kill(mirror: pos3.Mirror) -> None:
         if link._use is not None:
             link._use.release()
     if mirror._parts.journal._file is not None:
-        mirror._parts.journal._file.let_go()
+        mirror._parts.journal._file.release()
     life = mirror._parts.claims._life
     if life is not None:
         claims._locked_here.discard(life._descriptor)

@@ -36,7 +36,7 @@ def index_of(cache: Path, local: Path, url: str, endpoint: str) -> Index:
 
 def make_version_1(root: RootIndex, url: str, records: list[Record]) -> None:
     """The file that an older pos3 would have left."""
-    root.forget()
+    root.delete()
     os.makedirs(root.directory, mode=0o700, exist_ok=True)
     with closing(sqlite3.connect(root.path)) as connection, connection:
         connection.executescript(VERSION_1)
@@ -87,7 +87,7 @@ def test_an_index_of_version_1_is_taken_over_with_all_that_it_knows(tmp_path: Pa
     make_version_1(root, "s3://bucket/data", records)
     index = Index(root, Place("http://here", "s3://bucket/data"))
     assert list(index.records()) == [record._replace(owner=UNKNOWN_OWNER) for record in sorted(records)]
-    assert (root.noted("local"), root.noted("filled"), index.noted("holds_markers")) == ("/data", "yes", "no")
+    assert (root.get_note("local"), root.get_note("filled"), index.get_note("holds_markers")) == ("/data", "yes", "no")
     [known] = root.places()
     assert (known.place, known.used_at) == (Place(None, "s3://bucket/data"), 1000.5)
     assert not list(Path(root.directory).glob("*.broken*"))
