@@ -216,7 +216,7 @@ def configure(proxy: TlsProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for name, value in case.environment.items():
             monkeypatch.setenv(name, value)
         proxy.lead(case.bucket, f"{BUCKET}-{case.home}", case.base)
-        proxy.busy = 0
+        proxy.busy, proxy.region = 0, ""
         proxy.clear()
 
     return configured
@@ -226,11 +226,11 @@ def opened(tmp_path: Path) -> pos3.mirror:
     return pos3.mirror(tmp_path / "cache", show_progress=False)
 
 
-def by_boto3(case: Case, proxy: TlsProxy) -> Asked:
-    """The request for the object that boto3 sends."""
+def by_boto3(case: Case, proxy: TlsProxy, refused: int = 0) -> Asked:
+    """The request for the object that boto3 sends, after so many that were refused."""
     with closing(boto3.session.Session().client("s3", **case.client)) as client:
         assert client.get_object(Bucket=case.bucket, Key=KEY)["Body"].read() == b"1"
-    return next(asked for asked in proxy.clear() if asked.path.endswith("x.txt"))
+    return [asked for asked in proxy.clear() if asked.path.endswith("x.txt")][refused]
 
 
 def by_pos3(case: Case, proxy: TlsProxy, tmp_path: Path) -> list[Asked]:
@@ -301,6 +301,27 @@ def test_a_named_endpoint_of_aws_leads_to_the_one_of_the_buckets_region(
     for asked in by_pos3(case, proxy, tmp_path):
         assert asked.host == f"{BUCKET}.{host}"
         assert asked.signature[2] == home
+
+
+@pytest.mark.parametrize(
+    ("url", "home"),
+    [
+        pytest.param("https://storage.example.com", "us-east-1", id="server-of-ones-own"),
+        pytest.param("https://bucket.vpce-1a2b.s3.eu-west-1.vpce.amazonaws.com", "eu-west-1", id="private-network"),
+    ],
+)
+def test_requests_are_signed_for_the_region_that_a_named_endpoint_says(
+    proxy: TlsProxy, configure: Configure, tmp_path: Path, url: str, home: str
+) -> None:
+    case = Case(environment={"AWS_ENDPOINT_URL": url}, home=home)
+    configure(case)
+    proxy.region = "garage" if home == "us-east-1" else home
+    theirs = by_boto3(case, proxy, refused=1)
+    *listings, ours = by_pos3(case, proxy, tmp_path)
+    assert (ours.host, ours.path, ours.signature) == (theirs.host, theirs.path, theirs.signature)
+    assert ours.signature[2] == proxy.region
+    # Of a server of one's own, the first answer has told it.
+    assert len([asked for asked in listings if asked.signature != ours.signature]) == (home == "us-east-1")
 
 
 # What cannot work

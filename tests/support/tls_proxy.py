@@ -76,7 +76,8 @@ class TlsProxy:
     With `secured`, the proxy itself is reached over TLS, and only for requests over plain HTTP.
 
     Whatever they ask for is asked of the bucket that :meth:`lead` has named, but for sessions of directory buckets,
-    which the proxy gives itself. The next `busy` other requests are answered with 503.
+    which the proxy gives itself. The next `busy` other requests are answered with 503. With a `region`, what is signed
+    for another one is refused as by AWS.
     """
 
     def __init__(self, server: Server, directory: Path, *, secured: bool = False):
@@ -89,6 +90,7 @@ class TlsProxy:
         self._authority.cert_pem.write_to_path(self.bundle)
         self.requests: list[Asked] = []
         self.busy = 0
+        self.region = ""
         self._server: ThreadingHTTPServer = QuietServer(("127.0.0.1", 0), _handler(self))
         if secured:
             self._server.socket = self.context("127.0.0.1").wrap_socket(self._server.socket, server_side=True)
@@ -132,6 +134,9 @@ class TlsProxy:
             self.busy -= is_busy
         if is_busy:
             return 503, (), b"<Error><Code>SlowDown</Code></Error>"
+        if self.region and asked.signature[2] not in ("", self.region):
+            told = f"<Code>AuthorizationHeaderMalformed</Code><Region>{self.region}</Region>"
+            return 400, [("x-amz-bucket-region", self.region)], f"<Error>{told}</Error>".encode()
         if asked.query.startswith("session"):
             return 200, (), _SESSION
         path = asked.path.removeprefix(self._base)

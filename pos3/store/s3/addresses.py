@@ -64,7 +64,7 @@ def _is_plain(connection: Connection, bucket: str) -> bool:
     """Whether it is clear what botocore says: the bucket's name stands in the path of a named endpoint."""
     settings = connection.s3_settings
     return (
-        not connection.is_aws
+        not connection.tells_regions
         and not _SPECIAL.fullmatch(bucket)
         and settings.get("addressing_style") in (None, "auto", "path")
         and not settings.get("use_accelerate_endpoint")
@@ -72,7 +72,7 @@ def _is_plain(connection: Connection, bucket: str) -> bool:
 
 
 def _asked(connection: Connection, bucket: str) -> Address:
-    region = connection.region_of(bucket) if connection.is_aws and not _SPECIAL.fullmatch(bucket) else ""
+    region = connection.region_of(bucket) if connection.tells_regions and not _SPECIAL.fullmatch(bucket) else ""
     url, signing = _captured(connection, bucket, region)
     base_url = url.partition("?")[0].removesuffix(_KEY)
     parts = urlsplit(base_url)

@@ -8,6 +8,7 @@ import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore.loaders
 import botocore.session
@@ -19,17 +20,16 @@ from pos3.errors import CredentialsError
 from pos3.profiles import Profile
 from pos3.store.endpoints import named_endpoint, shown_address
 from pos3.store.s3.attempts import attempts_of, has_defaults_mode
-from pos3.store.s3.errors import translating
+from pos3.store.s3.errors import REGION, translating
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 20
 DEFAULT_REGION = "us-east-1"
-# What a server says becomes a part of the host's name.
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 _AWS_ENDPOINT = re.compile(
     r"https?://s3(?P<accelerate>-accelerate)?(?P<fips>-fips)?(?P<dualstack>\.dualstack)?"
     r"(?:[.-](?P<region>[a-z]+(?:-[a-z]+)+-\d+))?\.amazonaws\.com(?:\.cn)?/?"
 )
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 DEFAULT_PROFILE = Profile(local_name="default", endpoint=None)
 
 
@@ -75,6 +75,11 @@ class Connection:
     def is_aws(self) -> bool:
         """Whether it is AWS itself, whose addresses botocore knows for each region."""
         return not self._named_endpoint or self._of_aws is not None
+
+    @property
+    def tells_regions(self) -> bool:
+        """Whether the region that a bucket is in can be asked for: of AWS, also by an endpoint of a private network."""
+        return self.is_aws or (urlsplit(self._named_endpoint).hostname or "").endswith(_AWS_HOSTS)
 
     @property
     def client_region(self) -> str:
@@ -124,7 +129,7 @@ class Connection:
                         raise
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             told = str(headers.get("x-amz-bucket-region", ""))
-            self._regions[bucket] = told if _REGION.fullmatch(told) else self.client_region
+            self._regions[bucket] = told if REGION.fullmatch(told) else self.client_region
         return self._regions[bucket]
 
     @property

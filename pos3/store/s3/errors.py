@@ -55,6 +55,8 @@ _SET = re.compile(r"(?<![\w-])([\w-]++)([\"']?\s*+[=:]\s*+[\"']?)([^\s,;&<\"']++
 # What a server may quote of the request that it refuses.
 _QUOTED_NAMES = ("signature", "credential", "token", "password")
 
+# What a server says becomes a part of signatures, and of the host's name.
+REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
 # What botocore says of settings that contradict each other, or the bucket.
 _SETTINGS_ERRORS = (
     botocore_errors.EndpointProviderError,
@@ -153,6 +155,14 @@ def _unknown_aws_profile(name: str, where: str) -> ProfileError:
 def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
     return error_for(_code_in(body), status, first_text(body, "Message")[:_LONGEST_TEXT], where, endpoint)
+
+
+def region_in(body: bytes, status: int) -> str:
+    """The region for which an answer says that requests are to be signed; "" where it says nothing of the kind."""
+    if status != 400 or _code_in(body) != "AuthorizationHeaderMalformed":
+        return ""
+    region = first_text(body, "Region")
+    return region if REGION.fullmatch(region) else ""
 
 
 def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:

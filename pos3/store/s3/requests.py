@@ -10,7 +10,7 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pycurl
@@ -151,6 +151,17 @@ class Requests:
     def _address(self) -> Address:
         return address_of(self._connection, self._bucket)
 
+    @property
+    def region(self) -> str:
+        """What requests are signed for."""
+        return self._address.signing.region
+
+    def sign_for(self, region: str) -> None:
+        """From now on. A server may say what its region is."""
+        signing = self._address.signing
+        if signing.chosen is None and signing.region != region:
+            self._address = replace(self._address, signing=replace(signing, region=region))
+
     @functools.cached_property
     def _proxy_options(self) -> list[tuple[int, str]]:
         return proxy_options(self._connection.session, self._address.base_url)
@@ -196,8 +207,6 @@ class Requests:
             self._trust(handle)
         if not can_be_sent(region):
             raise ProfileError(f"the region {region!r} is none: it has blanks, line ends or letters beyond ASCII")
-        if self._caller is not None and signs:
-            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{region}:{address.signing.service}")
         if not signs:
             handle.setopt(pycurl.PATH_AS_IS, 1)
         if not self._is_logged:
@@ -283,6 +292,8 @@ class Requests:
         if not signs:
             with translating(self.where(request)):
                 return self._address.signing.headers(request.method, url, headers, frozen, request.body)
+        signing = self._address.signing
+        handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{signing.region}:{signing.service}")
         handle.setopt(pycurl.USERNAME, frozen.access_key)
         handle.setopt(pycurl.PASSWORD, frozen.secret_key)
         if frozen.token:
