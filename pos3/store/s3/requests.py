@@ -23,8 +23,8 @@ from pos3.redaction import add_secrets
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.endpoints import shown_address
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
-from pos3.store.s3.addresses import Address, address_of
 from pos3.store.s3.client import READ_TIMEOUT_SECONDS, Connection, session_credentials
+from pos3.store.s3.endpoint_resolution import ResolvedEndpoint, resolve_endpoint
 from pos3.store.s3.errors import translating
 from pos3.store.s3.proxies import proxy_of, proxy_options
 
@@ -148,28 +148,28 @@ class Requests:
         self._hidden: tuple[str | None, str | None] = (None, None)
 
     @functools.cached_property
-    def _address(self) -> Address:
-        return address_of(self._connection, self._bucket)
+    def _resolved(self) -> ResolvedEndpoint:
+        return resolve_endpoint(self._connection, self._bucket)
 
     @property
     def region(self) -> str:
         """What requests are signed for."""
-        return self._address.signing.region
+        return self._resolved.signing.region
 
     def sign_for(self, region: str) -> None:
         """From now on. A server may say what its region is."""
-        signing = self._address.signing
+        signing = self._resolved.signing
         if signing.chosen is None and signing.region != region:
-            self._address = replace(self._address, signing=replace(signing, region=region))
+            self._resolved = replace(self._resolved, signing=replace(signing, region=region))
 
     @functools.cached_property
     def _proxy_options(self) -> list[tuple[int, str]]:
-        return proxy_options(self._connection.session, self._address.base_url)
+        return proxy_options(self._connection.session, self._resolved.base_url)
 
     @property
     def endpoint(self) -> str:
         """The endpoint as it may be shown."""
-        return self._address.endpoint
+        return self._resolved.endpoint
 
     def where(self, request: Request) -> str:
         """What the request is for, in errors."""
@@ -189,8 +189,8 @@ class Requests:
         Raises:
             CredentialsError: there are none.
         """
-        address = self._address
-        region = address.signing.region
+        resolved = self._resolved
+        region = resolved.signing.region
         handle = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
@@ -203,7 +203,7 @@ class Requests:
             *self._proxy_options,
         ):
             handle.setopt(option, value)
-        if address.base_url.startswith("https:"):
+        if resolved.base_url.startswith("https:"):
             self._trust(handle)
         if not can_be_sent(region):
             raise ProfileError(f"the region {region!r} is none: it has blanks, line ends or letters beyond ASCII")
@@ -219,14 +219,14 @@ class Requests:
         profile = connection.profile
         told = [
             f"endpoint {self.endpoint}",
-            f"{self._address.addressing} addressing",
-            f"region {self._address.signing.region}",
+            f"{self._resolved.addressing} addressing",
+            f"region {self._resolved.signing.region}",
             f"profile {profile.local_name!r}",
             "unsigned" if self._caller is None else f"credentials from {self._caller.method!r}",
         ]
         if profile.aws_profile:
             told.append(f"AWS profile {profile.aws_profile!r}")
-        if proxy := proxy_of(self._address.base_url):
+        if proxy := proxy_of(self._resolved.base_url):
             told.append(f"proxy {shown_address(proxy)}")
         logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
 
@@ -239,7 +239,7 @@ class Requests:
             handle.setopt(pycurl.CAINFO, str(get_cert_path(bundle)))
 
     def url(self, request: Request) -> str:
-        return self._address.url(request.key, request.query)
+        return self._resolved.url(request.key, request.query)
 
     @functools.cached_property
     def _caller(self) -> Any:
@@ -259,7 +259,7 @@ class Requests:
         Raises:
             CredentialsError: there are none.
         """
-        if not self._address.signing.is_plain or ("." in request.key and _DOTS.search(request.key)):
+        if not self._resolved.signing.is_plain or ("." in request.key and _DOTS.search(request.key)):
             return False
         if self._caller is None:
             return True
@@ -291,8 +291,8 @@ class Requests:
             )
         if not signs:
             with translating(self.where(request)):
-                return self._address.signing.headers(request.method, url, headers, frozen, request.body)
-        signing = self._address.signing
+                return self._resolved.signing.headers(request.method, url, headers, frozen, request.body)
+        signing = self._resolved.signing
         handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{signing.region}:{signing.service}")
         handle.setopt(pycurl.USERNAME, frozen.access_key)
         handle.setopt(pycurl.PASSWORD, frozen.secret_key)

@@ -22,8 +22,8 @@ class Signing:
     """What signs the requests to one bucket.
 
     Args:
-        region: what the signature names; for SigV4A a set of regions, such as "*".
-        service: as above.
+        region: the region that signatures name; for SigV4A a set of regions, such as "*".
+        service: the service that they name.
         chosen: makes the signer that botocore has chosen in place of SigV4 with the session's credentials.
     """
 

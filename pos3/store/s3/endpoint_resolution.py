@@ -26,7 +26,7 @@ _PLAIN_VERSIONS = ("v4", "s3v4")
 
 
 @dataclass(frozen=True)
-class Address:
+class ResolvedEndpoint:
     """How one bucket is reached.
 
     Args:
@@ -45,17 +45,18 @@ class Address:
         return f"{self.base_url}{quote(key, safe='/~')}{f'?{query}' if query else ''}"
 
 
-def address_of(connection: Connection, bucket: str) -> Address:
-    """
+def resolve_endpoint(connection: Connection, bucket: str) -> ResolvedEndpoint:
+    """Where requests to a bucket go, and how they are signed: as those of boto3 with the same settings.
+
     Raises:
         ProfileError: settings contradict each other, or the bucket, or need a package that is not installed.
-        CredentialsError: there are no credentials, and the address depends on them.
+        CredentialsError: there are no credentials, and the endpoint depends on them.
         StoreError: a request for the bucket's region or for a session has failed.
     """
     if _is_plain(connection, bucket):
         # The usual server of one's own: making a client would cost more than many a transfer.
         base_url = f"{connection.endpoint.rstrip('/')}/{bucket}/"
-        return Address(base_url, connection.shown_endpoint, "path", Signing(connection.region))
+        return ResolvedEndpoint(base_url, connection.shown_endpoint, "path", Signing(connection.region))
     with translating(f"s3://{bucket}"):
         return _asked(connection, bucket)
 
@@ -71,13 +72,13 @@ def _is_plain(connection: Connection, bucket: str) -> bool:
     )
 
 
-def _asked(connection: Connection, bucket: str) -> Address:
+def _asked(connection: Connection, bucket: str) -> ResolvedEndpoint:
     region = connection.region_of(bucket) if connection.tells_regions and not _SPECIAL.fullmatch(bucket) else ""
     url, signing = _captured(connection, bucket, region)
     base_url = url.partition("?")[0].removesuffix(_KEY)
     parts = urlsplit(base_url)
     is_in_path = parts.path.endswith(f"/{quote(bucket)}/")
-    return Address(
+    return ResolvedEndpoint(
         base_url,
         shown_address(f"{parts.scheme}://{parts.netloc}") if connection.is_aws else connection.shown_endpoint,
         "path" if is_in_path else "virtual-hosted",
