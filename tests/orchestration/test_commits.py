@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pos3.orchestration.storing.shared_pushes import Turns
+from pos3.orchestration.storing.shared_pushes import SharedPushes
 from tests.orchestration.conftest import eventually
 
 
@@ -31,13 +31,13 @@ class Pushes:
             raise self.errors.pop(0)
 
 
-def take(turns: Turns) -> None:
+def take(turns: SharedPushes) -> None:
     turn = turns.join()
     try:
-        if turn.is_mine:
+        if turn.is_leader:
             turn.carry_out()
     finally:
-        if turn.is_mine:
+        if turn.is_leader:
             turn.abandon()
     turn.wait()
 
@@ -45,7 +45,7 @@ def take(turns: Turns) -> None:
 @pytest.mark.parametrize("error", [None, ValueError("mine"), KeyboardInterrupt()], ids=["ends", "fails", "interrupted"])
 def test_at_most_one_runs_and_one_waits(error: BaseException | None) -> None:
     pushes = Pushes()
-    turns = Turns(pushes, lambda: 0)
+    turns = SharedPushes(pushes, lambda: 0)
     with ThreadPoolExecutor(21) as pool:
         first = pool.submit(take, turns)
         eventually(lambda: pushes.running == 1)
@@ -71,7 +71,7 @@ def test_at_most_one_runs_and_one_waits(error: BaseException | None) -> None:
 def test_a_push_waits_for_task_runs_under_way_until_none_comes_any_more() -> None:
     pushes = Pushes()
     pushes.go.release(10)
-    turns = Turns(pushes, lambda: 100)
+    turns = SharedPushes(pushes, lambda: 100)
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(lambda _: take(turns), range(10)))
     assert pushes.begun == 1

@@ -24,8 +24,8 @@ from prefect.workers import process
 from prefect.workers.base import BaseWorker
 
 from pos3.orchestration.flow import HOOKS
-from pos3.orchestration.internals import is_called_by_task, located_like, transactions_here, when_over
-from pos3.orchestration.worker.control_channel import EngineLine
+from pos3.orchestration.internals import is_called_by_task, located_like, on_end, transactions_here
+from pos3.orchestration.worker.control_channel import EngineChannel
 from pos3.orchestration.worker.draining import DrainingWorker
 
 
@@ -95,7 +95,7 @@ def test_the_transaction_of_a_try_is_reset_when_the_try_is_over(is_async: bool, 
     mine = ValueError("mine")
 
     def work() -> None:
-        when_over(transactions_here()[0], ended.append)
+        on_end(transactions_here()[0], ended.append)
         if fails:
             raise mine
 
@@ -113,7 +113,7 @@ def test_the_transaction_of_a_try_is_reset_when_the_try_is_over(is_async: bool, 
     asyncio.run(run()) if is_async else plain(return_state=True)
     assert ended == [mine if fails else None], (
         "Prefect's task engine ends the transaction of a try in another way than pos3/orchestration/internals/"
-        "transactions.py expects. Find what it calls last for each try, and wrap that in when_over(); else mirrors of "
+        "transactions.py expects. Find what it calls last for each try, and wrap that in on_end(); else mirrors of "
         "tasks in other processes stay open."
     )
 
@@ -203,7 +203,7 @@ See how `prefect flow-run execute` (prefect/cli/flow_run.py) tells an engine "re
 
 
 async def test_the_worker_gets_the_control_channel_of_a_run_and_can_say_reschedule() -> None:
-    line = EngineLine()
+    line = EngineChannel()
     with line.opened():
         async with process.FlowRunExecutorContext() as context:
             assert line._context is context, CHANNEL_DIFFERS
