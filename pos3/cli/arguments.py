@@ -191,6 +191,11 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="download one complete set: the object of this name below the URL must be there, and stay the same",
     )
     command.add_argument(
+        "--skip-archived",
+        action="store_true",
+        help="leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone",
+    )
+    command.add_argument(
         "--adopt", action="store_true", help="allow --delete in a non-empty directory that pos3 has never filled"
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from pos3.entries import LOST_FOUND, WITHOUT_CONTENT
 from pos3.errors import InvalidArgumentError, TransferError, message_of
@@ -16,7 +18,6 @@ from pos3.reports import Kept
 
 _MOST_LINES = 10
 # Arguments that errors name in what they advise. The one that an error is about stands in its field.
-_FLAG = re.compile(r"\b(adopt|delete|delete_local|delete_remote|missing_ok)=(True|False)")
 _OPTION = re.compile(
     r"\b(cache_root|default_profile|exclude|include|local|max_delete|profile|require_marker)=(\.\.\.|\[\.\.\.\])?"
 )
@@ -147,6 +148,15 @@ def _told(error: BaseException, command: str) -> str:
     return f"{_as_option(argument.removeprefix('default_'))}={_with_options(text.removeprefix(begin), command)}"
 
 
+@functools.cache
+def _flag_pattern() -> re.Pattern[str]:
+    """An argument of any verb that is on or off, with its value."""
+    from pos3.jobs import REQUESTS
+
+    names = {item.name for kind in REQUESTS for item in fields(kind) if isinstance(item.default, bool)}
+    return re.compile(rf"\b({'|'.join(sorted(names))})=(True|False)")
+
+
 def _with_options(text: str, command: str) -> str:
     def flag(found: re.Match[str]) -> str:
         # The download of a sync has its deletes from another option.
@@ -157,7 +167,7 @@ def _with_options(text: str, command: str) -> str:
         name = _as_option(found[1].removeprefix("default_"))
         return name if found[2] else f"{name}="
 
-    return _MAX_DELETE.sub(_as_option("max_delete"), _OPTION.sub(option, _FLAG.sub(flag, text)))
+    return _MAX_DELETE.sub(_as_option("max_delete"), _OPTION.sub(option, _flag_pattern().sub(flag, text)))
 
 
 def _as_option(argument: str) -> str:

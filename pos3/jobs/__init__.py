@@ -27,6 +27,7 @@ from pos3.jobs.registration import (
 )
 from pos3.jobs.remote_listing import list_local, list_remote
 from pos3.jobs.requests import (
+    REQUESTS,
     BisyncRequest,
     DownloadRequest,
     Patterns,
@@ -45,6 +46,7 @@ from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.jobs.two_way import BothWays, TwoWay
 
 __all__ = [
+    "REQUESTS",
     "Additive",
     "BisyncRequest",
     "BothWays",

@@ -24,6 +24,7 @@ from pos3.errors import (
 from pos3.etags import matches_content, part_size
 from pos3.filters import Filter, as_patterns, entry_matcher, everything, matcher, nothing
 from pos3.jobs.adoption import FILLED, check_adoption, check_target
+from pos3.jobs.archived import SkipsArchived
 from pos3.jobs.fingerprints import fingerprint_of_files
 from pos3.jobs.guards import Guard, Guards, Left
 from pos3.jobs.noted import Noted
@@ -245,12 +246,15 @@ class Job:
         # A dry run leaves no trace, so it does not try out the disk.
         fold_names = leftovers is not None and ignores_case(existing_parent(self.registration.local))
         policy = replace(self._policy(delete=delete), direction="download", fold_names=fold_names, overwrite=nothing)
-        policy = replace(policy, delete_argument=self.request.delete_argument, keeps_local=guards.spares)
+        archived = SkipsArchived(guards.spares)
+        keeps_local = archived if self.request.skip_archived else guards.spares
+        policy = replace(policy, delete_argument=self.request.delete_argument, keeps_local=keeps_local)
         room_bytes = max_path_bytes_below(self.registration.local)
         policy = replace(policy, compare=compare or policy.compare, max_path_bytes=room_bytes)
 
         def plan() -> Plan:
             guards.reset()
+            archived.reset()
             chosen = self.registration.filter
             local = self.sources.files(chosen, follow_symlinks=False, on_own=on_own)
             remote = self.sources.objects(chosen, is_prefix=is_prefix)
@@ -259,7 +263,7 @@ class Job:
         made = self._without_never_pushed(twice_if_unsorted(plan))
         guards.check(self.url, may_keep=self.completeness.may_be_partial)
         self.left_to_others = guards.kept
-        made = replace(made, kept=(*made.kept, *guards.kept), paths_of_others=guards.written)
+        made = replace(made, kept=(*made.kept, *guards.kept, *archived.kept), paths_of_others=guards.written)
         is_empty = not made.source_files and not made.directories
         if is_empty and not (guards.are_own and made.destination_files) and not self.is_there():
             # Plans and restored paths have no such argument.

@@ -223,6 +223,11 @@ class Request:
         return True
 
     @property
+    def skip_archived(self) -> bool:
+        """Whether a download leaves alone what must be restored from an archive before it can be read."""
+        return False
+
+    @property
     def fresh(self) -> bool:
         """Whether the local path is emptied first."""
         return False
@@ -297,6 +302,7 @@ class DownloadRequest(Request):
     missing_ok: bool = _argument(False, check_flag, counts=False)
     adopt: bool = _argument(False, check_flag, counts=False)
     require_marker: str | None = _argument(None, _optional_marker)
+    skip_archived: bool = _argument(False, check_flag)
 
     @property
     def deletes_local(self) -> bool:
@@ -424,6 +430,9 @@ class PublishRequest(Request):
     @property
     def deletes_remote(self) -> bool:
         return self.delete
+
+
+REQUESTS: tuple[type[Request], ...] = (DownloadRequest, UploadRequest, SyncRequest, BisyncRequest, PublishRequest)
 
 
 def difference(first: Request, second: Request) -> str:

@@ -25,4 +25,5 @@ def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
         {destination(action.path): action.reason for action in (*copies, *plan.deletes)} | lost,
         plan.refusal,
         plan.not_pushed,
+        plan.kept,
     )

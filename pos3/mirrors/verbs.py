@@ -49,6 +49,7 @@ from pos3.jobs import (
     list_local,
     list_remote,
     refer,
+    settle,
 )
 from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
 from pos3.mirrors.fetcher import Fetcher
@@ -189,6 +190,7 @@ class Mirror:
         missing_ok: bool = False,
         adopt: bool = False,
         require_marker: str | None = None,
+        skip_archived: bool = False,
     ) -> Path:
         """Returns a local path whose content matches ``remote`` as of now. Its readers see old bytes or new ones.
 
@@ -208,6 +210,8 @@ class Mirror:
             adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 never filled.
             require_marker: the name of the object that marks a complete set, such as "_SUCCESS". What is returned then
                 is one complete set; if it is replaced meanwhile, the download begins anew, a few times.
+            skip_archived: leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone, and the local files of
+                their names; else they are errors, unless they have been restored. The report names them as kept.
 
         Raises:
             NoMirrorError: outside a mirror.
@@ -229,6 +233,7 @@ class Mirror:
             missing_ok=missing_ok,
             adopt=adopt,
             require_marker=require_marker,
+            skip_archived=skip_archived,
         )
         return self.download_of(request)
 
@@ -549,6 +554,7 @@ class Mirror:
         finally:
             job.end_use()
         self._parts.journal.strike(wanted)
+        settle(self.cache_root, [wanted])
         self._parts.observer.registered("sync", str(wanted.location))
         self._bound_cache()
         return Path(wanted.local)

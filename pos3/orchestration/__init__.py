@@ -23,7 +23,7 @@ from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.internals import install
 from pos3.orchestration.results import PathSerializer, S3Contents
 from pos3.orchestration.runtime import around_task_hooks, work_before_record
-from pos3.orchestration.tasks import download_task, flush_task, ls_task, publish, sync_task, upload_task
+from pos3.orchestration.tasks import bisync_task, download_task, flush_task, ls_task, publish, sync_task, upload_task
 
 if TYPE_CHECKING:
     from pos3.orchestration.blocks import Pos3Mirror, Pos3Profile
@@ -33,6 +33,7 @@ __all__ = [
     "Pos3Mirror",
     "Pos3Profile",
     "S3Contents",
+    "bisync_task",
     "download_task",
     "flush_task",
     "ls_task",

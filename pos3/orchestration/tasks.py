@@ -43,6 +43,9 @@ upload_task = _task(pos3.upload, "upload {remote}")
 sync_task = _task(pos3.sync, "sync {remote}")
 """``pos3.sync`` as a task. It downloads, and returns the local path that is pushed from then on."""
 
+bisync_task = _task(pos3.bisync, "bisync {remote}")
+"""``pos3.bisync`` as a task: returns the local path when both sides are up to date."""
+
 publish = _task(pos3.publish, "publish {remote}")
 """``pos3.publish`` as a task. It returns when the set and its marker are stored. A retry continues where it failed."""
 

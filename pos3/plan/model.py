@@ -100,7 +100,7 @@ class TransferPlan:
     reason for each destination, and for each of these files. ``refusal`` says why the real call would refuse this plan
     with a ``PlanRefusedError``, and what to do; it is empty if the real call would carry the plan out. ``problems`` has
     one text for each local file or directory that cannot be pushed. The real call would push everything else, delete
-    nothing, and fail.
+    nothing, and fail. ``kept`` names what the real call would leave as it is, each with the reason.
     """
 
     to_copy: list[tuple[str, str]]
@@ -108,6 +108,7 @@ class TransferPlan:
     reasons: dict[str, str] = field(default_factory=dict, compare=False)
     refusal: str = field(default="", compare=False)
     problems: tuple[str, ...] = field(default=(), compare=False)
+    kept: tuple[Kept, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,10 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
     if code == "InvalidRange" or status == 416:
         return ObjectChangedError(f"{where}: the object was replaced by a shorter one while it was being read")
     if code == "InvalidObjectState":
-        return StoreError(f"{where}: {code}: the object is archived; restore it first")
+        return StoreError(
+            f"{where}: {code}: the object is archived; restore it first, or leave such objects out with "
+            "skip_archived=True"
+        )
     if code in ("AccessDenied", "403", "AllAccessDisabled", "Forbidden") or status in (401, 403):
         told = ": ".join(part for part in (code or str(status), message) if part)
         return AccessDeniedError(f"{where}: access denied ({told}); check the credentials and the policy")

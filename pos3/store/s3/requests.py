@@ -129,7 +129,8 @@ class Response:
         length = self.header("content-length")
         if not (length.isdecimal() and len(length) <= _LONGEST_SIZE):
             raise UnreachableError(f"{where}: the answer to HEAD has no length, so it is not of an object")
-        return Entry(path, int(length), self.modified_ns, self.etag)
+        storage_class = self.header("x-amz-storage-class")
+        return Entry(path, int(length), self.modified_ns, self.etag, storage_class=storage_class)
 
 
 def can_be_sent(text: str) -> bool:

@@ -138,7 +138,7 @@ class S3Store:
         first = self._first_page(key)
         for entry in first.entries:
             if entry.path == key:
-                yield Entry("", entry.size_bytes, entry.modified_ns, entry.etag)
+                yield entry._replace(path="")
                 return
         below = f"{key}/"
         where = self._where(below)
@@ -159,21 +159,19 @@ class S3Store:
         if key and not is_prefix:
             head = self._find(key)
             if head is not None:
-                yield Entry("", head.size_bytes, head.modified_ns, head.etag)
+                yield head._replace(path="")
                 return
         found = gathered(self._listing.pages(below), self._where(below))
         for path in sorted(found):
             if path != below:
-                entry = found[path]
-                yield Entry(path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
+                yield found[path]._replace(path=path[len(below) :])
 
     def children(self, key: str) -> Iterator[Entry]:
         below = f"{key}/" if key else ""
         found = gathered(self._listing.pages(below, delimiter="/"), self._where(below))
         for path in sorted(found):
             if path != below:
-                entry = found[path]
-                yield Entry(path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
+                yield found[path]._replace(path=path[len(below) :])
 
     # Bodies
 
