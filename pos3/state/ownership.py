@@ -315,7 +315,7 @@ def _has_unpushed(claim: Claim) -> bool:
     if not claim.pushes:
         return False
     try:
-        return any(trace.local == claim.root for trace in registrations_in(claim.journal))
+        return any(registration.local == claim.root for registration in registrations_in(claim.journal))
     except OSError:
         return True
 

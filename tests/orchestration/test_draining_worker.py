@@ -223,7 +223,7 @@ async def test_a_run_that_another_worker_has_taken_over_is_left_to_it() -> None:
         assert (await client.read_flow_run(run.id)).state_name == "Running"
 
 
-# Marks
+# Run locks
 
 HOLD = """
 import sys, time, uuid

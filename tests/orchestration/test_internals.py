@@ -203,13 +203,13 @@ See how `prefect flow-run execute` (prefect/cli/flow_run.py) tells an engine "re
 
 
 async def test_the_worker_gets_the_control_channel_of_a_run_and_can_say_reschedule() -> None:
-    line = EngineChannel()
-    with line.opened():
+    channel = EngineChannel()
+    with channel.opened():
         async with process.FlowRunExecutorContext() as context:
-            assert line._context is context, CHANNEL_DIFFERS
+            assert channel._context is context, CHANNEL_DIFFERS
             answer = await context.control_channel.signal(uuid4(), "reschedule")
             assert answer is _control_channel.ControlSignalStatus.NOT_ACKNOWLEDGED, CHANNEL_DIFFERS
-            assert not await line.announce_rescheduling(uuid4())
+            assert not await channel.announce_rescheduling(uuid4())
     assert _control_channel.ControlSignalStatus.ACKNOWLEDGED.value == "acknowledged", CHANNEL_DIFFERS
     assert "reschedule" in get_args(_control_channel.Intent), CHANNEL_DIFFERS
 
@@ -230,13 +230,13 @@ async def test_a_worker_has_what_draining_looks_at() -> None:
 
     async with anyio.create_task_group() as group:
         await group.start(start)
-    assert statuses[0]._future.done(), f"{why}give _NotingPid what prefect/workers/base.py looks at now"
+    assert statuses[0]._future.done(), f"{why}give _PidRecorder what prefect/workers/base.py looks at now"
     assert BaseWorker.get_worker_class_from_type("process") is process.ProcessWorker, (
         f"{why}{DrainingWorker.__name__} must not become the class of all process workers; keep it out of the registry"
     )
 
 
 def test_a_task_knows_the_assets_that_it_depends_on() -> None:
-    what_to_do = "see note_reference() in pos3/orchestration/ui/lineage.py; else downloads are missing in the lineage"
+    what_to_do = "see add_reference() in pos3/orchestration/ui/lineage.py; else downloads are missing in the lineage"
     assert {"direct_asset_dependencies", "downstream_assets"} <= set(AssetContext.model_fields), what_to_do
     assert callable(AssetContext.update_tracked_assets), what_to_do

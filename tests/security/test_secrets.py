@@ -31,7 +31,7 @@ Call = Callable[[str, pos3.Profile], object]
 @pytest.fixture(autouse=True)
 def no_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pos3.profiles.registry._PROFILES", {})
-    monkeypatch.setattr("pos3.profiles.registry._NAMES", {})
+    monkeypatch.setattr("pos3.profiles.registry._REQUESTED_NAMES", {})
 
 
 def profile_at(endpoint: str, name: str = "acme") -> pos3.Profile:

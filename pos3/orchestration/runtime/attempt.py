@@ -122,15 +122,15 @@ class Attempt(AbstractContextManager[Runner]):
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
             raise RuntimeError("an attempt begins inside its flow run")
-        parent = RunMirror.of_this_context()
+        parent = RunMirror.current()
         if parent is None and self._outer is not None:
-            parent = RunMirror.of_run(self._outer.address.flow_run_id)
+            parent = RunMirror.find(self._outer.address.flow_run_id)
         outer = parent or self._outer
         if outer is None:
-            self._run = RunMirror.of(context.flow_run, options.resolve)
+            self._run = RunMirror.get_or_open(context.flow_run, options.resolve)
             self._owns_mirror = True
         elif (chosen := options.applied_to(outer.options)) is not outer.options:
-            self._run = RunMirror.of(context.flow_run, lambda: chosen)
+            self._run = RunMirror.get_or_open(context.flow_run, lambda: chosen)
             self._owns_mirror = True
         else:
             self._run = parent
@@ -155,7 +155,7 @@ class Attempt(AbstractContextManager[Runner]):
             elif self._flow_run is not None:
                 stack.enter_context(registration_scope(self._flow_run.id))
                 # The context of a subflow already has the mirror of its parent, or one that the user has opened.
-                if RunMirror.of_this_context() is None and self._outer is not None:
+                if RunMirror.current() is None and self._outer is not None:
                     stack.enter_context(pos3.activate(self._outer.mirror))
             yield
 

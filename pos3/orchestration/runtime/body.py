@@ -42,7 +42,7 @@ class Body:
     def _function_outside_engine(self) -> Function:
         if get_task_viz_tracker() is not None:
             return self.function
-        run = RunMirror.of_this_context()
+        run = RunMirror.current()
         outer = run.options if run is not None else None
         chosen = self.options.resolve() if outer is None else self.options.applied_to(outer)
         return self.function if chosen is outer else pos3.mirror.of(chosen)(self.function)

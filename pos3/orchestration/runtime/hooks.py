@@ -111,26 +111,26 @@ class HookMirror(MirrorProxy):
             if self._is_over:
                 raise pos3.NoMirrorError("the hook that this mirror belongs to is over")
             if self._chosen is None:
-                self._chosen = self._of_run() or self._own()
+                self._chosen = self._mirror_of_run() or self._open_own_mirror()
             return self._chosen
 
-    def _of_run(self) -> RunMirror | BrokeredMirror | None:
+    def _mirror_of_run(self) -> RunMirror | BrokeredMirror | None:
         if self._flow_run is None:
             return None
         address = MirrorAddress.read_from(self._flow_run)
-        run = RunMirror.of_run(address.flow_run_id)
+        run = RunMirror.find(address.flow_run_id)
         if run is not None and run.mirror.is_open:
             return run
         with contextlib.suppress(MirrorGoneError):
-            there = BrokeredMirror(address)
-            there.confirm()
-            return there
+            brokered = BrokeredMirror(address)
+            brokered.confirm()
+            return brokered
         # A subflow that has not begun or has ended has no address. If its options are those of its parent, that is
         # used.
-        parent = RunMirror.of_this_context()
+        parent = RunMirror.current()
         return parent if parent is not None and self._layers().applied_to(parent.options) is parent.options else None
 
-    def _own(self) -> _OwnMirror:
+    def _open_own_mirror(self) -> _OwnMirror:
         run = self._task_run or self._flow_run
         log = task_run_logger(run) if isinstance(run, TaskRun) else flow_run_logger(run)
         view = RunView(self._flow_run.id if self._flow_run is not None else None, log)
@@ -199,12 +199,12 @@ def around_task_hooks(hooks: TaskHooks) -> Iterator[Callable[[], object]]:
     context = FlowRunContext.get()
     flow = context.flow if context is not None else None
     flow_run = context.flow_run if context is not None else None
-    here: pos3.MirrorLike | None = None
+    current: pos3.MirrorLike | None = None
     with contextlib.suppress(pos3.NoMirrorError):
-        here = pos3.current_mirror()
+        current = pos3.current_mirror()
     address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
     run_mirror = RunMirror.mirror_of(address.flow_run_id) if address is not None else None
-    if isinstance(here, pos3.Mirror) and here is not run_mirror:
+    if isinstance(current, pos3.Mirror) and current is not run_mirror:
         yield lambda: None
         return
     mirror = HookMirror(flow, flow_run, hooks.task_run)

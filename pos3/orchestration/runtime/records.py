@@ -31,14 +31,14 @@ def _work_of_flow_mirror(task_run_id: str, task_data: TaskData) -> Callable[[], 
     context = FlowRunContext.get()
     flow_run = context.flow_run if context is not None else None
     address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
-    run = RunMirror.of_run(address.flow_run_id) if address is not None else None
+    run = RunMirror.find(address.flow_run_id) if address is not None else None
     if run is None and address is not None and (address.socket or RunMirror.has_ended_unpushed(address.flow_run_id)):
         return functools.partial(_ensure_stored_at, address, task_data)
     pre_commit_pushes = [run.pre_commit_pushes] if run is not None else []
-    users = _mirror_of_user(run)
-    if users is not None:
+    user_mirror = _mirror_of_user(run)
+    if user_mirror is not None:
         # A mirror that the user has opened has no log of its registrations.
-        pre_commit_pushes.append(PreCommitPushes(users, RegistrationLog()))
+        pre_commit_pushes.append(PreCommitPushes(user_mirror, RegistrationLog()))
     if not any(each.registered_uploads() for each in pre_commit_pushes):
         return None
 
@@ -72,8 +72,8 @@ def _is_completed(flow_run_id: UUID) -> bool:
 
 def _mirror_of_user(run: RunMirror | None) -> pos3.Mirror | None:
     """The mirror that a user has opened in this context; None if that is the flow run's mirror."""
-    here: pos3.MirrorLike | None = None
+    current: pos3.MirrorLike | None = None
     with contextlib.suppress(pos3.NoMirrorError):
-        here = pos3.current_mirror()
+        current = pos3.current_mirror()
     own = run.mirror if run is not None else None
-    return here if isinstance(here, pos3.Mirror) and here is not own else None
+    return current if isinstance(current, pos3.Mirror) and current is not own else None

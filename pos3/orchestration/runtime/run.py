@@ -45,15 +45,15 @@ class RunMirror:
         registration_log = RegistrationLog()
         self._view = RunView(flow_run.id, self._log, registration_log.add)
         self._has_recovered = False
-        outer = RunMirror.of_this_context()
+        outer = RunMirror.current()
         group = outer.mirror.group if outer is not None else str(flow_run.id)
         mirror = self._view.new_mirror(options, label=label_of(flow_run.id), group=group)
         self.mirror: pos3.Mirror = mirror.open()
         self.pre_commit_pushes = PreCommitPushes(self.mirror, registration_log)
         self._view.opened()
-        self._broker = self._served()
+        self._broker = self._open_broker()
 
-    def _served(self) -> Broker | NoBroker:
+    def _open_broker(self) -> Broker | NoBroker:
         try:
             return Broker(self.mirror, self.pre_commit_pushes, self.flow_run.id)
         except OSError as error:
@@ -61,7 +61,7 @@ class RunMirror:
             return NoBroker(self.flow_run.id)
 
     @classmethod
-    def of(cls, flow_run: FlowRun, resolve: Callable[[], pos3.MirrorOptions]) -> RunMirror:
+    def get_or_open(cls, flow_run: FlowRun, resolve: Callable[[], pos3.MirrorOptions]) -> RunMirror:
         """The open mirror of an earlier attempt of this run, or a new one with the options of ``resolve``."""
         run = _open.get(flow_run.id)
         if run is None:
@@ -75,7 +75,7 @@ class RunMirror:
         return run
 
     @staticmethod
-    def of_run(flow_run_id: UUID) -> RunMirror | None:
+    def find(flow_run_id: UUID) -> RunMirror | None:
         """The open mirror of a flow run in this process, as a :class:`RunMirror`, or None."""
         return _open.get(flow_run_id)
 
@@ -96,7 +96,7 @@ class RunMirror:
         return next(iter(_open)) if len(_open) == 1 else None
 
     @staticmethod
-    def of_this_context() -> RunMirror | None:
+    def current() -> RunMirror | None:
         """The mirror that a subflow called in this context joins, or None."""
         run = _current.get()
         return run if run is not None and run.mirror.is_open else None

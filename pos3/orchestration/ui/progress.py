@@ -75,7 +75,9 @@ class ArtifactProgress:
         self._is_shown = False
         # The context has the task run of the artifact and the address of the API.
         inherited = contextvars.copy_context()
-        self._thread = threading.Thread(target=inherited.run, args=(self._attach,), name="pos3-artifact", daemon=True)
+        self._thread = threading.Thread(
+            target=inherited.run, args=(self._update_until_end,), name="pos3-artifact", daemon=True
+        )
         # When the interpreter exits, no thread can be started, and nothing is shown.
         with contextlib.suppress(RuntimeError):
             self._thread.start()
@@ -93,7 +95,7 @@ class ArtifactProgress:
         if self._is_shown:
             self._thread.join(_LAST_UPDATE_SECONDS)
 
-    def _attach(self) -> None:
+    def _update_until_end(self) -> None:
         if self._ended.wait(_SHOWN_AFTER_SECONDS):
             return
         self._is_shown = True
