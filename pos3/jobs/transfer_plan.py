@@ -17,7 +17,7 @@ def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
     source, destination = (
         (wanted.location.child, here) if plan.direction == "download" else (here, wanted.location.child)
     )
-    copies = [*plan.copies, *plan.last_copies]
+    copies = list(plan.every_copy())
     lost = {here(action.path): action.reason for action in plan.lost}
     return TransferPlan(
         [(source(action.path), destination(action.path)) for action in copies],

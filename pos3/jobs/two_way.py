@@ -7,7 +7,10 @@ changed on both sides, or never synced, so that nobody knows: a conflict, and th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from heapq import merge
+from itertools import chain
 
 from pos3.entries import Entry, Record
 from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundError
@@ -16,7 +19,7 @@ from pos3.jobs.job import Job, MakeRoom
 from pos3.jobs.registration import Registration
 from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.local import is_within_relative
-from pos3.plan import EMPTIED, NEW, Action, Plan, TwoWayPlan, delete_refusal
+from pos3.plan import EMPTIED, NEW, Action, Actions, Plan, TwoWayPlan, delete_refusal
 from pos3.redaction import escaped
 from pos3.reports import Kept
 from pos3.transfer import Outcome, Terms
@@ -71,7 +74,7 @@ class TwoWay:
             # The first sync of a prefix.
             down = Plan("download")
         check_target(job, down)
-        differing = (*down.copies, *down.deletes, *up.copies, *up.last_copies, *up.deletes, *up.lost)
+        differing = chain(down.copies, down.deletes, up.copies, up.last_copies, up.deletes, up.lost)
         paths = {action.path for action in differing}
         records = {record.path: record for record in job.index.records() if record.path in paths} if paths else {}
         return _divided(job.registration, down, up, records)
@@ -119,7 +122,7 @@ def _without_deletes(fetch: Plan) -> Plan:
     def is_free(action: Action) -> bool:
         return not any(is_within_relative(action.path, obstacle) for obstacle in fetch.obstacles)
 
-    return replace(fetch.without_deletes(), copies=tuple(filter(is_free, fetch.copies)), obstacles=())
+    return replace(fetch.without_deletes(), copies=Actions(filter(is_free, fetch.copies)), obstacles=())
 
 
 def _both(first: Outcome, second: Outcome) -> Outcome:
@@ -128,7 +131,7 @@ def _both(first: Outcome, second: Outcome) -> Outcome:
 
 def _divided(wanted: Registration, down: Plan, up: Plan, records: dict[str, Record]) -> BothWays:
     """Of two full plans, what each side has newer."""
-    fetched: list[Action] = []
+    fetched = Actions()
     conflicts: list[str] = []
     removed_here: set[str] = set()
     for action in down.copies:
@@ -148,7 +151,7 @@ def _divided(wanted: Registration, down: Plan, up: Plan, records: dict[str, Reco
     obstacles, in_the_way = _obstacles(down, fetched, {action.path for action in deleted})
     conflicts += in_the_way
     settled = {action.path for action in (*fetched, *deleted)} | set(conflicts)
-    fetch = replace(down, copies=tuple(fetched), deletes=tuple(deleted), obstacles=obstacles)
+    fetch = replace(down, copies=fetched, deletes=tuple(deleted), obstacles=obstacles)
     push = _pushed(up, settled, removed_here, records)
     if removed_here and not os.path.lexists(wanted.local):
         # Nobody can tell a directory that was removed from one that was never there.
@@ -162,7 +165,7 @@ def _divided(wanted: Registration, down: Plan, up: Plan, records: dict[str, Reco
     )
 
 
-def _obstacles(down: Plan, fetched: list[Action], deleted: set[str]) -> tuple[tuple[str, ...], list[str]]:
+def _obstacles(down: Plan, fetched: Actions, deleted: set[str]) -> tuple[tuple[str, ...], list[str]]:
     """What of the wrong kind makes way for what is fetched, and what of it may not, since it was never synced so."""
     needed: list[str] = []
     in_the_way: list[str] = []
@@ -194,14 +197,14 @@ def _pushed(up: Plan, settled: set[str], removed_here: set[str], records: dict[s
         as_synced = _was_synced(action, records)
         return _because(action, _GONE_THERE, records.get(action.path), "changed here", as_synced)
 
-    def newer_here(actions: tuple[Action, ...]) -> tuple[Action, ...]:
-        return tuple(because(action) for action in actions if action.path not in settled)
+    def newer_here(actions: Iterable[Action]) -> Actions:
+        return Actions(because(action) for action in actions if action.path not in settled)
 
     # What the store has lost goes with the download, or is pushed again.
     lost = (replace(action, reason=NEW) for action in up.lost)
     return replace(
         up,
-        copies=newer_here(tuple(sorted((*up.copies, *lost), key=lambda action: action.path))),
+        copies=newer_here(merge(up.copies, lost, key=lambda action: action.path)),
         last_copies=newer_here(up.last_copies),
         deletes=tuple(replace(action, reason=_GONE_HERE) for action in up.deletes if action.path in removed_here),
         lost=(),
