@@ -141,7 +141,7 @@ def _escaped_local(line: bytes) -> str:
 
 
 class ClaimList:
-    """The claims of all mirrors of this user on this machine. Safe to use from several threads and processes."""
+    """The claims of all mirrors of this user on this machine. Several threads and processes may use it at once."""
 
     def __init__(self, directory: str):
         self._directory = directory

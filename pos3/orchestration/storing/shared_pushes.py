@@ -63,7 +63,7 @@ class SharedPushes:
                 self._close(push)
                 self._push()
                 self._seconds = time.monotonic() - began
-        except Exception as failure:  # noqa: BLE001 - of all who wait
+        except Exception as failure:  # noqa: BLE001 - it is raised in all callers that wait
             self._close(push)
             push.done.set_exception(failure)
         else:

@@ -24,7 +24,7 @@ REFERENCED = "prefect.asset.referenced"
 MATERIALIZED = "prefect.asset.materialization.succeeded"
 _PROFILE = re.compile(r"://[^/]*@")
 _HADOOP = re.compile(r"^s3[an]://")
-# A server refuses an event with more related resources than this, unless it is told otherwise.
+# By default, a server refuses events with more related resources than this.
 _MAX_RELATED = 80
 _MAX_EVENTS = 200
 
