@@ -45,7 +45,7 @@ class JournalOwner:
     has_locks: bool
 
     @staticmethod
-    def here(label: str) -> JournalOwner:
+    def of_this_process(label: str) -> JournalOwner:
         return JournalOwner(label, os.uname().nodename, os.getpid(), _boot(), time.time(), True)
 
     def may_be_running(self, silent_seconds: float) -> bool:

@@ -166,7 +166,7 @@ async def _recover_abandoned_runs(settings: WorkerSettings, log: logging.Logger)
                     why = "its worker was killed"
                     await reschedule(client, flow_run_id, why, log, worker_name=name, restarts=settings.restarts)
     except Exception:
-        log.exception("some flow runs of a killed worker could not be put back; the next start tries again")
+        log.exception("some flow runs of a killed worker could not be rescheduled; the next start tries again")
 
 
 if __name__ == "__main__":

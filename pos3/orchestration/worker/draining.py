@@ -137,7 +137,7 @@ class DrainingWorker(ProcessWorker, abc.ABC):
             await reschedule(self.client, run.flow_run.id, _STOPPED, self._logger)
         except Exception:
             run.run_lock.keep()
-            self._logger.exception("flow run %r is put back when a worker starts here again", run.flow_run.name)
+            self._logger.exception("flow run %r is rescheduled when a worker starts here again", run.flow_run.name)
 
     async def drain(self) -> None:
         """Stops all flow runs, and returns when none is executed any more. The worker takes no new ones.
