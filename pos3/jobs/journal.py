@@ -67,7 +67,7 @@ class Journal:
             self._entries.append(entry)
             try:
                 if self._file is None:
-                    self._keeper = self._keeper or JournalOwner.here(self._label)
+                    self._keeper = self._keeper or JournalOwner.of_this_process(self._label)
                     self._file = JournalFile.create(self._path, self._keeper, _records(self._entries))
                 else:
                     self._file.append(entry.as_record())

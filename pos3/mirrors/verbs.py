@@ -65,7 +65,7 @@ from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
 from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
-from pos3.url import is_url, local_path, parse, shown
+from pos3.url import is_url, local_path, parse, quoted
 
 logger = logging.getLogger("pos3")
 
@@ -115,7 +115,7 @@ class Mirror:
         self._part_of = part_of
         limit = chosen.max_upload_bytes_per_second
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
-        shown = progress or choose_progress(chosen.show_progress)
+        open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
         self._assemble(
@@ -124,7 +124,7 @@ class Mirror:
                 Parts.new_owner(),
                 Stores(resolve_profile(chosen.default_profile), chosen.max_workers),
                 Registrations(),
-                Runner(chosen.max_workers, rate, shown, observer),
+                Runner(chosen.max_workers, rate, open_progress, observer),
                 journal,
                 part_of._parts.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 Room(self.cache_root, chosen.cache_limit_bytes),
@@ -700,7 +700,7 @@ class Mirror:
         reference = self.reference(path)
         if reference is None:
             raise InvalidArgumentError(
-                f"{shown(os.fspath(path))} belongs to no registration and to no URL of the cache"
+                f"{quoted(os.fspath(path))} belongs to no registration and to no URL of the cache"
             )
         for job in self._parts.registrations.jobs():
             if job.registration.local == reference.root:
@@ -1061,13 +1061,13 @@ def _check_remote(what: str, remote: StrPath) -> None:
         InvalidURLError: it is a local path.
     """
     if not is_url(remote):
-        raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {shown(os.fspath(remote))}")
+        raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {quoted(os.fspath(remote))}")
 
 
 def _passed_through(address: StrPath, missing_ok: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
     if not missing_ok and not path.exists():
-        raise RemoteNotFoundError(f"{shown(os.fspath(address))} is taken as a local path, and nothing is there")
+        raise RemoteNotFoundError(f"{quoted(os.fspath(address))} is taken as a local path, and nothing is there")
     return path
 
 

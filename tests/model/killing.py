@@ -13,12 +13,12 @@ def kill(mirror: pos3.Mirror) -> None:
     mirror._state = "closed"
     mirror._pusher.end_background(at_once=True)
     unclosed.release(mirror)
-    for link in mirror._parts.registrations.links():
-        if link._use is not None:
-            link._use.release()
+    for job in mirror._parts.registrations.jobs():
+        if job._use is not None:
+            job._use.release()
     if mirror._parts.journal._file is not None:
         mirror._parts.journal._file.release()
-    life = mirror._parts.claims._life
-    if life is not None:
-        claims._locked_here.discard(life._descriptor)
-        os.close(life._descriptor)
+    alive_file = mirror._parts.claims._alive_file
+    if alive_file is not None:
+        claims._fork_safe_descriptors.discard(alive_file._descriptor)
+        os.close(alive_file._descriptor)
