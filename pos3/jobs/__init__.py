@@ -7,12 +7,14 @@ registrations a mirror has, and when they are pushed, is for :mod:`pos3.mirrors`
 """
 
 from pos3.jobs.adoption import check_adoption, check_target
+from pos3.jobs.bisync_job import BothWays, TwoWay
 from pos3.jobs.complete_sets import Publication, complete_job
 from pos3.jobs.disk_space import Room
 from pos3.jobs.fingerprints import fingerprint_of_objects
-from pos3.jobs.guards import Additive, Changed, Closed, Cursor, Guard, Left, Manner, Own, Shared
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, settle
+from pos3.jobs.listings import list_local, list_remote
+from pos3.jobs.local_writers import Additive, Changed, Closed, Cursor, Guard, Left, Manner, Own, Shared
 from pos3.jobs.manifest import check_marker
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.recovery import Recovered, recover, recover_with
@@ -25,7 +27,6 @@ from pos3.jobs.registration import (
     is_coherent,
     local_root,
 )
-from pos3.jobs.remote_listing import list_local, list_remote
 from pos3.jobs.requests import (
     REQUESTS,
     BisyncRequest,
@@ -43,7 +44,6 @@ from pos3.jobs.requests import (
 )
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
-from pos3.jobs.two_way import BothWays, TwoWay
 
 __all__ = [
     "REQUESTS",

@@ -26,8 +26,8 @@ from pos3.filters import Filter, as_patterns, entry_matcher, everything, matcher
 from pos3.jobs.adoption import FILLED, check_adoption, check_target
 from pos3.jobs.archived import SkipsArchived
 from pos3.jobs.fingerprints import fingerprint_of_files
-from pos3.jobs.guards import Guard, Guards, Left
-from pos3.jobs.noted import Noted
+from pos3.jobs.journal_entry import Noted
+from pos3.jobs.local_writers import Guard, Guards, Left
 from pos3.jobs.observer import Registered
 from pos3.jobs.registration import Registration, names_a_file
 from pos3.jobs.requests import Request

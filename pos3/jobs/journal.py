@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from pos3.errors import ClaimError
-from pos3.jobs.noted import Noted, check_kinds
+from pos3.jobs.journal_entry import Noted, check_kinds
 from pos3.jobs.registration import Registration, is_same_place
 from pos3.local import ForeignFileError, open_own, remove_abandoned
 from pos3.state import (

@@ -12,7 +12,7 @@ from pos3.entries import Entry, Record
 from pos3.errors import NotPushedError, ProfileError
 from pos3.jobs.job import Job, Rules
 from pos3.jobs.journal import Orphan, is_written_here, orphans
-from pos3.jobs.noted import Noted
+from pos3.jobs.journal_entry import Noted
 from pos3.jobs.observer import Unobserved
 from pos3.jobs.registration import check_outside_state
 from pos3.jobs.runner import Runner

@@ -4,10 +4,10 @@ A mirror has registrations, keeps each of them once, pushes in the background an
 its work is for :mod:`pos3.jobs`.
 """
 
-from pos3.mirrors.block import mirror, with_mirror
 from pos3.mirrors.context import MirrorLike, activate, current_mirror
 from pos3.mirrors.function_kinds import of_same_kind
 from pos3.mirrors.verbs import Mirror
+from pos3.mirrors.with_block import mirror, with_mirror
 
 __all__ = [
     "Mirror",

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection
 from pos3.errors import PushTimeoutError, StoreError, TransferCancelledError, TransferError, UnsafeKeysError
 from pos3.jobs import Job, Registration, settle
 from pos3.local import call_within
-from pos3.mirrors.parts import Parts
+from pos3.mirrors.components import Parts
+from pos3.mirrors.parallel_pushes import STOP_SECONDS, side_by_side
 from pos3.mirrors.schedule import Schedule
-from pos3.mirrors.side_by_side import STOP_SECONDS, side_by_side
 from pos3.transfer import OpenProgress, Terms
 
 logger = logging.getLogger("pos3")

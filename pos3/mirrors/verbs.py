@@ -50,14 +50,14 @@ from pos3.jobs import (
     list_remote,
     refer,
 )
-from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
-from pos3.mirrors.fetcher import Fetcher
-from pos3.mirrors.parts import Parts
+from pos3.mirrors.components import Parts
+from pos3.mirrors.downloader import Fetcher
+from pos3.mirrors.end_messages import how_to_push_the_rest, pushed_and_deleted
+from pos3.mirrors.exit_closing import hold, release
 from pos3.mirrors.plan_verbs import planning
 from pos3.mirrors.pusher import Pusher
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
-from pos3.mirrors.unclosed import hold, release
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
 from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile

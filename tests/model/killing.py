@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 
 import pos3
-from pos3.mirrors import unclosed
+from pos3.mirrors import exit_closing
 from pos3.state import claims
 
 
 def kill(mirror: pos3.Mirror) -> None:
     mirror._state = "closed"
     mirror._pusher.end_background(at_once=True)
-    unclosed.release(mirror)
+    exit_closing.release(mirror)
     for link in mirror._parts.registrations.links():
         if link._use is not None:
             link._use.release()

@@ -1,6 +1,6 @@
 """Which guards a download of one mirror has to respect: those of other mirrors, dead ones, and its own registrations.
 
-What a guard allows is said in :mod:`pos3.jobs.guards`; here is only who puts one where.
+What a guard allows is said in :mod:`pos3.jobs.local_writers`; here is only who puts one where.
 """
 
 from __future__ import annotations

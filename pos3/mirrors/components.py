@@ -22,9 +22,9 @@ from pos3.jobs import (
     complete_job,
     local_root,
 )
-from pos3.mirrors.guarding import guards_of
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
+from pos3.mirrors.writer_lookup import guards_of
 from pos3.state import Claims, Index, Place, RootIndex
 from pos3.store import Store
 from pos3.url import local_path

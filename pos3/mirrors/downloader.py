@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pos3.errors import IncompleteSetError, RemoteNotFoundError
 from pos3.jobs import Closed, Job, Registration
-from pos3.mirrors.parts import Parts
+from pos3.mirrors.components import Parts
 
 
 class Fetcher:
