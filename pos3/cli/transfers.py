@@ -103,7 +103,7 @@ def run_sync(arguments: Namespace) -> int:
         opened.tell = unsaid
         if arguments.dry_run:
             found = opened.bisync_plan_of(request)
-            _print_plan(arguments, found.wanted, found.fetch, found.push)
+            _print_plan(arguments, found.registration, found.download, found.upload)
             return OK
         if arguments.interval is None:
             path = opened.bisync_of(request)

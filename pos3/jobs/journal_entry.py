@@ -1,4 +1,4 @@
-"""One registration as it is written down: enough to push what it left, and never a secret."""
+"""One entry of a journal: what is needed to push the files of a registration later. It never holds a secret."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pos3.jobs.requests import Request, SyncRequest, UploadRequest
 from pos3.profiles import Profile, name_of_profile, resolve_profile
 from pos3.url import parse
 
-# A secret is what a profile does not show.
-_SHOWN = [item.name for item in fields(Profile) if item.repr]
+# The repr of a profile leaves out its secrets.
+_SHOWN_FIELDS = [item.name for item in fields(Profile) if item.repr]
 
-Kind = type | UnionType
-_RECORD: dict[str, Kind] = {
+ValueType = type | UnionType
+_ENTRY_TYPES: dict[str, ValueType] = {
     **dict.fromkeys(("kind", "url", "local", "compare"), str),
     **dict.fromkeys(("include", "exclude", "upload_last", "overwrite"), list),
     **dict.fromkeys(("follow_symlinks", "sync_on_error"), bool),
@@ -27,63 +27,72 @@ _RECORD: dict[str, Kind] = {
     "profile": dict | NoneType,
 }
 _REQUESTS: dict[str, type[Request]] = {"upload": UploadRequest, "sync": SyncRequest}
-_PROFILE: dict[str, Kind] = {"name": str, "shown": dict, "held_keys": bool}
+_PROFILE_TYPES: dict[str, ValueType] = {"name": str, "shown": dict, "held_keys": bool}
 
 
-def check_kinds(record: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
-    """
+def check_types(values: Mapping[str, Any], types: Mapping[str, ValueType]) -> None:
+    """Returns if ``values`` has a value of the right type for each name in ``types``.
+
     Raises:
-        KeyError, ValueError: a value is missing, or of another kind.
+        KeyError, ValueError: a value is missing, or has another type.
     """
-    for name, kind in kinds.items():
-        if not isinstance(record[name], kind):
-            raise ValueError(f"{name} is {record[name]!r:.40}")
+    for name, expected in types.items():
+        if not isinstance(values[name], expected):
+            raise ValueError(f"{name} is {values[name]!r:.40}")
 
 
 @dataclass(frozen=True)
-class ProfileNote:
-    """How to find a profile again: by its name, else by what it shows, if it held no keys."""
+class JournalProfile:
+    """A profile as a journal stores it, without its keys.
+
+    ``shown`` holds the fields that are no secrets. ``held_keys`` says whether the profile had keys. The names of these
+    fields are the keys in the file.
+    """
 
     name: str
     shown: dict[str, Any]
     held_keys: bool
 
     @staticmethod
-    def of(profile: Profile) -> ProfileNote:
-        shown = {name: getattr(profile, name) for name in _SHOWN}
-        return ProfileNote(name_of_profile(profile) or "", shown, profile.access_key is not None)
+    def of(profile: Profile) -> JournalProfile:
+        shown = {name: getattr(profile, name) for name in _SHOWN_FIELDS}
+        return JournalProfile(name_of_profile(profile) or "", shown, profile.access_key is not None)
 
     @staticmethod
-    def from_record(record: dict[str, Any]) -> ProfileNote:
-        """
-        Raises:
-            KeyError, TypeError, ValueError: it is no such record.
-        """
-        check_kinds(record, _PROFILE)
-        if not {"local_name", "endpoint"} <= record["shown"].keys() <= set(_SHOWN):
-            raise ValueError(f"the profile has {sorted(record['shown'])}")
-        return ProfileNote(**record)
+    def from_json(values: dict[str, Any]) -> JournalProfile:
+        """The profile with these values.
 
-    def is_same_place(self, profile: Profile | None) -> bool:
+        Raises:
+            KeyError, TypeError, ValueError: the values are not those of a profile.
+        """
+        check_types(values, _PROFILE_TYPES)
+        if not {"local_name", "endpoint"} <= values["shown"].keys() <= set(_SHOWN_FIELDS):
+            raise ValueError(f"the profile has {sorted(values['shown'])}")
+        return JournalProfile(**values)
+
+    def has_endpoint_of(self, profile: Profile | None) -> bool:
         return profile is not None and profile.endpoint == self.shown["endpoint"]
 
-    def restored(self, instead: Profile | None) -> tuple[Profile, bool]:
-        """The profile, and whether only this note says where it leads; ``instead``, if that is of the same endpoint.
+    def resolve(self, substitute: Profile | None) -> tuple[Profile, bool]:
+        """The profile, and whether its endpoint is known from the journal alone.
+
+        The profile is looked up by its name. If that fails, ``substitute`` is taken if it has the same endpoint, and
+        else the stored fields if the profile had no keys.
 
         Raises:
-            ProfileError: neither can be had.
+            ProfileError: no profile can be found.
         """
         if self.name:
             try:
-                return _known(self.name), False
+                return _profile_named(self.name), False
             except ProfileError:
-                # Registered in code, by a program that does not run any more.
+                # A program that has ended may have registered it in its code.
                 pass
-        if instead is not None and self.is_same_place(instead):
-            return instead, False
+        if substitute is not None and self.has_endpoint_of(substitute):
+            return substitute, False
         if not self.held_keys:
             shown = Profile(**self.shown)
-            # Neither may a note alone turn the verification of TLS off.
+            # A journal alone must not turn off the verification of TLS either.
             return shown, shown.endpoint is not None or shown.verify is not True
         raise ProfileError(
             f"profile {self.name or self.shown['local_name']!r}: its keys were only in the memory of the process that "
@@ -91,42 +100,42 @@ class ProfileNote:
         )
 
 
-def _known(name: str) -> Profile:
-    found = resolve_profile(name)
-    if found is None:
+def _profile_named(name: str) -> Profile:
+    profile = resolve_profile(name)
+    if profile is None:
         raise ProfileError(f"profile {name!r} is unknown")
-    return found
+    return profile
 
 
 @dataclass(frozen=True)
-class Noted:
-    """A registration for upload, as noted when it began.
+class JournalEntry:
+    """A registration for upload, as it was when it began.
 
-    ``surveyed_at`` is the store's clock at that time, in seconds since the epoch; ``clock_ahead_seconds`` is by how
-    much the local clock was ahead of it. ``device`` is the number of the disk that held the local path, or None where
-    it is not known. Read back, ``registration`` has no profile, but ``profile`` tells which.
+    ``surveyed_at`` is the time of the store's clock at that moment, in seconds since the epoch. The local clock was
+    ``clock_ahead_seconds`` ahead of it. ``device`` is the number of the disk that held the local path, or None if it is
+    not known. In an entry that was read from a journal, ``registration`` has no profile, and ``profile`` replaces it.
     """
 
     registration: Registration
-    profile: ProfileNote | None
+    profile: JournalProfile | None
     surveyed_at: float
     clock_ahead_seconds: float
     device: int | None = None
 
+    @staticmethod
+    def of(registration: Registration, surveyed_at: float, clock_ahead_seconds: float) -> JournalEntry:
+        profile = JournalProfile.of(registration.profile) if registration.profile is not None else None
+        return JournalEntry(registration, profile, surveyed_at, clock_ahead_seconds, _device_of(registration.local))
+
     @property
-    def is_elsewhere(self) -> bool:
-        """Whether what is at the local path now, or that nothing is, says nothing of what was there."""
+    def is_local_unavailable(self) -> bool:
+        """Whether the local path is missing now, or lies on another disk than at the registration."""
         local = self.registration.local
         return not os.path.lexists(local) or (self.device is not None and _device_of(local) != self.device)
 
-    @staticmethod
-    def of(registration: Registration, surveyed_at: float, clock_ahead_seconds: float) -> Noted:
-        profile = ProfileNote.of(registration.profile) if registration.profile is not None else None
-        return Noted(registration, profile, surveyed_at, clock_ahead_seconds, _device_of(registration.local))
-
     @property
-    def is_gone(self) -> bool:
-        """Whether somebody has deleted the local path; a disk that is not mounted now has not lost it."""
+    def is_local_deleted(self) -> bool:
+        """Whether somebody has deleted the local path. If its disk is not mounted, that is not so."""
         local = self.registration.local
         if os.path.lexists(local):
             return False
@@ -139,19 +148,19 @@ class Noted:
         return f"{location}/" if location.is_prefix and location.key else str(location)
 
     def is_covered_by(self, pushed: Registration) -> bool:
-        """Whether a complete push of ``pushed`` has pushed all that this one could have left."""
+        """Whether a complete push of ``pushed`` has pushed every file that this entry could have left."""
         mine = self.registration
-        same_place = self.profile is None if pushed.profile is None else bool(self._is_at(pushed.profile))
+        same_endpoint = self.profile is None if pushed.profile is None else self._has_endpoint_of(pushed.profile)
         same_files = pushed.request.push_filter in (mine.request.push_filter, Filter())
-        return same_place and same_files and (mine.location, mine.local) == (pushed.location, pushed.local)
+        return same_endpoint and same_files and (mine.location, mine.local) == (pushed.location, pushed.local)
 
-    def _is_at(self, profile: Profile) -> bool:
-        return self.profile is not None and self.profile.is_same_place(profile)
+    def _has_endpoint_of(self, profile: Profile) -> bool:
+        return self.profile is not None and self.profile.has_endpoint_of(profile)
 
-    def as_record(self) -> dict[str, Any]:
-        """JSON-ready values."""
+    def as_json(self) -> dict[str, Any]:
+        """The entry as values that can be written as JSON."""
         return {
-            **self.registration.request.as_record(),
+            **self.registration.request.as_json(),
             "kind": self.registration.kind,
             "url": self.url,
             "local": self.registration.local,
@@ -162,27 +171,27 @@ class Noted:
         }
 
     @staticmethod
-    def from_record(record: dict[str, Any]) -> Noted:
-        """The reverse of :meth:`as_record`, except that nothing is deleted by what comes out.
+    def from_json(values: dict[str, Any]) -> JournalEntry:
+        """The entry with these values, which come from :meth:`as_json`. A push of its registration deletes nothing.
 
         Raises:
-            KeyError, TypeError, ValueError: it is no such record.
+            KeyError, TypeError, ValueError: the values are not those of an entry.
         """
-        check_kinds(record, _RECORD)
-        url, local = record["url"], record["local"]
-        if record["kind"] not in _REQUESTS or not os.path.isabs(local):
+        check_types(values, _ENTRY_TYPES)
+        url, local = values["url"], values["local"]
+        if values["kind"] not in _REQUESTS or not os.path.isabs(local):
             raise ValueError(f"no registration for upload from {local!r:.40}")
-        if "interval_seconds" in record:
-            # Its name in journals of version 1.
-            record = {"interval": record["interval_seconds"], **record}
-        request = _REQUESTS[record["kind"]].from_record(record, url, local)
-        profile = None if record["profile"] is None else ProfileNote.from_record(record["profile"])
-        device = record.get("device")
-        return Noted(
+        if "interval_seconds" in values:
+            # Journals of version 1 have this name.
+            values = {"interval": values["interval_seconds"], **values}
+        request = _REQUESTS[values["kind"]].from_json(values, url, local)
+        profile = None if values["profile"] is None else JournalProfile.from_json(values["profile"])
+        device = values.get("device")
+        return JournalEntry(
             Registration(request, parse(url), None, local),
             profile,
-            float(record["surveyed_at"]),
-            float(record["clock_ahead_seconds"]),
+            float(values["surveyed_at"]),
+            float(values["clock_ahead_seconds"]),
             device if isinstance(device, int) else None,
         )
 

@@ -1,19 +1,19 @@
-"""What a download leaves alone, since somebody writes there: the files of a writer are its own.
+"""Decides which local files a download leaves alone, because another registration or process writes them.
 
 ==========================  ==================  ==========================  ========================================
-the writer                  nothing is there    something is there          the download lies in the writer's path
+the writer                  no local file yet   a local file exists         the download lies in the writer's path
 ==========================  ==================  ==========================  ========================================
 an open upload that         left alone          left alone                  an error, if it would change anything
 deletes at its end
 an open sync, or an upload  added, unless the   left alone                  the same as for a part of it
 without deletes             writer deleted it
 a process that died         added               left alone, unless it is    the same as for a part of it
-                                                as it was pushed last
+                                                as it was last pushed
 this mirror, the same       added, if the last  left alone                  the same as for a part of it
 objects                     push will keep it
 ==========================  ==================  ==========================  ========================================
 
-No directory above a writer's path is moved or removed, and no file is put where it has to be.
+No directory above a writer's path is moved or removed, and no file is put where such a directory has to be.
 """
 
 from __future__ import annotations
@@ -33,50 +33,50 @@ from pos3.state import Claim
 RecordOf = Callable[[str], Record | None]
 
 
-class Manner(Enum):
-    """What becomes of a download that would change what it may not."""
+class OnChange(Enum):
+    """What happens when a download would change a file that it must leave alone."""
 
-    REFUSED = "it is an error"
-    REFUSED_INSIDE = "an error if all of it lies in the writer's path, else all of that path is left alone"
-    KEPT = "what it may not change is left alone, and told"
-    SILENT = "what it may not change is left alone"
+    RAISE = "it is an error"
+    RAISE_INSIDE = "it is an error if all of the download lies in the writer's path, else that path is left alone"
+    KEEP = "the file is left alone, and the report names it"
+    KEEP_SILENTLY = "the file is left alone"
 
 
-class Guard(Protocol):
-    """What one writer allows others to do in its path."""
+class Writer(Protocol):
+    """A writer of local files, and what it allows a download to change in its path."""
 
     @property
     def local(self) -> str:
-        """Its absolute path."""
+        """The absolute path that the writer writes."""
         ...
 
     @property
-    def manner(self) -> Manner: ...
+    def on_change(self) -> OnChange: ...
 
-    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        """Why something must stay as it is, or "".
+    def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
+        """The reason why a path must stay as it is, or "".
 
         Args:
-            path: relative to the writer's.
-            here: what is there, and would be replaced or removed; None if something would be added.
-            there: the object that would come.
+            path: relative to the writer's path.
+            local_entry: what would be replaced or removed; None if the download would add a file.
+            remote_entry: the object that would be downloaded.
         """
         ...
 
     def __str__(self) -> str: ...
 
 
-def _is_unchanged(here: Entry | None, path: str, record_of: RecordOf) -> bool:
-    """Whether nothing is there, or a file that is as it is on record."""
-    if here is None:
+def _is_unchanged(local_entry: Entry | None, path: str, record_of: RecordOf) -> bool:
+    """Whether no file exists, or the file matches its record."""
+    if local_entry is None:
         return True
     record = record_of(path)
-    return record is not None and record.matches_local(here)
+    return record is not None and record.matches_local(local_entry)
 
 
 @dataclass(frozen=True)
-class _OfClaim:
-    """What the guards of other mirrors' claims have in common."""
+class _Claimant:
+    """The common part of writers that are known by a claim."""
 
     claim: Claim
 
@@ -89,105 +89,114 @@ class _OfClaim:
 
 
 @dataclass(frozen=True)
-class Closed(_OfClaim):
-    """An open upload that deletes at its end: what it is to replace, it would keep, so others add nothing either."""
+class DeletingUpload(_Claimant):
+    """An open upload that deletes at its end.
 
-    manner: Manner = Manner.REFUSED_INSIDE
+    Nothing is added to its path either, because its last push would then keep the objects that it is to replace.
+    """
 
-    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
+    on_change: OnChange = OnChange.RAISE_INSIDE
+
+    def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
         return f"{self} writes there"
 
 
 @dataclass(frozen=True)
-class Additive(_OfClaim):
-    """An open sync, or an upload without deletes."""
+class AdditiveWriter(_Claimant):
+    """An open sync, or an open upload without deletes. Files may be added to its path."""
 
     record_of: RecordOf
-    manner = Manner.KEPT
+    on_change = OnChange.KEEP
 
-    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        if here is not None:
+    def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
+        if local_entry is not None:
             return f"{self} writes there"
         return f"{self} had it, and it was deleted there" if self.record_of(path) is not None else ""
 
 
 @dataclass(frozen=True)
-class Left(_OfClaim):
-    """A registration whose process died before all of it was pushed."""
+class DeadWriter(_Claimant):
+    """A registration whose process died before everything was pushed."""
 
     record_of: RecordOf
-    manner = Manner.KEPT
+    on_change = OnChange.KEEP
 
-    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        if _is_unchanged(here, path, self.record_of):
+    def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
+        if _is_unchanged(local_entry, path, self.record_of):
             return ""
         return f"not pushed by {self}, which died; upload or sync it again, or run 'pos3 recover'"
 
 
 @dataclass(frozen=True)
-class Changed:
-    """A registration whose files are replaced by one that does a part of its work, but for those that changed since."""
+class ParentWriter:
+    """A registration of the parent mirror. Its files may be replaced if they have not changed since they were pushed.
+
+    A mirror has a parent if it does a part of the parent's work.
+    """
 
     local: str
     name: str
     record_of: RecordOf
-    manner = Manner.KEPT
+    on_change = OnChange.KEEP
 
     def __str__(self) -> str:
         return self.name
 
-    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        if _is_unchanged(here, path, self.record_of):
+    def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
+        if _is_unchanged(local_entry, path, self.record_of):
             return ""
         return "it has changed here since it was pushed"
 
 
 @dataclass(frozen=True)
-class Own:
-    """Another registration of the same mirror that pushes the same objects: they are as S3 will be at its end."""
+class OwnPush:
+    """Another registration of the same mirror that pushes the same objects.
+
+    Its local files are as the objects will be after its last push. ``keeps`` tells whether that push keeps an object.
+    """
 
     local: str
     name: str
     keeps: Callable[[str, Entry], bool]
-    manner = Manner.SILENT
+    on_change = OnChange.KEEP_SILENTLY
 
     def __str__(self) -> str:
         return self.name
 
-    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        if here is not None:
+    def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
+        if local_entry is not None:
             return f"{self} writes there"
-        return "" if there is None or self.keeps(path, there) else f"{self} will delete it"
+        return "" if remote_entry is None or self.keeps(path, remote_entry) else f"{self} will delete it"
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Another download of the same mirror, of another place into the same directory; neither deletes."""
+class OwnDownload:
+    """Another download of the same mirror, from another place into the same directory. Neither of them deletes."""
 
     local: str
     name: str
     record_of: RecordOf
-    manner = Manner.REFUSED
+    on_change = OnChange.RAISE
 
     def __str__(self) -> str:
         return self.name
 
-    def refusal(self, path: str, here: Entry | None, there: Entry | None) -> str:
-        record = self.record_of(path) if here is not None else None
+    def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
+        record = self.record_of(path) if local_entry is not None else None
         return f"{self} has a file of that name" if record is not None else ""
 
 
-class Guards:
-    """The guards of all writers that touch the local root of one download.
+class LocalWriters:
+    """All writers that touch the local root of one download.
 
-    :meth:`spares` is what a plan asks. What was spared is in :attr:`kept` then; a plan that is made anew begins with
-    :meth:`reset`.
+    The plan calls :meth:`keeps_local`. Afterwards, :attr:`kept` names the paths that are left alone. :meth:`reset` must
+    be called before the plan is made again.
     """
 
-    def __init__(self, root: str, guards: Sequence[Guard]):
-        # Guards have their paths with all links resolved.
+    def __init__(self, root: str, writers: Sequence[Writer]):
+        # The paths of writers have all links resolved.
         self._root = os.path.realpath(root)
-        self._guards = guards
+        self._writers = writers
         self.reset()
 
     def reset(self) -> None:
@@ -195,88 +204,101 @@ class Guards:
         self._refused: dict[str, list[str]] = {}
 
     @property
-    def written(self) -> tuple[str, ...]:
-        """The writers' paths below the root, relative to it."""
-        below = [guard.local for guard in self._guards if guard.local != self._root and guard.manner != Manner.REFUSED]
+    def paths_below_root(self) -> tuple[str, ...]:
+        """The paths of writers below the root, relative to it."""
+        below = [writer.local for writer in self._writers if writer.local != self._root and _protects_path(writer)]
         return tuple(relative(local, self._root) for local in below if is_within(local, self._root))
 
     @property
-    def are_own(self) -> bool:
-        """Whether the root lies in what the same mirror pushes."""
-        return any(guard.manner is Manner.SILENT and is_within(self._root, guard.local) for guard in self._guards)
+    def include_own_push(self) -> bool:
+        """Whether the root lies in a path that the same mirror pushes."""
+        return any(
+            writer.on_change is OnChange.KEEP_SILENTLY and is_within(self._root, writer.local)
+            for writer in self._writers
+        )
 
     @property
     def kept(self) -> tuple[Kept, ...]:
-        """What was left alone, and why; one for all of a path in which nothing may be changed."""
+        """The paths that are left alone, with the reasons. A path in which nothing may change is named once."""
         return tuple(self._kept.values())
 
     @property
-    def reason(self) -> str:
-        """Why the first of all was left alone."""
+    def first_reason(self) -> str:
+        """The reason why the first path is left alone."""
         return next(iter([*self._refused, *(f"{kept.path!r}: {kept.reason}" for kept in self.kept)]), "it is written")
 
-    def spares(self, path: str, here: Entry | None, there: Entry | None) -> bool:
+    def keeps_local(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> bool:
         """Whether ``path``, relative to the root, must be left as it is."""
         target = f"{self._root}/{path}" if path else self._root
-        return any(self._spares(guard, path, target, here, there) for guard in self._guards)
+        return any(self._keeps(writer, path, target, local_entry, remote_entry) for writer in self._writers)
 
-    def _spares(self, guard: Guard, path: str, target: str, here: Entry | None, there: Entry | None) -> bool:
-        if is_within(target.rstrip("/"), guard.local):
-            reason = guard.refusal(relative(target, guard.local), here, there)
-        elif guard.manner is Manner.REFUSED:
-            return False
-        elif is_within(guard.local, target.rstrip("/")) and (here is not None or not path.endswith("/")):
-            reason = f"{guard} writes below it"
-        else:
-            return False
+    def _keeps(
+        self, writer: Writer, path: str, target: str, local_entry: Entry | None, remote_entry: Entry | None
+    ) -> bool:
+        reason = self._reason(writer, path, target, local_entry, remote_entry)
         if not reason:
             return False
-        is_inside = is_within(self._root, guard.local)
-        if guard.manner is Manner.REFUSED or (guard.manner is Manner.REFUSED_INSIDE and is_inside):
+        is_inside = is_within(self._root, writer.local)
+        if writer.on_change is OnChange.RAISE or (writer.on_change is OnChange.RAISE_INSIDE and is_inside):
             self._refused.setdefault(reason, []).append(path)
-        elif guard.manner is Manner.REFUSED_INSIDE:
-            told = f"{relative(guard.local, self._root)}/"
-            self._kept[told] = Kept(told, reason)
-        elif guard.manner is Manner.KEPT:
+        elif writer.on_change is OnChange.RAISE_INSIDE:
+            writer_path = f"{relative(writer.local, self._root)}/"
+            self._kept[writer_path] = Kept(writer_path, reason)
+        elif writer.on_change is OnChange.KEEP:
             self._kept[path] = Kept(path, reason)
         return True
 
+    @staticmethod
+    def _reason(writer: Writer, path: str, target: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
+        if is_within(target.rstrip("/"), writer.local):
+            return writer.reason_to_keep(relative(target, writer.local), local_entry, remote_entry)
+        is_above = is_within(writer.local, target.rstrip("/")) and (local_entry is not None or not path.endswith("/"))
+        return f"{writer} writes below it" if is_above and _protects_path(writer) else ""
+
     def check(self, url: str, *, may_keep: bool) -> None:
-        """
+        """Returns if the plan may be carried out.
+
         Args:
-            may_keep: whether something may be left alone at all.
+            may_keep: whether any file may be left alone.
 
         Raises:
-            ConflictError: the plan would change what nobody else may, or all of it is wanted and some is left alone.
+            ConflictError: the plan would change a path that only its writer may change; or files are left alone and
+                ``may_keep`` is False.
         """
         for reason, paths in self._refused.items():
-            raise ConflictError(self._told(url, reason, paths))
+            raise ConflictError(self._message(url, reason, paths))
         if self._kept and not may_keep:
             path, kept = next(iter(self._kept.items()))
-            raise ConflictError(self._told(url, kept.reason, [path, *list(self._kept)[1:]]))
+            raise ConflictError(self._message(url, kept.reason, [path, *list(self._kept)[1:]]))
 
-    def _told(self, url: str, why: str, paths: list[str]) -> str:
+    def _message(self, url: str, reason: str, paths: list[str]) -> str:
         example = repr(paths[0]) if paths[0] else "the file itself"
         return (
-            f"the download of {url} would change {len(paths)} file(s) in {self._root}, such as {example}, but {why}; "
-            "nothing was changed. Wait until that ends, or download to another place, with another local or cache_root"
+            f"the download of {url} would change {len(paths)} file(s) in {self._root}, such as {example}, but "
+            f"{reason}; nothing was changed. Wait until that ends, or download to another place, with another local or "
+            "cache_root"
         )
 
 
-class Cursor:
-    """Finds records by their paths, in one pass over a sorted stream as long as the paths come in order, too."""
+def _protects_path(writer: Writer) -> bool:
+    """Whether the directories above the writer's path must stay. Those of another download may be replaced."""
+    return writer.on_change is not OnChange.RAISE
 
-    def __init__(self, begin: Callable[[], Iterator[Record]]):
-        self._begin = begin
+
+class RecordLookup:
+    """Finds records by their paths. Paths in code-point order cost a single pass over the records."""
+
+    def __init__(self, open_records: Callable[[], Iterator[Record]]):
+        self._open_records = open_records
         self._records: Iterator[Record] = iter(())
-        self._at: Record | None = None
-        self._asked: str | None = None
+        self._current: Record | None = None
+        self._last_path: str | None = None
 
     def __call__(self, path: str) -> Record | None:
-        if self._asked is None or path < self._asked:
-            self._records = self._begin()
-            self._at = next(self._records, None)
-        self._asked = path
-        while self._at is not None and self._at.path < path:
-            self._at = next(self._records, None)
-        return self._at if self._at is not None and self._at.path == path else None
+        if self._last_path is None or path < self._last_path:
+            self._records = self._open_records()
+            self._current = next(self._records, None)
+        self._last_path = path
+        while self._current is not None and self._current.path < path:
+            self._current = next(self._records, None)
+        return self._current if self._current is not None and self._current.path == path else None

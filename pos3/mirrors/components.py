@@ -1,4 +1,4 @@
-"""What a mirror is made of, and how it makes registrations and jobs of requests."""
+"""The components of one mirror, with which it makes registrations and jobs from requests."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pos3.jobs import (
+    BisyncJob,
+    DiskSpace,
     Job,
     Journal,
     Observer,
     Publication,
     Registration,
     Request,
-    Room,
     Runner,
-    TwoWay,
     check_outside_state,
     check_patterns,
     complete_job,
@@ -24,7 +24,7 @@ from pos3.jobs import (
 )
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
-from pos3.mirrors.writer_lookup import guards_of
+from pos3.mirrors.writer_lookup import writers_of
 from pos3.state import Claims, Index, Place, RootIndex
 from pos3.store import Store
 from pos3.url import local_path
@@ -33,11 +33,11 @@ logger = logging.getLogger("pos3")
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the calls of one mirror share.
+class Components:
+    """The objects that all calls of one mirror share.
 
-    ``owner`` marks the records of what this mirror transfers. ``outer`` are the registrations of the mirror that this
-    one does a part of the work of.
+    ``owner`` is the owner in the records of transferred files. ``parent_jobs`` returns the jobs of the parent mirror,
+    if this mirror does a part of the work of another one.
     """
 
     cache_root: str
@@ -47,16 +47,16 @@ class Parts:
     runner: Runner
     journal: Journal
     claims: Claims
-    room: Room
+    disk_space: DiskSpace
     observer: Observer
-    outer: Callable[[], list[Job]] = list
+    parent_jobs: Callable[[], list[Job]] = list
 
     @staticmethod
     def new_owner() -> str:
         return uuid.uuid4().hex
 
-    def after_fork(self) -> Parts:
-        """Those of a forked child: nothing is registered, no connection is shared, no lock is held by a lost thread."""
+    def after_fork(self) -> Components:
+        """The components of a forked child. It has no registrations, shares no connection, and all locks are free."""
         return replace(
             self,
             stores=self.stores.after_fork(),
@@ -66,65 +66,72 @@ class Parts:
             claims=self.claims.after_fork(),
         )
 
-    def registration(self, request: Request, *, is_restored: bool = False) -> Registration:
-        """The request with its places, which are checked against the request and against this cache.
+    def make_registration(self, request: Request, *, is_restored: bool = False) -> Registration:
+        """The registration of a request: its URL, profile and local path are looked up and checked.
 
         Raises:
             InvalidArgumentError, InvalidURLError, ProfileError, UnsafeKeysError: nothing was changed.
         """
         location, profile = self.stores.resolve(str(request.remote), request.profile)
         root = local_root(location, request.local, self.cache_root, profile)
-        wanted = Registration(request, location, profile, root, is_restored)
-        check_patterns(wanted, *([] if request.local is None else [local_path(request.local)]))
-        check_outside_state(wanted, self.cache_root)
-        return wanted
+        registration = Registration(request, location, profile, root, is_restored)
+        check_patterns(registration, *([] if request.local is None else [local_path(request.local)]))
+        check_outside_state(registration, self.cache_root)
+        return registration
 
-    def job(self, registration: Registration) -> Job:
-        """A request at work, which nobody else knows of yet."""
-        return self._guarded((complete_job if registration.request.marker else Job)(*self._given(registration)))
+    def make_job(self, registration: Registration) -> Job:
+        """A job for the registration. It is not in :attr:`registrations` yet."""
+        return self._with_writers(
+            (complete_job if registration.request.marker else Job)(*self._job_arguments(registration))
+        )
 
-    def publication(self, registration: Registration) -> Publication:
-        """The same for a set that is to be published."""
-        publication = Publication(*self._given(registration))
-        self._guarded(publication.job)
+    def make_publication(self, registration: Registration) -> Publication:
+        """The publication of a complete set."""
+        publication = Publication(*self._job_arguments(registration))
+        self._with_writers(publication.job)
         return publication
 
-    def two_way(self, registration: Registration) -> TwoWay:
-        """The same for two sides that are brought up to date with each other."""
-        return TwoWay(self.job(registration))
+    def make_bisync_job(self, registration: Registration) -> BisyncJob:
+        """A job that brings both sides up to date with each other."""
+        return BisyncJob(self.make_job(registration))
 
-    def _given(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
+    def _job_arguments(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
         store = self.stores.of(registration.location, registration.profile)
         return registration, store, self._index_of(registration), self.cache_root, self.owner
 
-    def _guarded(self, job: Job) -> Job:
-        job.find_guards = lambda: guards_of(job, self.claims, self.registrations.jobs(), self.outer())
+    def _with_writers(self, job: Job) -> Job:
+        job.find_writers = lambda: writers_of(job, self.claims, self.registrations.jobs(), self.parent_jobs())
         return job
 
     def _index_of(self, registration: Registration) -> Index:
-        """What the cache remembers of the registration's local path, as a copy of its place."""
+        """The index of the registration: the records of its local path as a copy of its location."""
         location = registration.location
         place = Place(self.stores.of(location, registration.profile).endpoint, str(location))
         return Index(RootIndex(self.cache_root, registration.local), place)
 
-    def claim(self, job: Job, check_open: Callable[[], None]) -> None:
-        """Notes for others that the job's local path is written, and waits for who changes it now.
+    def claim_path(self, job: Job, check_open: Callable[[], None]) -> None:
+        """Claims the local path of a job, so that others know of it, and waits for downloads that change it now.
 
         Args:
-            check_open: what it raises ends the waiting.
+            check_open: called while this waits. An exception of it ends the waiting.
         """
-        place = job.registration
-        told = False
+        registration = job.registration
+        has_logged = False
 
-        def waiting() -> None:
-            nonlocal told
+        def on_wait() -> None:
+            nonlocal has_logged
             check_open()
-            if not told:
-                logger.info("%s: waiting for a download that changes %s now", job, place.local)
-                told = True
+            if not has_logged:
+                logger.info("%s: waiting for a download that changes %s now", job, registration.local)
+                has_logged = True
 
-        claimed = self.claims.begin(
-            place.kind, place.local, job.index.place, self.owner, waiting, deletes=place.request.deletes_remote
+        claim = self.claims.begin(
+            registration.kind,
+            registration.local,
+            job.index.place,
+            self.owner,
+            on_wait,
+            deletes=registration.request.deletes_remote,
         )
-        job.take_over(claimed)
+        job.set_claim(claim)
         check_open()

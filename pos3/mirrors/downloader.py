@@ -1,4 +1,4 @@
-"""The downloads of one mirror: a local path is claimed, filled, and let go again."""
+"""Downloads for one mirror: it claims the local path, downloads, and ends the claim."""
 
 from __future__ import annotations
 
@@ -6,53 +6,55 @@ import os
 from collections.abc import Callable
 
 from pos3.errors import IncompleteSetError, RemoteNotFoundError
-from pos3.jobs import Closed, Job, Registration
-from pos3.mirrors.components import Parts
+from pos3.jobs import DeletingUpload, Job, Registration
+from pos3.mirrors.components import Components
 
 
-class Fetcher:
-    """Safe to use from several threads.
+class Downloader:
+    """The downloader of one mirror. It may be used from several threads.
 
     Args:
-        check_open: raises NoMirrorError when the mirror is not open any more.
+        check_open: raises NoMirrorError if the mirror is not open any more.
     """
 
-    def __init__(self, parts: Parts, check_open: Callable[[], None]):
-        self._parts = parts
+    def __init__(self, components: Components, check_open: Callable[[], None]):
+        self._components = components
         self._check_open = check_open
 
     def download(self, job: Job, *, missing_ok: bool, adopt: bool) -> None:
-        """Downloads, and claims the local path only for as long as that takes. The job stays in use."""
-        self._parts.claim(job, self._check_open)
+        """Downloads, and claims the local path only meanwhile. Afterwards, the path stays protected from eviction."""
+        self._components.claim_path(job, self._check_open)
         job.begin_use()
         try:
-            self.fetch(job, missing_ok=missing_ok, adopt=adopt)
+            self.download_claimed(job, missing_ok=missing_ok, adopt=adopt)
         finally:
-            job.held.end()
+            job.active_claim.end()
 
-    def fill(self, wanted: Registration) -> None:
-        """Downloads once, without a registration of its own."""
-        job = self._parts.job(wanted)
-        self._parts.claim(job, self._check_open)
+    def download_unregistered(self, registration: Registration) -> None:
+        """Downloads once, and keeps no registration."""
+        job = self._components.make_job(registration)
+        self._components.claim_path(job, self._check_open)
         try:
-            self.fetch(job, missing_ok=True, adopt=False)
+            self.download_claimed(job, missing_ok=True, adopt=False)
         finally:
             job.end_use()
 
-    def is_closed(self, job: Job) -> bool:
-        """Whether another open mirror uploads from just this path, so that nothing is to be added to it."""
+    def has_deleting_upload(self, job: Job) -> bool:
+        """Whether another open upload with deletes has this very path, so that nothing may be added to it."""
         local = os.path.realpath(job.registration.local)
-        return any(isinstance(guard, Closed) and guard.local == local for guard in job.find_guards())
+        return any(isinstance(writer, DeletingUpload) and writer.local == local for writer in job.find_writers())
 
-    def fetch(self, job: Job, *, missing_ok: bool, adopt: bool) -> None:
+    def download_claimed(self, job: Job, *, missing_ok: bool, adopt: bool) -> None:
         """Downloads into a path that is claimed already."""
-        make_room = self._parts.room.make
+        ensure_space = self._components.disk_space.ensure
         try:
-            self._parts.runner.run(job, lambda job, terms: job.download(terms, adopt=adopt, make_room=make_room))
+            self._components.runner.run(
+                job, lambda job, terms: job.download(terms, adopt=adopt, ensure_space=ensure_space)
+            )
         except RemoteNotFoundError as error:
             if not missing_ok or isinstance(error, IncompleteSetError):
                 raise
-            # The bucket must exist all the same; only what lies in it may be missing.
-            job.take_stock()
+            # Objects may be missing, but not the bucket: this raises if it is.
+            job.first_survey()
             job.failure = ""
             job.prepare_local()

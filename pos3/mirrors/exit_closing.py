@@ -1,4 +1,4 @@
-"""Mirrors that nobody has closed: the interpreter's exit closes them."""
+"""Closes, at the exit of the interpreter, the mirrors that nobody has closed."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ logger = logging.getLogger("pos3")
 
 
 class Closable(Protocol):
-    """A mirror that is closed by the exit if nobody has done that before."""
+    """A mirror that can be closed at the exit."""
 
     def close_at_exit(self, error: BaseException | None) -> None:
-        """``error`` has ended the program."""
+        """Closes the mirror. ``error`` is the exception that has ended the program, or None."""
         ...
 
 
-# They are kept alive: what is registered with them is to be pushed, even if the program has dropped them.
-_held: dict[Closable, None] = {}
+# This keeps the mirrors alive, so that their files are pushed even if the program has no reference to them any more.
+_mirrors: dict[Closable, None] = {}
 
 
-def hold(mirror: Closable) -> None:
-    """The mirror has something to push from now on, until :func:`release`."""
-    _held[mirror] = None
+def add_mirror(mirror: Closable) -> None:
+    """From now on, the exit closes the mirror."""
+    _mirrors[mirror] = None
 
 
-def release(mirror: Closable) -> None:
-    """The mirror is closed."""
-    _held.pop(mirror, None)
+def remove_mirror(mirror: Closable) -> None:
+    """From now on, the exit does not close the mirror. Nothing happens if it was not added."""
+    _mirrors.pop(mirror, None)
 
 
 def _close_all() -> None:
-    error = _unhandled()
-    for mirror in reversed(list(_held)):
+    error = _unhandled_exception()
+    for mirror in reversed(list(_mirrors)):
         try:
             mirror.close_at_exit(error)
         except Exception:
             logger.exception("%s could not be closed at the interpreter's exit", mirror)
 
 
-def _unhandled() -> BaseException | None:
-    """The exception that has ended the program. An interactive session goes on after one, so none has ended that."""
+def _unhandled_exception() -> BaseException | None:
+    """The exception that has ended the program, or None. An interactive session goes on after an exception."""
     if hasattr(sys, "ps1"):
         return None
     error: BaseException | None = getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     return error
 
 
-# Threads that are no daemons have ended by then, and the others still run. No further one may be started.
+# When this is called, all threads but daemon threads have ended, and no thread can be started any more.
 atexit.register(_close_all)

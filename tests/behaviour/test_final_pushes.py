@@ -109,7 +109,7 @@ def test_the_log_says_how_far_it_is(
     rclone_site: S3Site, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "pos3")
-    monkeypatch.setattr(parallel_pushes, "_TELL_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(parallel_pushes, "_LOG_INTERVAL_SECONDS", 0.0)
     mirror = opened(tmp_path)
     registered(mirror, rclone_site, list("abcd"))
     mirror.close()
