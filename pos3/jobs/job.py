@@ -129,7 +129,7 @@ class Job:
         self.completeness = completeness or AnySet()
         self.url = str(registration.location)
         self.in_cache = lies_in_cache(registration.local, cache_root)
-        self.markers: Markers = {}
+        self.directory_objects: Markers = {}
         self.survey: Survey | None = None
         self.clock_ahead_seconds = 0.0
         self.active_claim: RegistrationClaim = NoClaim()
@@ -211,7 +211,7 @@ class Job:
 
     def _is_only_writer(self) -> bool:
         """Whether no other open registration writes the local path, or a path above or below it."""
-        return all(isinstance(guard, DeadWriter) for guard in self.find_writers())
+        return all(isinstance(writer, DeadWriter) for writer in self.find_writers())
 
     def _lost(self, local: Entry, record: Record) -> bool:
         """Whether an earlier mirror has synced the file with this endpoint, and its path has no links."""
@@ -316,7 +316,7 @@ class Job:
             internal_files: list[os.DirEntry[str]] = []
             local = self.sources.files(chosen, follow_symlinks=follow_symlinks, on_internal_file=internal_files.append)
             remote = self.sources.objects(chosen, is_prefix=is_directory, only_object=not is_directory, to_push=True)
-            records = self.sources.records_to_push(self.markers, self.owner)
+            records = self.sources.records_to_push(self.directory_objects, self.owner)
             plan = self._with_left_out(plan_upload(local, remote, records, policy))
             directories = [entry.path for entry in internal_files if entry.name == STATE_DIRECTORY]
             kept = (Kept(relative(path, self.registration.local), STATE) for path in directories)
@@ -366,7 +366,7 @@ class Job:
             return self.plan_upload(delete=False) if has_files else Plan("upload")
         local = self.sources.files(chosen, follow_symlinks=self.request.follow_symlinks)
         delete = self.request.deletes_remote
-        records = self.sources.records_to_push(self.markers, self.owner)
+        records = self.sources.records_to_push(self.directory_objects, self.owner)
         plan = self.without_replaced(plan_push(local, records, self.owner, self._policy(delete=delete)))
         if plan.copy_files and self.request.compare != "auto":
             # Other ways of comparing must see the object of a new file, which the records do not have.
@@ -381,7 +381,7 @@ class Job:
         if not self.index.has_records():
             return self._plan_push()
         local = self.sources.files(self.request.push_filter, follow_symlinks=self.request.follow_symlinks)
-        records = self.sources.records_to_push(self.markers, self.owner)
+        records = self.sources.records_to_push(self.directory_objects, self.owner)
         plan = plan_push(local, records, self.owner, self._policy(delete=False))
         return self.plan_upload(delete=False) if plan.copy_files and self.request.compare != "auto" else plan
 
@@ -581,7 +581,7 @@ class Job:
         """Carries out a plan. The first upload that leaves something out logs what it is."""
         if plan.direction == "upload" and not self._has_logged_left_out:
             self._has_logged_left_out = _log_left_out(self, plan)
-        return execute(plan, self.pair, self.index, terms, self.markers)
+        return execute(plan, self.pair, self.index, terms, self.directory_objects)
 
     def prepare_local(self) -> None:
         """Creates the local directory. For a URL that looks like a file, it creates only the directory above."""

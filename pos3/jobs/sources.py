@@ -140,11 +140,11 @@ class Sources:
             records = (record for record in records if not self._hides(record.path))
         return records if takes_part is everything else (record for record in records if takes_part(record.path))
 
-    def records_to_push(self, markers: Markers, owner: str) -> Iterator[Record]:
-        """The records, merged with the directory objects that this mirror has put, so that one rule covers both."""
+    def records_to_push(self, directory_objects: Markers, owner: str) -> Iterator[Record]:
+        """The records, merged with the directory objects that this mirror has pushed, so that one rule covers both."""
         records = self.records(self._push_filter)
-        if not markers:
+        if not directory_objects:
             return records
         # No directory is listed with such a time, so none of these records can match a local entry.
-        directory_objects = [Record(path, 0, -1, 0, etag, owner) for path, etag in sorted(markers.items())]
-        return merge(records, directory_objects)
+        pushed = [Record(path, 0, -1, 0, etag, owner) for path, etag in sorted(directory_objects.items())]
+        return merge(records, pushed)

@@ -110,7 +110,7 @@ class Mirror:
         self.options = chosen = (options or MirrorOptions()).checked()
         self.cache_root = chosen.real_cache_root
         # An observer shows what was done by itself.
-        self.tell: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
+        self.show_line: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
         self._background_progress = background_progress
         self._part_of = part_of
         limit = chosen.max_upload_bytes_per_second
@@ -969,7 +969,7 @@ class Mirror:
     def _show_summary(self) -> None:
         line = summary_of_changes(self.registrations())
         if line:
-            self.tell(line)
+            self.show_line(line)
 
     def close_at_exit(self, error: BaseException | None) -> None:
         """Ends a mirror that nobody has closed, at the interpreter's exit. It deletes nothing and starts no thread.
