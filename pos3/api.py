@@ -1,4 +1,4 @@
-"""The public functions, and how they find the mirror that they belong to."""
+"""The public functions. Each calls the method of the same name of the current mirror."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ __all__ = [
 
 
 def _of_current_mirror(method: Callable[Concatenate[Mirror, P], R]) -> Callable[P, R]:
-    """A function that calls the method of :func:`current_mirror`, with its signature and docstring."""
+    """A function that calls the method of :func:`current_mirror`, with the signature and docstring of the method."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        made: R = getattr(current_mirror(), method.__name__)(*args, **kwargs)
-        return made
+        result: R = getattr(current_mirror(), method.__name__)(*args, **kwargs)
+        return result
 
-    # Evaluated where they were written: pydantic and IDEs would look their names up in this module.
+    # The annotations are evaluated in the method's module. Otherwise pydantic and IDEs would look for their names here.
     hints = get_type_hints(method)
     signature = inspect.signature(method)
     parameters = [item.replace(annotation=hints[name]) for name, item in signature.parameters.items() if name != "self"]

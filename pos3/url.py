@@ -123,7 +123,7 @@ def is_url(address: object) -> bool:
         return False
     if scheme[1] != scheme[1].lower():
         raise InvalidURLError(
-            f"{shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'", url=masked(address)
+            f"{quoted(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'", url=masked(address)
         )
     return scheme[1] != "file"
 
@@ -162,9 +162,9 @@ def local_path(address: str | os.PathLike[str]) -> str:
     if text.startswith("file://"):
         text = unquote(text[len("file://") :])
     if "\x00" in text:
-        raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path", url=masked(text))
+        raise InvalidURLError(f"{quoted(text)} has a NUL character, and so is no path", url=masked(text))
     if not is_file_name(text):
-        raise InvalidURLError(f"{shown(text)} is no path for this process, {ENCODING_HINT}", url=masked(text))
+        raise InvalidURLError(f"{quoted(text)} is no path for this process, {ENCODING_HINT}", url=masked(text))
     return os.path.abspath(expanded(text))
 
 
@@ -173,19 +173,19 @@ def masked(address: str) -> str:
     return address if _NO_SECRET.match(address) else _SECRET.sub(r"\1:***", address)
 
 
-def shown(address: str) -> str:
+def quoted(address: str) -> str:
     """The address as messages show it: masked and in quotes."""
     return repr(masked(address))
 
 
 def _message_for_web_address(address: str) -> str:
     # The part after the path may be a signature.
-    quoted = shown(address.partition("?")[0])
+    web_url = quoted(address.partition("?")[0])
     if in_aws := _AWS_ADDRESS.match(address):
         place = unquote("/".join(part for part in in_aws.groups() if part)) or "bucket/key"
-        return f"{quoted} is the web address of a place in S3; write it as 's3://{place}'"
+        return f"{web_url} is the web address of a place in S3; write it as 's3://{place}'"
     return (
-        f"{quoted} is a web address. That of an S3 server goes into AWS_ENDPOINT_URL or the endpoint of a profile; "
+        f"{web_url} is a web address. That of an S3 server goes into AWS_ENDPOINT_URL or the endpoint of a profile; "
         "what is there has a URL such as 's3://bucket/key'"
     )
 
@@ -203,7 +203,7 @@ def parse(address: str) -> Location:
     """
     if not is_url(address):
         raise InvalidURLError(
-            f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'", url=masked(address)
+            f"{quoted(address)} is not a remote URL; expected for example 's3://bucket/key'", url=masked(address)
         )
     scheme, rest = address.split("://", 1)
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
@@ -216,32 +216,32 @@ def parse(address: str) -> Location:
         profile = profile.split(":", 1)[0]
         if not profile:
             raise InvalidURLError(
-                f"{shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'",
+                f"{quoted(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'",
                 url=masked(address),
             )
     if not authority:
         raise InvalidURLError(
-            f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
+            f"{quoted(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
         )
     if scheme == "s3" and authority.startswith("arn:"):
         authority, key = _access_point(f"{authority}/{key}" if "/" in rest else authority, address)
     elif authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
-        raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket", url=masked(address))
+        raise InvalidURLError(f"{quoted(address)}: {authority!r} is no name of a bucket", url=masked(address))
     elif not _HOST.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
+            f"{quoted(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
             url=masked(address),
         )
     elif scheme == "s3" and not _BUCKET.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
+            f"{quoted(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
             url=masked(address),
         )
     try:
         key.encode()
     except UnicodeEncodeError:
         raise InvalidURLError(
-            f"{shown(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
+            f"{quoted(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
         ) from None
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)
 
@@ -251,7 +251,7 @@ def _access_point(text: str, address: str) -> tuple[str, str]:
     found = _ACCESS_POINT.match(text)
     if found is None:
         raise InvalidURLError(
-            f"{shown(address)} begins with no ARN of an access point; expected "
+            f"{quoted(address)} begins with no ARN of an access point; expected "
             "'s3://arn:aws:s3:<region>:<account>:accesspoint/<name>/<key>'",
             url=masked(address),
         )

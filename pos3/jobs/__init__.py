@@ -1,31 +1,41 @@
-"""One request at work: what was asked, both sides and what is remembered of them, and what is done about it.
+"""Jobs: each does the work of one request, from its checked arguments to the report of its transfers.
 
-A request holds the arguments of one call, checked. A registration is a request whose places are known. A job is a
-registration at work: it lists both sides, makes plans (:mod:`pos3.plan`), checks them, and has them carried out
-(:mod:`pos3.transfer`). Complete sets, two-way syncs, recovery after a crash and the journal are here as well. Which
-registrations a mirror has, and when they are pushed, is for :mod:`pos3.mirrors`.
+A request holds the arguments of one call, checked. A registration is a request with its location, profile and local
+path. A job is a registration at work: it lists both sides, makes plans (:mod:`pos3.plan`), checks them, and has them
+carried out (:mod:`pos3.transfer`). Complete sets, two-way syncs, the journal and the recovery of dead processes are
+here as well. :mod:`pos3.mirrors` decides which registrations a mirror has, and when they are pushed.
 """
 
 from pos3.jobs.adoption import check_adoption, check_target
+from pos3.jobs.bisync_job import BisyncJob, BisyncPlans
 from pos3.jobs.complete_sets import Publication, complete_job
-from pos3.jobs.disk_space import Room
+from pos3.jobs.disk_space import DiskSpace
 from pos3.jobs.fingerprints import fingerprint_of_objects
-from pos3.jobs.guards import Additive, Changed, Closed, Cursor, Guard, Left, Manner, Own, Shared
 from pos3.jobs.job import Job
-from pos3.jobs.journal import Journal, settle
+from pos3.jobs.journal import Journal, remove_pushed_entries
+from pos3.jobs.listings import list_local, list_remote
+from pos3.jobs.local_writers import (
+    AdditiveWriter,
+    DeadWriter,
+    DeletingUpload,
+    OnChange,
+    OwnDownload,
+    OwnPush,
+    ParentWriter,
+    RecordLookup,
+    Writer,
+)
 from pos3.jobs.manifest import check_marker
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.recovery import Recovered, recover, recover_with
-from pos3.jobs.references import Reference, refer
+from pos3.jobs.references import Reference, find_reference
 from pos3.jobs.registration import (
     Registration,
-    check_conflicts,
     check_outside_state,
     check_patterns,
-    is_coherent,
     local_root,
 )
-from pos3.jobs.remote_listing import list_local, list_remote
+from pos3.jobs.registration_conflicts import check_conflicts, maps_the_same_objects
 from pos3.jobs.requests import (
     REQUESTS,
     BisyncRequest,
@@ -43,39 +53,38 @@ from pos3.jobs.requests import (
 )
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
-from pos3.jobs.two_way import BothWays, TwoWay
 
 __all__ = [
     "REQUESTS",
-    "Additive",
+    "AdditiveWriter",
+    "BisyncJob",
+    "BisyncPlans",
     "BisyncRequest",
-    "BothWays",
-    "Changed",
-    "Closed",
-    "Cursor",
+    "DeadWriter",
+    "DeletingUpload",
+    "DiskSpace",
     "DownloadRequest",
-    "Guard",
     "Job",
     "Journal",
-    "Left",
-    "Manner",
     "Observer",
-    "Own",
+    "OnChange",
+    "OwnDownload",
+    "OwnPush",
+    "ParentWriter",
     "Patterns",
     "Publication",
     "PublishRequest",
+    "RecordLookup",
     "Recovered",
     "Reference",
     "Registered",
     "Registration",
     "Request",
-    "Room",
     "Runner",
-    "Shared",
     "SyncRequest",
-    "TwoWay",
     "Unobserved",
     "UploadRequest",
+    "Writer",
     "as_transfer_plan",
     "check_adoption",
     "check_conflicts",
@@ -88,14 +97,14 @@ __all__ = [
     "check_timeout",
     "complete_job",
     "difference",
+    "find_reference",
     "fingerprint_of_objects",
-    "is_coherent",
     "list_local",
     "list_remote",
     "local_root",
+    "maps_the_same_objects",
     "merged",
     "recover",
     "recover_with",
-    "refer",
-    "settle",
+    "remove_pushed_entries",
 ]

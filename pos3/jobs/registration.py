@@ -1,19 +1,17 @@
-"""A request whose places are known: where it leads, and which local path it is about."""
+"""A registration: a request together with its location, profile and local path."""
 
 from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pos3.errors import ConflictError, InvalidArgumentError, InvalidURLError, UnsafeKeysError
+from pos3.errors import InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, check_relative
 from pos3.jobs.requests import Kind, Request, check_local
 from pos3.local import (
     ENCODING_HINT,
     NO_HOME,
-    are_nested,
     expanded,
     is_file_name,
     lies_in_state,
@@ -27,9 +25,9 @@ from pos3.url import Location
 
 @dataclass(frozen=True)
 class Registration:
-    """One call of ``download``, ``upload`` or ``sync``. Equal registrations are the same work.
+    """One call of a verb such as ``download``, with its places. Equal registrations ask for the same work.
 
-    ``is_restored`` says that no caller has named the URL.
+    ``is_restored`` says that the URL comes from a reference and not from the caller.
     """
 
     request: Request
@@ -48,40 +46,42 @@ class Registration:
 
     @property
     def filter(self) -> Filter:
-        """What takes part."""
+        """Which paths take part."""
         return self.request.filter
 
     @property
     def local_is_directory(self) -> bool:
-        """Whether the caller has written the local path as one of a directory."""
+        """Whether the caller has written the local path with a slash at its end."""
         return self.request.local is not None and os.fspath(self.request.local).endswith(os.sep)
 
     def __str__(self) -> str:
         arrow = {"download": "->", "upload": "<-", "sync": "<->"}[self.kind]
-        # Not every log takes a path that is not valid UTF-8.
+        # Some logs cannot hold a path that is not valid UTF-8.
         local = self.local.encode("utf-8", "backslashreplace").decode()
         return f"{self.location} {arrow} {local}"
 
 
 def check_patterns(registration: Registration, *spellings: str) -> None:
-    """
+    """Returns if no pattern of the request is an absolute path of this machine.
+
     Args:
-        spellings: other absolute paths of the local side.
+        spellings: other absolute paths of the local side, such as one through links.
 
     Raises:
-        InvalidArgumentError: a pattern is an absolute path of this machine.
+        InvalidArgumentError: a pattern is an absolute path, see :func:`pos3.filters.check_relative`.
     """
     for name, patterns in registration.request.patterns().items():
         check_relative(patterns, name, (registration.local, *spellings))
 
 
 def check_outside_state(registration: Registration, cache_root: str) -> None:
-    """
+    """Returns if the registration keeps out of the state directories of pos3.
+
     Args:
-        cache_root: of a cache whose state directory need not be there yet.
+        cache_root: the root of a cache, whose state directory need not exist yet.
 
     Raises:
-        UnsafeKeysError: the local path leads into a state directory of pos3, or a push would make keys that do.
+        UnsafeKeysError: the local path lies in a state directory, or a push would make keys that do.
     """
     location, local = registration.location, registration.local
     if registration.pushes and lies_in_state(f"{location.key}/"):
@@ -94,12 +94,12 @@ def check_outside_state(registration: Registration, cache_root: str) -> None:
 def local_root(
     location: Location, local: str | os.PathLike[str] | None, cache_root: str, profile: Profile | None
 ) -> str:
-    """The absolute path, links resolved, that mirrors ``location``.
+    """The absolute path that mirrors ``location``, with links resolved. Without ``local``, it lies in the cache.
 
     Raises:
-        InvalidArgumentError: ``local`` can be no path.
-        InvalidURLError: the key cannot be a path below the cache root, and no ``local`` is given.
-        UnsafeKeysError: it has the name of a state directory as a part.
+        InvalidArgumentError: ``local`` cannot be a path.
+        InvalidURLError: no ``local`` is given, and the key cannot be a path below the cache root.
+        UnsafeKeysError: no ``local`` is given, and a part of the key is the name of a state directory.
     """
     check_local(local)
     if local is not None:
@@ -125,7 +125,7 @@ def local_root(
     return root.rstrip("/")
 
 
-# Without the system's own tables, so that a URL means the same on every machine.
+# The tables of the system are not read, so that a URL means the same on every machine.
 _KNOWN_TYPES = mimetypes.MimeTypes(filenames=())
 _MORE_EXTENSIONS = frozenset(
     (
@@ -136,8 +136,11 @@ _MORE_EXTENSIONS = frozenset(
 )
 
 
-def names_a_file(location: Location) -> bool:
-    """Whether the URL looks like one file: ``s3://b/model.pt`` does, ``s3://b/run.v1`` and ``s3://b/x/`` do not."""
+def looks_like_file(location: Location) -> bool:
+    """Whether the URL looks like that of one file, as ``s3://b/model.pt`` does.
+
+    ``s3://b/run.v1`` and ``s3://b/x/`` do not.
+    """
     if location.is_prefix:
         return False
     name = location.key.rpartition("/")[2]
@@ -146,68 +149,5 @@ def names_a_file(location: Location) -> bool:
 
 
 def is_same_place(first: Registration, second: Registration) -> bool:
-    """Whether both tie the same local path to the same place."""
+    """Whether both registrations have the same location, profile and local path."""
     return (first.location, first.profile, first.local) == (second.location, second.profile, second.local)
-
-
-def check_conflicts(new: Registration, existing: Iterable[Registration]) -> None:
-    """
-    Raises:
-        ConflictError: something could be lost, or it is ambiguous what should be where.
-    """
-    for other in existing:
-        if _mix(new.profile, other.profile):
-            raise ConflictError(
-                f"{new} and {other}: their profiles share a local_name but not an endpoint, so their files would mix; "
-                "give one of them another local_name"
-            )
-        if new.pushes and other.pushes:
-            _check_two_pushes(new, other)
-        elif not new.pushes and not other.pushes:
-            _check_two_downloads(new, other)
-
-
-def _check_two_pushes(new: Registration, other: Registration) -> None:
-    if is_same_place(new, other):
-        return
-    if new.profile == other.profile and new.location == other.location:
-        raise ConflictError(
-            f"{new} and {other}: two local paths would be pushed to one place, and each would replace the other; "
-            "push them to two places"
-        )
-    nested = new.profile == other.profile and new.location.overlaps(other.location)
-    if nested and (new.request.deletes_remote or other.request.deletes_remote):
-        raise ConflictError(
-            f"{new} overlaps with {other}, which is registered already, and the one that deletes would delete objects "
-            "of the other; push one of them with delete=False, or to another place"
-        )
-    if new.kind == other.kind == "sync" and are_nested(new.local, other.local) and not nested:
-        raise ConflictError(
-            f"{new} and {other}: the local paths overlap, so each place would get what is in the other; change one "
-            "local"
-        )
-
-
-def _check_two_downloads(new: Registration, other: Registration) -> None:
-    if not are_nested(new.local, other.local) or is_coherent(new, other):
-        return
-    if new.request.deletes_local or other.request.deletes_local:
-        raise ConflictError(
-            f"{new} and {other}: the local paths overlap, so each would delete what the other brings; change one "
-            "local, or pass delete=False to both"
-        )
-
-
-def _mix(first: Profile | None, second: Profile | None) -> bool:
-    if first is None or second is None:
-        return False
-    return first.local_name == second.local_name and first.place != second.place
-
-
-def is_coherent(new: Registration, other: Registration) -> bool:
-    """Whether both registrations tie every file in their common part to the same object."""
-    if new.profile != other.profile or not new.location.overlaps(other.location):
-        return False
-    outer, inner = sorted((new, other), key=lambda registration: len(registration.local))
-    below = inner.location.key[len(outer.location.key) :].strip("/")
-    return inner.local == os.path.join(outer.local, below).rstrip("/")

@@ -1,10 +1,10 @@
-"""What a call asks for: one value for each verb, checked when it is made.
+"""The requests: one frozen value for each verb, with the arguments of a call, checked when it is made.
 
-A request has the arguments of its verb under the names that callers use, so that errors can quote them. The command
-line makes the same requests, plans are made of the same requests, and the journal writes them down. So a new option of
-a verb is a field here, and everything below passes it on.
+A request names the arguments as callers do, so that errors can quote them. The command line makes the same requests,
+plans are made from the same requests, and the journal writes them down. So a new option of a verb is a field here, and
+all packages below pass it on.
 
-What a verb has no argument for has a property in :class:`Request` that says so: nothing is deleted, nothing is pushed.
+If a verb has no such argument, a property of :class:`Request` gives the value: nothing is deleted, nothing is pushed.
 """
 
 from __future__ import annotations
@@ -22,20 +22,29 @@ from pos3.jobs.manifest import check_marker
 from pos3.options import StrPath
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
-from pos3.url import has_scheme, is_url, shown
+from pos3.url import has_scheme, is_url, quoted
 
 Kind = Literal["download", "upload", "sync"]
 Patterns = str | list[str] | tuple[str, ...] | None
 
 
 def check_flag(name: str, value: Any) -> bool:
+    """Returns ``value`` if it is True or False.
+
+    Raises:
+        InvalidArgumentError: it is neither.
+    """
     if not isinstance(value, bool):
         raise InvalidArgumentError(f"{name}={value!r}: expected True or False", argument=name)
     return value
 
 
 def check_interval(name: str, interval: Any) -> float | None:
-    """Seconds between background pushes, or None for a push at exit only."""
+    """Returns the seconds between background pushes, or None to push only at the end.
+
+    Raises:
+        InvalidArgumentError: ``interval`` is neither None nor a number above 0.
+    """
     if interval is None:
         return None
     if isinstance(interval, bool) or not isinstance(interval, (int, float)):
@@ -50,7 +59,11 @@ def check_interval(name: str, interval: Any) -> float | None:
 
 
 def check_timeout(timeout: Any) -> None:
-    """Seconds, or None for as long as it takes."""
+    """Returns if ``timeout`` is a number of seconds, or None to wait without a limit.
+
+    Raises:
+        InvalidArgumentError: it is neither.
+    """
     if timeout is not None and (
         isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout
     ):
@@ -58,9 +71,10 @@ def check_timeout(timeout: Any) -> None:
 
 
 def check_local(local: StrPath | None) -> None:
-    """
+    """Returns if ``local`` can be a local path, or is None.
+
     Raises:
-        InvalidArgumentError: no local side can be so. A URL is most likely the other argument.
+        InvalidArgumentError: it cannot; for example, it is a URL that belongs into the other argument.
     """
     if local is None:
         return
@@ -71,7 +85,7 @@ def check_local(local: StrPath | None) -> None:
         )
     if has_scheme(text):
         raise InvalidArgumentError(
-            f"local={shown(text)} is a URL; the URL comes first, and then the local path", argument="local"
+            f"local={quoted(text)} is a URL; the URL comes first, and then the local path", argument="local"
         )
     if not text or "\x00" in text:
         raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache", argument="local")
@@ -97,7 +111,7 @@ def _optional_patterns(name: str, patterns: Any) -> tuple[str, ...] | None:
 
 
 def _file_patterns(name: str, patterns: Any) -> tuple[str, ...]:
-    """Patterns that choose files and never directories."""
+    """Patterns that match files and never directories."""
     checked = as_patterns(patterns, name)
     entry_matcher(checked, name)
     for pattern in checked:
@@ -130,20 +144,21 @@ def _optional_marker(name: str, marker: Any) -> str | None:
 
 
 def _argument(default: Any, check: Callable[[str, Any], Any], *, counts: bool = True) -> Any:
-    """
+    """The field of one argument.
+
     Args:
-        check: takes the argument's name and value, and returns the value that the request keeps.
-        counts: whether requests that differ in it ask for different work.
+        check: a function of the argument's name and value that returns the value for the request, or raises.
+        counts: whether requests with different values of this argument are different.
     """
     return field(default=default, compare=counts, metadata={"check": check})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What every verb is asked for. Requests are equal if they ask for the same work at the same place.
+    """The arguments that every verb has. Requests are equal if they ask for the same work at the same place.
 
     Raises:
-        InvalidArgumentError: naming the argument that cannot work.
+        InvalidArgumentError: an argument is wrong; the error names it.
     """
 
     remote: StrPath = field(compare=False)
@@ -165,37 +180,37 @@ class Request:
 
     @property
     def filter(self) -> Filter:
-        """What takes part."""
+        """Which paths take part."""
         return Filter(as_patterns(self.include, "include"), as_patterns(self.exclude, "exclude"))
 
     @property
     def push_filter(self) -> Filter:
-        """What takes part in a push."""
+        """Which paths take part in a push."""
         return self.filter
 
     @property
     def deletes_local(self) -> bool:
-        """Whether a download removes local files that the store does not have."""
+        """Whether a download deletes local files that have no object."""
         return False
 
     @property
     def deletes_remote(self) -> bool:
-        """Whether the last push removes objects that have no local file."""
+        """Whether the last push deletes objects that have no local file."""
         return False
 
     @property
     def drops_lost(self) -> bool:
-        """Whether the last push removes local files of the cache whose objects the store has lost."""
+        """Whether the last push deletes local files of the cache whose objects the store has lost."""
         return False
 
     @property
     def delete_argument(self) -> str:
-        """What the caller knows the deletes of a download as."""
+        """The name of the argument that allows a download to delete."""
         return "delete"
 
     @property
     def marker(self) -> str:
-        """The name of the object that marks a complete set, or ""."""
+        """The name of the marker of a complete set, or "" for any set."""
         return ""
 
     @property
@@ -224,12 +239,12 @@ class Request:
 
     @property
     def skip_archived(self) -> bool:
-        """Whether a download leaves alone what must be restored from an archive before it can be read."""
+        """Whether a download leaves objects alone that must be restored from an archive before they can be read."""
         return False
 
     @property
     def fresh(self) -> bool:
-        """Whether the local path is emptied first."""
+        """Whether the local path is emptied before the registration begins."""
         return False
 
     def patterns(self) -> dict[str, tuple[str, ...]]:
@@ -237,61 +252,67 @@ class Request:
         return {name: as_patterns(getattr(self, name), name) for name in _PATTERNS}
 
     def arguments(self) -> dict[str, object]:
-        """The arguments that say what work is asked for, as their caller would write them."""
+        """The arguments that decide what work is done, as their caller would write them."""
         return {item.name: _as_written(item.name, getattr(self, item.name)) for item in fields(self) if item.compare}
 
-    def as_record(self) -> dict[str, Any]:
-        """JSON-ready values of what a later process needs to push what this one has left; no deletes are among them."""
+    def as_json(self) -> dict[str, Any]:
+        """The arguments that another process needs to push the files of this request, as values for JSON.
+
+        Arguments that allow deletes are left out.
+        """
         return {
             item.name: getattr(self, item.name)
             for item in fields(self)
-            if item.compare and item.name not in _NEVER_RECOVERED
+            if item.compare and item.name not in _NEVER_STORED
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], remote: str, local: str) -> Self:
-        """The reverse of :meth:`as_record`. What comes out deletes nothing.
+    def from_json(cls, stored: Mapping[str, Any], remote: str, local: str) -> Self:
+        """The request with these values, which come from :meth:`as_json`. It allows no deletes.
 
-        Values that the record does not have are the defaults: records of earlier versions have fewer.
+        Missing values become the defaults, because earlier versions have stored fewer.
 
         Raises:
-            InvalidArgumentError: naming the value that cannot work.
+            InvalidArgumentError: a value is wrong; the error names it.
         """
-        known = {item.name: item.metadata["check"] for item in fields(cls) if item.compare}
-        values: dict[str, Any] = {
-            name: record[name] for name in known if name not in _NEVER_RECOVERED and name in record
-        }
+        checks = {item.name: item.metadata["check"] for item in fields(cls) if item.compare}
+        values: dict[str, Any] = {name: stored[name] for name in checks if name not in _NEVER_STORED and name in stored}
         values |= {
-            name: _as_then(name, values[name], known[name]) for name in _PATTERNS if values.get(name) is not None
+            name: _valid_patterns(name, values[name], checks[name])
+            for name in _PATTERNS
+            if values.get(name) is not None
         }
-        values |= dict.fromkeys(known.keys() & _DELETES, False)
+        values |= dict.fromkeys(checks.keys() & _DELETES, False)
         return cls(remote=remote, local=local, **values)
 
 
 def _as_written(name: str, value: object) -> object:
     if not isinstance(value, tuple):
         return value
-    # No patterns are None to a caller, but for ``upload_exclude``, where these are two things.
+    # Callers write None for "no patterns". Only ``upload_exclude`` has different meanings for None and [].
     return list(value) if value or name == "upload_exclude" else None
 
 
-def _as_then(name: str, patterns: Sequence[Any], check: Callable[[str, Any], Any]) -> list[Any]:
-    """Patterns of earlier versions, which took any text: what ``check`` refuses now has matched nothing then."""
+def _valid_patterns(name: str, patterns: Sequence[Any], check: Callable[[str, Any], Any]) -> list[Any]:
+    """The patterns, of which those that ``check`` refuses are replaced by one that matches nothing.
 
-    def as_then(pattern: Any) -> Any:
+    Earlier versions took any text, and the patterns that are refused now matched nothing.
+    """
+
+    def valid(pattern: Any) -> Any:
         try:
             check(name, pattern)
         except InvalidArgumentError:
-            # No path holds that character.
+            # No path contains this character.
             return "\0" if isinstance(pattern, str) else pattern
         return pattern
 
-    return [as_then(pattern) for pattern in patterns]
+    return [valid(pattern) for pattern in patterns]
 
 
 _PATTERNS = ("include", "exclude", "upload_exclude", "upload_last", "overwrite")
 _DELETES = frozenset(("delete", "delete_local", "delete_remote"))
-_NEVER_RECOVERED = (*_DELETES, "max_delete", "fresh")
+_NEVER_STORED = (*_DELETES, "max_delete", "fresh")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,7 +401,7 @@ class SyncRequest(Request):
         return "delete_local"
 
     def as_download(self) -> DownloadRequest:
-        """Its first half alone."""
+        """The request for the download with which a sync begins."""
         shared = {item.name for item in fields(Request)}
         values = {name: getattr(self, name) for name in shared}
         return DownloadRequest(**values, delete=self.delete_local, adopt=self.adopt)
@@ -436,7 +457,7 @@ REQUESTS: tuple[type[Request], ...] = (DownloadRequest, UploadRequest, SyncReque
 
 
 def difference(first: Request, second: Request) -> str:
-    """Which arguments of two calls for one place differ, and how."""
+    """The arguments in which two calls for the same place differ, with both values, as a text for an error."""
     before, now = _as_kind_of(second, first).arguments(), second.arguments()
     return "; ".join(
         f"{name}={before.get(name)!r} in the first call, {name}={value!r} in this one"
@@ -446,30 +467,31 @@ def difference(first: Request, second: Request) -> str:
 
 
 def _as_kind_of(other: Request, request: Request) -> Request:
-    """An upload as a sync, where the other request is one; else the request itself."""
+    """The request as a sync if it is an upload and ``other`` is a sync; otherwise the request itself."""
     if not (isinstance(request, UploadRequest) and isinstance(other, SyncRequest)):
         return request
     shared = {item.name for item in fields(SyncRequest)} & {item.name for item in fields(UploadRequest)}
     values = {name: getattr(request, name) for name in shared}
-    # Nothing was downloaded for it that could have been deleted.
+    # An upload has no download, so any value of delete_local is right.
     return SyncRequest(**values, delete_local=other.delete_local, delete_remote=request.delete)
 
 
 def merged(first: Request, second: Request) -> Request | None:
-    """One request for upload that asks for the work of two at the same place; None if they ask for different pushes.
+    """One request that replaces two requests for upload of the same place, or None if their pushes differ.
 
-    The shorter interval and the safer flags hold.
+    It has the shorter interval and the safer flags.
     """
     first, second = _as_kind_of(second, first), _as_kind_of(first, second)
     if not isinstance(first, UploadRequest | SyncRequest) or not isinstance(second, UploadRequest | SyncRequest):
         return None
     intervals = [one.interval for one in (first, second) if one.interval is not None]
-    same: dict[str, Any] = {
+    common: dict[str, Any] = {
         "interval": min(intervals, default=None),
         "sync_on_error": first.sync_on_error or second.sync_on_error,
     }
     if isinstance(first, SyncRequest) and isinstance(second, SyncRequest):
-        same["delete_local"] = first.delete_local and second.delete_local
-    made = replace(first, **same)
-    # What is emptied already may be pushed by others, but nobody empties what is being written.
-    return made if made == replace(second, **same, fresh=made.fresh or second.fresh) else None
+        common["delete_local"] = first.delete_local and second.delete_local
+    both = replace(first, **common)
+    # The second call may come without fresh=True although the first one has emptied the path. The reverse is refused,
+    # because the path is being written.
+    return both if both == replace(second, **common, fresh=both.fresh or second.fresh) else None

@@ -1,4 +1,4 @@
-"""Plans take the arguments of the verb that they plan, so these are written down once."""
+"""Gives a method that plans a verb the signature of the verb, so that the arguments are written down once."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ T = TypeVar("T")
 def planning(
     request: Callable[..., A], verb: Callable[Concatenate[M, P], T], by_name: Collection[str] = ()
 ) -> Callable[[Callable[[M, A], R]], Callable[Concatenate[M, P], R]]:
-    """Decorates a method that plans a request: it takes the arguments of ``verb``, of which the request is made.
+    """Decorates a method that plans a request. The result takes the arguments of ``verb`` and makes a request of them.
 
     Args:
-        by_name: what the plan takes only by name, though the verb takes it by position as well.
+        by_name: arguments that the plan takes only by name, although the verb takes them by position as well.
     """
-    # Evaluated where they were written: this module does not know their names.
+    # The annotations are evaluated in the module of the verb, because their names are not known here.
     hints = get_type_hints(verb)
     signature = inspect.signature(verb)
-    given = [each.replace(annotation=hints.get(each.name, each.empty)) for each in signature.parameters.values()]
-    named = [each.replace(kind=each.KEYWORD_ONLY) for each in given if each.name in by_name]
-    parameters = sorted([*(each for each in given if each.name not in by_name), *named], key=lambda each: each.kind)
+    typed = [item.replace(annotation=hints.get(item.name, item.empty)) for item in signature.parameters.values()]
+    named = [item.replace(kind=item.KEYWORD_ONLY) for item in typed if item.name in by_name]
+    parameters = sorted([*(item for item in typed if item.name not in by_name), *named], key=lambda item: item.kind)
     signature = signature.replace(parameters=parameters)
     (_, *names) = signature.parameters
 
@@ -39,11 +39,11 @@ def planning(
             return plan(self, request(**{name: arguments[name] for name in names if name in arguments}))
 
         functools.update_wrapper(call, plan)
-        # Not the signature of ``plan`` itself, which this refers to.
+        # inspect.signature() follows __wrapped__, and would show the signature of ``plan``.
         vars(call).pop("__wrapped__")
-        made = get_type_hints(plan)["return"]
-        vars(call)["__signature__"] = signature.replace(return_annotation=made)
-        call.__annotations__ = {**hints, "return": made}
+        return_type = get_type_hints(plan)["return"]
+        vars(call)["__signature__"] = signature.replace(return_annotation=return_type)
+        call.__annotations__ = {**hints, "return": return_type}
         return call
 
     return decorate

@@ -1,4 +1,4 @@
-"""PURE. Actions in little memory: a plan may copy millions of files."""
+"""PURE. Stores the actions of a plan in little memory, because a plan may copy millions of files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Action:
 
 
 _CHUNK = 1024
-# Nearly no text of a plan has this character.
-_BETWEEN = "\x00"
+# Almost no text in a plan contains this character.
+_SEPARATOR = "\x00"
 
 
 _Row = tuple[str, Entry, Entry | None]
-"""Reason, source, and what is replaced."""
+"""The reason, the source, and the replaced entry of an action."""
 
 
 def _action(row: _Row) -> Action:
@@ -41,7 +41,7 @@ def _action(row: _Row) -> Action:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Texts of one kind: a single one where all are the same, else joined, else as they are."""
+    """The texts of one field: one text if all are equal, or else one joined text, or else a tuple."""
 
     texts: str | tuple[str, ...]
     is_same: bool = False
@@ -50,18 +50,18 @@ class _Column:
     def of(cls, texts: tuple[str, ...]) -> _Column:
         if texts.count(texts[0]) == len(texts):
             return cls(texts[0], is_same=True)
-        joined = _BETWEEN.join(texts)
-        return cls(joined if joined.count(_BETWEEN) == len(texts) - 1 else texts)
+        joined = _SEPARATOR.join(texts)
+        return cls(joined if joined.count(_SEPARATOR) == len(texts) - 1 else texts)
 
     def unpacked(self) -> Iterable[str]:
         if self.is_same:
             return itertools.repeat(str(self.texts))
-        return self.texts.split(_BETWEEN) if isinstance(self.texts, str) else self.texts
+        return self.texts.split(_SEPARATOR) if isinstance(self.texts, str) else self.texts
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """Some actions, column by column."""
+    """A number of actions, stored by columns."""
 
     reasons: _Column
     paths: _Column
@@ -109,9 +109,9 @@ class _Chunk:
 
 
 class Actions(Sequence[Action]):
-    """Actions whose sources have their paths, in the order in which they were added.
+    """A sequence of actions, in the order in which they were added. The path of an action is that of its source.
 
-    Each takes about a hundred bytes, and is made anew whenever it is looked at.
+    An action takes about a hundred bytes. Each access creates a new :class:`Action` object.
     """
 
     def __init__(self, actions: Iterable[Action] = ()):
@@ -124,23 +124,23 @@ class Actions(Sequence[Action]):
         self.add(action.reason, action.source, action.replaces)
 
     def add(self, reason: str, source: Entry, replaces: Entry | None = None) -> None:
-        """Appends an action, without making it first."""
+        """Appends an action without creating an :class:`Action` object."""
         self._last.append((reason, source, replaces))
         if len(self._last) == _CHUNK:
             self._chunks.append(_Chunk.of(self._last))
             self._last = []
 
     def without(self, paths: Collection[str]) -> Actions:
-        """The actions of all other paths."""
+        """The actions whose paths are not among ``paths``."""
         return Actions(action for action in self if action.path not in paths)
 
     def in_order(self) -> Actions:
-        """The actions by their paths."""
+        """The actions, sorted by their paths."""
         return Actions(sorted(self, key=lambda action: action.path))
 
     @property
     def total_bytes(self) -> int:
-        """The size of all sources."""
+        """The total size of all sources."""
         return sum(sum(chunk.sizes) for chunk in self._chunks) + sum(source.size_bytes for _, source, _ in self._last)
 
     def __len__(self) -> int:
@@ -177,5 +177,5 @@ class Actions(Sequence[Action]):
 
 
 def total_bytes(actions: Sequence[Action]) -> int:
-    """The size of all sources."""
+    """The total size of all sources."""
     return actions.total_bytes if isinstance(actions, Actions) else sum(action.source.size_bytes for action in actions)

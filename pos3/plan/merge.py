@@ -59,7 +59,7 @@ class _Lookahead(Generic[T]):
         self._at += count
 
     def rest(self) -> Iterator[T]:
-        """All items that were not taken. The stream itself cannot be used any more."""
+        """All items that were not taken. After this call, the stream must not be used any more."""
         return itertools.chain(self._items[self._at :], self._stream)
 
 
@@ -154,7 +154,7 @@ def _with_ranges(
     ahead = _MAX_LOOKAHEAD
     while True:
         if local_stream.first() is None and record_stream.first() is None:
-            # Nothing is left to compare with, as in every first download.
+            # There is nothing to compare with, as in every first download.
             for entry in remote_stream.rest():
                 yield entry[0], None, entry, None
             return

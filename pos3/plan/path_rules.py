@@ -13,7 +13,7 @@ from pos3.local import ENCODING_HINT, STATE_DIRECTORY, is_file_name, lies_in_sta
 
 MAX_PROBLEMS = 100
 IN_STATE = f"a {STATE_DIRECTORY!r} segment, the name of the directories in which pos3 keeps its own state"
-# Segments that need no further look: short, in ASCII, without a control character or a dot at the beginning.
+# Such paths have no problem: their segments are short, in ASCII, and have no control character and no leading dot.
 _ORDINARY = re.compile(r"[ !-\-0-~][ -.0-~]{0,62}(?:/[ !-\-0-~][ -.0-~]{0,62})*+/?")
 # A file is downloaded to a temporary file beside its target. The name of that is not longer than this.
 _LONGEST_TEMPORARY_NAME = "x" * 64

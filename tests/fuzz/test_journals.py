@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import pos3
-from pos3.jobs.journal import orphans
+from pos3.jobs.journal import abandoned_journals
 
 on_one_cache = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(
@@ -54,7 +54,7 @@ def recovered(journal: Path, content: bytes) -> list[pos3.Recovered]:
         path.unlink()
     journal.write_bytes(content)
     root = journal.parents[2]
-    for orphan in orphans(str(root)):
+    for orphan in abandoned_journals(str(root)):
         for entry in orphan.entries:
             assert not entry.registration.request.deletes_remote
             assert not entry.registration.request.deletes_local

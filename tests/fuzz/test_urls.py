@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pos3
 from pos3.errors import InvalidURLError
-from pos3.jobs.registration import local_root, names_a_file
+from pos3.jobs.registration import local_root, looks_like_file
 from pos3.url import Location, is_url, parse
 
 PIECES = st.sampled_from(
@@ -64,7 +64,7 @@ def test_any_text_is_a_place_or_an_invalid_url(address: str) -> None:
     assert not location.key.startswith("/")
     assert not location.key.endswith("/")
     assert location.profile == "" or location.profile in address
-    assert isinstance(names_a_file(location), bool)
+    assert isinstance(looks_like_file(location), bool)
 
 
 @given(ADDRESSES | REMOTE)
