@@ -12,7 +12,7 @@ from pos3.errors import InvalidArgumentError
 from pos3.local import NO_HOME, expanded
 from pos3.profiles import Profile
 from pos3.reports import parse_bytes
-from pos3.url import is_url, shown
+from pos3.url import is_url, quoted
 
 StrPath = str | os.PathLike[str]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
@@ -130,7 +130,7 @@ class MirrorOptions:
             raise InvalidArgumentError(f"cache_root={error}", argument="cache_root") from None
         if is_remote:
             raise InvalidArgumentError(
-                f"cache_root={shown(root)} is a URL; expected a local directory", argument="cache_root"
+                f"cache_root={quoted(root)} is a URL; expected a local directory", argument="cache_root"
             )
         if isinstance(self.max_workers, bool) or not isinstance(self.max_workers, int) or self.max_workers < 1:
             raise InvalidArgumentError(

@@ -36,6 +36,15 @@ _AWS_ADDRESS = re.compile(
     r"https?://(?:([^/?#@]{1,253})\.)?s3(?:[.-][a-z0-9.-]{0,253})?\.amazonaws\.com(?:\.cn)?(?::\d+)?(?![^/?#])/?([^?#]*)"
 )
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+# An ARN may have ":" in place of each of its slashes.
+_ARN = (
+    r"arn:aws[a-z-]{0,20}:"
+    r"(?:s3(?:-object-lambda)?:[a-z0-9-]{0,40}:[0-9]{12}:accesspoint[/:][A-Za-z0-9][A-Za-z0-9.-]{0,62}"
+    r"|s3-outposts:[a-z0-9-]{1,40}:[0-9]{12}:outpost[/:][A-Za-z0-9-]{1,63}[/:]accesspoint[/:][A-Za-z0-9][A-Za-z0-9-]{0,62})"
+    r"(?=/|\Z)"
+)
+_ACCESS_POINT = re.compile(_ARN)
+_NO_SECRET = re.compile(rf"s3[an]?://(?:[^/@:]*@)?{_ARN}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ class Location:
 
     ``key`` has no leading and no trailing slash. ``is_prefix`` is true if the URL ended in a slash, which means "the
     directory, even if an object has this name". ``profile`` is the name before "@", or "". Comparisons ignore
-    ``is_prefix`` and ``profile``.
+    ``is_prefix`` and ``profile``. ``bucket`` may be the ARN of an access point. No other name of a bucket has slashes.
     """
 
     scheme: str
@@ -55,6 +64,12 @@ class Location:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.key}" if self.key else f"{self.scheme}://{self.bucket}"
+
+    @property
+    def bucket_directory(self) -> str:
+        """The bucket as the name of one directory, which no other bucket has."""
+        # ":" is the other way to write an ARN's slash, and stands in no other name of a bucket of S3.
+        return self.bucket.replace("/", ":")
 
     def child(self, path: str) -> str:
         """The URL of the object at ``path`` below this location. For "", it is the URL of this location."""
@@ -108,7 +123,7 @@ def is_url(address: object) -> bool:
         return False
     if scheme[1] != scheme[1].lower():
         raise InvalidURLError(
-            f"{shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'", url=masked(address)
+            f"{quoted(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'", url=masked(address)
         )
     return scheme[1] != "file"
 
@@ -147,30 +162,30 @@ def local_path(address: str | os.PathLike[str]) -> str:
     if text.startswith("file://"):
         text = unquote(text[len("file://") :])
     if "\x00" in text:
-        raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path", url=masked(text))
+        raise InvalidURLError(f"{quoted(text)} has a NUL character, and so is no path", url=masked(text))
     if not is_file_name(text):
-        raise InvalidURLError(f"{shown(text)} is no path for this process, {ENCODING_HINT}", url=masked(text))
+        raise InvalidURLError(f"{quoted(text)} is no path for this process, {ENCODING_HINT}", url=masked(text))
     return os.path.abspath(expanded(text))
 
 
 def masked(address: str) -> str:
     """The address with ``***`` in place of a possible secret, which follows ":" in the part before "@"."""
-    return _SECRET.sub(r"\1:***", address)
+    return address if _NO_SECRET.match(address) else _SECRET.sub(r"\1:***", address)
 
 
-def shown(address: str) -> str:
+def quoted(address: str) -> str:
     """The address as messages show it: masked and in quotes."""
     return repr(masked(address))
 
 
 def _message_for_web_address(address: str) -> str:
     # The part after the path may be a signature.
-    quoted = shown(address.partition("?")[0])
+    web_url = quoted(address.partition("?")[0])
     if in_aws := _AWS_ADDRESS.match(address):
         place = unquote("/".join(part for part in in_aws.groups() if part)) or "bucket/key"
-        return f"{quoted} is the web address of a place in S3; write it as 's3://{place}'"
+        return f"{web_url} is the web address of a place in S3; write it as 's3://{place}'"
     return (
-        f"{quoted} is a web address. That of an S3 server goes into AWS_ENDPOINT_URL or the endpoint of a profile; "
+        f"{web_url} is a web address. That of an S3 server goes into AWS_ENDPOINT_URL or the endpoint of a profile; "
         "what is there has a URL such as 's3://bucket/key'"
     )
 
@@ -179,15 +194,16 @@ def parse(address: str) -> Location:
     """The location that a URL names.
 
     The key is taken as it stands: "?", "#" and "%" are ordinary characters of S3 keys. ``s3a://`` and ``s3n://`` mean
-    ``s3://``.
+    ``s3://``. In place of the bucket, the ARN of an access point may stand: of a bucket, of several regions, of an
+    outpost, or one that runs a function.
 
     Raises:
-        InvalidURLError: the URL has no bucket, a bucket name that no store accepts, or an empty profile before "@"; or
-            it is a web address.
+        InvalidURLError: the URL has no bucket, a bucket name that no store accepts, an empty profile before "@", or an
+            ARN that is not of an access point; or it is a web address.
     """
     if not is_url(address):
         raise InvalidURLError(
-            f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'", url=masked(address)
+            f"{quoted(address)} is not a remote URL; expected for example 's3://bucket/key'", url=masked(address)
         )
     scheme, rest = address.split("://", 1)
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
@@ -200,29 +216,44 @@ def parse(address: str) -> Location:
         profile = profile.split(":", 1)[0]
         if not profile:
             raise InvalidURLError(
-                f"{shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'",
+                f"{quoted(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'",
                 url=masked(address),
             )
     if not authority:
         raise InvalidURLError(
-            f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
+            f"{quoted(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
         )
-    if authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
-        raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket", url=masked(address))
-    if not _HOST.fullmatch(authority):
+    if scheme == "s3" and authority.startswith("arn:"):
+        authority, key = _access_point(f"{authority}/{key}" if "/" in rest else authority, address)
+    elif authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
+        raise InvalidURLError(f"{quoted(address)}: {authority!r} is no name of a bucket", url=masked(address))
+    elif not _HOST.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
+            f"{quoted(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
             url=masked(address),
         )
-    if scheme == "s3" and not _BUCKET.fullmatch(authority):
+    elif scheme == "s3" and not _BUCKET.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
+            f"{quoted(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
             url=masked(address),
         )
     try:
         key.encode()
     except UnicodeEncodeError:
         raise InvalidURLError(
-            f"{shown(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
+            f"{quoted(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
         ) from None
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)
+
+
+def _access_point(text: str, address: str) -> tuple[str, str]:
+    """The ARN that a text begins with, written with slashes, and the key after it."""
+    found = _ACCESS_POINT.match(text)
+    if found is None:
+        raise InvalidURLError(
+            f"{quoted(address)} begins with no ARN of an access point; expected "
+            "'s3://arn:aws:s3:<region>:<account>:accesspoint/<name>/<key>'",
+            url=masked(address),
+        )
+    *owner, resource = found[0].split(":", 5)
+    return ":".join((*owner, resource.replace(":", "/"))), text[found.end() + 1 :]

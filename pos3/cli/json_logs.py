@@ -18,7 +18,7 @@ _CONTEXT = (
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes ``time``, ``level``, ``logger``, ``message`` and ``exception``, and names and ids of flow and task run.
+    """Writes ``time``, ``level``, ``logger``, ``message``, ``exception``, and names and ids of the flow and task run.
 
     Prefect's own formatter writes the message and its arguments separately, so that a search does not find the text.
     """

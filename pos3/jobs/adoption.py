@@ -56,7 +56,7 @@ def _choices(job: Job, plan: Plan) -> str:
             f"{local} is a file that pos3 has not put there, and {job.url} is a directory; nothing was changed. "
             "Name another place with local=..., or pass adopt=True to have the file replaced"
         )
-    copies = [*plan.copies, *plan.last_copies]
+    copies = list(plan.every_copy())
     replaced = sum(action.reason != NEW for action in copies) + len(plan.obstacles)
     deleted = sum(not action.path.endswith("/") for action in plan.deletes)
     would = [

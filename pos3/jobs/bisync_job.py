@@ -8,7 +8,10 @@ differs and was never synced. If there is a conflict, nothing is changed.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from heapq import merge
+from itertools import chain
 
 from pos3.entries import Entry, Record
 from pos3.errors import BucketNotFoundError, PlanRefusedError, RemoteNotFoundError
@@ -17,7 +20,7 @@ from pos3.jobs.job import EnsureSpace, Job
 from pos3.jobs.registration import Registration
 from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.local import is_within_relative
-from pos3.plan import EMPTIED, NEW, Action, Plan, TwoWayPlan, delete_refusal
+from pos3.plan import EMPTIED, NEW, Action, Actions, Plan, TwoWayPlan, delete_refusal
 from pos3.redaction import escaped
 from pos3.reports import Kept
 from pos3.transfer import Outcome, Terms
@@ -73,9 +76,8 @@ class BisyncJob:
             # The first sync of a prefix.
             download = Plan("download")
         check_target(job, download)
-        differing = (
-            *(*download.copies, *download.deletes),
-            *(*upload.copies, *upload.last_copies, *upload.deletes, *upload.lost),
+        differing = chain(
+            *(download.copies, download.deletes), *(upload.copies, upload.last_copies, upload.deletes, upload.lost)
         )
         paths = {action.path for action in differing}
         records = {record.path: record for record in job.index.records() if record.path in paths} if paths else {}
@@ -124,7 +126,7 @@ def _without_deletes(download: Plan) -> Plan:
     def is_free(action: Action) -> bool:
         return not any(is_within_relative(action.path, obstacle) for obstacle in download.obstacles)
 
-    return replace(download.without_deletes(), copies=tuple(filter(is_free, download.copies)), obstacles=())
+    return replace(download.without_deletes(), copies=Actions(filter(is_free, download.copies)), obstacles=())
 
 
 def _combined(first: Outcome, second: Outcome) -> Outcome:
@@ -133,7 +135,7 @@ def _combined(first: Outcome, second: Outcome) -> Outcome:
 
 def _divide(registration: Registration, download: Plan, upload: Plan, records: dict[str, Record]) -> BisyncPlans:
     """Keeps in each of two full plans only what its source has newer."""
-    copies: list[Action] = []
+    copies = Actions()
     conflicts: list[str] = []
     deleted_locally: set[str] = set()
     for action in download.copies:
@@ -155,7 +157,7 @@ def _divide(registration: Registration, download: Plan, upload: Plan, records: d
     obstacles, obstacle_conflicts = _obstacles(download, copies, {action.path for action in deletes})
     conflicts += obstacle_conflicts
     decided = {action.path for action in (*copies, *deletes)} | set(conflicts)
-    download = replace(download, copies=tuple(copies), deletes=tuple(deletes), obstacles=obstacles)
+    download = replace(download, copies=copies, deletes=tuple(deletes), obstacles=obstacles)
     upload = _newer_locally(upload, decided, deleted_locally, records)
     if deleted_locally and not os.path.lexists(registration.local):
         # A directory that was removed looks the same as one that never existed, so no objects are deleted for it.
@@ -170,7 +172,7 @@ def _divide(registration: Registration, download: Plan, upload: Plan, records: d
     )
 
 
-def _obstacles(download: Plan, copies: list[Action], deleted: set[str]) -> tuple[tuple[str, ...], list[str]]:
+def _obstacles(download: Plan, copies: Actions, deleted: set[str]) -> tuple[tuple[str, ...], list[str]]:
     """The local paths of another kind that copies replace, and those that are conflicts, since they were not synced."""
     replaceable: list[str] = []
     conflicts: list[str] = []
@@ -205,14 +207,14 @@ def _newer_locally(upload: Plan, decided: set[str], deleted_locally: set[str], r
         record = records.get(action.path)
         return _with_reason(action, _DELETED_IN_STORE, record, "changed here", is_as_synced=is_as_synced)
 
-    def undecided(actions: tuple[Action, ...]) -> tuple[Action, ...]:
-        return tuple(with_reason(action) for action in actions if action.path not in decided)
+    def undecided(actions: Iterable[Action]) -> Actions:
+        return Actions(with_reason(action) for action in actions if action.path not in decided)
 
     # Files whose objects the store has lost are deleted by the download, or else uploaded again.
     lost = (replace(action, reason=NEW) for action in upload.lost)
     return replace(
         upload,
-        copies=undecided(tuple(sorted((*upload.copies, *lost), key=lambda action: action.path))),
+        copies=undecided(merge(upload.copies, lost, key=lambda action: action.path)),
         last_copies=undecided(upload.last_copies),
         deletes=tuple(
             replace(action, reason=_DELETED_HERE) for action in upload.deletes if action.path in deleted_locally

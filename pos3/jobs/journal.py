@@ -68,7 +68,7 @@ class Journal:
             self._entries.append(entry)
             try:
                 if self._file is None:
-                    self._owner = self._owner or JournalOwner.here(self._label)
+                    self._owner = self._owner or JournalOwner.of_this_process(self._label)
                     self._file = JournalFile.create(self._path, self._owner, _as_json(self._entries))
                 else:
                     self._file.append(entry.as_json())

@@ -119,7 +119,7 @@ def local_root(
     name = profile.local_name if profile is not None else "_"
     if location.scheme != "s3":
         name = f"{location.scheme}+{name}"
-    root = os.path.join(os.path.realpath(expanded(cache_root)), name, location.bucket, location.key)
+    root = os.path.join(os.path.realpath(expanded(cache_root)), name, location.bucket_directory, location.key)
     if len(os.fsencode(root)) >= os.pathconf("/", "PC_PATH_MAX"):
         raise InvalidURLError(f"{location}: the key is too long a path below {cache_root}; give local=...")
     return root.rstrip("/")

@@ -22,7 +22,7 @@ from pos3.jobs.manifest import check_marker
 from pos3.options import StrPath
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
-from pos3.url import has_scheme, is_url, shown
+from pos3.url import has_scheme, is_url, quoted
 
 Kind = Literal["download", "upload", "sync"]
 Patterns = str | list[str] | tuple[str, ...] | None
@@ -85,7 +85,7 @@ def check_local(local: StrPath | None) -> None:
         )
     if has_scheme(text):
         raise InvalidArgumentError(
-            f"local={shown(text)} is a URL; the URL comes first, and then the local path", argument="local"
+            f"local={quoted(text)} is a URL; the URL comes first, and then the local path", argument="local"
         )
     if not text or "\x00" in text:
         raise InvalidArgumentError(f"local={text!r}: expected a path, or None for the cache", argument="local")

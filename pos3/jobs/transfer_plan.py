@@ -16,7 +16,7 @@ def as_transfer_plan(registration: Registration, plan: Plan) -> TransferPlan:
         return os.path.join(registration.local, path) if path else registration.local
 
     source, destination = (url_of, local_path_of) if plan.direction == "download" else (local_path_of, url_of)
-    copies = [*plan.copies, *plan.last_copies]
+    copies = list(plan.every_copy())
     lost = {local_path_of(action.path): action.reason for action in plan.lost}
     return TransferPlan(
         [(source(action.path), destination(action.path)) for action in copies],

@@ -49,6 +49,7 @@ from pos3.jobs import (
     list_local,
     list_remote,
     maps_the_same_objects,
+    remove_pushed_entries,
 )
 from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
@@ -64,7 +65,7 @@ from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
 from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
-from pos3.url import is_url, local_path, parse, shown
+from pos3.url import is_url, local_path, parse, quoted
 
 logger = logging.getLogger("pos3")
 
@@ -115,7 +116,7 @@ class Mirror:
         self._part_of = part_of
         limit = chosen.max_upload_bytes_per_second
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
-        shown = progress or choose_progress(chosen.show_progress)
+        open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
         self._assemble(
@@ -124,7 +125,7 @@ class Mirror:
                 Components.new_owner(),
                 Stores(resolve_profile(chosen.default_profile), chosen.max_workers),
                 Registrations(),
-                Runner(chosen.max_workers, rate, shown, observer),
+                Runner(chosen.max_workers, rate, open_progress, observer),
                 journal,
                 part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 DiskSpace(self.cache_root, chosen.cache_limit_bytes),
@@ -136,13 +137,13 @@ class Mirror:
         self._closed = threading.Event()
         _mirrors.add(self)
 
-    def _assemble(self, parts: Components) -> None:
+    def _assemble(self, components: Components) -> None:
         self._lock = threading.RLock()
-        self._components = parts
+        self._components = components
         self._pusher = Pusher(
-            parts, self._lock, self._check_open, self._background_progress, self.options.max_workers, self._pid
+            components, self._lock, self._check_open, self._background_progress, self.options.max_workers, self._pid
         )
-        self._downloader = Downloader(parts, self._check_open)
+        self._downloader = Downloader(components, self._check_open)
 
     def _after_fork(self) -> None:
         """Makes new components in a forked child, so that all locks are free and no connection is shared."""
@@ -557,6 +558,7 @@ class Mirror:
         finally:
             job.end_use()
         self._components.journal.remove(registration)
+        remove_pushed_entries(self.cache_root, [registration])
         self._components.observer.registered("sync", str(registration.location))
         self._evict_to_limit()
         return Path(registration.local)
@@ -706,7 +708,7 @@ class Mirror:
         reference = self.reference(path)
         if reference is None:
             raise InvalidArgumentError(
-                f"{shown(os.fspath(path))} belongs to no registration and to no URL of the cache"
+                f"{quoted(os.fspath(path))} belongs to no registration and to no URL of the cache"
             )
         for job in self._components.registrations.jobs():
             if job.registration.local == reference.root:
@@ -1069,13 +1071,13 @@ def _check_remote(what: str, remote: StrPath) -> None:
         InvalidURLError: it is a local path.
     """
     if not is_url(remote):
-        raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {shown(os.fspath(remote))}")
+        raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {quoted(os.fspath(remote))}")
 
 
 def _existing_path(address: StrPath, missing_ok: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
     if not missing_ok and not path.exists():
-        raise RemoteNotFoundError(f"{shown(os.fspath(address))} is taken as a local path, and nothing is there")
+        raise RemoteNotFoundError(f"{quoted(os.fspath(address))} is taken as a local path, and nothing is there")
     return path
 
 

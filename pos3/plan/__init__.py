@@ -8,10 +8,11 @@ whole.
 The table in :mod:`pos3.plan.changes` says what counts as changed.
 """
 
+from pos3.plan.actions import Action, Actions
 from pos3.plan.downloads import plan_download
 from pos3.plan.limits import check_max_delete, delete_refusal, parse_max_delete
 from pos3.plan.merge import merge_listings
-from pos3.plan.model import EMPTIED, LOST, NEW, Action, Compare, Direction, Plan, Policy, TransferPlan, TwoWayPlan
+from pos3.plan.model import EMPTIED, LOST, NEW, Compare, Direction, Plan, Policy, TransferPlan, TwoWayPlan
 from pos3.plan.path_rules import IN_STATE, segment_problem
 from pos3.plan.pushes import plan_push
 from pos3.plan.uploads import plan_upload
@@ -22,6 +23,7 @@ __all__ = [
     "LOST",
     "NEW",
     "Action",
+    "Actions",
     "Compare",
     "Direction",
     "Plan",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from pos3.entries import WITHOUT_CONTENT, Entry, Record
 from pos3.errors import UnsafeKeysError
-from pos3.plan.model import Action, Direction, Plan, Policy
+from pos3.plan.actions import Action, Actions
+from pos3.plan.model import Direction, Plan, Policy
 from pos3.plan.path_rules import MAX_PROBLEMS
 from pos3.reports import Kept
 
@@ -16,8 +18,8 @@ from pos3.reports import Kept
 class PlanBuilder:
     """The parts of a plan that is not complete yet. :meth:`build` makes the plan."""
 
-    copies: list[Action] = field(default_factory=list)
-    last_copies: list[Action] = field(default_factory=list)
+    copies: Actions = field(default_factory=Actions)
+    last_copies: Actions = field(default_factory=Actions)
     deletes: list[Action] = field(default_factory=list)
     directories: list[Action] = field(default_factory=list)
     emptied: list[Action] = field(default_factory=list)
@@ -58,8 +60,7 @@ class PlanBuilder:
 
     def drop_copies(self, paths: set[str]) -> None:
         """Removes the copies of these paths from the plan."""
-        self.copies = [action for action in self.copies if action.path not in paths]
-        self.last_copies = [action for action in self.last_copies if action.path not in paths]
+        self.copies, self.last_copies = self.copies.without(paths), self.last_copies.without(paths)
 
     def build(self, direction: Direction, problems: Sequence[str], where: str) -> Plan:
         """The plan. It has no deletes if the source is empty, or if some files cannot be uploaded.
@@ -78,8 +79,8 @@ class PlanBuilder:
             self._keep_all("the source is empty")
         return Plan(
             direction,
-            tuple(self.copies),
-            tuple(self.last_copies),
+            self.copies,
+            self.last_copies,
             tuple(self.deletes),
             (*self.directories, *self.emptied),
             tuple(self.obstacles),
@@ -98,7 +99,7 @@ class PlanBuilder:
         """Turns all deletes into kept files, and removes the copies that these files block."""
         kept_paths = {action.path for action in self.deletes}
         parents = {path[:end] for path in kept_paths for end, letter in enumerate(path) if letter == "/"}
-        copies = [action.path for action in (*self.copies, *self.last_copies)]
+        copies = [action.path for action in chain(self.copies, self.last_copies)]
         blocked = {path for path in copies if path in parents or _is_below(path, kept_paths)}
         self.drop_copies(blocked)
         self.kept += [Kept(path, "what lies in its way stays") for path in sorted(blocked)]

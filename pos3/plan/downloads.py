@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from pos3.entries import LOST_FOUND, SYMLINK, Entry, Record
 from pos3.errors import UnsafeKeysError
+from pos3.plan.actions import Action
 from pos3.plan.builder import PlanBuilder
 from pos3.plan.changes import differs
 from pos3.plan.merge import UnchangedRange, merge_listings, merge_with_ranges, with_next_path
-from pos3.plan.model import NEW, Action, Plan, Policy
+from pos3.plan.model import NEW, Plan, Policy
 from pos3.plan.path_rules import MAX_PROBLEMS, AncestorStack, PathChecker
 from pos3.reports import Kept
 
@@ -61,26 +62,28 @@ class _DownloadPlanner:
 
     def visit_remote(self, local_entry: Entry | None, remote_entry: Entry, record: Record | None) -> None:
         path = remote_entry.path
+        is_directory = remote_entry.is_directory
         if local_entry is not None:
             self._count_local(local_entry)
         if not self.checker.check(path):
             return
-        if remote_entry.is_directory and remote_entry.size_bytes:
+        if is_directory and remote_entry.size_bytes:
             self.checker.add(f"{path!r}: an object with content, but its name means a directory")
-        self.builder.source_files += not remote_entry.is_directory
+        self.builder.source_files += not is_directory
         usable = local_entry if local_entry is not None and not local_entry.unusable else None
         reason = self._reason(usable, local_entry, remote_entry, record)
         if not reason:
-            self.builder.unchanged += not remote_entry.is_directory
-            if usable is not None and not remote_entry.is_directory:
+            self.builder.unchanged += not is_directory
+            if usable is not None and not is_directory:
                 self.builder.confirm(usable, remote_entry.etag, record, self.policy)
         elif self._must_stay(path, local_entry, remote_entry):
             return
         self._add_obstacle_of(path, local_entry)
         if reason:
-            (self.builder.directories if remote_entry.is_directory else self.builder.copies).append(
-                Action(path, reason, remote_entry, local_entry)
-            )
+            if is_directory:
+                self.builder.directories.append(Action(path, reason, remote_entry, local_entry))
+            else:
+                self.builder.copies.add(reason, remote_entry, local_entry)
 
     def _reason(
         self, usable: Entry | None, local_entry: Entry | None, remote_entry: Entry, record: Record | None
@@ -122,7 +125,7 @@ class _DownloadPlanner:
         """Cancels the copy of the object at ``path``, because local files below that name must stay."""
         self._withdrawn.add(path)
         builder, prefix = self.builder, f"{path}/" if path else ""
-        builder.copies = [action for action in builder.copies if action.path != path]
+        builder.copies = builder.copies.without({path})
         builder.deletes = [action for action in builder.deletes if not action.path.startswith(prefix)]
         builder.obstacles = [obstacle for obstacle in builder.obstacles if obstacle != path]
 

@@ -58,6 +58,10 @@ class _Lookahead(Generic[T]):
     def take(self, count: int = 1) -> None:
         self._at += count
 
+    def rest(self) -> Iterator[T]:
+        """All items that were not taken. After this call, the stream must not be used any more."""
+        return itertools.chain(self._items[self._at :], self._stream)
+
 
 def merge_listings(local: Iterable[Entry], remote: Iterable[Entry], records: Iterable[Record]) -> Iterator[MergedPath]:
     """Each path of the three sorted streams, once and in order, with its entries and its record."""
@@ -149,6 +153,11 @@ def _with_ranges(
     """Compares many items at once. After a range without differences it compares more of them, otherwise fewer."""
     ahead = _MAX_LOOKAHEAD
     while True:
+        if local_stream.first() is None and record_stream.first() is None:
+            # There is nothing to compare with, as in every first download.
+            for entry in remote_stream.rest():
+                yield entry[0], None, entry, None
+            return
         count = count_unchanged(ahead)
         if count:
             yield UnchangedRange(list(map(_PATH, record_stream.peek(count))))

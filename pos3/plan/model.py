@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Literal
 
 from pos3.entries import Entry, Record
 from pos3.filters import nothing
+from pos3.plan.actions import Action, total_bytes
 from pos3.reports import Kept
 
 Direction = Literal["download", "upload"]
@@ -15,20 +17,6 @@ Compare = Literal["auto", "size", "checksum"]
 NEW = "new"
 EMPTIED = "empty once the deletes are done"
 LOST = "its object is gone since it was synced"
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One file to copy or delete.
-
-    ``source`` is the entry to copy, or the entry to delete. ``replaces`` is the entry that a download found at the
-    local path, or None if there was none. If it has changed when the file is put in place, it is not replaced.
-    """
-
-    path: str
-    reason: str
-    source: Entry
-    replaces: Entry | None = None
 
 
 @dataclass(frozen=True)
@@ -47,8 +35,8 @@ class Plan:
     """
 
     direction: Direction
-    copies: tuple[Action, ...] = ()
-    last_copies: tuple[Action, ...] = ()
+    copies: Sequence[Action] = ()
+    last_copies: Sequence[Action] = ()
     deletes: tuple[Action, ...] = ()
     directories: tuple[Action, ...] = ()
     obstacles: tuple[str, ...] = ()
@@ -64,9 +52,13 @@ class Plan:
     unreadable: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
+    def every_copy(self) -> Iterator[Action]:
+        """All copies, in the order in which they begin."""
+        return chain(self.copies, self.last_copies)
+
     @property
     def copy_bytes(self) -> int:
-        return sum(action.source.size_bytes for action in (*self.copies, *self.last_copies))
+        return total_bytes(self.copies) + total_bytes(self.last_copies)
 
     @property
     def copy_files(self) -> int:
@@ -75,7 +67,7 @@ class Plan:
     @property
     def overwrites(self) -> bool:
         """Whether something that exists at the destination would be replaced."""
-        return any(action.reason != NEW for action in (*self.copies, *self.last_copies)) or bool(self.obstacles)
+        return any(action.reason != NEW for action in self.every_copy()) or bool(self.obstacles)
 
     @property
     def not_pushed(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from bisect import bisect_left
@@ -12,6 +13,8 @@ from pos3.local import ENCODING_HINT, STATE_DIRECTORY, is_file_name, lies_in_sta
 
 MAX_PROBLEMS = 100
 IN_STATE = f"a {STATE_DIRECTORY!r} segment, the name of the directories in which pos3 keeps its own state"
+# Such paths have no problem: their segments are short, in ASCII, and have no control character and no leading dot.
+_ORDINARY = re.compile(r"[ !-\-0-~][ -.0-~]{0,62}(?:/[ !-\-0-~][ -.0-~]{0,62})*+/?")
 # A file is downloaded to a temporary file beside its target. The name of that is not longer than this.
 _LONGEST_TEMPORARY_NAME = "x" * 64
 
@@ -21,6 +24,8 @@ def segment_problem(path: str) -> str:
 
     A path without a problem, joined to a root, stays below that root, and a POSIX file system stores it unchanged.
     """
+    if _ORDINARY.fullmatch(path):
+        return ""
     if path.startswith("/"):
         return "an absolute path"
     if not is_file_name(path):
@@ -46,6 +51,8 @@ class AncestorStack:
 
     def find(self, path: str) -> str | None:
         """The innermost pushed name that is an ancestor of ``path``, or None."""
+        if not self._names:
+            return None
         self._leave(path)
         for name in reversed(self._names):
             if path != name and path.startswith(_prefix_below(name)):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pos3.entries import Entry, Record
+from pos3.plan.actions import Action
 from pos3.plan.builder import PlanBuilder
 from pos3.plan.merge import UnchangedRange, merge_listings, merge_local_with_ranges
-from pos3.plan.model import NEW, Action, Plan, Policy
+from pos3.plan.model import NEW, Plan, Policy
 from pos3.plan.path_rules import AncestorStack
 from pos3.plan.uploads import EmptyDirectories, key_problem
 
@@ -43,7 +44,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
                 problems.append(f"{path!r}: {problem}")
             elif changed or policy.overwrite(path):
                 reason = NEW if record is None else "changed locally" if changed else "always overwritten"
-                (builder.last_copies if policy.last(path) else builder.copies).append(Action(path, reason, local_entry))
+                (builder.last_copies if policy.last(path) else builder.copies).add(reason, local_entry)
             else:
                 builder.unchanged += 1
                 if record is not None:

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from pos3.entries import Entry, Record
 from pos3.local import encoding_problem
+from pos3.plan.actions import Action
 from pos3.plan.builder import PlanBuilder
 from pos3.plan.changes import differs
 from pos3.plan.merge import UnchangedRange, merge_listings, merge_with_ranges
-from pos3.plan.model import EMPTIED, LOST, NEW, Action, Plan, Policy
+from pos3.plan.model import EMPTIED, LOST, NEW, Plan, Policy
 from pos3.plan.path_rules import AncestorStack
 from pos3.reports import Kept
 
@@ -160,8 +161,8 @@ class _UploadPlanner:
             self.builder.source_files += 1
             _plan_file(self.builder, action.source, None, None, self.policy)
         if self._lost:
-            self.builder.copies.sort(key=lambda action: action.path)
-            self.builder.last_copies.sort(key=lambda action: action.path)
+            self.builder.copies = self.builder.copies.in_order()
+            self.builder.last_copies = self.builder.last_copies.in_order()
 
     def _cannot_lie_below(self, name: str, path: str) -> None:
         self.problems.append(f"{path!r}: {name!r} is an object there, and it stays")
@@ -186,9 +187,7 @@ def _plan_file(
     if remote_entry is not None and reason and (kept := _reason_to_keep(local_entry, remote_entry, record, policy)):
         builder.kept.append(Kept(local_entry.path, kept))
     elif reason:
-        (builder.last_copies if policy.last(local_entry.path) else builder.copies).append(
-            Action(local_entry.path, reason, local_entry)
-        )
+        (builder.last_copies if policy.last(local_entry.path) else builder.copies).add(reason, local_entry)
     else:
         builder.unchanged += 1
         if remote_entry is not None:

@@ -49,7 +49,8 @@ class Profile:
         region: AWS region name; None takes it from the environment or the AWS profile.
         access_key, secret_key, session_token: explicit credentials; then the environment's are never used.
         aws_profile: name of a profile in the AWS configuration files, whose credentials are refreshed.
-        addressing_style: "path", "virtual" or "auto" (path for a custom endpoint, virtual for AWS).
+        addressing_style: "path", "virtual" or "auto" (as the AWS configuration file says, else path for a named
+            endpoint and virtual for AWS).
         verify: False skips TLS verification; a path names a CA bundle.
         requester_pays: accept the costs of requester-pays buckets.
         server_side_encryption: such as "AES256" or "aws:kms", sent with every upload.

@@ -213,7 +213,7 @@ def check_can_be_emptied(cache_root: str, local: str) -> None:
     """
     problem = ""
     if not _is_in_cache(cache_root, local):
-        problem = f"{local} is none"
+        problem = f"{local} does not lie there"
     elif os.path.realpath(local) != local:
         problem = f"a symbolic link leads from {local} to {os.path.realpath(local)}"
     if problem:

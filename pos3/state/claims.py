@@ -104,25 +104,25 @@ class Snapshot:
     def overlapping(self, local: str) -> list[Claim]:
         """The claims of paths at, above or below ``local``, in the order in which they were written."""
         # A path lies in another one exactly if that is so with both escaped as JSON.
-        wanted = escaped(local).decode("ascii")
+        wanted = json_escaped(local).decode("ascii")
         return _parsed(line for line in self.lines if are_nested(_escaped_local(line), wanted))
 
     def all(self) -> list[Claim]:
         return _parsed(self.lines)
 
     def journals(self) -> set[bytes]:
-        """The journal paths of all claims, in the form of :func:`escaped`."""
+        """The journal paths of all claims, in the form of :func:`json_escaped`."""
         return {line.split(b"\t", 3)[2] for line in self.lines}
 
 
-def escaped(path: str) -> bytes:
+def json_escaped(path: str) -> bytes:
     """A path as it is written in the list."""
     return json.dumps(path)[1:-1].encode("ascii")
 
 
 def _line_of(claim: Claim) -> bytes:
     content = json.dumps(vars(claim)).encode("ascii")
-    return b"\t".join((claim.id.encode("ascii"), escaped(claim.local), escaped(claim.journal), content))
+    return b"\t".join((claim.id.encode("ascii"), json_escaped(claim.local), json_escaped(claim.journal), content))
 
 
 def _parsed(lines: Iterable[bytes]) -> list[Claim]:
@@ -141,7 +141,7 @@ def _escaped_local(line: bytes) -> str:
 
 
 class ClaimList:
-    """The claims of all mirrors of this user on this machine. Safe to use from several threads and processes."""
+    """The claims of all mirrors of this user on this machine. Several threads and processes may use it at once."""
 
     def __init__(self, directory: str):
         self._directory = directory

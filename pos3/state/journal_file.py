@@ -45,7 +45,7 @@ class JournalOwner:
     has_locks: bool
 
     @staticmethod
-    def here(label: str) -> JournalOwner:
+    def of_this_process(label: str) -> JournalOwner:
         return JournalOwner(label, os.uname().nodename, os.getpid(), _boot(), time.time(), True)
 
     def may_be_running(self, silent_seconds: float) -> bool:
@@ -67,7 +67,7 @@ class JournalFile:
         self._descriptor = descriptor
 
     @classmethod
-    def create(cls, path: str, keeper: JournalOwner, records: Sequence[dict[str, Any]]) -> JournalFile:
+    def create(cls, path: str, owner: JournalOwner, records: Sequence[dict[str, Any]]) -> JournalFile:
         """A new file, which replaces any file at ``path``. Other processes never see it unlocked or incomplete."""
         directory = os.path.dirname(path)
         make_private(os.path.dirname(directory))
@@ -81,8 +81,8 @@ class JournalFile:
             except OSError:
                 has_lock = False
             held = cls(path, descriptor, has_lock)
-            head = {"version": VERSION, **asdict(keeper), "has_locks": has_lock}
-            held._write([head, *records])
+            header = {"version": VERSION, **asdict(owner), "has_locks": has_lock}
+            held._write([header, *records])
             os.replace(temporary, path)
         except BaseException:
             os.close(descriptor)

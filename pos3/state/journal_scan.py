@@ -47,8 +47,8 @@ def is_journal_directory_trusted(cache_root: str) -> bool:
 def untrusted_journals(cache_root: str) -> list[str]:
     """The paths of journals that recovery ignores, because another user may have written them."""
     found = journals(cache_root)
-    is_none_carried_out = bool(found) and not is_journal_directory_trusted(cache_root)
-    return [path for path in found if is_none_carried_out or _is_untrusted(path)]
+    is_directory_untrusted = bool(found) and not is_journal_directory_trusted(cache_root)
+    return [path for path in found if is_directory_untrusted or _is_untrusted(path)]
 
 
 def _is_untrusted(path: str) -> bool:
@@ -135,23 +135,23 @@ def unclaimed_registrations(cache_root: str, paths: Iterable[str]) -> Iterator[t
         except OSError as error:
             logger.info("the journal %s is left alone: %s", path, error)
             continue
-        head = lines[0] if lines else {}
-        for trace in _registrations_of(lines):
+        header = lines[0] if lines else {}
+        for registration in _registrations_of(lines):
             claim = Claim(
                 id="",
                 mirror=os.path.basename(path).removesuffix(SUFFIX),
                 group="",
                 owner="",
-                kind=trace.kind,
-                deletes=trace.kind == "upload",
-                local=os.path.realpath(trace.local),
-                root=trace.local,
-                url=_url(trace.url),
+                kind=registration.kind,
+                deletes=registration.kind == "upload",
+                local=os.path.realpath(registration.local),
+                root=registration.local,
+                url=_url(registration.url),
                 endpoint=None,
                 cache_root=cache_root,
                 journal=path,
-                pid=_number(head.get("pid")),
-                host=str(head.get("host", "")),
-                begun_at=_number(head.get("begun_at")),
+                pid=_number(header.get("pid")),
+                host=str(header.get("host", "")),
+                begun_at=_number(header.get("begun_at")),
             )
             yield claim, JournalFile.is_held(path)

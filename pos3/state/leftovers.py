@@ -50,7 +50,7 @@ class Leftovers:
 
     def remove_abandoned(self) -> None:
         """Removes the temporary files of this root that dead processes have left, and their notes."""
-        _follow_all(self._directory, lambda root: root == self._id)
+        _remove_noted_files(self._directory, lambda root: root == self._id)
 
 
 def remove_all_abandoned(state_directory: str) -> None:
@@ -63,21 +63,21 @@ def remove_all_abandoned(state_directory: str) -> None:
         finally:
             use_lock.release()
 
-    _follow_all(os.path.join(state_directory, _DIRECTORY), is_unused)
+    _remove_noted_files(os.path.join(state_directory, _DIRECTORY), is_unused)
 
 
-def _follow_all(directory: str, concerns: Callable[[str], bool]) -> None:
+def _remove_noted_files(directory: str, is_selected: Callable[[str], bool]) -> None:
     if not os.path.isdir(directory) or not is_trusted(*os.path.split(directory)):
         return
     with suppress(OSError), os.scandir(directory) as notes:
         for note in notes:
             root, dot, name = note.name.partition(".")
             with suppress(OSError):
-                if is_temporary(dot + name) and concerns(root):
-                    _follow(note, dot + name)
+                if is_temporary(dot + name) and is_selected(root):
+                    _remove_noted_file(note, dot + name)
 
 
-def _follow(note: os.DirEntry[str], name: str) -> None:
+def _remove_noted_file(note: os.DirEntry[str], name: str) -> None:
     """Removes the file of a note, if it is a regular file of this user with the temporary name ``name``."""
     path = os.readlink(note.path)
     noted = note.stat(follow_symlinks=False)

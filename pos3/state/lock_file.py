@@ -45,7 +45,7 @@ class LockFile:
             return False
         self._pid = pid = os.getpid()
         try:
-            os.write(descriptor, f"{pid}\n{os.uname().nodename}\n{_begun(pid)}\n".encode())
+            os.write(descriptor, f"{pid}\n{os.uname().nodename}\n{_start_time(pid)}\n".encode())
         except BaseException:
             self.release()
             raise
@@ -72,14 +72,14 @@ class LockFile:
     def _is_abandoned(self) -> bool:
         try:
             with open(open_lock(self._path, make=False), encoding="utf-8", errors="replace") as file:
-                pid, host, begun = (*file.read().splitlines(), "", "", "")[:3]
+                pid, host, start_time = (*file.read().splitlines(), "", "", "")[:3]
                 silent_seconds = time.time() - os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             return False
         if not (pid.isdecimal() and host):
             # It has not been written yet, or its writer was killed before that.
             return silent_seconds > _ABANDONED_SECONDS
-        return host == os.uname().nodename and not _lives(int(pid), begun)
+        return host == os.uname().nodename and not _is_same_process(int(pid), start_time)
 
 
 def remove_abandoned_directory(lock: str) -> bool:
@@ -93,15 +93,15 @@ def remove_abandoned_directory(lock: str) -> bool:
     return True
 
 
-def _lives(pid: int, begun: str) -> bool:
+def _is_same_process(pid: int, start_time: str) -> bool:
     if not is_running(pid):
         return False
     # Pids are reused. In a restarted container, even the first process may have the same pid.
-    now = _begun(pid)
-    return not (begun and now) or begun == now
+    now = _start_time(pid)
+    return not (start_time and now) or start_time == now
 
 
-def _begun(pid: int) -> str:
+def _start_time(pid: int) -> str:
     """The start time of a process in ticks since the boot; "" if the system does not provide it."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:

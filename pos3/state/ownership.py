@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pos3.errors import ClaimError, NoMirrorError
 from pos3.local import are_nested
-from pos3.state.claims import AliveFile, Claim, ClaimKind, ClaimList, Snapshot, escaped
+from pos3.state.claims import AliveFile, Claim, ClaimKind, ClaimList, Snapshot, json_escaped
 from pos3.state.journal_scan import journals, registrations_in, unclaimed_registrations
 from pos3.state.root_index import Place
 
@@ -167,8 +167,8 @@ class Claims:
         near = [claim for claim in claims.overlapping(local) if claim.pushes and claim.mirror != self.mirror]
         alive = [claim for claim in near if claim_list.is_alive(claim)]
         abandoned = [claim for claim in near if claim not in alive and _has_unpushed(claim)]
-        claimed = {*claims.journals(), escaped(self._journal)}
-        others = [path for path in journals(self._cache_root) if escaped(path) not in claimed]
+        claimed = {*claims.journals(), json_escaped(self._journal)}
+        others = [path for path in journals(self._cache_root) if json_escaped(path) not in claimed]
         if others:
             with claim_list.locked():
                 for claim, is_alive in unclaimed_registrations(self._cache_root, others):
@@ -315,7 +315,7 @@ def _has_unpushed(claim: Claim) -> bool:
     if not claim.pushes:
         return False
     try:
-        return any(trace.local == claim.root for trace in registrations_in(claim.journal))
+        return any(registration.local == claim.root for registration in registrations_in(claim.journal))
     except OSError:
         return True
 

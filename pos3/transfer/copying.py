@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from pos3.entries import Record
@@ -51,16 +51,17 @@ class _Bookkeeper:
 
 
 def copy_all(
-    actions: Sequence[Action],
+    actions: Iterable[Action],
+    count: int,
     copy: Callable[[Action], Steps[Record | None]],
     pair: Pair,
     index: Index,
     terms: Terms,
     outcome: Outcome,
 ) -> bool:
-    """Copies in parallel; whether all of it succeeded."""
+    """Copies ``count`` files in parallel; whether all of it succeeded."""
     bookkeeper = _Bookkeeper(index)
-    left = len(actions)
+    left = count
 
     def done(_action: Action, record: Record | None) -> None:
         nonlocal left

@@ -37,7 +37,7 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
             progress.finished_file()
             return record
 
-        complete = copy_all((*plan.copies, *plan.last_copies), fetch, pair, index, terms, outcome)
+        complete = copy_all(plan.every_copy(), plan.copy_files, fetch, pair, index, terms, outcome)
         if not complete:
             return
         made_way()

@@ -18,7 +18,7 @@ from pos3.transfer.uploads import upload
 def growth_bytes(plan: Plan, pair: Pair) -> int:
     """How much more the local side holds while a download is under way, at the least; deletes come after it."""
     replaced = [0]
-    for action in (*plan.copies, *plan.last_copies):
+    for action in plan.every_copy():
         if action.reason != NEW:
             with suppress(OSError):
                 replaced.append(os.lstat(pair.local_path(action.path)).st_size)

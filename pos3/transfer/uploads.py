@@ -35,10 +35,10 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
             return record
 
         try:
-            complete = copy_all(plan.copies, push, pair, index, terms, outcome)
+            complete = copy_all(plan.copies, len(plan.copies), push, pair, index, terms, outcome)
             complete = complete and not plan.not_pushed
             if complete:
-                complete = copy_all(plan.last_copies, push, pair, index, terms, outcome)
+                complete = copy_all(plan.last_copies, len(plan.last_copies), push, pair, index, terms, outcome)
         finally:
             pair.store.abort_unfinished(stopped=terms.cancelled.is_set())
     if complete:

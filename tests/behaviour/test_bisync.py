@@ -184,3 +184,20 @@ def test_a_process_that_is_killed_afterwards_leaves_nothing_to_recover(
     assert site.objects("data/") == FILES | {"mine": b"1"}
     assert pos3.recover(tmp_path / "cache", show_progress=False) == []
     assert site.objects("data/") == FILES | {"mine": b"1"}
+
+
+_KILLED_UPLOAD = """
+import os, sys, pos3
+pos3.mirror(sys.argv[3], show_progress=False).__enter__()
+here = pos3.upload(sys.argv[1], sys.argv[2], interval=None)
+(here / "left").write_text("1")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_it_pushes_what_a_killed_upload_has_left(site: S3Site, here: Path, tmp_path: Path) -> None:
+    assert run_code(_KILLED_UPLOAD, site.url("data"), here, tmp_path / "cache").status == -9
+    with opened(tmp_path):
+        pos3.bisync(site.url("data"), here)
+    assert site.objects("data/") == contents(here) == FILES | {"left": b"1"}
+    assert pos3.recover(tmp_path / "cache", show_progress=False) == []

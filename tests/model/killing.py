@@ -18,7 +18,7 @@ def kill(mirror: pos3.Mirror) -> None:
             job._use_lock.release()
     if mirror._components.journal._file is not None:
         mirror._components.journal._file.release()
-    life = mirror._components.claims._life
-    if life is not None:
-        claims._locked_here.discard(life._descriptor)
-        os.close(life._descriptor)
+    alive_file = mirror._components.claims._alive_file
+    if alive_file is not None:
+        claims._fork_safe_descriptors.discard(alive_file._descriptor)
+        os.close(alive_file._descriptor)

@@ -55,6 +55,23 @@ _SET = re.compile(r"(?<![\w-])([\w-]++)([\"']?\s*+[=:]\s*+[\"']?)([^\s,;&<\"']++
 # What a server may quote of the request that it refuses.
 _QUOTED_NAMES = ("signature", "credential", "token", "password")
 
+# What a server says becomes a part of signatures, and of the host's name.
+REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+# What botocore says of settings that contradict each other, or the bucket.
+_SETTINGS_ERRORS = (
+    botocore_errors.EndpointProviderError,
+    botocore_errors.EndpointVariantError,
+    botocore_errors.InvalidConfigError,
+    botocore_errors.InvalidDefaultsMode,
+    botocore_errors.InvalidRegionError,
+    botocore_errors.InvalidS3UsEast1RegionalEndpointConfigError,
+    botocore_errors.ParamValidationError,
+    botocore_errors.UnknownSignatureVersionError,
+    botocore_errors.UnsupportedS3ArnError,
+    botocore_errors.UnsupportedS3ConfigurationError,
+    botocore_errors.UnsupportedS3AccesspointConfigurationError,
+)
+
 
 class NoSuchUploadError(BusyError):
     """There is no such multipart upload: none yet, on a server that is late, or none any more."""
@@ -120,6 +137,10 @@ def translated(error: Exception, where: str) -> Exception:
         error, (botocore_errors.HTTPClientError, botocore_errors.ConnectionError, botocore_errors.IncompleteReadError)
     ):
         return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
+    if isinstance(error, botocore_errors.MissingDependencyException):
+        return ProfileError(f"{where}: requests are signed with SigV4A, which needs a package: pip install awscrt")
+    if isinstance(error, _SETTINGS_ERRORS):
+        return ProfileError(f"{where}: {_short(error)}")
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
     return error
@@ -134,6 +155,14 @@ def _unknown_aws_profile(name: str, where: str) -> ProfileError:
 def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
     return error_for(_code_in(body), status, first_text(body, "Message")[:_LONGEST_TEXT], where, endpoint)
+
+
+def region_in(body: bytes, status: int) -> str:
+    """The region for which an answer says that requests are to be signed; "" where it says nothing of the kind."""
+    if status != 400 or _code_in(body) != "AuthorizationHeaderMalformed":
+        return ""
+    region = first_text(body, "Region")
+    return region if REGION.fullmatch(region) else ""
 
 
 def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:

@@ -55,7 +55,7 @@ class S3Store:
         self._requests = Requests(connection, bucket, payer)
         self._lines = ConnectionPool(lambda: Line(self._requests))
         self._listing = Listing(self._requests, bucket, self._lines, min(max_workers, _MOST_PAGES_AT_ONCE))
-        self._bodies = Bodies(self._requests, self._creation_headers, connection.is_plain_http)
+        self._bodies = Bodies(self._requests, self._creation_headers, connection.signs_bodies)
         self._deletes = Deletes(self._requests, bucket, max_workers)
         self._sorted = True
         self._holds_markers: bool | None = None
