@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 import pos3
-from pos3.store.s3.requests import regional
+from pos3.store.s3.address import regional
 from tests.support import Proxy, RcloneServer, Request, S3Site, Status, contents, on, write_tree
 
 PutBefore = Callable[..., Proxy]

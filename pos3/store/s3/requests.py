@@ -1,73 +1,55 @@
-"""Requests to one bucket, and how libcurl is set up to send and sign them.
-
-libcurl signs, connects, keeps connections and speaks TLS; credentials, endpoint, region and trust are those of the
-botocore session. Paths are sent as they stand, so that every key can be addressed.
-"""
+"""What is asked of an S3 server, and what it answers: plain data."""
 
 from __future__ import annotations
 
-import functools
-import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, urlsplit
-
-import pycurl
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
+from typing import NamedTuple, Protocol
 
 from pos3.entries import Entry, held_ns
-from pos3.errors import CredentialsError, ProfileError, StoreError
+from pos3.errors import StoreError
 from pos3.etags import is_weak, token
-from pos3.shown import hide
-from pos3.store.clock import ServerClock, seconds_of
-from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
-from pos3.store.s3.client import (
-    CONNECT_TIMEOUT_SECONDS,
-    READ_TIMEOUT_SECONDS,
-    Connection,
-    session_credentials,
-    shown_address,
-)
-from pos3.store.s3.errors import translating
+from pos3.store.clock import seconds_of
+from pos3.store.retry import UnreachableError
+from pos3.store.s3.client import READ_TIMEOUT_SECONDS
 
-logger = logging.getLogger("pos3.store")
-
-_DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
-# libcurl percent-encodes all others in an access key, and servers take that for another one.
-_PLAIN_ACCESS_KEY = re.compile(r"[A-Za-z0-9._~-]+")
 _CAN_BE_SENT = re.compile(r"[!-~]([ -~]*[!-~])?")
-Sink = Callable[[bytes], object]
-Source = Callable[[int], bytes]
-# Reading more than this at once costs more memory for each connection and saves next to nothing.
-_RECEIVE_BYTES = 256 * 1024
-
-
 # Of answers that are held in memory, such as pages. A thousand keys are less than 4 MiB.
 MOST_BYTES = 32 * 1024 * 1024
 # Of the digits of a number of bytes.
 _LONGEST_SIZE = 18
 
 
-def _nothing(_size_bytes: int) -> bytes:
-    return b""
+class Sink(Protocol):
+    """Takes the body of a good answer, in the thread that drives libcurl."""
+
+    def take(self, block: bytes) -> object: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Source(Protocol):
+    """Gives the body of a request, in the thread that drives libcurl."""
+
+    size_bytes: int
+
+    def read(self, size_bytes: int) -> bytes:
+        """At most so many of the next bytes."""
+        ...
+
+    def pause_seconds(self, size_bytes: int) -> float:
+        """How long to wait before so many more bytes are read."""
+        ...
+
+
+class Request(NamedTuple):
     """One request for an object. ``query`` and ``headers`` are ready to be sent.
 
     Args:
         method: GET, HEAD, PUT, POST or DELETE.
         body: what is sent, if it is in memory.
-        source: is called for the next bytes to send, at most so many; ``source_bytes`` is how many there are in all.
+        source: where what is sent comes from, if it is not in memory.
         sink: takes the body of a good answer in pieces; without one, the body is in the response.
         limit_bytes: a longer answer is refused, before its body comes or when so much of it has come.
-        held_bytes: how much of memory the request needs, about.
         where: what the request is for, in errors; its URL unless given.
         silence_seconds: how long the server may say nothing.
     """
@@ -77,22 +59,24 @@ class Request:
     query: str = ""
     headers: tuple[str, ...] = ()
     body: bytes = b""
-    source: Source = _nothing
-    source_bytes: int = 0
+    source: Source | None = None
     sink: Sink | None = None
     limit_bytes: int = MOST_BYTES
-    held_bytes: int = 0
     where: str = ""
     silence_seconds: int = READ_TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A good answer."""
+    """A good answer.
+
+    ``wait_seconds`` is how long one of the bucket itself let itself be waited for, once the request could be sent.
+    """
 
     status: int
     head: bytes
     blocks: Sequence[bytes] = ()
+    wait_seconds: float = 0.0
 
     @property
     def body(self) -> bytes:
@@ -132,204 +116,10 @@ class Response:
         return Entry(path, int(length), self.modified_ns, self.etag)
 
 
-def can_be_sent(text: str) -> bool:
-    """Whether the text can stand in a header."""
-    return _CAN_BE_SENT.fullmatch(text) is not None
-
-
-class _Signer(S3SigV4Auth):  # type: ignore[misc]
-    def payload(self, request: AWSRequest) -> str:
-        # What is read from a file while it is sent has been hashed before.
-        return str(request.headers.get("x-amz-content-sha256") or super().payload(request))
-
-    def _modify_request_before_signing(self, request: AWSRequest) -> None:
-        payload = self.payload(request)
-        super()._modify_request_before_signing(request)
-        request.headers.replace_header("X-Amz-Content-SHA256", payload)
-
-
-def signed_headers(
-    method: str, url: str, headers: Sequence[str], credentials: Any, region: str, body: bytes
-) -> list[str]:
-    """The headers of a request, with botocore's signature over its path as it stands."""
-    named = dict(header.split(": ", 1) for header in headers)
-    request = AWSRequest(method, url, named, body)
-    _Signer(credentials, "s3", region).add_auth(request)
-    return [f"{name}: {value}" for name, value in request.headers.items()]
-
-
-def regional(endpoint: str, configured: str, region: str) -> str:
-    """The AWS endpoint of another region than the configured one: only there a bucket answers without a redirect."""
-    if region == configured:
-        return endpoint
-    if f".{configured}." in endpoint:
-        return endpoint.replace(f".{configured}.", f".{region}.")
-    return endpoint.replace("//s3.amazonaws.", f"//s3.{region}.amazonaws.")
-
-
 class TooLongError(StoreError):
     """The answer is longer than was asked for."""
 
 
-class Requests:
-    """What all requests to one bucket have in common."""
-
-    def __init__(self, connection: Connection, bucket: str, headers: tuple[str, ...]):
-        self._connection = connection
-        self._bucket = bucket
-        self._headers = headers
-        self._base = ""
-        self._proxy = ""
-        self.has_answered = False
-        self.clock = ServerClock()
-        self._hidden: tuple[str | None, str | None] = (None, None)
-
-    def _region(self) -> str:
-        return self._connection.region_of(self._bucket)
-
-    @property
-    def endpoint(self) -> str:
-        """The endpoint as it may be shown."""
-        return self._connection.shown_endpoint
-
-    def where(self, request: Request) -> str:
-        """What the request is for, in errors."""
-        return request.where or self.place(request)
-
-    def place(self, request: Request) -> str:
-        """The URL, for errors, of the object that the request is for, or the bucket."""
-        return f"s3://{self._bucket}/{request.key}"
-
-    def patience(self) -> Patience:
-        """For one request. An endpoint that has never answered is more likely wrong than down, so it soon ends."""
-        return Patience(ATTEMPTS if self.has_answered else 2)
-
-    def open_handle(self, *, signs: bool) -> pycurl.Curl:
-        """A handle with all settings that do not depend on the request; with ``signs``, libcurl signs what it sends.
-
-        Raises:
-            CredentialsError: there are none.
-        """
-        is_first = not self._base
-        if is_first:
-            base = self._base_url()
-            self._proxy = get_environ_proxies(base).get(urlsplit(base).scheme) or ""
-            self._base = base
-        handle = pycurl.Curl()
-        for option, value in (
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-            (pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT_SECONDS),
-            (pycurl.LOW_SPEED_LIMIT, 1),
-            (pycurl.TCP_KEEPALIVE, 1),
-            (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
-            (pycurl.USERAGENT, "pos3"),
-            (pycurl.PROXY, self._proxy),
-        ):
-            handle.setopt(option, value)
-        if self._base.startswith("https:"):
-            self._trust(handle)
-        if not can_be_sent(self._region()):
-            raise ProfileError(
-                f"the region {self._region()!r} is none: it has blanks, line ends or letters beyond ASCII"
-            )
-        if self._caller is not None and signs:
-            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._region()}:s3")
-        if not signs:
-            handle.setopt(pycurl.PATH_AS_IS, 1)
-        if is_first:
-            self._log_how_it_is_reached()
-        return handle
-
-    def _log_how_it_is_reached(self) -> None:
-        connection = self._connection
-        profile = connection.profile
-        told = [
-            f"endpoint {connection.shown_endpoint}",
-            f"{'virtual-hosted' if connection.is_virtual_hosted(self._bucket) else 'path'} addressing",
-            f"region {self._region()}",
-            f"profile {profile.local_name!r}",
-            "unsigned" if self._caller is None else f"credentials from {self._caller.method!r}",
-        ]
-        if profile.aws_profile:
-            told.append(f"AWS profile {profile.aws_profile!r}")
-        if self._proxy:
-            told.append(f"proxy {shown_address(self._proxy)}")
-        logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
-
-    def _trust(self, handle: pycurl.Curl) -> None:
-        bundle = self._connection.ca_bundle
-        if bundle is False:
-            handle.setopt(pycurl.SSL_VERIFYPEER, 0)
-            handle.setopt(pycurl.SSL_VERIFYHOST, 0)
-        else:
-            handle.setopt(pycurl.CAINFO, str(get_cert_path(bundle)))
-
-    def _base_url(self) -> str:
-        endpoint = self._connection.endpoint.rstrip("/")
-        if self._connection.is_aws:
-            endpoint = regional(endpoint, self._connection.region, self._region())
-        if not self._connection.is_virtual_hosted(self._bucket):
-            return f"{endpoint}/{self._bucket}/"
-        scheme, host = endpoint.split("://", 1)
-        return f"{scheme}://{self._bucket}.{host}/"
-
-    def url(self, request: Request) -> str:
-        query = f"?{request.query}" if request.query else ""
-        return f"{self._base}{quote(request.key, safe='/~')}{query}"
-
-    @functools.cached_property
-    def _caller(self) -> Any:
-        """botocore's credentials; None if nothing is signed."""
-        if self._connection.profile.public:
-            return None
-        return session_credentials(self._connection, f"s3://{self._bucket}")
-
-    def _frozen(self, request: Request) -> Any:
-        """The credentials of this moment."""
-        with translating(self.where(request)):
-            return self._caller.get_frozen_credentials()
-
-    def is_signed_by_libcurl(self, request: Request) -> bool:
-        """libcurl signs only paths that it has resolved, so that with such segments it would ask for another key.
-
-        Raises:
-            CredentialsError: there are none.
-        """
-        if "." in request.key and _DOTS.search(request.key):
-            return False
-        if self._caller is None:
-            return True
-        frozen = self._frozen(request)
-        return _PLAIN_ACCESS_KEY.fullmatch(frozen.access_key) is not None and frozen.secret_key.isascii()
-
-    def signed(self, handle: pycurl.Curl, request: Request, url: str, *, signs: bool) -> list[str]:
-        """Gives a handle that ``signs`` the credentials of this moment; returns the headers to send.
-
-        Raises:
-            CredentialsError: no request can carry them.
-        """
-        headers = [*self._headers, *request.headers]
-        if headers and not all(map(can_be_sent, headers)):
-            raise StoreError(
-                f"{self.where(request)}: no request can carry a header with line ends, or with letters "
-                "beyond ASCII; check the encryption settings of the profile"
-            )
-        if self._caller is None:
-            return headers
-        frozen = self._frozen(request)
-        if frozen.secret_key is not self._hidden[0] or frozen.token is not self._hidden[1]:
-            self._hidden = (frozen.secret_key, frozen.token)
-            hide(self._hidden)
-        if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
-            raise CredentialsError(
-                f"{self.where(request)}: the access key or the session token is empty or has line ends, blanks around "
-                "it or letters beyond ASCII; check where they come from"
-            )
-        if not signs:
-            return signed_headers(request.method, url, headers, frozen, self._region(), request.body)
-        handle.setopt(pycurl.USERNAME, frozen.access_key)
-        handle.setopt(pycurl.PASSWORD, frozen.secret_key)
-        if frozen.token:
-            headers.append(f"x-amz-security-token: {frozen.token}")
-        return headers
+def can_be_sent(text: str) -> bool:
+    """Whether the text can stand in a header."""
+    return _CAN_BE_SENT.fullmatch(text) is not None
