@@ -60,6 +60,7 @@ class Handle:
         "_headers",
         "_is_cut",
         "_is_good",
+        "_is_sent_once",
         "_limit_bytes",
         "_method",
         "_received_bytes",
@@ -87,6 +88,7 @@ class Handle:
         self._headers: tuple[str, ...] = ()
         self._caller: Caller | None = None
         self._limit_bytes = self._silence_seconds = -1
+        self._is_sent_once = False
         self._method = ""
         self._request = _NOTHING
         self._clear(_NOTHING)
@@ -135,6 +137,9 @@ class Handle:
         if limit_bytes != self._limit_bytes:
             self._limit_bytes = limit_bytes
             curl.setopt(pycurl.MAXFILESIZE_LARGE, limit_bytes)
+        if request.is_sent_once is not self._is_sent_once:
+            self._is_sent_once = request.is_sent_once
+            curl.setopt(pycurl.FRESH_CONNECT, request.is_sent_once)
 
     def _set_method(self, request: Request) -> None:
         curl = self.curl

@@ -52,6 +52,7 @@ class Request(NamedTuple):
         limit_bytes: a longer answer is refused, before its body comes or when so much of it has come.
         where: what the request is for, in errors; its URL unless given.
         silence_seconds: how long the server may say nothing.
+        is_sent_once: libcurl would send a request again by itself, if a connection that it keeps breaks off at once.
     """
 
     method: str
@@ -64,6 +65,7 @@ class Request(NamedTuple):
     limit_bytes: int = MOST_BYTES
     where: str = ""
     silence_seconds: int = READ_TIMEOUT_SECONDS
+    is_sent_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ class Uploads:
         untold = MultipartUpload(key, UNTOLD, self._client.server.clock.earliest(time.monotonic()))
         self.under_way.add(untold)
         try:
-            answer = await self._client.send(Request("POST", key, "uploads=", self._headers))
+            answer = await self._client.send(Request("POST", key, "uploads=", self._headers, is_sent_once=True))
         except Exception as error:
             self.under_way.discard(untold)
             if isinstance(error, UnreachableError):
