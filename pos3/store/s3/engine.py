@@ -6,7 +6,6 @@ One thread at a time drives an engine, and none while nothing is asked of it. It
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import selectors
 import threading
@@ -24,7 +23,7 @@ from pos3.store.s3.handle import Handle, Server
 
 T = TypeVar("T")
 
-# libcurl counts milliseconds, and its clock is not asyncio's. So its timer is asked again, as long as it has one.
+# A handle whose socket says nothing begins to count the silence only when it is driven for another reason.
 _GLANCE_SECONDS = 1.0
 _UNLIMITED = 1 << 20
 
@@ -93,7 +92,7 @@ class Engine:
         # By descriptor, what tells each socket from any later file of that number.
         self._sockets: dict[int, tuple[int, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._due = math.inf
+        self._all_driven_at = 0.0
         self._is_called_soon = False
         self._flying: dict[pycurl.Curl, asyncio.Future[tuple[int, str]]] = {}
         self._idle: dict[bool, list[Handle]] = {True: [], False: []}
@@ -161,16 +160,14 @@ class Engine:
         return int(pycurl.SOCKOPT_OK)
 
     def _wake_in(self, milliseconds: int) -> None:
-        if milliseconds < 0:
-            self._due = math.inf
-        elif milliseconds == 0:
+        if milliseconds == 0:
             if not self._is_called_soon:
                 self._is_called_soon = True
                 self.loop.call_soon(self._called_soon)
-        else:
-            self._due = self.loop.time() + milliseconds / 1000
-            if self._timer is None or self._due < self._timer.when():
-                self._set_timer(self._due)
+        elif milliseconds > 0:
+            moment = self.loop.time() + min(milliseconds / 1000, _GLANCE_SECONDS)
+            if self._timer is None or moment < self._timer.when():
+                self._set_timer(moment)
 
     def _set_timer(self, moment: float) -> None:
         if self._timer is not None:
@@ -183,12 +180,17 @@ class Engine:
 
     def _rung(self) -> None:
         self._timer = None
-        now = self.loop.time()
-        if self._due <= now:
-            self._advance(pycurl.SOCKET_TIMEOUT, 0)
-        if self._timer is None and self._flying:
-            # An earlier moment has come first, or libcurl thinks that its own has not come yet.
-            self._set_timer(self._due if self._due > now else now + _GLANCE_SECONDS)
+        if self._flying:
+            now = self.loop.time()
+            if now - self._all_driven_at >= _GLANCE_SECONDS:
+                self._all_driven_at = now
+                _, running = self._multi.perform()
+                if running < len(self._flying):
+                    self._collect()
+            else:
+                self._advance(pycurl.SOCKET_TIMEOUT, 0)
+            if self._timer is None:
+                self._set_timer(self.loop.time() + _GLANCE_SECONDS)
 
     def _advance(self, descriptor: int, ready: int) -> None:
         _, running = self._multi.socket_action(descriptor, ready)
