@@ -246,8 +246,13 @@ class Handle:
         # Bodies are kept out of local variables, which some tracebacks show.
         if self._is_strange(status):
             kind = StoreError if request.key and request.method != "DELETE" else StrangeAnswerError
-            location = Response(status, self._own_head()).header("location")
-            raise strange(kind, status, location, server.address.endpoint, self._where())
+            raise strange(
+                kind,
+                status,
+                Response(status, self._own_head()).header("location"),
+                server.address.endpoint,
+                self._where(),
+            )
         if status >= 300:
             raise error_of_body(status, b"".join(self._body), self._where(), server.address.endpoint)
         response = Response(status, self._own_head(), self._body, 0.0 if request.key else self._wait_seconds())
