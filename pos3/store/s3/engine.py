@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import selectors
 import threading
 import weakref
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pycurl
 
@@ -26,6 +27,69 @@ T = TypeVar("T")
 # A handle whose socket says nothing begins to count the silence only when it is driven for another reason.
 _GLANCE_SECONDS = 1.0
 _UNLIMITED = 1 << 20
+_READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
+_WRITABLE = select.POLLOUT | select.POLLERR | select.POLLHUP
+_SELECTED_IN, _SELECTED_OUT = pycurl.CSELECT_IN, pycurl.CSELECT_OUT
+_EVENTS = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_REMOVE: 0,
+    pycurl.POLL_IN: select.POLLIN,
+    pycurl.POLL_OUT: select.POLLOUT,
+    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
+}
+
+
+class PollSet(Protocol):
+    """Descriptors that are waited for together, as an epoll object has them; its events are those of poll."""
+
+    def register(self, descriptor: int, events: int, /) -> object: ...
+
+    def modify(self, descriptor: int, events: int, /) -> object: ...
+
+    def unregister(self, descriptor: int, /) -> object: ...
+
+    def poll(self, seconds: float, /) -> list[tuple[int, int]]: ...
+
+    def fileno(self) -> int: ...
+
+    def close(self) -> object: ...
+
+
+class _Selected:
+    """The same where there is no epoll."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self.fileno, self.close, self.unregister = (
+            self._selector.fileno,  # type: ignore[attr-defined]
+            self._selector.close,
+            self._selector.unregister,
+        )
+
+    @staticmethod
+    def _wanted(events: int) -> int:
+        reads, writes = events & select.POLLIN, events & select.POLLOUT
+        return (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if writes else 0)
+
+    def register(self, descriptor: int, events: int) -> None:
+        self._selector.register(descriptor, self._wanted(events))
+
+    def modify(self, descriptor: int, events: int) -> None:
+        self._selector.modify(descriptor, self._wanted(events))
+
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        return [
+            (
+                key.fd,
+                (select.POLLIN if events & selectors.EVENT_READ else 0)
+                | (select.POLLOUT if events & selectors.EVENT_WRITE else 0),
+            )
+            for key, events in self._selector.select(seconds)
+        ]
+
+
+def new_poll_set() -> PollSet:
+    return select.epoll() if hasattr(select, "epoll") else _Selected()
 
 
 class Slots:
@@ -88,9 +152,12 @@ class Engine:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._wake_in)
+        # A set of its own for libcurl's sockets: the loop would make several objects each time one comes or goes.
+        self._sockets = new_poll_set()
+        self.loop.add_reader(self._sockets.fileno(), self._ready)
         self._watched: dict[int, int] = {}
         # By descriptor, what tells each socket from any later file of that number.
-        self._sockets: dict[int, tuple[int, int]] = {}
+        self._known_sockets: dict[int, tuple[int, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._all_driven_at = 0.0
         self._is_called_soon = False
@@ -139,24 +206,34 @@ class Engine:
             raise
 
     def _watch(self, wanted: int, descriptor: int, _multi: object, _data: object) -> None:
-        if wanted == pycurl.POLL_REMOVE:
-            wanted = 0
+        events = _EVENTS[wanted]
         before = self._watched.get(descriptor, 0)
-        if wanted & pycurl.POLL_IN:
-            if not before & pycurl.POLL_IN:
-                self.loop.add_reader(descriptor, self._advance, descriptor, pycurl.CSELECT_IN)
-        elif before & pycurl.POLL_IN:
-            self.loop.remove_reader(descriptor)
-        if wanted & pycurl.POLL_OUT:
-            if not before & pycurl.POLL_OUT:
-                self.loop.add_writer(descriptor, self._advance, descriptor, pycurl.CSELECT_OUT)
-        elif before & pycurl.POLL_OUT:
-            self.loop.remove_writer(descriptor)
-        self._watched[descriptor] = wanted
+        if events == before:
+            return
+        self._watched[descriptor] = events
+        if not before:
+            self._sockets.register(descriptor, events)
+        elif events:
+            self._sockets.modify(descriptor, events)
+        else:
+            self._sockets.unregister(descriptor)
+
+    def _ready(self) -> None:
+        """Some sockets are ready: libcurl goes on with each."""
+        watched = self._watched
+        for descriptor, events in self._sockets.poll(0):
+            # By what came of another one, it may have lost interest.
+            if watched.get(descriptor):
+                _, running = self._multi.socket_action(
+                    descriptor,
+                    (_SELECTED_IN if events & _READABLE else 0) | (_SELECTED_OUT if events & _WRITABLE else 0),
+                )
+                if running < len(self._flying):
+                    self._collect()
 
     def _note_socket(self, descriptor: int, _purpose: int) -> int:
         status = os.fstat(descriptor)
-        self._sockets[descriptor] = status.st_dev, status.st_ino
+        self._known_sockets[descriptor] = status.st_dev, status.st_ino
         return int(pycurl.SOCKOPT_OK)
 
     def _wake_in(self, milliseconds: int) -> None:
@@ -176,7 +253,7 @@ class Engine:
 
     def _called_soon(self) -> None:
         self._is_called_soon = False
-        self._advance(pycurl.SOCKET_TIMEOUT, 0)
+        self._time_has_passed()
 
     def _rung(self) -> None:
         self._timer = None
@@ -188,12 +265,12 @@ class Engine:
                 if running < len(self._flying):
                     self._collect()
             else:
-                self._advance(pycurl.SOCKET_TIMEOUT, 0)
+                self._time_has_passed()
             if self._timer is None:
                 self._set_timer(self.loop.time() + _GLANCE_SECONDS)
 
-    def _advance(self, descriptor: int, ready: int) -> None:
-        _, running = self._multi.socket_action(descriptor, ready)
+    def _time_has_passed(self) -> None:
+        _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
         if running < len(self._flying):
             self._collect()
 
@@ -225,6 +302,8 @@ class Engine:
                 handle.curl.close()
             handles.clear()
         self._multi.close()
+        self.loop.remove_reader(self._sockets.fileno())
+        self._sockets.close()
         self.loop.close()
 
     def leave_to_parent(self) -> None:
@@ -234,13 +313,14 @@ class Engine:
         connections.
         """
         keep_for_ever(self)
-        for descriptor, known in self._sockets.items():
+        for descriptor, known in self._known_sockets.items():
             with suppress(OSError):
                 status = os.fstat(descriptor)
                 if (status.st_dev, status.st_ino) == known:
                     os.close(descriptor)
-        with suppress(OSError, ValueError):
-            os.close(self._selector.fileno())
+        for shared in (self._selector, self._sockets):
+            with suppress(OSError, ValueError):
+                os.close(shared.fileno())
 
 
 class Fellow:
