@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequ
 from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Any, Protocol, TypeVar
 
-from pos3.local import can_start
+from pos3.local import try_start
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def called_apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
 
     inherited = contextvars.copy_context()
     thread = threading.Thread(target=inherited.run, args=(run,), name="pos3-store", daemon=True)
-    if not can_start(thread):
+    if not try_start(thread):
         return call()
     try:
         result, error = _taken(ended)
@@ -116,7 +116,7 @@ def streamed_apart(
 
     inherited = contextvars.copy_context()
     thread = threading.Thread(target=inherited.run, args=(work,), name="pos3-listing", daemon=True)
-    if not can_start(thread):
+    if not try_start(thread):
         yield from _streamed_here(items, driving)
         return
     try:
@@ -294,7 +294,7 @@ class Threads:
     def _start(self, make: Callable[[], None]) -> None:
         if len(self._threads) < min(self._under_way, self._most):
             thread = threading.Thread(target=self._work, name=f"pos3-blocking-{len(self._threads)}", daemon=True)
-            if can_start(thread):
+            if try_start(thread):
                 self._threads.append(thread)
         if self._threads:
             self._calls.put(make)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pos3.entries import Entry, held_ns
+from pos3.entries import Entry, storable_ns
 from pos3.errors import (
     AccessDeniedError,
     EndpointError,
@@ -320,7 +320,7 @@ def _entry(path: str, details: dict[str, Any]) -> Entry:
         ),
         0,
     )
-    modified_ns = held_ns(_nanoseconds(modified))
+    modified_ns = storable_ns(_nanoseconds(modified))
     size = int(details.get("size") or 0)
     etag = next((str(details[name]) for name in ("ETag", "etag", "md5", "sha256") if details.get(name)), "")
     return Entry(path, size, modified_ns, token(etag) or f"{modified_ns}-{size}")

@@ -37,7 +37,7 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
             progress.finished_file()
             return record
 
-        complete = copy_all((*plan.copies, *plan.last_copies), fetch, pair, index, terms, outcome)
+        complete = copy_all(plan.every_copy(), plan.copy_files, fetch, pair, index, terms, outcome)
         if not complete:
             return
         made_way()
@@ -119,7 +119,7 @@ def _set_time(path: str, modified_ns: int) -> None:
 
 def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index, outcome: Outcome) -> None:
     deleted: list[str] = []
-    written = [pair.local_path(path) for path in plan.written]
+    written = [pair.local_path(path) for path in plan.paths_of_others]
     for action in reversed(plan.deletes):
         target = pair.local_path(action.path)
         if _went_aside(action.path, plan):

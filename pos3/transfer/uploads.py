@@ -37,10 +37,10 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
             return record
 
         try:
-            complete = copy_all(plan.copies, push, pair, index, terms, outcome)
+            complete = copy_all(plan.copies, len(plan.copies), push, pair, index, terms, outcome)
             complete = complete and not plan.not_pushed
             if complete:
-                complete = copy_all(plan.last_copies, push, pair, index, terms, outcome)
+                complete = copy_all(plan.last_copies, len(plan.last_copies), push, pair, index, terms, outcome)
         finally:
             pair.store.abort_unfinished(stopped=terms.cancelled.is_set())
     if complete:
@@ -95,7 +95,7 @@ async def _settled_stat(path: str) -> os.stat_result:
 def _put_markers(
     directories: list[Action], pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers
 ) -> None:
-    holds_markers = index.noted(_HOLDS_MARKERS) != "no"
+    holds_markers = index.get_note(_HOLDS_MARKERS) != "no"
     for action in directories:
         if terms.cancelled.is_set():
             outcome.failures.append(TransferCancelledError("the upload was stopped"))
@@ -115,7 +115,7 @@ def _put_markers(
             outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
     if directories and not holds_markers:
         # The next run does not try again.
-        index.note(_HOLDS_MARKERS, "no")
+        index.set_note(_HOLDS_MARKERS, "no")
 
 
 def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:

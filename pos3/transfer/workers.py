@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from pos3.errors import NotPushedError, TransferCancelledError
-from pos3.local import can_start
+from pos3.local import try_start
 from pos3.store import is_shared
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class _Thread(Generic[T]):
         self._thread = threading.Thread(target=inherited.run, args=(self._run, work), name="pos3-worker-0", daemon=True)
 
     def start(self) -> bool:
-        return can_start(self._thread)
+        return try_start(self._thread)
 
     def _run(self, work: Callable[[], object]) -> None:
         try:

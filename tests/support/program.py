@@ -63,6 +63,11 @@ def run_program(*arguments: str | Path, timeout: float = 60, **environment: str)
     return ended(start_program(*arguments, **environment), timeout)
 
 
+def run_code(code: str, *arguments: object) -> Ran:
+    """A Python program, to its end."""
+    return _finished([sys.executable, "-c", code, *map(str, arguments)])
+
+
 def without_rights(*command: str) -> list[str]:
     """The command as somebody runs it for whom permissions count, even if that is root."""
     if os.geteuid() != 0:

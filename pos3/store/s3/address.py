@@ -9,21 +9,21 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import pycurl
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
 
 from pos3.errors import CredentialsError, ProfileError, StoreError
-from pos3.shown import hide
-from pos3.store.s3.client import CONNECT_TIMEOUT_SECONDS, Connection, session_credentials, shown_address
+from pos3.redaction import add_secrets
+from pos3.store.endpoints import shown_address
+from pos3.store.s3.client import Connection, session_credentials
+from pos3.store.s3.endpoint_resolution import ResolvedEndpoint, resolve_endpoint
 from pos3.store.s3.errors import translating
+from pos3.store.s3.proxies import proxy_of, proxy_options
 from pos3.store.s3.requests import Request, can_be_sent
+from pos3.store.s3.signing import Signing
 
 logger = logging.getLogger("pos3.store")
 
@@ -41,11 +41,13 @@ class Caller:
 
     Args:
         credentials: frozen ones; None if nothing is signed.
+        signing: how requests are signed.
         always: headers of every request.
     """
 
-    def __init__(self, credentials: Any, always: tuple[str, ...]):
+    def __init__(self, credentials: Any, signing: Signing, always: tuple[str, ...]):
         self.credentials = credentials
+        self.signing = signing
         self.is_libcurls = credentials is None or (
             _PLAIN_ACCESS_KEY.fullmatch(credentials.access_key) is not None and credentials.secret_key.isascii()
         )
@@ -53,40 +55,14 @@ class Caller:
         tokens = (f"x-amz-security-token: {token}",) if token else ()
         self.headers = (*always, *tokens, *_NO_HEADERS)
 
-    def has(self, credentials: Any) -> bool:
-        """Whether these are the same credentials."""
+    def is_still(self, credentials: Any, signing: Signing) -> bool:
+        """Whether this is how a caller of these credentials signs."""
         mine = self.credentials
-        return mine.secret_key is credentials.secret_key and mine.token is credentials.token
+        is_same = mine.secret_key is credentials.secret_key and mine.token is credentials.token
+        return is_same and self.signing is signing
 
 
-class _Signer(S3SigV4Auth):  # type: ignore[misc]
-    def payload(self, request: AWSRequest) -> str:
-        # What is read from a file while it is sent has been hashed before.
-        return str(request.headers.get("x-amz-content-sha256") or super().payload(request))
-
-    def _modify_request_before_signing(self, request: AWSRequest) -> None:
-        payload = self.payload(request)
-        super()._modify_request_before_signing(request)
-        request.headers.replace_header("X-Amz-Content-SHA256", payload)
-
-
-def signed_headers(
-    method: str, url: str, headers: Sequence[str], credentials: Any, region: str, body: bytes
-) -> list[str]:
-    """The headers of a request, with botocore's signature over its path as it stands."""
-    named = dict(header.split(": ", 1) for header in headers)
-    request = AWSRequest(method, url, named, body)
-    _Signer(credentials, "s3", region).add_auth(request)
-    return [f"{name}: {value}" for name, value in request.headers.items()]
-
-
-def regional(endpoint: str, configured: str, region: str) -> str:
-    """The AWS endpoint of another region than the configured one: only there a bucket answers without a redirect."""
-    if region == configured:
-        return endpoint
-    if f".{configured}." in endpoint:
-        return endpoint.replace(f".{configured}.", f".{region}.")
-    return endpoint.replace("//s3.amazonaws.", f"//s3.{region}.amazonaws.")
+NOBODY = Caller(None, Signing(""), ())
 
 
 class Address:
@@ -100,36 +76,40 @@ class Address:
         self._connection = connection
         self._bucket = bucket
         self._headers = headers
-        self._base = ""
-        self._proxy = ""
-        self._caller: Caller | None = None
+        self._is_logged = False
+        self._caller = NOBODY
+
+    @functools.cached_property
+    def _resolved(self) -> ResolvedEndpoint:
+        return resolve_endpoint(self._connection, self._bucket)
+
+    @functools.cached_property
+    def _proxy_options(self) -> list[tuple[int, str]]:
+        return proxy_options(self._connection.session, self._resolved.base_url)
+
+    def sign_for(self, region: str) -> None:
+        """From now on. A server may say what its region is."""
+        signing = self._resolved.signing
+        if signing.chosen is None and signing.region != region:
+            self._resolved = replace(self._resolved, signing=replace(signing, region=region))
+
+    @property
+    def most_attempts(self) -> int | None:
+        """How often a request is sent at the most; None where no setting says so."""
+        return self._connection.attempts
 
     @property
     def endpoint(self) -> str:
         """The endpoint as it may be shown."""
-        return self._connection.shown_endpoint
+        return self._resolved.endpoint
 
     def place(self, key: str) -> str:
         """The URL, for errors, of an object, or of the bucket."""
         return f"s3://{self._bucket}/{key}"
 
     def url(self, request: Request) -> str:
-        """The URL that a request is sent to, once a handle has been opened."""
-        query = f"?{request.query}" if request.query else ""
-        return f"{self._base}{quote(request.key, safe='/~')}{query}"
-
-    @property
-    def _region(self) -> str:
-        return self._connection.region_of(self._bucket)
-
-    def _base_url(self) -> str:
-        endpoint = self._connection.endpoint.rstrip("/")
-        if self._connection.is_aws:
-            endpoint = regional(endpoint, self._connection.region, self._region)
-        if not self._connection.is_virtual_hosted(self._bucket):
-            return f"{endpoint}/{self._bucket}/"
-        scheme, host = endpoint.split("://", 1)
-        return f"{scheme}://{self._bucket}.{host}/"
+        """The URL that a request is sent to."""
+        return self._resolved.url(request.key, request.query)
 
     @functools.cached_property
     def _credentials(self) -> Any:
@@ -144,32 +124,28 @@ class Address:
         Raises:
             CredentialsError: there are none.
         """
-        is_first = not self._base
-        if is_first:
-            base = self._base_url()
-            self._proxy = get_environ_proxies(base).get(urlsplit(base).scheme) or ""
-            self._base = base
+        resolved = self._resolved
+        region = resolved.signing.region
         handle = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-            (pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT_SECONDS),
+            (pycurl.CONNECTTIMEOUT_MS, int(self._connection.connect_timeout_seconds * 1000)),
             (pycurl.LOW_SPEED_LIMIT, 1),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
             (pycurl.USERAGENT, "pos3"),
-            (pycurl.PROXY, self._proxy),
+            *self._proxy_options,
         ):
             handle.setopt(option, value)
-        if self._base.startswith("https:"):
+        if resolved.base_url.startswith("https:"):
             self._trust(handle)
-        if not can_be_sent(self._region):
-            raise ProfileError(f"the region {self._region!r} is none: it has blanks, line ends or letters beyond ASCII")
-        if self._credentials is not None and signs:
-            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._region}:s3")
+        if not can_be_sent(region):
+            raise ProfileError(f"the region {region!r} is none: it has blanks, line ends or letters beyond ASCII")
         if not signs:
             handle.setopt(pycurl.PATH_AS_IS, 1)
-        if is_first:
+        if not self._is_logged:
+            self._is_logged = True
             self._log_how_it_is_reached()
         return handle
 
@@ -177,16 +153,16 @@ class Address:
         connection = self._connection
         profile = connection.profile
         told = [
-            f"endpoint {connection.shown_endpoint}",
-            f"{'virtual-hosted' if connection.is_virtual_hosted(self._bucket) else 'path'} addressing",
-            f"region {self._region}",
+            f"endpoint {self.endpoint}",
+            f"{self._resolved.addressing} addressing",
+            f"region {self._resolved.signing.region}",
             f"profile {profile.local_name!r}",
             "unsigned" if self._credentials is None else f"credentials from {self._credentials.method!r}",
         ]
         if profile.aws_profile:
             told.append(f"AWS profile {profile.aws_profile!r}")
-        if self._proxy:
-            told.append(f"proxy {shown_address(self._proxy)}")
+        if proxy := proxy_of(self._resolved.base_url):
+            told.append(f"proxy {shown_address(proxy)}")
         logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
 
     def _trust(self, handle: pycurl.Curl) -> None:
@@ -205,9 +181,10 @@ class Address:
         Raises:
             CredentialsError: there are none, or no request can carry them.
         """
-        last = self._caller
+        last, signing = self._caller, self._resolved.signing
         if self._credentials is None:
-            self._caller = last or Caller(None, self._headers)
+            if last.signing is not signing:
+                self._caller = Caller(None, signing, self._headers)
             return self._caller
         # Those that have expired are refreshed by it.
         try:
@@ -215,21 +192,21 @@ class Address:
         except Exception as error:
             with translating(where):
                 raise error
-        if last is not None and last.has(frozen):
+        if last.credentials is not None and last.is_still(frozen, signing):
             return last
-        hide((frozen.secret_key, frozen.token))
+        add_secrets((frozen.secret_key, frozen.token))
         if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
             raise CredentialsError(
                 f"{where}: the access key or the session token is empty or has line ends, blanks around "
                 "it or letters beyond ASCII; check where they come from"
             )
-        self._caller = Caller(frozen, self._headers)
-        return self._caller
+        caller = self._caller = Caller(frozen, signing, self._headers)
+        return caller
 
     def is_signed_by_libcurl(self, request: Request, caller: Caller) -> bool:
         """libcurl signs only paths that it has resolved, so that with such segments it would ask for another key."""
         key = request.key
-        return caller.is_libcurls and not ("." in key and _DOTS.search(key))
+        return caller.is_libcurls and caller.signing.is_plain and not ("." in key and _DOTS.search(key))
 
     def headers(self, request: Request, url: str, caller: Caller, where: str, *, signs: bool) -> tuple[str, ...]:
         """The headers to send; with ``signs``, libcurl adds those of the signature.
@@ -249,5 +226,6 @@ class Address:
             return (*request.headers, *caller.headers)
         if caller.credentials is None:
             return (*headers, *_NO_HEADERS)
-        signed = signed_headers(request.method, url, headers, caller.credentials, self._region, request.body)
+        with translating(where):
+            signed = caller.signing.headers(request.method, url, headers, caller.credentials, request.body)
         return (*signed, *_NO_HEADERS)

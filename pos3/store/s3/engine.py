@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 import pycurl
 
-from pos3.local import can_start
+from pos3.local import try_start
 from pos3.store.apart import driven, ended
 from pos3.store.s3.handle import Handle, Server
 
@@ -61,7 +61,7 @@ class _Selected:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self.fileno, self.close, self.unregister = (
-            self._selector.fileno,  # type: ignore[attr-defined]
+            self._selector.fileno,
             self._selector.close,
             self._selector.unregister,
         )
@@ -336,7 +336,7 @@ class Fellow:
     def start(self) -> bool:
         """Whether its thread could be started."""
         self.engine.begin(_UNLIMITED)
-        return can_start(self._thread)
+        return try_start(self._thread)
 
     def _drive(self) -> None:
         while not self._is_over:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pycurl
 
 from pos3.errors import EndpointError, StoreError
-from pos3.shown import shown
+from pos3.redaction import redacted
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import BusyError, UnreachableError
-from pos3.store.s3.address import Address, Caller
-from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, strange
+from pos3.store.s3.address import NOBODY, Address, Caller
+from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, region_in, strange
 from pos3.store.s3.requests import Request, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
@@ -86,7 +86,7 @@ class Handle:
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         self._headers: tuple[str, ...] = ()
-        self._caller: Caller | None = None
+        self._caller = NOBODY
         self._limit_bytes = self._silence_seconds = -1
         self._is_sent_once = False
         self._method = ""
@@ -125,6 +125,7 @@ class Handle:
             curl.setopt(pycurl.HTTPHEADER, headers)
             self._headers = headers
         if self.signs and caller is not self._caller and caller.credentials is not None:
+            curl.setopt(pycurl.AWS_SIGV4, f"aws:amz:{caller.signing.region}:{caller.signing.service}")
             curl.setopt(pycurl.USERNAME, caller.credentials.access_key)
             curl.setopt(pycurl.PASSWORD, caller.credentials.secret_key)
         self._caller = caller
@@ -223,7 +224,7 @@ class Handle:
         try:
             return self._result(code, message)
         except StoreError as error:
-            error.url = error.url or shown(self._server.address.place(self._request.key))
+            error.url = error.url or redacted(self._server.address.place(self._request.key))
             if isinstance(error, (BusyError, UnreachableError)):
                 error.operation = "" if self._request.where else self._request.method
             raise
@@ -253,6 +254,9 @@ class Handle:
                 server.address.endpoint,
                 self._where(),
             )
+        if (region := region_in(b"".join(self._body), status)) not in ("", self._caller.signing.region):
+            server.address.sign_for(region)
+            raise BusyError(f"{self._where()}: the server's region is {region}, and not {self._caller.signing.region}")
         if status >= 300:
             raise error_of_body(status, b"".join(self._body), self._where(), server.address.endpoint)
         response = Response(status, self._own_head(), self._body, 0.0 if request.key else self._wait_seconds())

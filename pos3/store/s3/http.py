@@ -111,7 +111,7 @@ class Client:
 
     def patience(self) -> Patience:
         """For one request. An endpoint that has never answered is more likely wrong than down, so it soon ends."""
-        return Patience(ATTEMPTS if self.server.has_answered else 2)
+        return Patience(self.address.most_attempts or (ATTEMPTS if self.server.has_answered else 2))
 
     async def room(self) -> None:
         """Waits until another request could be sent at once."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from pos3.entries import Entry, held_ns
+from pos3.entries import Entry, storable_ns
 from pos3.errors import StoreError
 from pos3.etags import is_weak, token
 from pos3.store.clock import seconds_of
@@ -104,7 +104,7 @@ class Response:
     @property
     def modified_ns(self) -> int:
         """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
-        return held_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
+        return storable_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
 
     def entry(self, path: str, where: str) -> Entry:
         """The object that a HEAD was answered for.
@@ -115,7 +115,8 @@ class Response:
         length = self.header("content-length")
         if not (length.isdecimal() and len(length) <= _LONGEST_SIZE):
             raise UnreachableError(f"{where}: the answer to HEAD has no length, so it is not of an object")
-        return Entry(path, int(length), self.modified_ns, self.etag)
+        storage_class = self.header("x-amz-storage-class")
+        return Entry(path, int(length), self.modified_ns, self.etag, storage_class=storage_class)
 
 
 class TooLongError(StoreError):

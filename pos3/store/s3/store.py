@@ -60,7 +60,7 @@ class S3Store:
         self._client = Client(Address(connection, bucket, payer))
         self._most_pages_at_once = min(max_workers, _MOST_PAGES_AT_ONCE)
         self._listing = Listing(self._client, bucket, self._most_pages_at_once)
-        self._bodies = Bodies(self._client, self._creation_headers, connection.is_plain_http)
+        self._bodies = Bodies(self._client, self._creation_headers, connection.signs_bodies)
         self._deletes = Deletes(self._client, bucket, max_workers)
         self._sorted = True
         self._holds_markers: bool | None = None
@@ -142,8 +142,7 @@ class S3Store:
             with closing(self._client.stream(pages, self._most_pages_at_once)) as found:
                 first = next(found)
                 if key and not is_prefix and [entry.path for entry in first.entries] == [key]:
-                    alone = first.entries[0]
-                    yield Entry("", alone.size_bytes, alone.modified_ns, alone.etag)
+                    yield first.entries[0]._replace(path="")
                     return
                 yield from in_order(itertools.chain((first,), found), below, self._where(below))
         except UnsortedListingError:
@@ -176,7 +175,7 @@ class S3Store:
         if key and not is_prefix:
             head = self._client.result_of(lambda: self._find(key))
             if head is not None:
-                yield Entry("", head.size_bytes, head.modified_ns, head.etag)
+                yield head._replace(path="")
                 return
         yield from self._gathered(key, "")
 
@@ -191,8 +190,7 @@ class S3Store:
             found = gathered(listed, self._where(below))
         for path in sorted(found):
             if path != below:
-                entry = found[path]
-                yield Entry(path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
+                yield found[path]._replace(path=path[len(below) :])
 
     # Bodies
 
