@@ -10,6 +10,8 @@ import asyncio
 import contextvars
 import functools
 import queue
+import selectors
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractContextManager, aclosing, suppress
@@ -22,6 +24,31 @@ T = TypeVar("T")
 _GLANCE_SECONDS = 0.2
 # What is stopped may still remove its temporary files.
 _GRACE_SECONDS = 2.0
+
+
+def are_greenlets() -> bool:
+    """Whether gevent has put greenlets in the place of threads: they wait for each other in the middle of a loop."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def native(module: str, name: str) -> Any:
+    """Something of the standard library, also where gevent has put something else in its place; None without it."""
+    if are_greenlets():
+        with suppress(AttributeError):
+            return sys.modules["gevent.monkey"].get_original(module, name)
+    return getattr(sys.modules[module], name, None)
+
+
+def new_selector() -> selectors.BaseSelector:
+    """What a loop waits with. Its thread waits with it, and does nothing else meanwhile."""
+    made: selectors.BaseSelector = native("selectors", "DefaultSelector")()
+    return made
+
+
+def started(thread: threading.Thread) -> bool:
+    """Starts a thread, if one can be had that goes on while the calling one waits."""
+    return not are_greenlets() and try_start(thread)
 
 
 def called_apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
@@ -40,7 +67,7 @@ def called_apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
 
     inherited = contextvars.copy_context()
     thread = threading.Thread(target=inherited.run, args=(run,), name="pos3-store", daemon=True)
-    if not try_start(thread):
+    if not started(thread):
         return call()
     try:
         result, error = _taken(ended)
@@ -116,7 +143,7 @@ def streamed_apart(
 
     inherited = contextvars.copy_context()
     thread = threading.Thread(target=inherited.run, args=(work,), name="pos3-listing", daemon=True)
-    if not try_start(thread):
+    if not started(thread):
         yield from _streamed_here(items, driving)
         return
     try:
@@ -186,7 +213,7 @@ def carried_out(store: Runs, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The result of a coroutine, in a loop of its own and in the calling thread."""
-    loop = asyncio.SelectorEventLoop()
+    loop = asyncio.SelectorEventLoop(new_selector())
     try:
         return driven(loop, main())
     finally:
@@ -294,7 +321,7 @@ class Threads:
     def _start(self, make: Callable[[], None]) -> None:
         if len(self._threads) < min(self._under_way, self._most):
             thread = threading.Thread(target=self._work, name=f"pos3-blocking-{len(self._threads)}", daemon=True)
-            if try_start(thread):
+            if started(thread):
                 self._threads.append(thread)
         if self._threads:
             self._calls.put(make)

@@ -10,7 +10,7 @@ from typing import Self
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
 from pos3.etags import joined_etag, part_size_candidates
-from pos3.local import create_file, write_blocks_at
+from pos3.local import create_file, write_all, write_blocks_at
 from pos3.store.apart import together
 from pos3.store.base import CancelToken, Counted, Moved
 from pos3.store.retry import repeated
@@ -81,14 +81,14 @@ class Downloads:
         self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
     ) -> Delivered:
         response = await self._client.send(Request("GET", key, limit_bytes=expected.size_bytes))
-        body = response.body
+        body = response.blocks[0] if len(response.blocks) == 1 else response.body
         size_bytes = len(body)
         _check(cancelled)
         moved(size_bytes)
         try:
             descriptor = create_file(target)
             try:
-                write_blocks_at(descriptor, (body,), 0)
+                write_all(descriptor, body)
             except BaseException:
                 os.unlink(target)
                 raise

@@ -12,14 +12,13 @@ import selectors
 import threading
 import weakref
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 import pycurl
 
-from pos3.local import try_start
-from pos3.store.apart import driven, ended
+from pos3.store.apart import driven, ended, native, new_selector, started
 from pos3.store.s3.handle import Handle, Server
 
 T = TypeVar("T")
@@ -59,9 +58,9 @@ class _Selected:
     """The same where there is no epoll."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector = new_selector()
         self.fileno, self.close, self.unregister = (
-            self._selector.fileno,
+            self._selector.fileno,  # type: ignore[attr-defined]
             self._selector.close,
             self._selector.unregister,
         )
@@ -89,7 +88,8 @@ class _Selected:
 
 
 def new_poll_set() -> PollSet:
-    return select.epoll() if hasattr(select, "epoll") else _Selected()
+    made: Callable[[], PollSet] = native("select", "epoll") or _Selected
+    return made()
 
 
 class Slots:
@@ -146,7 +146,7 @@ class Engine:
 
     def __init__(self, server: Server):
         self._server = server
-        self._selector = selectors.DefaultSelector()
+        self._selector = new_selector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
         self.slots = Slots(1)
         self._multi = pycurl.CurlMulti()
@@ -320,7 +320,7 @@ class Engine:
                     os.close(descriptor)
         for shared in (self._selector, self._sockets):
             with suppress(OSError, ValueError):
-                os.close(shared.fileno())
+                os.close(shared.fileno())  # type: ignore[union-attr]
 
 
 class Fellow:
@@ -336,7 +336,7 @@ class Fellow:
     def start(self) -> bool:
         """Whether its thread could be started."""
         self.engine.begin(_UNLIMITED)
-        return try_start(self._thread)
+        return started(self._thread)
 
     def _drive(self) -> None:
         while not self._is_over:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from pos3.entries import Entry, storable_ns
@@ -68,8 +67,7 @@ class Request(NamedTuple):
     is_sent_once: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """A good answer.
 
     ``wait_seconds`` is how long one of the bucket itself let itself be waited for, once the request could be sent.
