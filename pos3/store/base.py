@@ -9,7 +9,7 @@ Downloads and uploads are coroutines, which are awaited in what :meth:`Store.run
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -171,6 +171,14 @@ class Store(Protocol):
         """
         ...
 
+    def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
+        """What ``upload`` is given so that its object carries what boto3's arguments of this name say.
+
+        Raises:
+            InvalidArgumentError: the store cannot do one of them.
+        """
+        ...
+
     async def upload(
         self,
         key: str,
@@ -179,6 +187,7 @@ class Store(Protocol):
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
+        headers: tuple[str, ...] = (),
     ) -> str:
         """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
 
@@ -187,6 +196,7 @@ class Store(Protocol):
         Args:
             moved, cancelled: as for ``download``.
             rate: says how long to wait before more bytes are sent.
+            headers: what the object will carry, made by ``headers_of``.
         Returns:
             the ETag under which a listing will show the object.
         Raises:

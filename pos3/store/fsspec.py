@@ -7,7 +7,7 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from pos3.errors import (
     AccessDeniedError,
     EndpointError,
     IntegrityError,
+    InvalidArgumentError,
     InvalidURLError,
     ProfileError,
     RemoteNotFoundError,
@@ -183,6 +184,11 @@ class FsspecStore:
             os.close(descriptor)
         return delivered
 
+    def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
+        if extra_args:
+            raise InvalidArgumentError(f"extra_args: {self._where('')} is not in S3", argument="extra_args")
+        return ()
+
     async def upload(
         self,
         key: str,
@@ -191,6 +197,7 @@ class FsspecStore:
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
+        headers: tuple[str, ...] = (),
     ) -> str:
         on_bytes = _pacing(moved, cancelled, rate, "the upload was stopped")
         return await self._in_thread(self._upload, key, source, size_bytes, on_bytes)

@@ -80,11 +80,11 @@ class Bodies:
             return delivered.entry
         raise AssertionError("unreachable")
 
-    async def upload(self, key: str, source: str, size_bytes: int, pace: Pace) -> str:
-        return await repeated(self._client.patience, self._upload, key, source, size_bytes, pace)
+    async def upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
+        return await repeated(self._client.patience, self._upload, key, source, size_bytes, pace, headers)
 
-    async def _upload(self, key: str, source: str, size_bytes: int, pace: Pace) -> str:
-        uploaded = await self._uploads.upload(key, source, size_bytes, pace)
+    async def _upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
+        uploaded = await self._uploads.upload(key, source, size_bytes, pace, headers)
         etag, is_weak = uploaded.etag, uploaded.is_weak
         try:
             if uploaded.is_multipart or not etag:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
 from itertools import pairwise
@@ -30,7 +30,7 @@ from pos3.store.endpoints import endpoint_in
 from pos3.store.s3.address import Address
 from pos3.store.s3.bodies import Bodies
 from pos3.store.s3.client import Connection
-from pos3.store.s3.creation_headers import creation_headers
+from pos3.store.s3.creation_headers import encryption_headers, headers_of
 from pos3.store.s3.deletes import Deletes
 from pos3.store.s3.http import Client, response_itself
 from pos3.store.s3.listing import Listing, gathered, in_order
@@ -57,7 +57,7 @@ class S3Store:
         self.endpoint = endpoint_in(connection.session, profile)
         self._bucket = bucket
         self._max_workers = max_workers
-        self._creation_headers = creation_headers(settings)
+        self._creation_headers = encryption_headers(settings)
         self._client = Client(Address(connection, bucket, payer))
         self._most_pages_at_once = min(max_workers, _MOST_PAGES_AT_ONCE)
         self._listing = Listing(self._client, bucket, self._most_pages_at_once)
@@ -203,6 +203,9 @@ class S3Store:
     ) -> Entry:
         return await self._bodies.download(key, expected, target, moved, cancelled)
 
+    def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
+        return headers_of(extra_args)
+
     async def upload(
         self,
         key: str,
@@ -211,8 +214,9 @@ class S3Store:
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
+        headers: tuple[str, ...] = (),
     ) -> str:
-        return await self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate))
+        return await self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers)
 
     def abort_unfinished(self, *, stopped: bool) -> None:
         if unfinished := self._bodies.take_unfinished(stopped=stopped):

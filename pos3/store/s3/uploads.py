@@ -17,6 +17,7 @@ from pos3.local import open_file, read_at
 from pos3.store.apart import together
 from pos3.store.base import CancelToken, Counted, Moved, Rate
 from pos3.store.retry import UnreachableError, repeated
+from pos3.store.s3.creation_headers import combined, content_type_of
 from pos3.store.s3.errors import NoSuchUploadError, error_of_body
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request
@@ -84,14 +85,19 @@ class Uploads:
     def __init__(self, client: Client, headers: tuple[str, ...], proves: bool):
         self._client = client
         self._headers = headers
-        # Where a body need not be signed, its hash need not be computed.
-        self._unsigned = (*headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
         self._proves = proves
         self.under_way: set[MultipartUpload] = set()
         self.left_behind: set[MultipartUpload] = set()
 
-    async def upload(self, key: str, source: str, size_bytes: int, pace: Pace) -> Uploaded:
-        """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare."""
+    async def upload(
+        self, key: str, source: str, size_bytes: int, pace: Pace, chosen: tuple[str, ...] = ()
+    ) -> Uploaded:
+        """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare.
+
+        Args:
+            chosen: headers of this object.
+        """
+        headers = combined(self._headers, chosen, content_type_of(key))
         if size_bytes > MULTIPART_BYTES:
             # What has begun comes first: it holds a file open.
             await self._client.room()
@@ -101,10 +107,10 @@ class Uploads:
                 size_bytes = min(size_bytes, os.fstat(file.fileno()).st_size)
                 try:
                     if size_bytes <= _IN_MEMORY_BYTES:
-                        return await self._in_memory(key, file.fileno(), size_bytes, pace)
+                        return await self._in_memory(key, file.fileno(), size_bytes, pace, headers)
                     if size_bytes <= MULTIPART_BYTES:
-                        return await self._whole(key, file.fileno(), size_bytes, pace)
-                    return await self._in_parts(key, file.fileno(), size_bytes, pace)
+                        return await self._whole(key, file.fileno(), size_bytes, pace, headers)
+                    return await self._in_parts(key, file.fileno(), size_bytes, pace, headers)
                 except _ShorterError:
                     continue
                 except _SpoiledError as error:
@@ -113,7 +119,9 @@ class Uploads:
                         f"{where}: the store received other bytes than were sent", url=where
                     ) from error
 
-    async def _in_memory(self, key: str, descriptor: int, size_bytes: int, pace: Pace) -> Uploaded:
+    async def _in_memory(
+        self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> Uploaded:
         body = read_at(descriptor, size_bytes, 0)
         digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
         pause_seconds = pace.rate.wait_seconds(len(body))
@@ -122,7 +130,9 @@ class Uploads:
         pace.check()
         pace.moved(len(body))
         # Of what it has in memory, libcurl signs the hash.
-        headers = self._headers if self._proves else self._unsigned
+        if not self._proves:
+            # Where a body need not be signed, its hash need not be computed.
+            headers = (*headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
         try:
             response = await self._client.send(Request("PUT", key, headers=headers, body=body))
         except BaseException:
@@ -131,8 +141,10 @@ class Uploads:
         etag = response.etag
         return Uploaded(etag, digest, len(body), etag != digest and response.is_weak)
 
-    async def _whole(self, key: str, descriptor: int, size_bytes: int, pace: Pace) -> Uploaded:
-        part = await self._client.spread(self._send, key, "", self._headers, descriptor, 0, size_bytes, pace)
+    async def _whole(
+        self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> Uploaded:
+        part = await self._client.spread(self._send, key, "", headers, descriptor, 0, size_bytes, pace)
         return Uploaded(part.etag, part.digest.hex(), size_bytes, part.is_weak)
 
     async def _send(
@@ -153,8 +165,10 @@ class Uploads:
                 raise _SpoiledError
         return _Part(response.etag, response.header("etag") or '""', digest)
 
-    async def _in_parts(self, key: str, descriptor: int, size_bytes: int, pace: Pace) -> Uploaded:
-        upload_id = await self._begun(key)
+    async def _in_parts(
+        self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> Uploaded:
+        upload_id = await self._begun(key, headers)
         begun = MultipartUpload(key, upload_id)
         quoted_id = quote(upload_id, safe="")
         counted = Counted(pace.moved)
@@ -192,12 +206,12 @@ class Uploads:
         proof = joined_etag(part.digest for part in parts) if self._proves else ""
         return Uploaded(etag, proof, size_bytes, is_multipart=True)
 
-    async def _begun(self, key: str) -> str:
+    async def _begun(self, key: str, headers: tuple[str, ...]) -> str:
         """The id of a multipart upload, which is under way from now on."""
         untold = MultipartUpload(key, UNTOLD, self._client.server.clock.earliest(time.monotonic()))
         self.under_way.add(untold)
         try:
-            answer = await self._client.send(Request("POST", key, "uploads=", self._headers, is_sent_once=True))
+            answer = await self._client.send(Request("POST", key, "uploads=", headers, is_sent_once=True))
         except Exception as error:
             self.under_way.discard(untold)
             if isinstance(error, UnreachableError):
