@@ -13,7 +13,7 @@ import queue
 import selectors
 import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import AbstractContextManager, aclosing, suppress
 from typing import Any, Protocol, TypeVar
 
@@ -246,94 +246,3 @@ def _end_all(loop: asyncio.AbstractEventLoop) -> None:
         with suppress(BaseException):
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         left = {task for task in left if not task.done()}
-
-
-async def together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of coroutines that run side by side, in their order. When one fails, the others are cancelled.
-
-    Raises:
-        Exception: that of the part that failed first, and no group.
-    """
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(part) for part in parts]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
-async def ended(future: asyncio.Future[Any]) -> bool:
-    """Waits until a future has ended, whatever has become of it, also if the waiting task is cancelled meanwhile.
-
-    Returns:
-        whether the task was cancelled.
-    """
-    is_cancelled = False
-    while not future.done():
-        try:
-            await asyncio.wait((future,))
-        except asyncio.CancelledError:
-            is_cancelled = True
-    return is_cancelled
-
-
-class Threads:
-    """Makes calls that block in at most ``most`` threads, which are started as calls come.
-
-    They are no ``ThreadPoolExecutor``: that ends before the functions of ``atexit`` run, some of which push. Where no
-    thread can be had, the call is made in the loop's.
-    """
-
-    def __init__(self, most: int):
-        self._most = most
-        self._threads: list[threading.Thread] = []
-        self._under_way = 0
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-
-    async def call(self, call: Callable[..., T], *arguments: Any) -> T:
-        """The result of a call. One that is cancelled is waited for, since it works on files."""
-        loop = asyncio.get_running_loop()
-        inherited = contextvars.copy_context()
-        done: asyncio.Future[None] = loop.create_future()
-        result: list[T] = []
-        failure: list[BaseException] = []
-
-        def make() -> None:
-            try:
-                result.append(inherited.run(call, *arguments))
-            except BaseException as error:  # noqa: BLE001 - raised by whoever waits
-                failure.append(error)
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(done.set_result, None)
-
-        self._under_way += 1
-        try:
-            self._start(make)
-            is_cancelled = await ended(done)
-        finally:
-            self._under_way -= 1
-        if is_cancelled:
-            raise asyncio.CancelledError
-        if failure:
-            raise failure.pop()
-        return result[0]
-
-    def _start(self, make: Callable[[], None]) -> None:
-        if len(self._threads) < min(self._under_way, self._most):
-            thread = threading.Thread(target=self._work, name=f"pos3-blocking-{len(self._threads)}", daemon=True)
-            if started(thread):
-                self._threads.append(thread)
-        if self._threads:
-            self._calls.put(make)
-        else:
-            make()
-
-    def _work(self) -> None:
-        while (make := self._calls.get()) is not None:
-            make()
-
-    def close(self) -> None:
-        """Ends the threads, as soon as their calls have ended."""
-        for _ in self._threads:
-            self._calls.put(None)
-        self._threads.clear()

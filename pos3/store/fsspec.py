@@ -27,7 +27,7 @@ from pos3.errors import (
 from pos3.etags import token
 from pos3.local import BLOCK_BYTES, blocks, create_file, is_temporary, temporary_name, write_all
 from pos3.profiles import Profile
-from pos3.store.apart import Threads, run_in_new_loop
+from pos3.store.apart import run_in_new_loop
 from pos3.store.base import (
     NEVER,
     UNLIMITED,
@@ -41,6 +41,7 @@ from pos3.store.base import (
 )
 from pos3.store.endpoints import endpoint_of
 from pos3.store.retry import Patience, repeated
+from pos3.store.threads import Threads
 
 T = TypeVar("T")
 logger = logging.getLogger("pos3.store")

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from pos3.errors import RemoteNotFoundError
-from pos3.store.apart import Threads, called_apart, driven, together
-from pos3.store.s3.engine import Slots
+from pos3.store.apart import called_apart, driven
 from pos3.store.s3.requests import Request
+from pos3.store.s3.slots import Slots
 from pos3.store.s3.store import S3Store
+from pos3.store.tasks import together
+from pos3.store.threads import Threads
 from tests.faults.base import run_python
 from tests.support import Hang, Proxy, S3Site, Trickle, contents, on, write_tree
 from tests.support.trees import pseudo_random

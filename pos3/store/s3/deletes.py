@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError, TransferCancelledError
-from pos3.store.apart import ended
 from pos3.store.base import CancelToken
 from pos3.store.retry import BusyError, is_shared, is_transient, repeated
 from pos3.store.s3.client import READ_TIMEOUT_SECONDS
@@ -17,6 +16,7 @@ from pos3.store.s3.errors import StrangeAnswerError, error_for, read_answer
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request
 from pos3.store.s3.xml import is_kept, text_of, written
+from pos3.store.tasks import ended
 
 T = TypeVar("T")
 R = TypeVar("R")

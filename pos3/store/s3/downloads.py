@@ -11,11 +11,11 @@ from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
 from pos3.etags import joined_etag, part_size_candidates
 from pos3.local import create_file, write_all, write_blocks_at
-from pos3.store.apart import together
 from pos3.store.base import CancelToken, Counted, Moved
 from pos3.store.retry import repeated
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response, TooLongError, can_be_sent
+from pos3.store.tasks import together
 
 MIB = 1024 * 1024
 # Objects from here on come in ranges. Shorter ones gain nothing from it.

@@ -8,24 +8,22 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-import selectors
-import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import pycurl
 
-from pos3.store.apart import driven, ended, native, new_selector, started
+from pos3.store.apart import driven, new_selector
 from pos3.store.s3.handle import Handle, Server
+from pos3.store.s3.poll_set import new_poll_set
+from pos3.store.s3.slots import Slots
 
 T = TypeVar("T")
 
 # A handle whose socket says nothing begins to count the silence only when it is driven for another reason.
 _GLANCE_SECONDS = 1.0
-_UNLIMITED = 1 << 20
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITABLE = select.POLLOUT | select.POLLERR | select.POLLHUP
 _SELECTED_IN, _SELECTED_OUT = pycurl.CSELECT_IN, pycurl.CSELECT_OUT
@@ -36,109 +34,6 @@ _EVENTS = {
     pycurl.POLL_OUT: select.POLLOUT,
     pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
 }
-
-
-class PollSet(Protocol):
-    """Descriptors that are waited for together, as an epoll object has them; its events are those of poll."""
-
-    def register(self, descriptor: int, events: int, /) -> object: ...
-
-    def modify(self, descriptor: int, events: int, /) -> object: ...
-
-    def unregister(self, descriptor: int, /) -> object: ...
-
-    def poll(self, seconds: float, /) -> list[tuple[int, int]]: ...
-
-    def fileno(self) -> int: ...
-
-    def close(self) -> object: ...
-
-
-class _Selected:
-    """The same where there is no epoll."""
-
-    def __init__(self) -> None:
-        self._selector = new_selector()
-        self.fileno, self.close, self.unregister = (
-            self._selector.fileno,  # type: ignore[attr-defined]
-            self._selector.close,
-            self._selector.unregister,
-        )
-
-    @staticmethod
-    def _wanted(events: int) -> int:
-        reads, writes = events & select.POLLIN, events & select.POLLOUT
-        return (selectors.EVENT_READ if reads else 0) | (selectors.EVENT_WRITE if writes else 0)
-
-    def register(self, descriptor: int, events: int) -> None:
-        self._selector.register(descriptor, self._wanted(events))
-
-    def modify(self, descriptor: int, events: int) -> None:
-        self._selector.modify(descriptor, self._wanted(events))
-
-    def poll(self, seconds: float) -> list[tuple[int, int]]:
-        return [
-            (
-                key.fd,
-                (select.POLLIN if events & selectors.EVENT_READ else 0)
-                | (select.POLLOUT if events & selectors.EVENT_WRITE else 0),
-            )
-            for key, events in self._selector.select(seconds)
-        ]
-
-
-def new_poll_set() -> PollSet:
-    made: Callable[[], PollSet] = native("select", "epoll") or _Selected
-    return made()
-
-
-class Slots:
-    """How many requests may be in flight. Used in one loop alone."""
-
-    def __init__(self, count: int):
-        self._free = count
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._for_room: deque[asyncio.Future[None]] = deque()
-
-    def is_taken_at_once(self) -> bool:
-        """Takes a slot, if one is free."""
-        if self._free <= 0:
-            return False
-        self._free -= 1
-        return True
-
-    async def take(self) -> None:
-        """Waits for a slot, in turn."""
-        if self.is_taken_at_once():
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give_back()
-            raise
-
-    def give_back(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1
-        while self._for_room:
-            turn = self._for_room.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-
-    async def room(self) -> None:
-        """Waits until a slot is free that nobody waits for, so that what has begun comes first."""
-        while self._free <= 0:
-            turn = asyncio.get_running_loop().create_future()
-            self._for_room.append(turn)
-            await turn
 
 
 class Engine:
@@ -323,60 +218,6 @@ class Engine:
                 os.close(shared.fileno())  # type: ignore[union-attr]
 
 
-class Fellow:
-    """Another engine, which is driven by a thread of its own to carry out parts of what one engine runs."""
-
-    def __init__(self, engine: Engine):
-        self.engine = engine
-        self.parts = 0
-        """How many it carries out at the moment."""
-        self._is_over = False
-        self._thread = threading.Thread(target=self._drive, name="pos3-fellow", daemon=True)
-
-    def start(self) -> bool:
-        """Whether its thread could be started."""
-        self.engine.begin(_UNLIMITED)
-        return started(self._thread)
-
-    def _drive(self) -> None:
-        while not self._is_over:
-            # What ends a thread is raised by whoever waits for the part.
-            with suppress(BaseException):
-                self.engine.loop.run_forever()
-
-    def stop(self) -> None:
-        """Returns when the thread has ended; it carries out nothing any more."""
-        self._is_over = True
-        self.engine.loop.call_soon_threadsafe(self.engine.loop.stop)
-        self._thread.join()
-
-    async def carried_out(self, part: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine. With the caller it is cancelled as well, and has ended before this returns."""
-        here, there = asyncio.get_running_loop(), self.engine.loop
-        done: asyncio.Future[asyncio.Task[T]] = here.create_future()
-        tasks: list[asyncio.Task[T]] = []
-
-        def begin() -> None:
-            task = there.create_task(part)
-            tasks.append(task)
-            task.add_done_callback(lambda task: here.call_soon_threadsafe(done.set_result, task))
-
-        def cancel() -> None:
-            tasks[0].cancel()
-
-        self.parts += 1
-        there.call_soon_threadsafe(begin)
-        try:
-            await asyncio.wait((done,))
-        except asyncio.CancelledError:
-            there.call_soon_threadsafe(cancel)
-            await ended(done)
-            raise
-        finally:
-            self.parts -= 1
-        return done.result().result()
-
-
 _ALIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
 _KEPT: list[Engine] = []
 
@@ -402,39 +243,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
-
-
-class Pool:
-    """Idle engines, whose connections stay open for whoever needs one next.
-
-    Safe to use from several threads, and after a fork.
-    """
-
-    _MOST_IDLE = 4
-
-    def __init__(self, server: Server):
-        self._server = server
-        self._idle: deque[tuple[int, Engine]] = deque()
-        weakref.finalize(self, _close_all, self._idle)
-
-    def take(self) -> Engine:
-        with suppress(IndexError):
-            while True:
-                pid, engine = self._idle.pop()
-                if pid == os.getpid():
-                    return engine
-        return Engine(self._server)
-
-    def give_back(self, engine: Engine) -> None:
-        """Keeps an engine on which nothing is under way."""
-        if engine.is_idle and len(self._idle) < self._MOST_IDLE:
-            self._idle.append((os.getpid(), engine))
-        else:
-            engine.close()
-
-
-def _close_all(idle: deque[tuple[int, Engine]]) -> None:
-    while idle:
-        pid, engine = idle.pop()
-        if pid == os.getpid():
-            engine.close()

@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 from pos3.store.apart import Drive, Stopping, called_apart, streamed_apart
 from pos3.store.retry import ATTEMPTS, Patience, repeated
 from pos3.store.s3.address import Address
-from pos3.store.s3.engine import Engine, Fellow, Pool
+from pos3.store.s3.engine import Engine
+from pos3.store.s3.fellow import Fellow
 from pos3.store.s3.handle import Server
+from pos3.store.s3.pool import Pool
 from pos3.store.s3.requests import Request, Response
 
 T = TypeVar("T")
@@ -24,9 +26,11 @@ _MOST_THREADS = min(4, os.cpu_count() or 1)
 class _Run:
     """What one engine runs at the moment, and its fellows, which come as they are needed."""
 
-    def __init__(self, client: Client, engine: Engine, most_fellows: int):
+    def __init__(self, client: Client, engine: Engine, in_flight: int, most_fellows: int):
         self._client = client
         self.engine = engine
+        engine.begin(in_flight)
+        self._in_flight = in_flight
         self._fellows: list[Fellow] = []
         self._most_fellows = most_fellows
         self._parts = 0
@@ -59,7 +63,7 @@ class _Run:
             self._client.pool.give_back(engine)
             self._most_fellows = 0
             return None
-        self._client.runs[engine.loop] = _Run(self._client, engine, 0)
+        self._client.runs[engine.loop] = _Run(self._client, engine, self._in_flight, 0)
         self._fellows.append(fellow)
         return fellow
 
@@ -86,8 +90,7 @@ class Client:
     def driving(self, in_flight: int) -> Iterator[Drive]:
         """Gives the results of coroutines in the calling thread, with so many requests at the same time at the most."""
         engine = self.pool.take()
-        engine.begin(in_flight)
-        run = self.runs[engine.loop] = _Run(self, engine, _MOST_THREADS - 1)
+        run = self.runs[engine.loop] = _Run(self, engine, in_flight, _MOST_THREADS - 1)
         try:
             yield engine.run
         finally:

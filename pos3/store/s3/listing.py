@@ -22,7 +22,6 @@ from xml.parsers import expat
 from pos3.entries import EARLIEST_NS, LATEST_NS, Entry, storable_ns
 from pos3.errors import EndpointError, StoreError
 from pos3.etags import token
-from pos3.store.apart import ended
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
 from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
@@ -30,6 +29,7 @@ from pos3.store.s3.errors import error_of_body
 from pos3.store.s3.http import Client
 from pos3.store.s3.page import Page, TooManyEntriesError, read_page
 from pos3.store.s3.requests import Request, Response
+from pos3.store.tasks import ended
 
 if TYPE_CHECKING:
     from pos3.store.s3.ranges import Wanted

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 from pos3.errors import StoreError
-from pos3.store.apart import ended
 from pos3.store.s3.page import Page
 from pos3.store.s3.ranges import Ranges, StartAfterError, Wanted
+from pos3.store.tasks import ended
 
 Ask = Callable[[Wanted], Coroutine[Any, Any, Page]]
 """Asks for a page, again while its failure may pass."""

@@ -11,7 +11,6 @@ from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
 from pos3.local import call_within
-from pos3.store.apart import together
 from pos3.store.retry import is_shared, is_transient, repeated
 from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
 from pos3.store.s3.http import Client
@@ -19,6 +18,7 @@ from pos3.store.s3.listing import timestamp_ns
 from pos3.store.s3.requests import Request
 from pos3.store.s3.uploads import UNTOLD, MultipartUpload, aborted
 from pos3.store.s3.xml import text_of
+from pos3.store.tasks import together
 
 logger = logging.getLogger("pos3.store")
 

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from pos3.errors import IntegrityError, StoreError, TransferCancelledError
 from pos3.etags import contradicts, is_weak, joined_etag, part_size, token
 from pos3.local import open_file, read_at
-from pos3.store.apart import together
 from pos3.store.base import CancelToken, Counted, Moved, Rate
 from pos3.store.retry import UnreachableError, repeated
 from pos3.store.s3.creation_headers import combined, content_type_of
@@ -22,6 +21,7 @@ from pos3.store.s3.errors import NoSuchUploadError, error_of_body
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request
 from pos3.store.s3.xml import first_text, written
+from pos3.store.tasks import together
 
 MIB = 1024 * 1024
 MULTIPART_BYTES = 8 * MIB
