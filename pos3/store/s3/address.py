@@ -103,6 +103,10 @@ class Address:
         """The endpoint as it may be shown."""
         return self._resolved.endpoint
 
+    @property
+    def is_of_aws(self) -> bool:
+        return self._connection.is_aws
+
     def place(self, key: str) -> str:
         """The URL, for errors, of an object, or of the bucket."""
         return f"s3://{self._bucket}/{key}"

@@ -26,12 +26,13 @@ class Bodies:
     Args:
         headers: sent with what creates an object, such as those for encryption.
         proves: whether bodies are proven even if they are large; over TLS they need not be.
+        asks: whether the store is asked for the checksums of objects.
     """
 
-    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool):
+    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool, asks: bool):
         self._client = client
         self._proves = proves
-        self._downloads = Downloads(client, proves)
+        self._downloads = Downloads(client, proves, asks)
         self._uploads = Uploads(client, headers, proves)
         # Encryption may give objects other ETags.
         self._etags_are_md5 = not headers
@@ -99,8 +100,8 @@ class Bodies:
         return etag
 
     def _is_proven_already(self, expected: Entry, delivered: Delivered) -> bool:
-        """Whether exactly the expected object has come, with the MD5 that its ETag is."""
-        return delivered.entry is expected and expected.etag in delivered.digests
+        """Whether exactly the expected object has come, with its checksum or with the MD5 that its ETag is."""
+        return delivered.entry is expected and (expected.etag in delivered.digests or delivered.has_told_checksum)
 
     def _where(self, key: str) -> str:
         return self._client.address.place(key)
@@ -127,6 +128,13 @@ class Bodies:
             # A message may be whole and still carry less than the object.
             told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
             raise IntegrityError(f"{self._where(key)}: {told}", url=self._where(key))
+        if delivered.told is not None:
+            if not delivered.has_told_checksum:
+                told = f"{delivered.told.algorithm.name} {delivered.told.value}"
+                raise IntegrityError(
+                    f"{self._where(key)}: the body that arrived does not have the {told}", url=self._where(key)
+                )
+            return
         if not self._etags_are_md5 or delivered.is_weak or not is_digest(entry.etag):
             return
         if entry.etag in delivered.digests:

@@ -13,6 +13,7 @@ from pos3.etags import joined_etag, part_size_candidates
 from pos3.local import create_file, write_all, write_blocks_at
 from pos3.store.base import CancelToken, Counted, Moved
 from pos3.store.retry import repeated
+from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, Running, Told, told_by
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response, TooLongError, can_be_sent
 from pos3.store.tasks import together
@@ -28,26 +29,44 @@ _SPREAD_BYTES = 512 * 1024
 # Written and hashed at once: each time, the interpreter changes hands.
 _WRITE_BYTES = 128 * 1024
 
+_MD5 = Algorithm("MD5", lambda: hashlib.md5(usedforsecurity=False))
+
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """The version of an object that arrived.
 
     ``digests`` are those ETags that what arrived could have, as far as they were computed on the way. With ``is_weak``,
-    another ETag than these means nothing.
+    another ETag than these means nothing. ``told`` is the checksum that the store has told of the object, and
+    ``content`` that of what arrived.
     """
 
     entry: Entry
     digests: tuple[str, ...] = ()
     is_weak: bool = False
+    told: Told | None = None
+    content: bytes = b""
+
+    @property
+    def has_told_checksum(self) -> bool:
+        """Whether a checksum proves that the object has arrived as the store has it."""
+        return self.told is not None and self.told.is_of(self.content)
 
 
 class Downloads:
-    """Reads the objects of one bucket. ``proves`` says that bodies are to be proven even if they are large."""
+    """Reads the objects of one bucket.
 
-    def __init__(self, client: Client, proves: bool):
+    Args:
+        proves: whether bodies are to be proven even if they are large.
+        asks: whether the store is asked for the checksums of objects.
+    """
+
+    def __init__(self, client: Client, proves: bool, asks: bool):
         self._client = client
         self._proves = proves
+        self._headers = (ASK_FOR_CHECKSUM,) if asks else ()
+        # A request more for each large object is worth it only where it is answered.
+        self._tells_checksums = asks
         self._ranges_work = True
 
     def give_up_ranges(self) -> bool:
@@ -80,7 +99,7 @@ class Downloads:
     async def _in_memory(
         self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
     ) -> Delivered:
-        response = await self._client.send(Request("GET", key, limit_bytes=expected.size_bytes))
+        response = await self._client.send(Request("GET", key, headers=self._headers, limit_bytes=expected.size_bytes))
         body = response.blocks[0] if len(response.blocks) == 1 else response.body
         size_bytes = len(body)
         _check(cancelled)
@@ -97,23 +116,34 @@ class Downloads:
         except BaseException:
             moved(-size_bytes)
             raise
-        digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        return self._delivered(response, self._entry(response, expected, size_bytes), digest)
+        entry = self._entry(response, expected, size_bytes)
+        told = told_by(response)
+        if told is None:
+            digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
+        running = told.algorithm.begin()
+        running.update(body)
+        return Delivered(entry, told=told, content=running.digest())
 
     async def _as_it_comes(
         self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
     ) -> Delivered:
         descriptor = create_file(target)
         try:
-            with _Arriving(descriptor, 0, moved, cancelled, proves=True) as arriving:
-                response = await self._client.send(Request("GET", key, sink=arriving, limit_bytes=expected.size_bytes))
-                digest = arriving.flushed().hex()
+            with _Arriving(descriptor, 0, moved, cancelled, _MD5) as arriving:
+                response = await self._client.send(
+                    Request("GET", key, headers=self._headers, sink=arriving, limit_bytes=expected.size_bytes)
+                )
+                digest = arriving.flushed()
         except BaseException:
             os.unlink(target)
             raise
         finally:
             os.close(descriptor)
-        return self._delivered(response, self._entry(response, expected, arriving.size_bytes), digest)
+        entry, told = self._entry(response, expected, arriving.size_bytes), arriving.told
+        if told is not None:
+            return Delivered(entry, told=told, content=digest)
+        return Delivered(entry, (digest.hex(),), entry.etag != digest.hex() and response.is_weak)
 
     async def _in_ranges(
         self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
@@ -126,17 +156,17 @@ class Downloads:
         # What has begun comes first: it holds a file open.
         await self._client.room()
         size = expected.size_bytes
+        told = await self._told(key, expected)
         # Ranges that are the parts of the upload give the ETag without a second look at the file.
         known = [wanted for wanted in part_size_candidates(expected.etag, size) if wanted <= _RANGE_BYTES]
         step = known[0] if known else _RANGE_BYTES
+        algorithm = told.algorithm if told is not None else _MD5 if self._proves else None
         descriptor = create_file(target)
         counted = Counted(moved)
         try:
+            borders = ((start, min(start + step, size)) for start in range(0, size, step))
             parts = await together(
-                [
-                    self._range(key, expected, descriptor, start, min(start + step, size), counted, cancelled)
-                    for start in range(0, size, step)
-                ]
+                [self._range(key, expected, descriptor, *each, counted, cancelled, algorithm) for each in borders]
             )
         except BaseException as error:
             counted.take_back()
@@ -146,8 +176,27 @@ class Downloads:
             raise
         finally:
             os.close(descriptor)
+        entry = self._entry(parts[0][0], expected, size)
+        if told is not None:
+            sizes = (min(step, size - start) for start in range(0, size, step))
+            pieces = zip((digest for _, digest in parts), sizes, strict=True)
+            return Delivered(entry, told=told, content=told.algorithm.joined(pieces))
         digests = (joined_etag(digest for _, digest in parts),) if self._proves and known else ()
-        return Delivered(self._entry(parts[0][0], expected, size), digests)
+        return Delivered(entry, digests)
+
+    async def _told(self, key: str, expected: Entry) -> Told | None:
+        """The checksum of exactly this object, if the store tells one that can be put together of those of ranges."""
+        if not self._tells_checksums:
+            return None
+        arguments = Request("HEAD", key, headers=self._headers)
+        response: Response = await repeated(self._client.patience, self._client.send, arguments)
+        told = told_by(response)
+        if told is None:
+            # Stores that keep checksums have them of older objects, too, or of none.
+            self._tells_checksums = self._client.address.is_of_aws
+        if told is None or told.algorithm.join is None or response.etag != expected.etag:
+            return None
+        return told
 
     async def _range(
         self,
@@ -158,19 +207,28 @@ class Downloads:
         end: int,
         counted: Counted,
         cancelled: CancelToken,
+        algorithm: Algorithm | None,
     ) -> tuple[Response, bytes]:
-        arguments = (self._range_once, key, expected, descriptor, start, end, counted.told, cancelled)
+        arguments = (self._range_once, key, expected, descriptor, start, end, counted.told, cancelled, algorithm)
         part: tuple[Response, bytes] = await repeated(self._client.patience, self._client.spread, *arguments)
         # Only here, in one thread.
         counted.keep(end - start)
         return part
 
     async def _range_once(
-        self, key: str, expected: Entry, descriptor: int, start: int, end: int, moved: Moved, cancelled: CancelToken
+        self,
+        key: str,
+        expected: Entry,
+        descriptor: int,
+        start: int,
+        end: int,
+        moved: Moved,
+        cancelled: CancelToken,
+        algorithm: Algorithm | None,
     ) -> tuple[Response, bytes]:
         wanted = end - start
         headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
-        with _Arriving(descriptor, start, moved, cancelled, proves=self._proves) as arriving:
+        with _Arriving(descriptor, start, moved, cancelled, algorithm) as arriving:
             try:
                 response = await self._client.send(
                     Request("GET", key, headers=headers, sink=arriving, limit_bytes=wanted)
@@ -193,9 +251,6 @@ class Downloads:
                 raise IntegrityError(f"{where}: {arriving.size_bytes} of {wanted} bytes of a range arrived", url=where)
         return response, digest
 
-    def _delivered(self, response: Response, entry: Entry, digest: str) -> Delivered:
-        return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
-
     def _entry(self, response: Response, expected: Entry, size_bytes: int) -> Entry:
         etag = response.etag
         if etag == expected.etag and size_bytes == expected.size_bytes and expected.modified_ns:
@@ -209,14 +264,21 @@ def _check(cancelled: CancelToken) -> None:
 
 
 class _Arriving:
-    """Writes a body, or a range of one, to its place in a file as it comes; an error takes back what was counted."""
+    """Writes a body, or a range of one, to its place in a file as it comes; an error takes back what was counted.
 
-    def __init__(self, descriptor: int, offset: int, moved: Moved, cancelled: CancelToken, *, proves: bool):
+    Args:
+        algorithm: of the checksum of the body, unless the answer tells one of the whole object; None for none.
+    """
+
+    def __init__(self, descriptor: int, offset: int, moved: Moved, cancelled: CancelToken, algorithm: Algorithm | None):
         self._descriptor = descriptor
         self._offset = offset
         self._moved = moved
         self._cancelled = cancelled
-        self._digest = hashlib.md5(usedforsecurity=False) if proves else None
+        self._algorithm = algorithm
+        self._running: Running | None = None
+        self.told: Told | None = None
+        """The checksum of the whole object, if the answer tells it."""
         self._blocks: list[bytes] = []
         self._held_bytes = 0
         self.size_bytes = 0
@@ -228,6 +290,13 @@ class _Arriving:
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if kind is not None and self.size_bytes:
             self._moved(-self.size_bytes)
+
+    def begin(self, response: Response) -> None:
+        # Of a range, a checksum of the whole object tells nothing.
+        if response.header("content-range") == "":
+            self.told = told_by(response)
+        algorithm = self.told.algorithm if self.told is not None else self._algorithm
+        self._running = algorithm.begin() if algorithm is not None else None
 
     def take(self, block: bytes) -> None:
         self._blocks.append(block)
@@ -243,17 +312,20 @@ class _Arriving:
         self.size_bytes += size_bytes
         body = b"".join(self._blocks)
         self._blocks.clear()
-        if self._digest is not None:
-            self._digest.update(body)
+        if self._running is not None:
+            self._running.update(body)
         write_blocks_at(self._descriptor, (body,), self._offset)
         self._offset += size_bytes
 
     def flushed(self) -> bytes:
-        """The MD5 of the body, if that is proven, once all of it has been written."""
+        """The checksum of the body, once all of it has been written; b"" for none."""
         _check(self._cancelled)
         if self._blocks:
             self._write()
-        return self._digest.digest() if self._digest is not None else b""
+        if self._running is None and self._algorithm is not None:
+            # An empty body has no first piece.
+            self._running = self._algorithm.begin()
+        return self._running.digest() if self._running is not None else b""
 
 
 class _ReplacedError(Exception):

@@ -175,6 +175,8 @@ class Handle:
                 # A handle cannot be asked while it is being driven.
                 status = next((line for line in reversed(self._head) if line.startswith(b"HTTP/")), b"")
                 self._is_good = status.partition(b" ")[2].lstrip()[:1] < b"3"
+                if self._is_good and self._request.sink is not None:
+                    self._request.sink.begin(Response(200, self._own_head()))
             before, request = self._received_bytes, self._request
             self._received_bytes += len(block)
             limit_bytes = request.limit_bytes if self._is_good else _ERROR_BYTES

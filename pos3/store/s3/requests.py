@@ -23,6 +23,10 @@ _LONGEST_SIZE = 18
 class Sink(Protocol):
     """Takes the body of a good answer, in the thread that drives libcurl."""
 
+    def begin(self, response: Response) -> object:
+        """Called before the first piece, with the head alone."""
+        ...
+
     def take(self, block: bytes) -> object: ...
 
 
