@@ -36,6 +36,21 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _ExtraArgs(argparse.Action):
+    """Collects names and values; those of Metadata are pairs with commas between them."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: object) -> None:
+        collected = dict(getattr(namespace, self.dest) or {})
+        name, separator, text = value.partition("=")
+        if not separator:
+            raise argparse.ArgumentError(self, f"{value!r}: expected NAME=VALUE, such as StorageClass=STANDARD_IA")
+        if name == "Metadata":
+            collected[name] = dict(pair.partition("=")[::2] for pair in text.split(","))
+        else:
+            collected[name] = text
+        setattr(namespace, self.dest, collected)
+
+
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
     """The parsed arguments.
 
@@ -211,6 +226,7 @@ def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
     _add_upload_last(command)
+    _add_extra_args(command)
 
 
 def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -327,6 +343,15 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
 
 def _add_delete(command: argparse.ArgumentParser, option: str, text: str) -> None:
     command.add_argument(option, action="store_true", help=text)
+
+
+def _add_extra_args(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--extra-args",
+        metavar="NAME=VALUE",
+        action=_ExtraArgs,
+        help="what objects carry, by boto3's names: StorageClass=STANDARD_IA, Metadata=a=1,b=2; may be repeated",
+    )
 
 
 def _add_upload_last(command: argparse.ArgumentParser) -> None:

@@ -144,6 +144,8 @@ def _message(error: BaseException, command: str) -> str:
     """The message of an error, in which the wrong argument is named as its option."""
     text = message_of(error)
     argument = error.argument if isinstance(error, InvalidArgumentError) else ""
+    if argument and text.startswith(f"{argument}: "):
+        return f"{_as_option(argument)}: {_with_options(text.removeprefix(f'{argument}: '), command)}"
     prefix = f"{argument}=" if argument else ""
     if not prefix or not text.startswith(prefix) or text.startswith((f"{prefix}True", f"{prefix}False")):
         return _with_options(text, command)

@@ -122,7 +122,9 @@ class Job:
         rules: PushRules = PushRules(),
     ):
         self.registration = registration
-        self.pair = Pair(registration.local, store, registration.location)
+        self.pair = Pair(
+            registration.local, store, registration.location, store.headers_of(registration.request.extra_arguments)
+        )
         self.index = index
         self.owner = owner
         self.sources = sources or Sources(registration, store, index, cache_root)

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
 from pos3.errors import InvalidArgumentError, InvalidURLError
@@ -25,6 +26,7 @@ from pos3.profiles import Profile
 from pos3.url import has_scheme, is_url, quoted
 
 Kind = Literal["download", "upload", "sync"]
+ExtraArgs = Mapping[str, Any] | tuple[tuple[str, Any], ...] | None
 Patterns = str | list[str] | tuple[str, ...] | None
 
 
@@ -135,6 +137,36 @@ def _max_delete(_name: str, max_delete: Any) -> Any:
     return max_delete
 
 
+def _extra_args(name: str, arguments: Any) -> tuple[tuple[str, Any], ...]:
+    """Pairs of names and values, in order; those of a mapping in it as well. They can be compared, and kept in JSON."""
+    if arguments is None:
+        return ()
+    pairs = arguments.items() if isinstance(arguments, Mapping) else arguments
+    try:
+        return tuple(sorted((_text(key), _fixed(name, value)) for key, value in pairs))
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(
+            f"{name}={arguments!r}: expected a dict with names of boto3, such as {{'CacheControl': 'max-age=60'}}",
+            argument=name,
+        ) from None
+
+
+def _as_dict(pairs: Any) -> dict[str, Any]:
+    return {name: _as_dict(value) if isinstance(value, tuple) else value for name, value in pairs}
+
+
+def _text(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError
+    return name
+
+
+def _fixed(name: str, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if isinstance(value, (str, int, bool)) else _extra_args(name, value)
+
+
 def _marker(_name: str, marker: Any) -> str:
     return check_marker(marker)
 
@@ -238,6 +270,16 @@ class Request:
         return True
 
     @property
+    def extra_args(self) -> ExtraArgs:
+        """What objects that are pushed carry, beside their content, under boto3's names."""
+        return None
+
+    @property
+    def extra_arguments(self) -> dict[str, Any]:
+        """``extra_args`` as boto3 takes them."""
+        return _as_dict(self.extra_args or ())
+
+    @property
     def skip_archived(self) -> bool:
         """Whether a download leaves objects alone that must be restored from an archive before they can be read."""
         return False
@@ -289,6 +331,8 @@ class Request:
 def _as_written(name: str, value: object) -> object:
     if not isinstance(value, tuple):
         return value
+    if name == "extra_args":
+        return _as_dict(value) or None
     # Callers write None for "no patterns". Only ``upload_exclude`` has different meanings for None and [].
     return list(value) if value or name == "upload_exclude" else None
 
@@ -344,6 +388,7 @@ class UploadRequest(Request):
     overwrite: Patterns = _argument(None, _file_patterns)
     upload_last: Patterns = _argument(None, _patterns)
     follow_symlinks: bool = _argument(True, check_flag)
+    extra_args: ExtraArgs = _argument(None, _extra_args)
     fresh: bool = _argument(False, check_flag)
 
     @property
@@ -371,6 +416,7 @@ class SyncRequest(Request):
     upload_exclude: Patterns = _argument(None, _optional_patterns)
     upload_last: Patterns = _argument(None, _patterns)
     follow_symlinks: bool = _argument(True, check_flag)
+    extra_args: ExtraArgs = _argument(None, _extra_args)
     adopt: bool = _argument(False, check_flag, counts=False)
     fresh: bool = _argument(False, check_flag)
 
@@ -443,6 +489,7 @@ class PublishRequest(Request):
     marker: str = _argument("_SUCCESS", _marker)
     delete: bool = _argument(True, check_flag)
     follow_symlinks: bool = _argument(True, check_flag)
+    extra_args: ExtraArgs = _argument(None, _extra_args)
 
     @property
     def kind(self) -> Kind:

@@ -7,10 +7,10 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pos3.errors import (
     InvalidArgumentError,
@@ -334,6 +334,7 @@ class Mirror:
         upload_last: Patterns = None,
         follow_symlinks: bool = True,
         fresh: bool = False,
+        extra_args: Mapping[str, Any] | None = None,
     ) -> Path:
         """Registers a local path that is pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
 
@@ -359,6 +360,10 @@ class Mirror:
             fresh: empty the local path first, which must be in the cache, so that files of earlier mirrors are no part
                 of the upload. This is refused, with nothing changed, if a file there may be in no store, or if an open
                 mirror uses the path.
+            extra_args: what the objects carry beside their content, under the names of boto3's ``upload_file``:
+                ``ContentType``, ``CacheControl``, ``Metadata``, ``StorageClass``, ``Tagging``, ``ACL`` and so on. It
+                holds for what is pushed from now on; objects that need no push stay as they are. Without it, the
+                content type goes by the name.
 
         Raises:
             As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
@@ -378,6 +383,7 @@ class Mirror:
             upload_last=upload_last,
             follow_symlinks=follow_symlinks,
             fresh=fresh,
+            extra_args=extra_args,
         )
         return self.upload_of(request)
 
@@ -421,6 +427,7 @@ class Mirror:
         follow_symlinks: bool = True,
         adopt: bool = False,
         fresh: bool = False,
+        extra_args: Mapping[str, Any] | None = None,
     ) -> Path:
         """Downloads ``remote`` now, and pushes the local path from then on, for example to resume from a checkpoint.
 
@@ -433,7 +440,7 @@ class Mirror:
                 ``exclude``, and ``[]`` pushes everything. Objects that match ``exclude`` are not deleted in any case.
             fresh: empty the local path first, and so download everything again; see :meth:`upload`.
             remote, local, interval, sync_on_error, exclude, profile, overwrite, include, compare, max_delete,
-                upload_last, follow_symlinks, adopt: as for :meth:`download` and :meth:`upload`.
+                upload_last, follow_symlinks, adopt, extra_args: as for :meth:`download` and :meth:`upload`.
 
         Raises:
             As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
@@ -456,6 +463,7 @@ class Mirror:
             follow_symlinks=follow_symlinks,
             adopt=adopt,
             fresh=fresh,
+            extra_args=extra_args,
         )
         return self.sync_of(request)
 
@@ -601,6 +609,7 @@ class Mirror:
         compare: Compare = "auto",
         max_delete: int | str | None = None,
         follow_symlinks: bool = True,
+        extra_args: Mapping[str, Any] | None = None,
     ) -> Path:
         """Makes ``remote`` a complete set of the files in ``local``. Returns when all files and the marker are there.
 
@@ -613,7 +622,7 @@ class Mirror:
             local: a directory with all files of the set. Its later changes are not pushed.
             marker: the name of the marker below ``remote``. A local file with that name is not published.
             delete: remove objects that have no local file. Otherwise they are part of the set.
-            exclude, profile, include, compare, max_delete, follow_symlinks: as for :meth:`upload`.
+            exclude, profile, include, compare, max_delete, follow_symlinks, extra_args: as for :meth:`upload`.
 
         Raises:
             InvalidArgumentError, ConflictError, PlanRefusedError, UnsafeKeysError: nothing was changed.
@@ -632,6 +641,7 @@ class Mirror:
             compare=compare,
             max_delete=max_delete,
             follow_symlinks=follow_symlinks,
+            extra_args=extra_args,
         )
         _check_remote("publish()", remote)
         if self._is_forked_child:

@@ -7,6 +7,7 @@ which order, is decided in :mod:`pos3.plan` and :mod:`pos3.transfer`.
 from __future__ import annotations
 
 from pos3.profiles import Profile
+from pos3.store.apart import carried_out
 from pos3.store.base import (
     CancelToken,
     KeyRefusedError,
@@ -22,27 +23,22 @@ from pos3.store.base import (
 )
 from pos3.store.endpoints import endpoint_of
 from pos3.store.retry import is_shared
-from pos3.store.steps import Lane, Steps, blocking, carried_out, one_by_one
 from pos3.url import Location
 
 __all__ = [
     "CancelToken",
     "KeyRefusedError",
     "Landmarks",
-    "Lane",
     "Moved",
     "Rate",
-    "Steps",
     "Store",
     "Survey",
     "Unlimited",
     "UnsortedListingError",
-    "blocking",
     "carried_out",
     "endpoint_of",
     "is_shared",
     "nothing_known",
-    "one_by_one",
     "open_store",
     "twice_if_unsorted",
 ]

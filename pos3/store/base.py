@@ -2,24 +2,23 @@
 
 Keys are whole keys within the bucket. Every method may be called from several threads at once. Errors are those of
 :mod:`pos3.errors`, with the cause and the key named and without secrets.
+
+Downloads and uploads are coroutines, which are awaited in what :meth:`Store.run` runs. Everything else blocks.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pos3.entries import Entry
-from pos3.errors import StoreError, TransferCancelledError
-from pos3.store.steps import NEVER, Lane, Steps
+from pos3.errors import StoreError
 
 T = TypeVar("T")
 Moved = Callable[[int], object]
 """Progress: called with a number of bytes that have moved; with a negative one when they are taken back."""
-OnBytes = Callable[[int], None]
-"""Called before bytes go on, and with a negative number when they are taken back; see :func:`pacing`."""
 Landmarks = Callable[[str, int], str]
 """Called with a path and a number of steps: the path so many known paths further on, or "" if there are fewer."""
 
@@ -41,6 +40,10 @@ class CancelToken(Protocol):
     def wait(self, timeout: float | None = None) -> bool: ...
 
 
+NEVER: CancelToken = threading.Event()
+"""Cancels nothing. Nobody sets it."""
+
+
 class Rate(Protocol):
     """Limits bytes to a total rate. Safe to use from several threads."""
 
@@ -59,34 +62,21 @@ class Unlimited:
 UNLIMITED = Unlimited()
 
 
-def pacing(moved: Moved, cancelled: CancelToken, rate: Rate, told: str) -> OnBytes:
-    """Paces a transfer that blocks: it waits for the rate, ends with ``told`` once it is cancelled, and is counted."""
-
-    def on_bytes(size_bytes: int) -> None:
-        if size_bytes > 0:
-            pause_seconds = rate.wait_seconds(size_bytes)
-            if cancelled.wait(pause_seconds) if pause_seconds > 0 else cancelled.is_set():
-                raise TransferCancelledError(told)
-        moved(size_bytes)
-
-    return on_bytes
-
-
 class Counted:
-    """Passes byte counts on, and can take them all back."""
+    """What one transfer has told of its progress and keeps, so that a failure can take it back."""
 
-    def __init__(self, on_bytes: OnBytes):
-        self._on_bytes = on_bytes
-        self._moved_bytes = 0
+    def __init__(self, moved: Moved):
+        self.told = moved
+        self._kept_bytes = 0
 
-    def __call__(self, size_bytes: int) -> None:
-        self._on_bytes(size_bytes)
-        self._moved_bytes += size_bytes
+    def keep(self, size_bytes: int) -> None:
+        """So many bytes have been told already."""
+        self._kept_bytes += size_bytes
 
     def take_back(self) -> None:
-        moved, self._moved_bytes = self._moved_bytes, 0
-        if moved:
-            self._on_bytes(-moved)
+        kept, self._kept_bytes = self._kept_bytes, 0
+        if kept:
+            self.told(-kept)
 
 
 class KeyRefusedError(StoreError):
@@ -157,13 +147,16 @@ class Store(Protocol):
         """One level below ``key``: objects, and directories as paths ending in "/", in code-point order."""
         ...
 
-    def lanes(self, workers: int) -> Sequence[Lane]:
-        """What carries out downloads and uploads, each in a thread of its own; together ``workers`` at once."""
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T:
+        """The result of a coroutine that awaits this store's, in a loop that the calling thread drives until then.
+
+        At most ``workers`` of this store's requests are under way at the same time.
+        """
         ...
 
-    def download(
+    async def download(
         self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
-    ) -> Steps[Entry]:
+    ) -> Entry:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
         Args:
@@ -178,7 +171,15 @@ class Store(Protocol):
         """
         ...
 
-    def upload(
+    def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
+        """What ``upload`` is given so that its object carries what boto3's arguments of this name say.
+
+        Raises:
+            InvalidArgumentError: the store cannot do one of them.
+        """
+        ...
+
+    async def upload(
         self,
         key: str,
         source: str,
@@ -186,7 +187,8 @@ class Store(Protocol):
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
-    ) -> Steps[str]:
+        headers: tuple[str, ...] = (),
+    ) -> str:
         """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
 
         If the file has become shorter, what is left of it. A multipart upload that fails is aborted.
@@ -194,6 +196,7 @@ class Store(Protocol):
         Args:
             moved, cancelled: as for ``download``.
             rate: says how long to wait before more bytes are sent.
+            headers: what the object will carry, made by ``headers_of``.
         Returns:
             the ETag under which a listing will show the object.
         Raises:
@@ -201,7 +204,7 @@ class Store(Protocol):
         """
         ...
 
-    def delete(self, keys: Sequence[str], cancelled: threading.Event = NEVER) -> list[tuple[str, Exception]]:
+    def delete(self, keys: Sequence[str], cancelled: CancelToken = NEVER) -> list[tuple[str, Exception]]:
         """Deletes objects; one that is gone already counts as deleted.
 
         Once ``cancelled`` is set, nothing more is asked for, and what was asked for is waited for briefly.

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pos3.entries import Entry, storable_ns
 from pos3.errors import (
     AccessDeniedError,
     EndpointError,
     IntegrityError,
+    InvalidArgumentError,
     InvalidURLError,
     ProfileError,
     RemoteNotFoundError,
@@ -26,22 +27,25 @@ from pos3.errors import (
 from pos3.etags import token
 from pos3.local import BLOCK_BYTES, blocks, create_file, is_temporary, temporary_name, write_all
 from pos3.profiles import Profile
+from pos3.store.apart import run_in_new_loop
 from pos3.store.base import (
+    NEVER,
     UNLIMITED,
     CancelToken,
     Landmarks,
     Moved,
-    OnBytes,
     Rate,
     Survey,
     nothing_known,
-    pacing,
     unseen,
 )
 from pos3.store.endpoints import endpoint_of
-from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
+from pos3.store.retry import Patience, repeated
+from pos3.store.threads import Threads
 
+T = TypeVar("T")
 logger = logging.getLogger("pos3.store")
+_OnBytes = Callable[[int], None]
 
 # File systems whose files appear only when they are committed. Of any other, opening a file for writing may already
 # empty what is there.
@@ -66,7 +70,7 @@ class FsspecStore:
         self.endpoint = endpoint_of(scheme, profile)
         self._scheme = scheme
         self._bucket = bucket
-        self._holds_markers = True
+        self._threads: dict[asyncio.AbstractEventLoop, Threads] = {}
 
     def _path(self, key: str) -> str:
         return f"{self._bucket}/{key}" if key else self._bucket
@@ -137,16 +141,29 @@ class FsspecStore:
                 seen[name] = entry
         yield from (seen[path] for path in sorted(seen))
 
-    def lanes(self, workers: int) -> Sequence[Lane]:
-        return [one_by_one] * workers
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T:
+        return run_in_new_loop(lambda: self._run(main, Threads(workers)))
 
-    def download(
+    async def _run(self, main: Callable[[], Coroutine[Any, Any, T]], threads: Threads) -> T:
+        loop = asyncio.get_running_loop()
+        self._threads[loop] = threads
+        try:
+            return await main()
+        finally:
+            del self._threads[loop]
+            threads.close()
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        """The result of a call that blocks, which is repeated while its failure may pass."""
+        return await repeated(Patience, self._threads[asyncio.get_running_loop()].call, call, *arguments)
+
+    async def download(
         self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
-    ) -> Steps[Entry]:
-        on_bytes = pacing(moved, cancelled, UNLIMITED, "the download was stopped")
-        return blocking(lambda: self._download(key, target, on_bytes))
+    ) -> Entry:
+        on_bytes = _pacing(moved, cancelled, UNLIMITED, "the download was stopped")
+        return await self._in_thread(self._download, key, target, on_bytes)
 
-    def _download(self, key: str, target: str, on_bytes: OnBytes) -> Entry:
+    def _download(self, key: str, target: str, on_bytes: _OnBytes) -> Entry:
         where = self._where(key)
         details = self._call(where, lambda: self._fs.info(self._path(key)))
         delivered = _entry("", details)
@@ -168,7 +185,12 @@ class FsspecStore:
             os.close(descriptor)
         return delivered
 
-    def upload(
+    def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
+        if extra_args:
+            raise InvalidArgumentError(f"extra_args: {self._where('')} is not in S3", argument="extra_args")
+        return ()
+
+    async def upload(
         self,
         key: str,
         source: str,
@@ -176,11 +198,12 @@ class FsspecStore:
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
-    ) -> Steps[str]:
-        on_bytes = pacing(moved, cancelled, rate, "the upload was stopped")
-        return blocking(lambda: self._upload(key, source, size_bytes, on_bytes))
+        headers: tuple[str, ...] = (),
+    ) -> str:
+        on_bytes = _pacing(moved, cancelled, rate, "the upload was stopped")
+        return await self._in_thread(self._upload, key, source, size_bytes, on_bytes)
 
-    def _upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
+    def _upload(self, key: str, source: str, size_bytes: int, on_bytes: _OnBytes) -> str:
         where = self._where(key)
         moved = 0
         os.stat(source)
@@ -204,7 +227,7 @@ class FsspecStore:
                 self._fs.makedirs(directory, exist_ok=True)
         return _Pending(self._fs, directory, self._path(key))
 
-    def delete(self, keys: Sequence[str], cancelled: threading.Event = NEVER) -> list[tuple[str, Exception]]:
+    def delete(self, keys: Sequence[str], cancelled: CancelToken = NEVER) -> list[tuple[str, Exception]]:
         failed: list[tuple[str, Exception]] = []
         for key in keys:
             if cancelled.is_set():
@@ -228,6 +251,19 @@ class FsspecStore:
         path = self._path(key.rstrip("/"))
         self._call(self._where(key), lambda: self._fs.makedirs(path, exist_ok=True))
         return "" if self._fs.exists(path) else None
+
+
+def _pacing(moved: Moved, cancelled: CancelToken, rate: Rate, told: str) -> _OnBytes:
+    """Called before bytes go on: waits for the rate, ends with ``told`` once the transfer is cancelled, and counts."""
+
+    def on_bytes(size_bytes: int) -> None:
+        if size_bytes > 0:
+            pause_seconds = rate.wait_seconds(size_bytes)
+            if cancelled.wait(pause_seconds) if pause_seconds > 0 else cancelled.is_set():
+                raise TransferCancelledError(told)
+        moved(size_bytes)
+
+    return on_bytes
 
 
 class _Pending:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from pos3.errors import (
     BucketNotFoundError,
@@ -14,6 +17,7 @@ from pos3.errors import (
     StoreError,
 )
 
+T = TypeVar("T")
 logger = logging.getLogger("pos3.store")
 
 ATTEMPTS = 6
@@ -71,3 +75,21 @@ class Patience:
         state = RetryCallState(Retrying(), None, (), {})
         state.attempt_number = self._failed
         return float(wait_random_exponential(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)(state))
+
+
+async def repeated(patience: Callable[[], Patience], attempt: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """The result of ``attempt``, which is called again while its failure may pass.
+
+    Raises:
+        Exception: the last failure.
+    """
+    left: Patience | None = None
+    while True:
+        try:
+            return await attempt(*arguments)
+        except Exception as error:
+            left = left or patience()
+            pause_seconds = left.pause_seconds(error)
+            if pause_seconds is None:
+                raise
+        await asyncio.sleep(pause_seconds)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pos3.entries import Record
 from pos3.errors import Pos3Error, TransferCancelledError
 from pos3.plan import Action, Plan
 from pos3.redaction import escaped
 from pos3.state import Index
-from pos3.store import Steps
 from pos3.transfer.progress import Progress
 from pos3.transfer.terms import Outcome, Pair, Terms
 from pos3.transfer.workers import run_all
@@ -53,7 +53,7 @@ class _Bookkeeper:
 def copy_all(
     actions: Iterable[Action],
     count: int,
-    copy: Callable[[Action], Steps[Record | None]],
+    copy: Callable[[Action], Coroutine[Any, Any, Record | None]],
     pair: Pair,
     index: Index,
     terms: Terms,
@@ -72,7 +72,7 @@ def copy_all(
             outcome.copied_bytes += record.size_bytes
 
     try:
-        failed = run_all(actions, copy, done, lanes=pair.store.lanes(terms.workers), cancelled=terms.cancelled)
+        failed = run_all(actions, copy, done, store=pair.store, workers=terms.workers, cancelled=terms.cancelled)
     finally:
         bookkeeper.flush()
     outcome.failures += [error for _, error in failed]

@@ -15,7 +15,7 @@ from pos3.entries import Entry, Record
 from pos3.local import is_below, is_within, is_within_relative, temporary_name
 from pos3.plan import Action, Plan
 from pos3.state import Index, Leftovers
-from pos3.store import Moved, Steps
+from pos3.store import Moved
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.local_errors import explaining_write_errors
 from pos3.transfer.places import Directories, aside, make_with_parents
@@ -32,8 +32,8 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
         _Unfinished(leftovers) as unfinished,
     ):
 
-        def fetch(action: Action) -> Steps[Record | None]:
-            record = yield from _fetch(action, pair, directories, unfinished, progress.moved, terms)
+        async def fetch(action: Action) -> Record | None:
+            record = await _fetch(action, pair, directories, unfinished, progress.moved, terms)
             progress.finished_file()
             return record
 
@@ -78,9 +78,9 @@ class _Unfinished:
             self._leftovers.forget(path)
 
 
-def _fetch(
+async def _fetch(
     action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, moved: Moved, terms: Terms
-) -> Steps[Record]:
+) -> Record:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
     temporary = os.path.join(parent, temporary_name())
@@ -92,7 +92,7 @@ def _fetch(
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
             key = pair.location.object_key(action.path)
-            delivered = yield from pair.store.download(key, action.source, temporary, moved, terms.cancelled)
+            delivered = await pair.store.download(key, action.source, temporary, moved, terms.cancelled)
             if delivered.modified_ns:
                 _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)

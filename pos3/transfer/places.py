@@ -38,6 +38,7 @@ class Directories:
     def __init__(self, root: str):
         self._root = root
         self._made: set[str] = set()
+        self._levels: dict[str, tuple[str, ...]] = {}
         self._lock = threading.Lock()
 
     def make(self, directory: str) -> None:
@@ -65,8 +66,15 @@ class Directories:
         Raises:
             NotADirectoryError: the directory, or one above it below the root, is a link or a file by now.
         """
+        levels = self._levels.get(directory)
+        if levels is None:
+            levels = self._levels[directory] = tuple(self._levels_of(directory))
+        for level in levels:
+            self._check_one(level)
+
+    def _levels_of(self, directory: str) -> Iterator[str]:
         while len(directory) > len(self._root):
-            self._check_one(directory)
+            yield directory
             directory = os.path.dirname(directory)
 
     @staticmethod

@@ -25,11 +25,12 @@ def forget(markers: Markers, paths: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Pair:
-    """A local root and the place that it mirrors."""
+    """A local root and the place that it mirrors. Objects that are put there are given ``headers``."""
 
     local: str
     store: Store
     location: Location
+    headers: tuple[str, ...] = ()
 
     def local_path(self, path: str) -> str:
         return os.path.join(self.local, path.rstrip("/")) if path else self.local

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 
 from pos3.entries import Entry, Record
 from pos3.errors import TransferCancelledError
 from pos3.plan import EMPTIED, Action, Plan
 from pos3.reports import Kept
 from pos3.state import Index
-from pos3.store import KeyRefusedError, Moved, Steps, blocking, one_by_one
+from pos3.store import KeyRefusedError, Moved
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.downloads import prune
 from pos3.transfer.local_errors import explaining_read_errors
 from pos3.transfer.places import Directories
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
-from pos3.transfer.workers import run_all
+from pos3.transfer.workers import run_apart
 
 logger = logging.getLogger("pos3")
 
@@ -29,8 +31,8 @@ _MTIME_TICK_NS = 20_000_000
 def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:
     with shown(plan, pair, terms) as progress:
 
-        def push(action: Action) -> Steps[Record | None]:
-            record = yield from _push(action, pair, progress.moved, terms, outcome)
+        async def push(action: Action) -> Record | None:
+            record = await _push(action, pair, progress.moved, terms, outcome)
             progress.finished_file()
             return record
 
@@ -52,13 +54,14 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
             _drop_lost(plan, pair, index, outcome)
 
 
-def _push(action: Action, pair: Pair, moved: Moved, terms: Terms, outcome: Outcome) -> Steps[Record | None]:
+async def _push(action: Action, pair: Pair, moved: Moved, terms: Terms, outcome: Outcome) -> Record | None:
     source = pair.local_path(action.path)
     try:
         with explaining_read_errors(source):
-            before = _settled_stat(source)
+            before = await _settled_stat(source)
             key = pair.location.object_key(action.path)
-            etag = yield from pair.store.upload(key, source, before.st_size, moved, terms.cancelled, terms.upload_rate)
+            pace = moved, terms.cancelled, terms.upload_rate
+            etag = await pair.store.upload(key, source, before.st_size, *pace, pair.headers)
     except FileNotFoundError as error:
         if error.filename != source:
             raise
@@ -80,12 +83,12 @@ def _is_still(path: str, record: Record | Entry) -> bool:
     return (record.size_bytes, record.modified_ns, record.inode) == (now.size_bytes, now.modified_ns, now.inode)
 
 
-def _settled_stat(path: str) -> os.stat_result:
+async def _settled_stat(path: str) -> os.stat_result:
     """The file's state at a moment after which every change shows in its mtime."""
     status = os.stat(path)
     age_ns = time.time_ns() - status.st_mtime_ns
     if 0 <= age_ns < _MTIME_TICK_NS:
-        time.sleep((_MTIME_TICK_NS - age_ns) / 1e9)
+        await asyncio.sleep((_MTIME_TICK_NS - age_ns) / 1e9)
         status = os.stat(path)
     return status
 
@@ -123,10 +126,13 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
     paths = {pair.location.object_key(action.path): action.path for action in plan.deletes}
     is_answered = False
 
-    def delete(keys: list[str]) -> Steps[list[tuple[str, Exception]]]:
-        return blocking(lambda: pair.store.delete(keys, terms.cancelled))
+    def delete(answered: Callable[[list[tuple[str, Exception]]], object]) -> None:
+        try:
+            answered(pair.store.delete(list(paths), terms.cancelled))
+        except Exception as error:  # noqa: BLE001 - reported
+            outcome.failures.append(error)
 
-    def done(_keys: list[str], failures: list[tuple[str, Exception]]) -> None:
+    def take(failures: list[tuple[str, Exception]]) -> None:
         nonlocal is_answered
         is_answered = True
         failed = dict(failures)
@@ -136,8 +142,7 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
         index.write((), gone)
         forget(markers, gone)
 
-    failed = run_all([list(paths)], delete, done, lanes=[one_by_one], cancelled=terms.cancelled)
-    outcome.failures += [error for _, error in failed]
+    run_apart(delete, take, terms.cancelled)
     if not outcome.failures and not is_answered:
         outcome.failures.append(TransferCancelledError("the deletes were stopped"))
 

@@ -1,23 +1,23 @@
-"""Carries out many jobs in the lanes of a store, one thread each, and can be stopped at any moment.
+"""Carries out many jobs at once in the loop of a store, in a thread of its own, and can be stopped at any moment.
 
-Where no thread can be started, at the interpreter's exit, one lane does all of it in the calling thread.
+Where no thread can be started, at the interpreter's exit, the calling thread drives the loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import errno
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
 from pos3.errors import NotPushedError, TransferCancelledError
 from pos3.local import try_start
-from pos3.store import Lane, Steps, is_shared
+from pos3.store import is_shared
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +26,7 @@ Batch = list[tuple[T, R | None, Exception | None]]
 MOST_FAILURES = 100
 _GRACE_SECONDS = 2.0
 _GLANCE_SECONDS = 0.2
+_CANCEL_SECONDS = 0.05
 _HOPELESS_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE}
 _BATCH_ITEMS = 64
 _BATCH_SECONDS = 0.2
@@ -38,112 +39,171 @@ def is_hopeless(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in _HOPELESS_ERRNOS
 
 
-class _Run(Generic[T, R]):
-    """The threads of one call."""
+class Runs(Protocol):
+    """A store, as far as it runs coroutines: see :class:`pos3.store.Store`."""
 
-    def __init__(self, items: Iterable[T], begin: Callable[[T], Steps[R]], cancelled: threading.Event):
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None: ...
+
+
+def _nobody(_batch: object) -> None:
+    """Is told what nobody waits for yet."""
+
+
+class _Jobs(Generic[T, R]):
+    """The jobs of one call, and what has become of them."""
+
+    def __init__(
+        self,
+        items: Iterable[T],
+        carry_out: Callable[[T], Coroutine[Any, Any, R]],
+        cancelled: threading.Event,
+    ):
         self._items = iter(items)
-        self._begin = begin
+        self._carry_out = carry_out
         self._cancelled = cancelled
-        self._lock = threading.Lock()
-        self._threads = 0
-        self._ended = 0
+        self._done: Callable[[Batch[T, R]], object] = _nobody
+        self._batch: Batch[T, R] = []
+        self._told_at = 0.0
         self.stopped = False
-        # None for a thread that has ended.
-        self.done: queue.SimpleQueue[Batch[T, R] | None] = queue.SimpleQueue()
 
-    @property
-    def has_threads(self) -> bool:
-        return self._threads > 0
+    async def all(self, workers: int, done: Callable[[Batch[T, R]], object]) -> None:
+        """Carries them out, so many at once, until they are done or cancelled; what is done is told in batches."""
+        self._done = done
+        self._told_at = time.monotonic()
+        working = [asyncio.create_task(self._work()) for _ in range(workers)]
+        all_of_them = asyncio.gather(*working, return_exceptions=True)
+        is_cancelled = False
+        try:
+            while not all_of_them.done():
+                if self._cancelled.is_set() and not is_cancelled:
+                    is_cancelled = True
+                    for task in working:
+                        task.cancel()
+                await asyncio.wait((all_of_them,), timeout=_CANCEL_SECONDS)
+                self._tell_if_due()
+            for task in working:
+                if not task.cancelled():
+                    task.result()
+        finally:
+            self._tell()
 
-    def start(self, lanes: Sequence[Lane]) -> None:
-        """Starts as many threads as can be had."""
-        for lane in lanes:
-            # In the context of whoever asked: what is logged there must lead back to them.
-            inherited = contextvars.copy_context()
-            name = f"pos3-worker-{self._threads}"
-            thread = threading.Thread(target=inherited.run, args=(self._work, lane), name=name, daemon=True)
-            if not try_start(thread):
+    async def _work(self) -> None:
+        for item in self._items:
+            try:
+                result = await self._carry_out(item)
+            except Exception as error:  # noqa: BLE001 - handed over
+                self.stopped = self.stopped or is_hopeless(error)
+                self._batch.append((item, None, error))
+                self._tell()
+            else:
+                self._batch.append((item, result, None))
+                if len(self._batch) >= _BATCH_ITEMS:
+                    self._tell()
+            if self.stopped or self._cancelled.is_set():
                 return
-            self._threads += 1
 
-    def batches(self) -> Iterator[Batch[T, R]]:
-        """What has been done, as it comes in, until all threads have ended.
+    def _tell_if_due(self) -> None:
+        if time.monotonic() - self._told_at > _BATCH_SECONDS:
+            self._tell()
 
-        Once the run is cancelled, the threads get a short grace; one that still blocks is left behind.
+    def _tell(self) -> None:
+        self._told_at = time.monotonic()
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._done(batch)
+
+
+class _Thread(Generic[T]):
+    """A thread that hands over what it has done, as far as it comes to that."""
+
+    def __init__(self, work: Callable[[], object], cancelled: threading.Event):
+        self._cancelled = cancelled
+        # None when the thread has ended.
+        self.done: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        self.is_stopped = False
+        # In the context of whoever asked: what is logged there must lead back to them.
+        inherited = contextvars.copy_context()
+        self._thread = threading.Thread(target=inherited.run, args=(self._run, work), name="pos3-worker-0", daemon=True)
+
+    def start(self) -> bool:
+        return try_start(self._thread)
+
+    def _run(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        finally:
+            self.done.put(None)
+
+    def results(self) -> Iterator[T]:
+        """What has been done, as it comes in, until the thread has ended.
+
+        Once it is cancelled, it gets a short grace; if it still blocks, it is left behind.
         """
         give_up_at = math.inf
-        while self._ended < self._threads:
+        while True:
             if self._cancelled.is_set():
-                self.stopped = True
                 give_up_at = min(give_up_at, time.monotonic() + _GRACE_SECONDS)
             try:
-                batch = self.done.get(timeout=_GLANCE_SECONDS)
+                result = self.done.get(timeout=_GLANCE_SECONDS)
             except queue.Empty:
                 if time.monotonic() >= give_up_at:
                     return
                 continue
-            if batch is None:
-                self._ended += 1
-            else:
-                yield batch
-
-    def _jobs(self) -> Iterator[tuple[T, Callable[[], Steps[R]]]]:
-        while True:
-            with self._lock:
-                item = None if self.stopped else next(self._items, None)
-            if item is None:
+            if result is None:
                 return
-            yield item, lambda item=item: self._begin(item)  # type: ignore[misc]
+            yield result
 
-    def _work(self, lane: Lane) -> None:
-        try:
-            for batch in self.carried_out(lane):
-                self.done.put(batch)
-        finally:
-            self.done.put(None)
 
-    def carried_out(self, lane: Lane) -> Generator[Batch[T, R], None, None]:
-        """Does the work of a lane here, and yields what is done."""
-        batch: Batch[T, R] = []
-        sent_at = time.monotonic()
+def run_apart(
+    work: Callable[[Callable[[T], object]], object], take: Callable[[T], object], cancelled: threading.Event
+) -> None:
+    """Has ``work`` done in a thread of its own, and calls ``take`` here for whatever it hands over by its argument.
+
+    An interrupt of the calling thread sets ``cancelled``. A thread that does not end within two seconds of that is left
+    behind.
+    """
+    thread: _Thread[T]
+
+    def hand_over(result: T) -> None:
+        thread.done.put(result)
+
+    thread = _Thread(lambda: work(hand_over), cancelled)
+    if not thread.start():
         try:
-            for done in lane(self._jobs(), self._cancelled):
-                batch.append(done)
-                if done[2] is not None and is_hopeless(done[2]):
-                    self.stopped = True
-                now = time.monotonic()
-                if done[2] is not None or len(batch) >= _BATCH_ITEMS or now - sent_at > _BATCH_SECONDS:
-                    yield batch
-                    batch, sent_at = [], now
-        except GeneratorExit:
+            work(take)
+        except Exception:
             raise
-        except Exception as error:  # noqa: BLE001 - handed over
-            # The lane cannot go on, and nobody else answers for what it has begun.
-            batch.append((None, None, error))  # type: ignore[arg-type]
         except BaseException:
-            yield batch
+            cancelled.set()
             raise
-        yield batch
+        return
+    try:
+        for result in thread.results():
+            take(result)
+    except BaseException:
+        cancelled.set()
+        for result in thread.results():
+            take(result)
+        raise
 
 
 def run_all(
     items: Iterable[T],
-    begin: Callable[[T], Steps[R]],
+    carry_out: Callable[[T], Coroutine[Any, Any, R]],
     on_done: Callable[[T, R], None],
     *,
-    lanes: Sequence[Lane],
+    store: Runs,
+    workers: int,
     cancelled: threading.Event,
 ) -> list[tuple[T, Exception]]:
-    """Carries out the steps that ``begin`` gives for every item, and calls ``on_done`` here for each success.
+    """Awaits ``carry_out`` for every item, so many at once, and calls ``on_done`` here for each success.
 
-    The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set. An
-    interrupt of the calling thread sets ``cancelled``. Then threads that do not end within two seconds are left behind.
+    The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set, as
+    an interrupt of the calling thread does. What does not end within two seconds of that is left behind.
 
     Returns:
-        the items that failed, each with its error; None stands for those of a lane that could not go on.
+        the items that failed, each with its error; None stands for those of a loop that could not go on.
     """
-    run = _Run(items, begin, cancelled)
     failed: list[tuple[T, Exception]] = []
     counted = 0
 
@@ -157,19 +217,16 @@ def run_all(
             # A file that may not be read costs no request, and says nothing about the others.
             counted += not isinstance(error, NotPushedError)
             if counted >= MOST_FAILURES:
-                run.stopped = True
+                jobs.stopped = True
 
-    try:
-        run.start(lanes)
-        if not run.has_threads:
-            with closing(run.carried_out(lanes[0])) as batches:
-                for batch in batches:
-                    take(batch)
-        for batch in run.batches():
-            take(batch)
-    except BaseException:
-        cancelled.set()
-        for batch in run.batches():
-            take(batch)
-        raise
+    jobs: _Jobs[T, R] = _Jobs(items, carry_out, cancelled)
+
+    def work(done: Callable[[Batch[T, R]], object]) -> None:
+        try:
+            store.run(lambda: jobs.all(workers, done), workers)
+        except Exception as error:  # noqa: BLE001 - handed over
+            # The loop cannot go on, and nobody else answers for what it has begun.
+            done([(None, None, error)])  # type: ignore[list-item]
+
+    run_apart(work, take, cancelled)
     return failed

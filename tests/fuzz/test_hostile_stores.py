@@ -233,7 +233,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> None:
     """Failures that may pass are tried again once, and at once."""
     for name, value in stage.server.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("pos3.store.s3.requests.ATTEMPTS", 2)
+    monkeypatch.setattr("pos3.store.s3.http.ATTEMPTS", 2)
     monkeypatch.setattr("pos3.store.retry._FIRST_PAUSE_SECONDS", 0.0)
 
 

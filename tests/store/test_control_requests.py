@@ -26,9 +26,10 @@ from pos3.errors import (
     TransferCancelledError,
 )
 from pos3.store import Store, carried_out, open_store
+from pos3.store.s3.address import Address
 from pos3.store.s3.client import Connection
 from pos3.store.s3.errors import read_answer
-from pos3.store.s3.requests import Requests
+from pos3.store.s3.http import Client
 from pos3.store.s3.unfinished import abort
 from pos3.store.s3.uploads import UNTOLD, MultipartUpload
 from pos3.store.s3.xml import first_text, is_writable, written
@@ -445,8 +446,8 @@ def begin(moto_site: S3Site) -> Callable[[str], str]:
     return lambda key: client.create_multipart_upload(Bucket=moto_site.bucket, Key=key)["UploadId"]
 
 
-def requests_to(site: S3Site) -> Requests:
-    return Requests(Connection(None), site.bucket, ())
+def client_of(site: S3Site) -> Client:
+    return Client(Address(Connection(None), site.bucket, ()))
 
 
 @pytest.mark.parametrize("key", ["data/x", "data/& <x>\n?é", "data/../x"], ids=["plain", "odd", "dots"])
@@ -456,7 +457,7 @@ def test_uploads_that_were_stopped_are_aborted_and_others_go_on(
 ) -> None:
     stopped, other = begin(key), f"{key}-2"
     begin(other)
-    abort([MultipartUpload(key, stopped if knows_id else UNTOLD)], requests_to(moto_site), 4)
+    abort([MultipartUpload(key, stopped if knows_id else UNTOLD)], client_of(moto_site), 4)
     assert moto_site.server.uploads(moto_site.bucket) == [other]
 
 
@@ -481,7 +482,7 @@ def test_an_upload_whose_id_was_lost_is_taken_back_and_that_of_another_writer_go
 def test_an_upload_that_is_gone_already_holds_nothing_up(s3: S3Site, proxied: PutBefore) -> None:
     proxy = proxied(s3)
     began = time.monotonic()
-    abort([MultipartUpload("gone", "1"), MultipartUpload("never-begun", UNTOLD)], requests_to(s3), 4)
+    abort([MultipartUpload("gone", "1"), MultipartUpload("never-begun", UNTOLD)], client_of(s3), 4)
     assert time.monotonic() - began < 2
     assert proxy.count() == 2
 
@@ -489,7 +490,7 @@ def test_an_upload_that_is_gone_already_holds_nothing_up(s3: S3Site, proxied: Pu
 def test_a_store_that_does_not_answer_is_not_waited_for(moto_site: S3Site, proxied: PutBefore) -> None:
     proxied(moto_site, Hang(times=None))
     began = time.monotonic()
-    abort([MultipartUpload("x", "1")], requests_to(moto_site), 4)
+    abort([MultipartUpload("x", "1")], client_of(moto_site), 4)
     assert 2.5 < time.monotonic() - began < 5
 
 
@@ -498,7 +499,7 @@ def test_a_busy_store_is_asked_again_to_abort(
 ) -> None:
     uploads = [MultipartUpload(key, begin(key)) for key in ("x", "y")]
     proxied(moto_site, Status(code=503, error_code="SlowDown", times=2))
-    abort(uploads, requests_to(moto_site), 4)
+    abort(uploads, client_of(moto_site), 4)
     assert moto_site.server.uploads(moto_site.bucket) == []
 
 

@@ -14,7 +14,6 @@ import trustme
 
 import pos3
 from pos3.state.cache import verify_cache
-from pos3.store.s3.lines import asked
 from pos3.store.s3.requests import Request
 from pos3.store.s3.store import S3Store
 from pos3.store.s3.unfinished import abort
@@ -73,10 +72,14 @@ def test_a_request_without_a_body_says_nothing_of_the_one_before_it(
 ) -> None:
     server = serve_from_memory()
     server.put("x", b"1")
-    lines = S3Store("bucket", None, 4)._lines
+    client = S3Store("bucket", None, 4)._client
     query, body = ("delete=", b"<Delete></Delete>") if before == "POST" else ("", b"2")
-    asked(lines, Request(before, "" if before == "POST" else "x", query, body=body))
-    asked(lines, Request(method, "x"))
+
+    async def ask() -> None:
+        await client.send(Request(before, "" if before == "POST" else "x", query, body=body))
+        await client.send(Request(method, "x"))
+
+    client.run(ask, 1)
     *_, last = server.asked
     assert (last.method, last.body_bytes) == (method, 0)
     assert last.headers["x-amz-content-sha256"] in ("UNSIGNED-PAYLOAD", hashlib.sha256(b"").hexdigest())
@@ -429,7 +432,7 @@ def test_an_upload_whose_id_was_lost_is_found_behind_the_first_page(serve_from_m
         Server(server.endpoint_url).s3.create_multipart_upload(Bucket="bucket", Key=key)
     for name in ("upload-001", "upload-002", "upload-003"):
         server.state.uploads[name] = "x", time.time() - HOUR
-    abort([MultipartUpload("x", UNTOLD, time.time() - 60)], S3Store("bucket", None, 4)._requests, 4)
+    abort([MultipartUpload("x", UNTOLD, time.time() - 60)], S3Store("bucket", None, 4)._client, 4)
     assert sorted(server.unfinished) == [f"upload-00{number}" for number in (1, 2, 3, 4, 6, 7)]
 
 

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
+import asyncio
 import os
 
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, StoreError
 from pos3.etags import ContentMatch, contradicts, is_digest, is_plain, part_size
 from pos3.local import blocks
-from pos3.store.base import Counted, OnBytes
-from pos3.store.beside import Aside
-from pos3.store.retry import UnreachableError
+from pos3.store.base import CancelToken, Moved
+from pos3.store.retry import UnreachableError, repeated
 from pos3.store.s3.downloads import MIB, Delivered, Downloads
-from pos3.store.s3.loop import Together
-from pos3.store.s3.requests import Request, Requests, Response
-from pos3.store.s3.uploads import UNTOLD, MultipartUpload, Uploads
-from pos3.store.steps import Steps
+from pos3.store.s3.http import Client
+from pos3.store.s3.requests import Request, Response
+from pos3.store.s3.uploads import UNTOLD, MultipartUpload, Pace, Uploads
 
 # How often a download begins again because the object was replaced, before it pauses.
 _CHANGES = 3
-_PIECE_BLOCKS = 64
 
 
 class Bodies:
@@ -30,13 +26,14 @@ class Bodies:
     Args:
         headers: sent with what creates an object, such as those for encryption.
         proves: whether bodies are proven even if they are large; over TLS they need not be.
+        asks: whether the store is asked for the checksums of objects.
     """
 
-    def __init__(self, requests: Requests, headers: tuple[str, ...], proves: bool):
-        self._requests = requests
+    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool, asks: bool):
+        self._client = client
         self._proves = proves
-        self._downloads = Downloads(requests, proves)
-        self._uploads = Uploads(requests, headers, proves)
+        self._downloads = Downloads(client, proves, asks)
+        self._uploads = Uploads(client, headers, proves)
         # Encryption may give objects other ETags.
         self._etags_are_md5 = not headers
 
@@ -57,13 +54,15 @@ class Bodies:
         """Keeps uploads that could not be aborted for the next try."""
         self._uploads.left_behind |= uploads
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+    async def download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
+        return await repeated(self._client.patience, self._download, key, expected, target, moved, cancelled)
+
+    async def _download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
         for left in reversed(range(_CHANGES)):
-            counted = Counted(on_bytes)
             try:
-                delivered = yield from self._downloads.download(key, expected, target, counted)
+                delivered = await self._downloads.download(key, expected, target, moved, cancelled)
             except ObjectChangedError:
-                now = yield from self._listed_now(key, expected)
+                now = await self._listed_now(key, expected)
                 if now is None or not left:
                     raise
                 if (now.etag, now.size_bytes) != (expected.etag, expected.size_bytes):
@@ -73,43 +72,50 @@ class Bodies:
                     raise
                 continue
             try:
-                yield from self._verify(key, expected, delivered, target)
+                if not self._is_proven_already(expected, delivered):
+                    await self._verify(key, expected, delivered, target)
             except BaseException:
-                counted.take_back()
+                moved(-delivered.entry.size_bytes)
                 os.unlink(target)
                 raise
             return delivered.entry
         raise AssertionError("unreachable")
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
-        counted = Counted(on_bytes)
-        uploaded = yield from self._uploads.upload(key, source, size_bytes, counted)
+    async def upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
+        return await repeated(self._client.patience, self._upload, key, source, size_bytes, pace, headers)
+
+    async def _upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
+        uploaded = await self._uploads.upload(key, source, size_bytes, pace, headers)
         etag, is_weak = uploaded.etag, uploaded.is_weak
         try:
             if uploaded.is_multipart or not etag:
                 # Some servers answer a multipart upload with another ETag than they list afterwards.
-                head = yield from _head(key)
+                head = await self._head(key)
                 etag, is_weak = head.etag, head.is_weak
-            if not is_weak:
-                yield from self._verify_uploaded(key, etag, uploaded.proof)
+            if not is_weak and etag != uploaded.proof:
+                await self._verify_uploaded(key, etag, uploaded.proof)
         except BaseException:
-            counted.take_back()
+            pace.moved(-uploaded.size_bytes)
             raise
         return etag
 
-    def _where(self, key: str) -> str:
-        return self._requests.where(Request("GET", key))
+    def _is_proven_already(self, expected: Entry, delivered: Delivered) -> bool:
+        """Whether exactly the expected object has come, with its checksum or with the MD5 that its ETag is."""
+        return delivered.entry is expected and (expected.etag in delivered.digests or delivered.has_told_checksum)
 
-    def _listed_now(self, key: str, before: Entry) -> Steps[Entry | None]:
+    def _where(self, key: str) -> str:
+        return self._client.address.place(key)
+
+    async def _listed_now(self, key: str, before: Entry) -> Entry | None:
         """The object as it is now, for another attempt; None if that cannot be asked."""
         try:
-            now: Entry = (yield from _head(key)).entry(before.path, self._where(key))
+            now = (await self._head(key)).entry(before.path, self._where(key))
         except StoreError:
             return None
         # A gateway or a portal answers without an ETag, and its page must not become the expected object.
         return now if now.etag or not before.etag else None
 
-    def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> Steps[None]:
+    async def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> None:
         """Compares what arrived with the listed size, and with the ETag where that can prove something.
 
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
@@ -122,6 +128,13 @@ class Bodies:
             # A message may be whole and still carry less than the object.
             told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
             raise IntegrityError(f"{self._where(key)}: {told}", url=self._where(key))
+        if delivered.told is not None:
+            if not delivered.has_told_checksum:
+                told = f"{delivered.told.algorithm.name} {delivered.told.value}"
+                raise IntegrityError(
+                    f"{self._where(key)}: the body that arrived does not have the {told}", url=self._where(key)
+                )
+            return
         if not self._etags_are_md5 or delivered.is_weak or not is_digest(entry.etag):
             return
         if entry.etag in delivered.digests:
@@ -129,67 +142,60 @@ class Bodies:
         if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
             matches = False
         elif self._proves:
-            matches = yield from _is_proven(entry, target, part_size(entry.size_bytes))
+            matches = await self._client.spread(_is_proven, entry, target, part_size(entry.size_bytes))
         else:
             return
         if matches:
             return
         if not is_plain(entry.etag):
-            yield from self._verify_parts(key, entry, target)
-        elif not (yield from self._is_encrypted(key)):
+            await self._verify_parts(key, entry, target)
+        elif not await self._is_encrypted(key):
             raise IntegrityError(
                 f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}", url=self._where(key)
             )
 
-    def _verify_parts(self, key: str, delivered: Entry, target: str) -> Steps[None]:
-        part = yield from _head(key, "partNumber=1")
+    async def _verify_parts(self, key: str, delivered: Entry, target: str) -> None:
+        part = await self._head(key, "partNumber=1")
         first_part_bytes = part.entry("", self._where(key)).size_bytes
         told = bool(part.header("x-amz-mp-parts-count"))
         known = told and 0 < first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
-        if not known or (yield from self._is_encrypted(key)):
+        if not known or await self._is_encrypted(key):
             return
-        if not (yield from _is_proven(delivered, target, first_part_bytes)):
+        if not await self._client.spread(_is_proven, delivered, target, first_part_bytes):
             raise IntegrityError(
                 f"{self._where(key)}: the body that arrived does not match its ETag {delivered.etag}",
                 url=self._where(key),
             )
 
-    def _verify_uploaded(self, key: str, etag: str, proof: str) -> Steps[None]:
+    async def _verify_uploaded(self, key: str, etag: str, proof: str) -> None:
         if not self._etags_are_md5 or not proof or not contradicts(etag, proof):
             return
-        if not (yield from self._is_encrypted(key)):
+        if not await self._is_encrypted(key):
             raise IntegrityError(
                 f"{self._where(key)}: the store received other bytes than were sent", url=self._where(key)
             )
 
-    def _is_encrypted(self, key: str) -> Steps[bool]:
+    async def _is_encrypted(self, key: str) -> bool:
         """Whether the object's ETag is no MD5, since KMS or a customer's key encrypts it."""
-        head = yield from _head(key)
+        head = await self._head(key)
         by_kms = head.header("x-amz-server-side-encryption").startswith("aws:")
         encrypted = by_kms or bool(head.header("x-amz-server-side-encryption-customer-algorithm"))
         if encrypted:
             self._etags_are_md5 = False
         return encrypted
 
+    async def _head(self, key: str, query: str = "") -> Response:
+        """What a HEAD is answered with. It is repeated by itself, since what came before may have moved gigabytes."""
+        return await repeated(self._client.patience, self._client.send, Request("HEAD", key, query))
 
-def _is_proven(delivered: Entry, target: str, part_bytes: int) -> Steps[bool]:
+
+async def _is_proven(delivered: Entry, target: str, part_bytes: int) -> bool:
     """Whether the file has the content that the ETag stands for.
 
-    It is read beside the loop, and in pieces, since whoever stops the transfer waits for the end of one.
+    It is read in pieces, in between which the loop moves other bodies, and a transfer can be stopped.
     """
     match = ContentMatch(delivered.etag, delivered.size_bytes, [part_bytes])
-    content = blocks(target) if match.is_possible else iter(())
-    while (yield Aside(functools.partial(match.take, itertools.islice(content, _PIECE_BLOCKS)))):
-        pass
+    for block in blocks(target) if match.is_possible else ():
+        match.take((block,))
+        await asyncio.sleep(0)
     return match.is_proven()
-
-
-def _head(key: str, query: str = "") -> Steps[Response]:
-    """What a HEAD is answered with. It is repeated by itself, since what came before it may have moved gigabytes."""
-    answers: list[Response] = yield Together([functools.partial(_asked, Request("HEAD", key, query))])
-    return answers[0]
-
-
-def _asked(request: Request) -> Steps[Response]:
-    response: Response = yield request
-    return response

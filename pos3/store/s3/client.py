@@ -137,6 +137,11 @@ class Connection:
         return self._named_endpoint.startswith("http://")
 
     @property
+    def asks_for_checksums(self) -> bool:
+        """Whether the store is to tell the checksums of objects (``response_checksum_validation`` of botocore)."""
+        return bool(self.session.get_config_variable("response_checksum_validation") != "when_required")
+
+    @property
     def signs_bodies(self) -> bool:
         """Whether signatures are to cover bodies; over TLS they need not."""
         return self.is_plain_http or bool(self.s3_settings.get("payload_signing_enabled"))

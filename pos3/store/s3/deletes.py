@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import functools
 import hashlib
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any, TypeVar
 
 from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError, TransferCancelledError
-from pos3.store.retry import BusyError, is_shared, is_transient
+from pos3.store.base import CancelToken
+from pos3.store.retry import BusyError, is_shared, is_transient, repeated
 from pos3.store.s3.client import READ_TIMEOUT_SECONDS
 from pos3.store.s3.errors import StrangeAnswerError, error_for, read_answer
-from pos3.store.s3.loop import Loop
-from pos3.store.s3.requests import Request, Requests, Response
+from pos3.store.s3.http import Client
+from pos3.store.s3.requests import Request
 from pos3.store.s3.xml import is_kept, text_of, written
-from pos3.store.steps import Done, Job, R, Steps, T
+from pos3.store.tasks import ended
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _BATCH_KEYS = 1000
 # Of the slowest server that is waited for.
@@ -24,6 +28,7 @@ _KEYS_A_SECOND = 25
 _BATCHES = 4
 # Less than whoever stops a transfer waits for its threads.
 _DRAIN_SECONDS = 1.5
+_GLANCE_SECONDS = 0.05
 # What says nothing about whether the server knows batches.
 _FINAL = (BusyError, ConnectionError, PermissionError, RemoteNotFoundError)
 _Refused = dict[str, StoreError]
@@ -32,13 +37,13 @@ _Refused = dict[str, StoreError]
 class Deletes:
     """Deletes objects of one bucket."""
 
-    def __init__(self, requests: Requests, bucket: str, in_flight: int):
-        self._requests = requests
+    def __init__(self, client: Client, bucket: str, in_flight: int):
+        self._client = client
         self._in_flight = in_flight
         self._where = f"deleting in s3://{bucket}"
         self._knows_batches = True
 
-    def delete(self, keys: Sequence[str], cancelled: threading.Event) -> list[tuple[str, Exception]]:
+    async def delete(self, keys: Sequence[str], cancelled: CancelToken) -> list[tuple[str, Exception]]:
         """See :meth:`pos3.store.base.Store.delete`. What would fail for the same reason as another is left undone."""
         undone = StoreError(f"{self._where}: left undone")
         stop = _Stop(cancelled)
@@ -46,40 +51,65 @@ class Deletes:
         # What a server reads differently would be another key.
         alone = [key for key in keys if not is_kept(key)]
         together = [key for key in keys if is_kept(key)] if alone else keys
-        batches = self._batches(together, alone)
-        for batch, refused, error in self._outcomes(batches, min(self._in_flight, _BATCHES), stop):
+
+        def take_batch(batch: Sequence[str], refused: _Refused | None, error: Exception | None) -> None:
             if isinstance(error, StoreError) and not isinstance(error, _FINAL):
                 # Not every server knows how to delete many at once.
                 self._knows_batches = False
-                alone += batch
-                continue
+                alone.extend(batch)
+                return
             fates.update(dict.fromkeys(batch, error))
             fates.update(refused or {})
-            alone += [key for key, refusal in (refused or {}).items() if is_transient(refusal)]
-        singles: Iterator[Job[str, None]] = ((key, functools.partial(self._one, key)) for key in alone)
-        fates.update((key, error) for key, _, error in self._outcomes(singles, self._in_flight, stop))
+            alone.extend(key for key, refusal in (refused or {}).items() if is_transient(refusal))
+
+        def take_one(key: str, _: None, error: Exception | None) -> None:
+            fates[key] = error
+
+        await self._each(self._batches(together, alone), self._batch, take_batch, min(self._in_flight, _BATCHES), stop)
+        await self._each(iter(alone), self._one, take_one, self._in_flight, stop)
         failed = [(key, error) for key, error in fates.items() if error is not None]
         stopped = TransferCancelledError(f"{self._where}: stopped")
         cause = next((error for _, error in failed if is_shared(error)), stopped if cancelled.is_set() else undone)
         return [(key, cause if error is undone else error) for key, error in failed]
 
-    def _outcomes(self, jobs: Iterator[Job[T, R]], in_flight: int, stop: _Stop) -> Iterator[Done[T, R]]:
-        """What becomes of the jobs, until they are stopped, or one fails for a reason that is that of all."""
-        for item, result, error in Loop(self._requests, in_flight, _DRAIN_SECONDS)(jobs, stop):
-            yield item, result, error
-            if error is not None and is_shared(error):
-                stop.set()
+    async def _each(
+        self,
+        items: Iterator[T],
+        act: Callable[[T], Coroutine[Any, Any, R]],
+        take: Callable[[T, R | None, Exception | None], None],
+        at_once: int,
+        stop: _Stop,
+    ) -> None:
+        """What becomes of the items, until they are stopped, or one fails for a reason that is that of all."""
 
-    def _batches(self, keys: Sequence[str], alone: list[str]) -> Iterator[Job[Sequence[str], _Refused]]:
+        async def act_unless_stopped(item: T) -> R:
+            if stop.is_set():
+                raise _StoppedError
+            return await act(item)
+
+        async def work() -> None:
+            for item in items:
+                try:
+                    take(item, await repeated(self._client.patience, act_unless_stopped, item), None)
+                except _StoppedError:
+                    return
+                except Exception as error:  # noqa: BLE001 - handed over
+                    take(item, None, error)
+                    if is_shared(error):
+                        stop.set()
+
+        await _ended_unless_stopped([asyncio.create_task(work()) for _ in range(at_once)], stop)
+
+    def _batches(self, keys: Sequence[str], alone: list[str]) -> Iterator[Sequence[str]]:
         """Batches as long as the server is not known to refuse them; what is left then is ``alone``."""
         for start in range(0, len(keys), _BATCH_KEYS):
             batch = keys[start : start + _BATCH_KEYS]
             if self._knows_batches:
-                yield batch, functools.partial(self._batch, batch)
+                yield batch
             else:
                 alone += batch
 
-    def _batch(self, keys: Sequence[str]) -> Steps[_Refused]:
+    async def _batch(self, keys: Sequence[str]) -> _Refused:
         listed = "".join(f"<Object><Key>{written(key)}</Key></Object>" for key in keys)
         body = (
             f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{listed}</Delete>'
@@ -91,7 +121,7 @@ class Deletes:
         silence_seconds = READ_TIMEOUT_SECONDS + len(keys) // _KEYS_A_SECOND
         request = Request("POST", "", "delete=", headers, body, where=self._where, silence_seconds=silence_seconds)
         try:
-            response: Response = yield request
+            response = await self._client.send(request)
         except StrangeAnswerError as error:
             # Whether a server is there at all, single deletes will show.
             raise StoreError(str(error)) from error
@@ -107,12 +137,12 @@ class Deletes:
             if key not in asked:
                 raise StoreError(f"{self._where}: the answer names the key {key!r}, which was not asked for")
             if code != "NoSuchKey":
-                refused[key] = error_for(code, 0, message, self._requests.where(Request("DELETE", key)))
+                refused[key] = error_for(code, 0, message, self._client.address.place(key))
         return refused
 
-    def _one(self, key: str) -> Steps[None]:
+    async def _one(self, key: str) -> None:
         try:
-            yield Request("DELETE", key)
+            await self._client.send(Request("DELETE", key))
         except BucketNotFoundError:
             raise
         except RemoteNotFoundError:
@@ -120,12 +150,36 @@ class Deletes:
             pass
 
 
-class _Stop(threading.Event):
-    """Is set by itself, or by another one."""
+async def _ended_unless_stopped(tasks: list[asyncio.Task[None]], stop: _Stop) -> None:
+    """Waits for the tasks; once they are stopped, only briefly. None is left."""
+    working = asyncio.gather(*tasks, return_exceptions=True)
+    try:
+        while not working.done() and not stop.is_set():
+            await asyncio.wait((working,), timeout=_GLANCE_SECONDS)
+        if not working.done():
+            await asyncio.wait((working,), timeout=_DRAIN_SECONDS)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await ended(working)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
-    def __init__(self, other: threading.Event):
-        super().__init__()
+
+class _StoppedError(Exception):
+    """Nothing more is to be asked for."""
+
+
+class _Stop:
+    """Is set by itself, or with another signal."""
+
+    def __init__(self, other: CancelToken):
         self._other = other
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
 
     def is_set(self) -> bool:
-        return super().is_set() or self._other.is_set()
+        return self._is_set or self._other.is_set()

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Self
 
 from pos3.entries import Entry
-from pos3.errors import IntegrityError, ObjectChangedError
+from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
 from pos3.etags import joined_etag, part_size_candidates
 from pos3.local import create_file, write_all, write_blocks_at
-from pos3.store.base import Counted, OnBytes
-from pos3.store.beside import Aside
-from pos3.store.s3.loop import Together
-from pos3.store.s3.requests import Request, Requests, Response, TooLongError, can_be_sent
-from pos3.store.steps import Steps
+from pos3.store.base import CancelToken, Counted, Moved
+from pos3.store.retry import repeated
+from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, Running, Told, told_by
+from pos3.store.s3.http import Client
+from pos3.store.s3.requests import Request, Response, TooLongError, can_be_sent
+from pos3.store.tasks import together
 
 MIB = 1024 * 1024
 # Objects from here on come in ranges. Shorter ones gain nothing from it.
 LARGE_BYTES = 16 * MIB
-# Held in memory until they are whole: a call for each piece costs more than the piece.
 _RANGE_BYTES = 8 * MIB
-# Longer bodies are hashed and written beside the loop.
-_ASIDE_BYTES = 256 * 1024
-# A call that counts costs more than one that takes a piece.
-_COUNTED_BYTES = 64 * 1024
+# Bodies up to here are held in memory until they are whole; longer ones are written as they come.
+_IN_MEMORY_BYTES = 64 * 1024
+# Longer bodies are worth another thread.
+_SPREAD_BYTES = 512 * 1024
+# Written and hashed at once: each time, the interpreter changes hands.
+_WRITE_BYTES = 128 * 1024
+
+_MD5 = Algorithm("MD5", lambda: hashlib.md5(usedforsecurity=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +37,36 @@ class Delivered:
     """The version of an object that arrived.
 
     ``digests`` are those ETags that what arrived could have, as far as they were computed on the way. With ``is_weak``,
-    another ETag than these means nothing.
+    another ETag than these means nothing. ``told`` is the checksum that the store has told of the object, and
+    ``content`` that of what arrived.
     """
 
     entry: Entry
     digests: tuple[str, ...] = ()
     is_weak: bool = False
+    told: Told | None = None
+    content: bytes = b""
+
+    @property
+    def has_told_checksum(self) -> bool:
+        """Whether a checksum proves that the object has arrived as the store has it."""
+        return self.told is not None and self.told.is_of(self.content)
 
 
 class Downloads:
-    """Reads the objects of one bucket. ``proves`` says that bodies are to be proven even if they are large."""
+    """Reads the objects of one bucket.
 
-    def __init__(self, requests: Requests, proves: bool):
-        self._requests = requests
+    Args:
+        proves: whether bodies are to be proven even if they are large.
+        asks: whether the store is asked for the checksums of objects.
+    """
+
+    def __init__(self, client: Client, proves: bool, asks: bool):
+        self._client = client
         self._proves = proves
+        self._headers = (ASK_FOR_CHECKSUM,) if asks else ()
+        # A request more for each large object is worth it only where it is answered.
+        self._tells_checksums = asks
         self._ranges_work = True
 
     def give_up_ranges(self) -> bool:
@@ -60,84 +78,96 @@ class Downloads:
         did_work, self._ranges_work = self._ranges_work, False
         return did_work
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
+    async def download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Delivered:
         """See :meth:`pos3.store.base.Store.download`; the digests are the caller's to compare."""
         if expected.size_bytes >= LARGE_BYTES and expected.etag and can_be_sent(expected.etag) and self._ranges_work:
             try:
-                return (yield from self._in_ranges(key, expected, target, on_bytes))
+                return await self._in_ranges(key, expected, target, moved, cancelled)
             except _NoRangesError:
                 self._ranges_work = False
         try:
-            if expected.size_bytes <= LARGE_BYTES:
-                return (yield from self._in_memory(key, expected, target, on_bytes))
-            return (yield from self._in_pieces(key, expected, target, on_bytes))
+            if expected.size_bytes <= _IN_MEMORY_BYTES:
+                return await self._in_memory(key, expected, target, moved, cancelled)
+            if expected.size_bytes <= _SPREAD_BYTES:
+                return await self._as_it_comes(key, expected, target, moved, cancelled)
+            return await self._client.spread(self._as_it_comes, key, expected, target, moved, cancelled)
         except TooLongError as error:
-            where = self._requests.where(Request("GET", key))
+            where = self._client.address.place(key)
             told = f"the object is longer than the {expected.size_bytes} bytes that it was listed with"
             raise ObjectChangedError(f"{where}: {told}", url=where) from error
 
-    def _in_memory(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
-        with _Arriving(on_bytes) as arriving:
-            response: Response = yield Request(
-                "GET",
-                key,
-                sink=arriving.take,
-                limit_bytes=expected.size_bytes,
-                held_bytes=expected.size_bytes,
-            )
+    async def _in_memory(
+        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+    ) -> Delivered:
+        response = await self._client.send(Request("GET", key, headers=self._headers, limit_bytes=expected.size_bytes))
+        body = response.blocks[0] if len(response.blocks) == 1 else response.body
+        size_bytes = len(body)
+        _check(cancelled)
+        moved(size_bytes)
+        try:
             descriptor = create_file(target)
             try:
-                keep = functools.partial(_keep, descriptor, arriving.blocks, 0, proves=True)
-                is_long = expected.size_bytes >= _ASIDE_BYTES
-                size_bytes, digest = (yield Aside(keep, expected.size_bytes)) if is_long else keep()
-                arriving.count()
+                write_all(descriptor, body)
             except BaseException:
                 os.unlink(target)
                 raise
             finally:
                 os.close(descriptor)
-        return self._delivered(response, self._entry(response, expected, size_bytes), digest.hex())
-
-    def _in_pieces(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
-        digest = hashlib.md5(usedforsecurity=False)
-        received = 0
-        descriptor = create_file(target)
-
-        def take(block: bytes) -> None:
-            nonlocal received
-            write_all(descriptor, block)
-            digest.update(block)
-            on_bytes(len(block))
-            received += len(block)
-
-        try:
-            response: Response = yield Request("GET", key, sink=take, limit_bytes=expected.size_bytes)
         except BaseException:
-            on_bytes(-received)
+            moved(-size_bytes)
+            raise
+        entry = self._entry(response, expected, size_bytes)
+        told = told_by(response)
+        if told is None:
+            digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+            return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
+        running = told.algorithm.begin()
+        running.update(body)
+        return Delivered(entry, told=told, content=running.digest())
+
+    async def _as_it_comes(
+        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+    ) -> Delivered:
+        descriptor = create_file(target)
+        try:
+            with _Arriving(descriptor, 0, moved, cancelled, _MD5) as arriving:
+                response = await self._client.send(
+                    Request("GET", key, headers=self._headers, sink=arriving, limit_bytes=expected.size_bytes)
+                )
+                digest = arriving.flushed()
+        except BaseException:
             os.unlink(target)
             raise
         finally:
             os.close(descriptor)
-        return self._delivered(response, self._entry(response, expected, received), digest.hexdigest())
+        entry, told = self._entry(response, expected, arriving.size_bytes), arriving.told
+        if told is not None:
+            return Delivered(entry, told=told, content=digest)
+        return Delivered(entry, (digest.hex(),), entry.etag != digest.hex() and response.is_weak)
 
-    def _in_ranges(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Delivered]:
+    async def _in_ranges(
+        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+    ) -> Delivered:
         """
         Raises:
             _NoRangesError: the server does not do ranges.
             ObjectChangedError: the object is no longer the expected one.
         """
+        # What has begun comes first: it holds a file open.
+        await self._client.room()
         size = expected.size_bytes
+        told = await self._told(key, expected)
         # Ranges that are the parts of the upload give the ETag without a second look at the file.
         known = [wanted for wanted in part_size_candidates(expected.etag, size) if wanted <= _RANGE_BYTES]
         step = known[0] if known else _RANGE_BYTES
+        algorithm = told.algorithm if told is not None else _MD5 if self._proves else None
         descriptor = create_file(target)
-        counted = Counted(on_bytes)
+        counted = Counted(moved)
         try:
-            begins = [
-                functools.partial(self._range, key, expected, descriptor, start, min(start + step, size), counted)
-                for start in range(0, size, step)
-            ]
-            parts: list[tuple[Response, bytes]] = yield Together(begins)
+            borders = ((start, min(start + step, size)) for start in range(0, size, step))
+            parts = await together(
+                [self._range(key, expected, descriptor, *each, counted, cancelled, algorithm) for each in borders]
+            )
         except BaseException as error:
             counted.take_back()
             os.unlink(target)
@@ -146,25 +176,63 @@ class Downloads:
             raise
         finally:
             os.close(descriptor)
+        entry = self._entry(parts[0][0], expected, size)
+        if told is not None:
+            sizes = (min(step, size - start) for start in range(0, size, step))
+            pieces = zip((digest for _, digest in parts), sizes, strict=True)
+            return Delivered(entry, told=told, content=told.algorithm.joined(pieces))
         digests = (joined_etag(digest for _, digest in parts),) if self._proves and known else ()
-        return Delivered(self._entry(parts[0][0], expected, size), digests)
+        return Delivered(entry, digests)
 
-    def _range(
-        self, key: str, expected: Entry, descriptor: int, start: int, end: int, on_bytes: OnBytes
-    ) -> Steps[tuple[Response, bytes]]:
+    async def _told(self, key: str, expected: Entry) -> Told | None:
+        """The checksum of exactly this object, if the store tells one that can be put together of those of ranges."""
+        if not self._tells_checksums:
+            return None
+        arguments = Request("HEAD", key, headers=self._headers)
+        response: Response = await repeated(self._client.patience, self._client.send, arguments)
+        told = told_by(response)
+        if told is None:
+            # Stores that keep checksums have them of older objects, too, or of none.
+            self._tells_checksums = self._client.address.is_of_aws
+        if told is None or told.algorithm.join is None or response.etag != expected.etag:
+            return None
+        return told
+
+    async def _range(
+        self,
+        key: str,
+        expected: Entry,
+        descriptor: int,
+        start: int,
+        end: int,
+        counted: Counted,
+        cancelled: CancelToken,
+        algorithm: Algorithm | None,
+    ) -> tuple[Response, bytes]:
+        arguments = (self._range_once, key, expected, descriptor, start, end, counted.told, cancelled, algorithm)
+        part: tuple[Response, bytes] = await repeated(self._client.patience, self._client.spread, *arguments)
+        # Only here, in one thread.
+        counted.keep(end - start)
+        return part
+
+    async def _range_once(
+        self,
+        key: str,
+        expected: Entry,
+        descriptor: int,
+        start: int,
+        end: int,
+        moved: Moved,
+        cancelled: CancelToken,
+        algorithm: Algorithm | None,
+    ) -> tuple[Response, bytes]:
         wanted = end - start
         headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
-        with _Arriving(on_bytes) as arriving:
-            request = Request(
-                "GET",
-                key,
-                headers=headers,
-                sink=arriving.take,
-                limit_bytes=wanted,
-                held_bytes=wanted,
-            )
+        with _Arriving(descriptor, start, moved, cancelled, algorithm) as arriving:
             try:
-                response: Response = yield request
+                response = await self._client.send(
+                    Request("GET", key, headers=headers, sink=arriving, limit_bytes=wanted)
+                )
             except TooLongError as error:
                 # A server that does not do ranges sends everything.
                 raise _NoRangesError from error
@@ -174,19 +242,14 @@ class Downloads:
             # Ranges with one weak ETag need not be of one version.
             if response.is_weak or not content_range.startswith(f"bytes {start}-{end - 1}/"):
                 raise _NoRangesError
-            where = self._requests.where(request)
+            where = self._client.address.place(key)
             # Not every server honours If-Match, so the version is compared here as well.
             if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
                 raise _ReplacedError(f"{where}: the object was replaced while it was being read")
+            digest = arriving.flushed()
             if arriving.size_bytes != wanted:
                 raise IntegrityError(f"{where}: {arriving.size_bytes} of {wanted} bytes of a range arrived", url=where)
-            keep = functools.partial(_keep, descriptor, arriving.blocks, start, proves=self._proves)
-            _, digest = yield Aside(keep, wanted)
-            arriving.count()
         return response, digest
-
-    def _delivered(self, response: Response, entry: Entry, digest: str) -> Delivered:
-        return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
 
     def _entry(self, response: Response, expected: Entry, size_bytes: int) -> Entry:
         etag = response.etag
@@ -195,40 +258,74 @@ class Downloads:
         return Entry("", size_bytes, response.modified_ns, etag)
 
 
-class _Arriving(AbstractContextManager["_Arriving"]):
-    """A body that is held while it comes in, and counted as it does; an error takes back what was counted."""
+def _check(cancelled: CancelToken) -> None:
+    if cancelled.is_set():
+        raise TransferCancelledError("the download was stopped")
 
-    def __init__(self, on_bytes: OnBytes):
-        self._on_bytes = on_bytes
-        self._counted_bytes = 0
-        self.blocks: list[bytes] = []
+
+class _Arriving:
+    """Writes a body, or a range of one, to its place in a file as it comes; an error takes back what was counted.
+
+    Args:
+        algorithm: of the checksum of the body, unless the answer tells one of the whole object; None for none.
+    """
+
+    def __init__(self, descriptor: int, offset: int, moved: Moved, cancelled: CancelToken, algorithm: Algorithm | None):
+        self._descriptor = descriptor
+        self._offset = offset
+        self._moved = moved
+        self._cancelled = cancelled
+        self._algorithm = algorithm
+        self._running: Running | None = None
+        self.told: Told | None = None
+        """The checksum of the whole object, if the answer tells it."""
+        self._blocks: list[bytes] = []
+        self._held_bytes = 0
         self.size_bytes = 0
+        """How many bytes have been written."""
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        # The handle that was used keeps its request.
-        self.blocks = []
-        if kind is not None and self._counted_bytes:
-            self._on_bytes(-self._counted_bytes)
+        if kind is not None and self.size_bytes:
+            self._moved(-self.size_bytes)
+
+    def begin(self, response: Response) -> None:
+        # Of a range, a checksum of the whole object tells nothing.
+        if response.header("content-range") == "":
+            self.told = told_by(response)
+        algorithm = self.told.algorithm if self.told is not None else self._algorithm
+        self._running = algorithm.begin() if algorithm is not None else None
 
     def take(self, block: bytes) -> None:
-        self.blocks.append(block)
-        self.size_bytes += len(block)
-        if self.size_bytes - self._counted_bytes >= _COUNTED_BYTES:
-            self.count()
+        self._blocks.append(block)
+        self._held_bytes += len(block)
+        if self._held_bytes >= _WRITE_BYTES:
+            self._write()
 
-    def count(self) -> None:
-        """Counts what has come in since the last time."""
-        self._on_bytes(self.size_bytes - self._counted_bytes)
-        self._counted_bytes = self.size_bytes
+    def _write(self) -> None:
+        _check(self._cancelled)
+        # Counted first, so that an error takes it back.
+        size_bytes, self._held_bytes = self._held_bytes, 0
+        self._moved(size_bytes)
+        self.size_bytes += size_bytes
+        body = b"".join(self._blocks)
+        self._blocks.clear()
+        if self._running is not None:
+            self._running.update(body)
+        write_blocks_at(self._descriptor, (body,), self._offset)
+        self._offset += size_bytes
 
-
-def _keep(descriptor: int, blocks: Sequence[bytes], start: int, *, proves: bool) -> tuple[int, bytes]:
-    """Writes a body, or a range of one, at its place. Returns how many bytes that are, and their MD5 if it proves."""
-    digest = hashlib.md5(usedforsecurity=False)
-    if proves:
-        for block in blocks:
-            digest.update(block)
-    return write_blocks_at(descriptor, blocks, start), digest.digest()
+    def flushed(self) -> bytes:
+        """The checksum of the body, once all of it has been written; b"" for none."""
+        _check(self._cancelled)
+        if self._blocks:
+            self._write()
+        if self._running is None and self._algorithm is not None:
+            # An empty body has no first piece.
+            self._running = self._algorithm.begin()
+        return self._running.digest() if self._running is not None else b""
 
 
 class _ReplacedError(Exception):

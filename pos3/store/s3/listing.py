@@ -6,10 +6,12 @@ about two.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from operator import lt
@@ -24,12 +26,12 @@ from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
 from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3.errors import error_of_body
-from pos3.store.s3.lines import Bundle, ConnectionPool, Line
+from pos3.store.s3.http import Client
 from pos3.store.s3.page import Page, TooManyEntriesError, read_page
-from pos3.store.s3.requests import Request, Requests, Response
+from pos3.store.s3.requests import Request, Response
+from pos3.store.tasks import ended
 
 if TYPE_CHECKING:
-    from pos3.store.s3.parallel import Talk
     from pos3.store.s3.ranges import Wanted
 
 _SECOND_NS = 1_000_000_000
@@ -40,37 +42,26 @@ _MOST_PAGES_IN_VAIN = 1000
 
 
 class Listing:
-    """The listings of one bucket, with at most ``most_at_once`` requests at the same time.
+    """The listings of one bucket, with at most ``most_at_once`` requests at the same time."""
 
-    Args:
-        lines: where single pages are asked for.
-    """
-
-    def __init__(self, requests: Requests, bucket: str, lines: ConnectionPool[Line], most_at_once: int):
-        self._requests = requests
+    def __init__(self, client: Client, bucket: str, most_at_once: int):
+        self._client = client
         self._bucket = bucket
         self._most_at_once = most_at_once
-        self._lines = lines
-        self._bundles = ConnectionPool(lambda: Bundle(requests))
         self._starts_after = True
 
-    def page(
+    async def page(
         self, prefix: str, *, token: str = "", after: str = "", delimiter: str = "", page_size: int = 1000
     ) -> Page:
         """The next page that holds something, or the last one: from an empty page nothing follows if more are to come.
 
         Asked for again while the store is busy, the connection fails or the page arrives broken.
         """
-        line = self._lines.take()
         for _ in range(_MOST_PAGES_IN_VAIN):
-            request = self._request(prefix, token, delimiter, page_size, after)
-            line.send(request)
-            page = self._received(line, request, prefix)
+            page = await self._asked(self._request(prefix, token, delimiter, page_size, after), prefix)
             if page.entries or page.directories or not page.next_token:
-                self._lines.give_back(line)
                 return page
             token = page.next_token
-        line.close()
         told = f"{_MOST_PAGES_IN_VAIN} empty pages, and the store says that more follow"
         raise StoreError(f"listing s3://{self._bucket}/{prefix}: {told}")
 
@@ -85,40 +76,37 @@ class Listing:
         where = f"listing s3://{self._bucket}/{prefix}"
         return Request("GET", "", urlencode(sorted(query.items()), quote_via=quote, safe=""), where=where)
 
-    def _received(self, line: Line, request: Request, prefix: str) -> Page:
-        """The page that a line has been asked for."""
-        page = line.receive(lambda response: _parse(response, prefix, request.where, self._requests.endpoint))
-        return replace(page, wait_seconds=line.wait_seconds)
+    async def _asked(self, request: Request, prefix: str) -> Page:
+        endpoint = self._client.address.endpoint
+        return await self._client.ask(request, lambda response: _parse(response, prefix, request.where, endpoint))
 
-    def pages(self, prefix: str, *, delimiter: str = "") -> Iterator[Page]:
+    async def pages(self, prefix: str, *, delimiter: str = "") -> AsyncGenerator[Page, None]:
         """All pages in turn."""
-        return self.pages_after(self.page(prefix, delimiter=delimiter), delimiter=delimiter)
+        first = await self.page(prefix, delimiter=delimiter)
+        async with aclosing(self.pages_after(first, delimiter=delimiter)) as pages:
+            async for page in pages:
+                yield page
 
-    def pages_after(self, first: Page, *, delimiter: str = "") -> Iterator[Page]:
+    async def pages_after(self, first: Page, *, delimiter: str = "") -> AsyncGenerator[Page, None]:
         """``first`` and all pages that follow it. The next one is on its way while the last one is looked at."""
-        if not first.next_token:
-            yield first
-            return
-        line = self._lines.take()
         page = first
         empty = _EmptyPages()
-        try:
-            while page.next_token:
-                request = self._request(first.prefix, page.next_token, delimiter)
-                line.send(request)
+        while page.next_token:
+            request = self._request(first.prefix, page.next_token, delimiter)
+            following = asyncio.get_running_loop().create_task(self._asked(request, first.prefix))
+            try:
                 yield page
                 empty.count(page, request.where)
-                token, page = page.next_token, self._received(line, request, first.prefix)
-                if page.next_token == token:
-                    raise StoreError(f"{request.where}: the store repeats one page for ever")
-        except BaseException:
-            line.close()
-            raise
-        self._lines.give_back(line)
+                token, page = page.next_token, await following
+            finally:
+                if following.cancel():
+                    await ended(following)
+            if page.next_token == token:
+                raise StoreError(f"{request.where}: the store repeats one page for ever")
         yield page
 
-    def below(self, key: str, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
-        """Every object below the directory ``key``, paths relative to it, in order.
+    async def below(self, key: str, landmarks: Landmarks = nothing_known) -> AsyncGenerator[Page, None]:
+        """The pages with every object below the directory ``key``.
 
         Args:
             landmarks: of whole keys.
@@ -126,75 +114,78 @@ class Listing:
             UnsortedListingError: the store's order is another.
         """
         prefix = f"{key}/" if key else ""
-        yield from self._ordered(self.page(prefix), prefix, landmarks)
+        async with aclosing(self._ordered(await self.page(prefix), prefix, landmarks)) as pages:
+            async for page in pages:
+                yield page
 
-    def below_after(self, first: Page, key: str, landmarks: Landmarks) -> Iterator[Entry]:
+    def below_after(self, first: Page, key: str, landmarks: Landmarks) -> AsyncGenerator[Page, None]:
         """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page lies below it."""
-        yield from self._ordered(first, f"{key}/", landmarks)
+        return self._ordered(first, f"{key}/", landmarks)
 
-    def _ordered(self, first: Page, prefix: str, landmarks: Landmarks) -> Iterator[Entry]:
+    def _ordered(self, first: Page, prefix: str, landmarks: Landmarks) -> AsyncGenerator[Page, None]:
         where = f"s3://{self._bucket}/{prefix}"
         pays = self._most_at_once > 1 and len(first.entries) > 1 and first.wait_seconds >= _WORTH_SECONDS
         if first.next_token and pays and self._starts_after:
-            pages = self._at_once(first, prefix, landmarks, where)
-        elif first.prefix != prefix:
-            pages = self._inside(self.pages_after(first), prefix, where)
-        else:
-            pages = self.pages_after(first)
-        yield from in_order(pages, prefix, where)
+            return self._at_once(first, prefix, landmarks, where)
+        if first.prefix != prefix:
+            return self._inside(self.pages_after(first), prefix, where)
+        return self.pages_after(first)
 
-    def _inside(self, pages: Iterator[Page], prefix: str, where: str) -> Iterator[Page]:
+    async def _inside(self, pages: AsyncGenerator[Page, None], prefix: str, where: str) -> AsyncGenerator[Page, None]:
         last = ""
-        for page in pages:
-            if not page.entries or page.entries[-1].path.startswith(prefix):
-                last = page.entries[-1].path if page.entries else last
-                yield page
-                continue
-            inside = [entry for entry in page.entries if entry.path.startswith(prefix)]
-            last = inside[-1].path if inside else last
-            yield replace(page, entries=inside)
-            # What follows is not for us, as long as the store lists in order.
-            if page.next_token:
-                more = self.page(prefix, after=last)
-                if more.entries:
-                    raise UnsortedListingError(f"{where}: keys are not listed in order")
-            return
+        async with aclosing(pages):
+            async for page in pages:
+                if not page.entries or page.entries[-1].path.startswith(prefix):
+                    last = page.entries[-1].path if page.entries else last
+                    yield page
+                    continue
+                inside = [entry for entry in page.entries if entry.path.startswith(prefix)]
+                last = inside[-1].path if inside else last
+                yield replace(page, entries=inside)
+                # What follows is not for us, as long as the store lists in order.
+                if page.next_token:
+                    more = await self.page(prefix, after=last)
+                    if more.entries:
+                        raise UnsortedListingError(f"{where}: keys are not listed in order")
+                return
 
-    def _at_once(self, first: Page, prefix: str, landmarks: Landmarks, where: str) -> Iterator[Page]:
+    async def _at_once(self, first: Page, prefix: str, landmarks: Landmarks, where: str) -> AsyncGenerator[Page, None]:
         last = _last_in_order(first, "", where)
-        yield first
         # Loaded here, since many a listing is one page.
         from pos3.store.s3.parallel import pages_at_once
         from pos3.store.s3.ranges import Ranges, StartAfterError
 
+        yield first
         ranges = Ranges(prefix, first, landmarks, self._most_at_once)
+        empty = _EmptyPages()
+
+        async def ask(wanted: Wanted) -> Page:
+            request = self._request(wanted.prefix, wanted.token, wanted.delimiter, after=wanted.after)
+            if wanted.delimiter:
+                # It is not needed, so it is not asked for again.
+                response = await self._client.send(request)
+                return self._read(response, wanted, request.where, empty)
+            return await self._client.ask(request, lambda response: self._read(response, wanted, request.where, empty))
+
         try:
-            for page in pages_at_once(ranges, self._talk(), self._bundles):
-                last = page.entries[-1].path
-                yield page
+            async with aclosing(pages_at_once(ranges, ask)) as pages:
+                async for page in pages:
+                    last = page.entries[-1].path
+                    yield page
             return
         except StartAfterError:
             self._starts_after = ranges.is_proven
-        pages = self.pages_after(first)
-        yield from _rest(pages if first.prefix == prefix else self._inside(pages, prefix, where), last, where)
+        rest = self.pages_after(first)
+        async with aclosing(rest if first.prefix == prefix else self._inside(rest, prefix, where)) as pages:
+            async for page in _rest(pages, last, where):
+                yield page
 
-    def _talk(self) -> Talk:
-        from pos3.store.s3.parallel import Talk
-
-        empty = _EmptyPages()
-
-        def request(wanted: Wanted) -> Request:
-            return self._request(wanted.prefix, wanted.token, wanted.delimiter, after=wanted.after)
-
-        def read(wanted: Wanted, response: Response) -> Page:
-            where = request(wanted).where
-            page = _parse(response, wanted.prefix, where, self._requests.endpoint)
-            empty.count(page, where)
-            if wanted.token and page.next_token == wanted.token:
-                raise StoreError(f"{where}: the store repeats one page for ever")
-            return page
-
-        return Talk(request, read, self._requests.patience)
+    def _read(self, response: Response, wanted: Wanted, where: str, empty: _EmptyPages) -> Page:
+        page = _parse(response, wanted.prefix, where, self._client.address.endpoint)
+        empty.count(page, where)
+        if wanted.token and page.next_token == wanted.token:
+            raise StoreError(f"{where}: the store repeats one page for ever")
+        return page
 
 
 class _EmptyPages:
@@ -243,10 +234,10 @@ def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
                 yield Entry(key[cut:], size_bytes, modified_ns, etag, 0, "", storage_class)
 
 
-def _rest(pages: Iterator[Page], known: str, where: str) -> Iterator[Page]:
+async def _rest(pages: AsyncGenerator[Page, None], known: str, where: str) -> AsyncGenerator[Page, None]:
     """What follows the key ``known`` in a listing from its beginning."""
     last = ""
-    for page in pages:
+    async for page in pages:
         last = _last_in_order(page, last, where)
         if last > known:
             yield replace(page, entries=[entry for entry in page.entries if entry.path > known])
@@ -290,6 +281,7 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
         [_unquoted(directory, is_quoted) for directory in document.directories],
         token if truncated == "true" else "",
         seconds_of(response.header("date")),
+        response.wait_seconds,
     )
 
 

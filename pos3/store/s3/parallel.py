@@ -1,102 +1,97 @@
-"""Asks for the pages of a listing several at once, and hands them over in order.
-
-Everything happens in the caller's thread, while it takes the next page.
-"""
+"""Asks for the pages of a listing several at once, and hands them over in order."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any
 
 from pos3.errors import StoreError
-from pos3.store.retry import Patience
-from pos3.store.s3.lines import Bundle, ConnectionPool
 from pos3.store.s3.page import Page
 from pos3.store.s3.ranges import Ranges, StartAfterError, Wanted
-from pos3.store.s3.requests import Request, Response
+from pos3.store.tasks import ended
 
-_GLANCE_SECONDS = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Talk:
-    """How the pages of one listing are asked for and read; ``read`` raises what is wrong with an answer."""
-
-    request: Callable[[Wanted], Request]
-    read: Callable[[Wanted, Response], Page]
-    patience: Callable[[], Patience]
+Ask = Callable[[Wanted], Coroutine[Any, Any, Page]]
+"""Asks for a page, again while its failure may pass."""
 
 
-def pages_at_once(ranges: Ranges, talk: Talk, bundles: ConnectionPool[Bundle]) -> Iterator[Page]:
-    """The pages of ``ranges`` in order. A page that fails for the moment is asked for again.
+async def pages_at_once(ranges: Ranges, ask: Ask) -> AsyncGenerator[Page, None]:
+    """The pages of ``ranges`` in order.
 
     Raises:
         StartAfterError, UnsortedListingError: the listing has to be made in another way.
         StoreError: a page cannot be had.
     """
-    bundle = bundles.take()
+    asking = _Asking(ranges, ask)
     try:
-        asking = _Asking(ranges, talk, bundle)
+        asking.ask_for_more()
         while not ranges.is_done:
             page = ranges.take()
-            asking.turn(waits=page is None)
             if page is not None:
+                # What waited for the room that it leaves is asked for meanwhile.
+                asking.ask_for_more()
                 yield page
-        is_idle = bundle.is_idle
-    except BaseException:
-        bundle.close()
-        raise
-    if is_idle:
-        bundles.give_back(bundle)
-    else:
-        # A look at directories that nobody needs any more.
-        bundle.close()
+            elif not ranges.is_done:
+                await asking.next_answer()
+    finally:
+        # A look at directories may be left that nobody needs any more.
+        await asking.stop()
 
 
-@dataclass(eq=False, slots=True)
 class _Asking:
-    ranges: Ranges
-    talk: Talk
-    bundle: Bundle
-    due: list[tuple[float, Wanted]] = field(default_factory=list)
-    patiences: dict[Wanted, Patience] = field(default_factory=dict)
+    def __init__(self, ranges: Ranges, ask: Ask):
+        self._ranges = ranges
+        self._ask = ask
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+        self._answered = asyncio.Event()
 
-    def turn(self, *, waits: bool) -> None:
-        """Takes in what has come, and asks for what is wanted then."""
-        for wanted, answer in self.bundle.receive(self._pause_seconds() if waits else 0):
+    def ask_for_more(self) -> None:
+        for wanted in self._ranges.wanted():
+            task = asyncio.get_running_loop().create_task(self._asked(wanted))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def next_answer(self) -> None:
+        """Waits until something may have changed.
+
+        Raises:
+            Exception: the listing cannot go on.
+        """
+        if self._failure is None:
+            self.ask_for_more()
+            self._answered.clear()
+            await self._answered.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _asked(self, wanted: Wanted) -> None:
+        try:
             try:
-                if isinstance(answer, Exception):
-                    raise answer
-                page = self.talk.read(wanted, answer)
+                page = await self._ask(wanted)
             except StoreError as error:
                 self._failed(wanted, error)
             else:
-                self.patiences.pop(wanted, None)
-                self.ranges.answered(wanted, page)
-        now = time.monotonic()
-        again = [wanted for moment, wanted in self.due if moment <= now]
-        self.due = [(moment, wanted) for moment, wanted in self.due if moment > now]
-        for wanted in (*again, *self.ranges.wanted()):
-            self.bundle.send(self.talk.request(wanted), wanted)
-
-    def _pause_seconds(self) -> float:
-        pause_seconds = min((moment - time.monotonic() for moment, _ in self.due), default=_GLANCE_SECONDS)
-        if self.due and self.bundle.is_idle:
-            time.sleep(max(0.0, min(pause_seconds, _GLANCE_SECONDS)))
-        return max(pause_seconds, 0.001)
+                self._ranges.answered(wanted, page)
+            if self._failure is None:
+                self.ask_for_more()
+        except Exception as error:  # noqa: BLE001 - raised by whoever waits
+            self._failure = error
+        finally:
+            self._answered.set()
 
     def _failed(self, wanted: Wanted, error: StoreError) -> None:
         if wanted.delimiter:
             # It may be forbidden to look there, and it is not needed.
-            self.ranges.look_failed(wanted)
-            return
-        patience = self.patiences.setdefault(wanted, self.talk.patience())
-        pause_seconds = patience.pause_seconds(error)
-        if pause_seconds is not None:
-            self.due.append((time.monotonic() + pause_seconds, wanted))
-        elif type(error) is StoreError and not self.ranges.is_proven:
+            self._ranges.look_failed(wanted)
+        elif type(error) is StoreError and not self._ranges.is_proven:
             # Neither denied nor out of reach: the store does not know what it is asked for.
             raise StartAfterError(str(error)) from error
         else:
             raise error
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        for task in list(self._tasks):
+            await ended(task)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+import functools
+import itertools
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, TypeVar
 
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
 from pos3.store.base import (
+    NEVER,
     UNLIMITED,
     CancelToken,
     KeyRefusedError,
@@ -20,21 +24,22 @@ from pos3.store.base import (
     Survey,
     UnsortedListingError,
     nothing_known,
-    pacing,
     unseen,
 )
 from pos3.store.endpoints import endpoint_in
+from pos3.store.s3.address import Address
 from pos3.store.s3.bodies import Bodies
 from pos3.store.s3.client import Connection
-from pos3.store.s3.creation_headers import creation_headers
+from pos3.store.s3.creation_headers import encryption_headers, headers_of
 from pos3.store.s3.deletes import Deletes
-from pos3.store.s3.lines import ConnectionPool, Line, asked
+from pos3.store.s3.http import Client, response_itself
 from pos3.store.s3.listing import Listing, gathered, in_order
-from pos3.store.s3.loop import Loop
 from pos3.store.s3.page import Page
-from pos3.store.s3.requests import Request, Requests
+from pos3.store.s3.requests import Request
 from pos3.store.s3.unfinished import abort
-from pos3.store.steps import NEVER, Lane, Steps
+from pos3.store.s3.uploads import Pace
+
+T = TypeVar("T")
 
 # LastModified and Date are whole seconds, taken at different moments of a request.
 _RECENT_SECONDS = 2
@@ -52,12 +57,13 @@ class S3Store:
         self.endpoint = endpoint_in(connection.session, profile)
         self._bucket = bucket
         self._max_workers = max_workers
-        self._creation_headers = creation_headers(settings)
-        self._requests = Requests(connection, bucket, payer)
-        self._lines = ConnectionPool(lambda: Line(self._requests))
-        self._listing = Listing(self._requests, bucket, self._lines, min(max_workers, _MOST_PAGES_AT_ONCE))
-        self._bodies = Bodies(self._requests, self._creation_headers, connection.signs_bodies)
-        self._deletes = Deletes(self._requests, bucket, max_workers)
+        self._creation_headers = encryption_headers(settings)
+        self._client = Client(Address(connection, bucket, payer))
+        self._most_pages_at_once = min(max_workers, _MOST_PAGES_AT_ONCE)
+        self._listing = Listing(self._client, bucket, self._most_pages_at_once)
+        proves, asks = connection.signs_bodies, connection.asks_for_checksums
+        self._bodies = Bodies(self._client, self._creation_headers, proves, asks)
+        self._deletes = Deletes(self._client, bucket, max_workers)
         self._sorted = True
         self._holds_markers: bool | None = None
 
@@ -66,24 +72,27 @@ class S3Store:
 
     @property
     def clock_set_back_seconds(self) -> float:
-        return self._requests.clock.set_back_seconds
+        return self._client.server.clock.set_back_seconds
 
     # Listings
 
     def survey(self, key: str) -> Survey:
-        first = self._first_page(key)
+        return self._client.result_of(lambda: self._survey(key))
+
+    async def _survey(self, key: str) -> Survey:
+        first = await self._first_page(key)
         is_object = bool(key) and any(entry.path == key for entry in first.entries)
         # One key shows no order.
         shows_order = len(first.entries) > 1 and _is_ordered(first)
         if key and not is_object and first.next_token and not shows_order:
-            is_object = self._find(key) is not None
+            is_object = await self._find(key) is not None
         below = f"{key}/" if key else ""
         is_prefix = any(entry.path.startswith(below) for entry in first.entries)
         recent: set[tuple[str, str]] = set()
         since_ns = int((first.server_time - _RECENT_SECONDS) * 1_000_000_000)
         page, pages = first, 1
         if first.next_token and not is_prefix:
-            page = self._listing.page(below)
+            page = await self._listing.page(below)
             is_prefix = bool(page.entries)
         while True:
             fresh = {
@@ -95,97 +104,110 @@ class S3Store:
             # Only a prefix that was being written to this very moment needs more than its first page.
             if not page.next_token or not fresh or pages >= _SURVEY_PAGES:
                 break
-            page, pages = self._listing.page(page.prefix, token=page.next_token), pages + 1
+            page, pages = await self._listing.page(page.prefix, token=page.next_token), pages + 1
         return Survey(is_object, is_prefix, first.server_time, frozenset(recent))
 
-    def _first_page(self, key: str) -> Page:
+    async def _first_page(self, key: str) -> Page:
         try:
-            return self._listing.page(key)
+            return await self._listing.page(key)
         except AccessDeniedError:
             # Policies often allow the listing of "data/*" only, and some no listing at all.
             if not key:
                 raise
             try:
-                return self._listing.page(f"{key}/")
+                return await self._listing.page(f"{key}/")
             except AccessDeniedError:
-                found = self._find(key)
+                found = await self._find(key)
                 if found is None:
                     # What lies below the key nobody has told, so it must not pass for nothing.
                     raise
                 return Page(key, [found], [], "", 0.0)
 
-    def _find(self, key: str) -> Entry | None:
+    async def _find(self, key: str) -> Entry | None:
         try:
-            return asked(self._lines, Request("HEAD", key)).entry(key, self._where(key))
+            response = await self._client.ask(Request("HEAD", key), response_itself)
         except RemoteNotFoundError:
             return None
+        return response.entry(key, self._where(key))
 
     def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
         if not self._sorted:
             yield from self._entries_sorted_here(key, is_prefix)
             return
-        whole = _whole_keys(landmarks, f"{key}/" if key else "")
+        below = f"{key}/" if key else ""
+        whole = _whole_keys(landmarks, below)
         try:
             if is_prefix or not key:
-                yield from self._listing.below(key, whole)
+                pages = functools.partial(self._listing.below, key, whole)
             else:
-                yield from self._object_or_below(key, whole)
+                pages = functools.partial(self._object_or_below, key, whole)
+            with closing(self._client.stream(pages, self._most_pages_at_once)) as found:
+                first = next(found)
+                if key and not is_prefix and [entry.path for entry in first.entries] == [key]:
+                    yield first.entries[0]._replace(path="")
+                    return
+                yield from in_order(itertools.chain((first,), found), below, self._where(below))
         except UnsortedListingError:
             self._sorted = False
             raise
 
-    def _object_or_below(self, key: str, landmarks: Landmarks) -> Iterator[Entry]:
+    async def _object_or_below(self, key: str, landmarks: Landmarks) -> AsyncGenerator[Page, None]:
         """One listing answers both questions: an object of exactly this key sorts before all that lies below it."""
-        first = self._first_page(key)
+        first = await self._first_page(key)
         for entry in first.entries:
             if entry.path == key:
-                yield entry._replace(path="")
+                yield replace(first, entries=[entry])
                 return
         below = f"{key}/"
-        where = self._where(below)
         if not first.next_token:
-            inside = [entry for entry in first.entries if entry.path.startswith(below)]
-            yield from in_order(iter([replace(first, entries=inside)]), below, where)
+            yield replace(first, entries=[entry for entry in first.entries if entry.path.startswith(below)])
             return
         # Only in an ordered listing does the first page show that no object has exactly this key.
         if not _is_ordered(first):
+            where = self._where(below)
             raise UnsortedListingError(f"{where}: keys are not listed in order", url=where)
-        if not first.entries or first.entries[0].path < below or not first.entries[-1].path.startswith(below):
-            yield from self._listing.below(key, landmarks)
-            return
-        yield from self._listing.below_after(first, key, landmarks)
+        begins_below = first.entries and first.entries[0].path >= below and first.entries[-1].path.startswith(below)
+        listed = self._listing
+        pages = listed.below_after(first, key, landmarks) if begins_below else listed.below(key, landmarks)
+        async with aclosing(pages):
+            async for page in pages:
+                yield page
 
     def _entries_sorted_here(self, key: str, is_prefix: bool) -> Iterator[Entry]:
-        below = f"{key}/" if key else ""
         if key and not is_prefix:
-            head = self._find(key)
+            head = self._client.result_of(lambda: self._find(key))
             if head is not None:
                 yield head._replace(path="")
                 return
-        found = gathered(self._listing.pages(below), self._where(below))
-        for path in sorted(found):
-            if path != below:
-                yield found[path]._replace(path=path[len(below) :])
+        yield from self._gathered(key, "")
 
     def children(self, key: str) -> Iterator[Entry]:
+        yield from self._gathered(key, "/")
+
+    def _gathered(self, key: str, delimiter: str) -> Iterator[Entry]:
+        """What lies below ``key``, sorted here."""
         below = f"{key}/" if key else ""
-        found = gathered(self._listing.pages(below, delimiter="/"), self._where(below))
+        pages = functools.partial(self._listing.pages, below, delimiter=delimiter)
+        with closing(self._client.stream(pages, 1)) as listed:
+            found = gathered(listed, self._where(below))
         for path in sorted(found):
             if path != below:
                 yield found[path]._replace(path=path[len(below) :])
 
     # Bodies
 
-    def lanes(self, workers: int) -> Sequence[Lane]:
-        return [Loop(self._requests, workers)]
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T:
+        return self._client.run(main, workers)
 
-    def download(
+    async def download(
         self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
-    ) -> Steps[Entry]:
-        on_bytes = pacing(moved, cancelled, UNLIMITED, "the download was stopped")
-        return self._bodies.download(key, expected, target, on_bytes)
+    ) -> Entry:
+        return await self._bodies.download(key, expected, target, moved, cancelled)
 
-    def upload(
+    def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
+        return headers_of(extra_args)
+
+    async def upload(
         self,
         key: str,
         source: str,
@@ -193,35 +215,41 @@ class S3Store:
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
-    ) -> Steps[str]:
-        on_bytes = pacing(moved, cancelled, rate, "the upload was stopped")
-        return self._bodies.upload(key, source, size_bytes, on_bytes)
+        headers: tuple[str, ...] = (),
+    ) -> str:
+        return await self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers)
 
     def abort_unfinished(self, *, stopped: bool) -> None:
         if unfinished := self._bodies.take_unfinished(stopped=stopped):
-            self._bodies.give_back_unfinished(abort(unfinished, self._requests, self._max_workers))
+            self._bodies.give_back_unfinished(abort(unfinished, self._client, self._max_workers))
 
     # Deletes and markers
 
-    def delete(self, keys: Sequence[str], cancelled: threading.Event = NEVER) -> list[tuple[str, Exception]]:
-        return self._deletes.delete(keys, cancelled)
+    def delete(self, keys: Sequence[str], cancelled: CancelToken = NEVER) -> list[tuple[str, Exception]]:
+        return self._client.result_of(lambda: self._deletes.delete(keys, cancelled), self._max_workers)
 
     def put_marker(self, key: str) -> str | None:
         if self._holds_markers is False:
             return None
+        return self._client.result_of(lambda: self._put_marker(key))
+
+    async def _put_marker(self, key: str) -> str | None:
+        request = Request("PUT", key, headers=self._creation_headers)
         try:
-            response = asked(self._lines, Request("PUT", key, headers=self._creation_headers))
+            response = await self._client.ask(request, response_itself)
         except KeyRefusedError:
             if self._holds_markers:
                 raise
             return None
         if self._holds_markers is None:
-            self._holds_markers = any(entry.path == key for entry in self._listing.page(key, page_size=1).entries)
+            page = await self._listing.page(key, page_size=1)
+            self._holds_markers = any(entry.path == key for entry in page.entries)
             if not self._holds_markers:
                 # Some servers store "dir/" as the file "dir", which would then be in the way of the directory.
                 name = key.rstrip("/")
-                if any(entry.path == name for entry in self._listing.page(name, page_size=1).entries):
-                    self._deletes.delete([name], NEVER)
+                page = await self._listing.page(name, page_size=1)
+                if any(entry.path == name for entry in page.entries):
+                    await self._deletes.delete([name], NEVER)
         return response.etag if self._holds_markers else None
 
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import logging
 import math
-import threading
-import time
 from collections.abc import Collection
+from contextlib import suppress
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
-from pos3.local import DeadlineEvent, call_within
-from pos3.store.retry import is_shared, is_transient
+from pos3.local import call_within
+from pos3.store.retry import is_shared, is_transient, repeated
 from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
+from pos3.store.s3.http import Client
 from pos3.store.s3.listing import timestamp_ns
-from pos3.store.s3.loop import Loop
-from pos3.store.s3.requests import Request, Requests, Response
+from pos3.store.s3.requests import Request
 from pos3.store.s3.uploads import UNTOLD, MultipartUpload, aborted
 from pos3.store.s3.xml import text_of
-from pos3.store.steps import NEVER, Steps
+from pos3.store.tasks import together
 
 logger = logging.getLogger("pos3.store")
 
@@ -29,7 +28,7 @@ _ROUNDING_SECONDS = 1
 _MOST_PAGES = 1000
 
 
-def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: int) -> set[MultipartUpload]:
+def abort(uploads: Collection[MultipartUpload], client: Client, in_flight: int) -> set[MultipartUpload]:
     """Aborts uploads; returns after three seconds at most.
 
     The process may be about to end, so a store that does not answer is not waited for. What it refuses is logged.
@@ -38,24 +37,21 @@ def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: i
         those that are worth another try.
     """
     left = set(uploads)
-    give_up_at = time.monotonic() + _ABORT_SECONDS
-    call_within(
-        _ABORT_SECONDS,
-        functools.partial(_abort_all, left, requests, in_flight),
-        "pos3-abort",
-        instead=functools.partial(_abort_all, left, requests, in_flight, DeadlineEvent(lambda: give_up_at)),
-    )
+    call_within(_ABORT_SECONDS, lambda: client.run(lambda: _abort_all(left, client), in_flight), "pos3-abort")
     return left.copy()
 
 
-def _abort_all(
-    left: set[MultipartUpload], requests: Requests, in_flight: int, stopped: threading.Event = NEVER
-) -> None:
-    jobs = ((upload, functools.partial(_abort_one, upload, requests)) for upload in sorted(left))
-    for upload, _, error in Loop(requests, in_flight)(jobs, stopped):
-        if error is None:
-            left.discard(upload)
-        elif isinstance(error, StrangeAnswerError) or not (is_transient(error) or is_shared(error)):
+async def _abort_all(left: set[MultipartUpload], client: Client) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ABORT_SECONDS):
+            await together([_try(upload, left, client) for upload in sorted(left)])
+
+
+async def _try(upload: MultipartUpload, left: set[MultipartUpload], client: Client) -> None:
+    try:
+        await repeated(client.patience, _abort_one, upload, client)
+    except Exception as error:  # noqa: BLE001 - told, or tried again
+        if isinstance(error, StrangeAnswerError) or not (is_transient(error) or is_shared(error)):
             left.discard(upload)
             # Of what nobody was told the id, nobody has sent parts.
             if upload.upload_id != UNTOLD:
@@ -63,22 +59,24 @@ def _abort_all(
                     "the parts of an unfinished upload stay there, and are paid for, until the bucket's owner aborts it"
                 )
                 logger.warning("%s; %s", error, told)
+    else:
+        left.discard(upload)
 
 
-def _abort_one(upload: MultipartUpload, requests: Requests) -> Steps[None]:
-    begun = (yield from _begun(upload, requests)) if upload.upload_id == UNTOLD else [upload.upload_id]
+async def _abort_one(upload: MultipartUpload, client: Client) -> None:
+    begun = await _begun(upload, client) if upload.upload_id == UNTOLD else [upload.upload_id]
     for upload_id in begun:
-        yield from aborted(upload.key, upload_id)
+        await aborted(client, upload.key, upload_id)
 
 
-def _begun(upload: MultipartUpload, requests: Requests) -> Steps[list[str]]:
+async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
     """The ids that it may have: those of its key that are not older, since others may upload to it as well.
 
     None if the server has not told its time: no part was sent yet, so nothing is lost.
     """
     if not math.isfinite(upload.asked_at):
         return []
-    where = requests.where(Request("GET", upload.key))
+    where = client.address.place(upload.key)
     since_ns = (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
     begun: list[str] = []
     marker = ("", "")
@@ -87,9 +85,8 @@ def _begun(upload: MultipartUpload, requests: Requests) -> Steps[list[str]]:
         if marker[0]:
             query |= {"key-marker": marker[0], "upload-id-marker": marker[1]}
         try:
-            answer: Response = yield Request(
-                "GET", "", urlencode(sorted(query.items()), quote_via=quote, safe=""), where=where
-            )
+            encoded = urlencode(sorted(query.items()), quote_via=quote, safe="")
+            answer = await client.send(Request("GET", "", encoded, where=where))
         except NoSuchUploadError:
             # Some say so where no upload was ever begun.
             break

@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import hashlib
 import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import quote
 
-from pos3.errors import IntegrityError, StoreError
+from pos3.errors import IntegrityError, StoreError, TransferCancelledError
 from pos3.etags import contradicts, is_weak, joined_etag, part_size, token
 from pos3.local import open_file, read_at
-from pos3.store.base import Counted, OnBytes
-from pos3.store.beside import Aside
-from pos3.store.retry import UnreachableError
+from pos3.store.base import CancelToken, Counted, Moved, Rate
+from pos3.store.retry import UnreachableError, repeated
+from pos3.store.s3.creation_headers import combined, content_type_of
 from pos3.store.s3.errors import NoSuchUploadError, error_of_body
-from pos3.store.s3.loop import Together
-from pos3.store.s3.requests import Request, Requests, Response
+from pos3.store.s3.http import Client
+from pos3.store.s3.requests import Request
 from pos3.store.s3.xml import first_text, written
-from pos3.store.steps import Steps
+from pos3.store.tasks import together
 
 MIB = 1024 * 1024
 MULTIPART_BYTES = 8 * MIB
 UNTOLD = ""
 # Bodies up to here are held in memory; longer ones are read from the file while they are sent.
-_IN_MEMORY_BYTES = 256 * 1024
+_IN_MEMORY_BYTES = 128 * 1024
+# Under a rate, bodies go out in pieces of this size, so that none has to wait until the server takes it for silence.
+_PACED_BYTES = 8 * 1024
+# Shorter pauses cost more than they change: what they owe is waited for together.
+_SHORTEST_PAUSE_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What an upload is told and asks on its way: see :meth:`pos3.store.base.Store.upload`."""
+
+    moved: Moved
+    cancelled: CancelToken
+    rate: Rate
+
+    def check(self) -> None:
+        """
+        Raises:
+            TransferCancelledError: it is to end.
+        """
+        if self.cancelled.is_set():
+            raise TransferCancelledError("the upload was stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +60,7 @@ class Uploaded:
 
     etag: str
     proof: str
+    size_bytes: int
     is_weak: bool = False
     is_multipart: bool = False
 
@@ -59,117 +82,115 @@ class Uploads:
         proves: whether bodies are signed and proven even if they are large; over TLS they need not be.
     """
 
-    def __init__(self, requests: Requests, headers: tuple[str, ...], proves: bool):
-        self._requests = requests
+    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool):
+        self._client = client
         self._headers = headers
         self._proves = proves
         self.under_way: set[MultipartUpload] = set()
         self.left_behind: set[MultipartUpload] = set()
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
-        """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare."""
+    async def upload(
+        self, key: str, source: str, size_bytes: int, pace: Pace, chosen: tuple[str, ...] = ()
+    ) -> Uploaded:
+        """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare.
+
+        Args:
+            chosen: headers of this object.
+        """
+        headers = combined(self._headers, chosen, content_type_of(key))
+        if size_bytes > MULTIPART_BYTES:
+            # What has begun comes first: it holds a file open.
+            await self._client.room()
         with open_file(source) as file:
             while True:
                 # A file that has become shorter is taken as far as it goes.
                 size_bytes = min(size_bytes, os.fstat(file.fileno()).st_size)
                 try:
+                    if size_bytes <= _IN_MEMORY_BYTES:
+                        return await self._in_memory(key, file.fileno(), size_bytes, pace, headers)
                     if size_bytes <= MULTIPART_BYTES:
-                        return (yield from self._whole(key, file.fileno(), size_bytes, on_bytes))
-                    return (yield from self._in_parts(key, file.fileno(), size_bytes, on_bytes))
+                        return await self._whole(key, file.fileno(), size_bytes, pace, headers)
+                    return await self._in_parts(key, file.fileno(), size_bytes, pace, headers)
                 except _ShorterError:
                     continue
                 except _SpoiledError as error:
-                    where = self._requests.where(Request("PUT", key))
+                    where = self._client.address.place(key)
                     raise IntegrityError(
                         f"{where}: the store received other bytes than were sent", url=where
                     ) from error
 
-    def _whole(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
-        if size_bytes <= _IN_MEMORY_BYTES:
-            body = read_at(descriptor, size_bytes, 0)
-            digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            # Before the bytes go out, since a rate limit acts by holding this call back.
-            on_bytes(len(body))
-            try:
-                response: Response = yield Request(
-                    "PUT", key, headers=self._signed_as(body), body=body, held_bytes=size_bytes
-                )
-            except BaseException:
-                on_bytes(-len(body))
-                raise
-            etag = response.etag
-            return Uploaded(etag, digest, etag != digest and response.is_weak)
-        part = yield from self._send(key, "", self._headers, descriptor, 0, size_bytes, on_bytes)
-        return Uploaded(part.etag, part.digest.hex(), part.is_weak)
-
-    def _signed_as(self, body: bytes) -> tuple[str, ...]:
-        if self._proves:
-            # libcurl hashes what it has in memory.
-            return self._headers
-        return (*self._headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
-
-    def _send(
-        self, key: str, query: str, headers: tuple[str, ...], descriptor: int, start: int, end: int, on_bytes: OnBytes
-    ) -> Steps[_Part]:
-        reader = _Reader(descriptor, start, end, on_bytes)
-        digest = b""
-        if self._proves:
-            digest, content = yield Aside(functools.partial(_hashed, descriptor, start, end))
-            payload = f"x-amz-content-sha256: {content.hex()}"
-        else:
-            payload = "x-amz-content-sha256: UNSIGNED-PAYLOAD"
+    async def _in_memory(
+        self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> Uploaded:
+        body = read_at(descriptor, size_bytes, 0)
+        digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        pause_seconds = pace.rate.wait_seconds(len(body))
+        if pause_seconds > 0:
+            await asyncio.sleep(pause_seconds)
+        pace.check()
+        pace.moved(len(body))
+        # Of what it has in memory, libcurl signs the hash.
+        if not self._proves:
+            # Where a body need not be signed, its hash need not be computed.
+            headers = (*headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
         try:
-            response: Response = yield Request(
-                "PUT", key, query, (*headers, payload), source=reader.read, source_bytes=end - start
-            )
+            response = await self._client.send(Request("PUT", key, headers=headers, body=body))
         except BaseException:
-            on_bytes(-reader.read_bytes)
+            pace.moved(-len(body))
             raise
-        # Under KMS an ETag is no MD5.
-        may_prove = not (response.is_weak or response.header("x-amz-server-side-encryption").startswith("aws:"))
-        if digest and may_prove and contradicts(response.etag, digest.hex()):
-            on_bytes(-reader.read_bytes)
-            raise _SpoiledError
+        etag = response.etag
+        return Uploaded(etag, digest, len(body), etag != digest and response.is_weak)
+
+    async def _whole(
+        self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> Uploaded:
+        part = await self._client.spread(self._send, key, "", headers, descriptor, 0, size_bytes, pace)
+        return Uploaded(part.etag, part.digest.hex(), size_bytes, part.is_weak)
+
+    async def _send(
+        self, key: str, query: str, headers: tuple[str, ...], descriptor: int, start: int, end: int, pace: Pace
+    ) -> _Part:
+        digest = b""
+        payload = "UNSIGNED-PAYLOAD"
+        if self._proves:
+            digest, content = await _hashed(descriptor, start, end, pace)
+            payload = content.hex()
+        with _Leaving(descriptor, start, end, pace) as leaving:
+            response = await self._client.send(
+                Request("PUT", key, query, (*headers, f"x-amz-content-sha256: {payload}"), source=leaving)
+            )
+            # Under KMS an ETag is no MD5.
+            may_prove = not (response.is_weak or response.header("x-amz-server-side-encryption").startswith("aws:"))
+            if digest and may_prove and contradicts(response.etag, digest.hex()):
+                raise _SpoiledError
         return _Part(response.etag, response.header("etag") or '""', digest)
 
-    def _in_parts(self, key: str, descriptor: int, size_bytes: int, on_bytes: OnBytes) -> Steps[Uploaded]:
-        untold = MultipartUpload(key, UNTOLD, self._requests.clock.earliest(time.monotonic()))
-        self.under_way.add(untold)
-        try:
-            answer: Response = yield Request("POST", key, "uploads=", self._headers)
-        except Exception as error:
-            self.under_way.discard(untold)
-            if isinstance(error, UnreachableError):
-                self.left_behind.add(untold)
-            raise
-        self.under_way.discard(untold)
-        upload_id = first_text(answer.body, "UploadId")
-        if not upload_id:
-            raise StoreError(f"{self._requests.where(Request('PUT', key))}: the store began no multipart upload")
+    async def _in_parts(
+        self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> Uploaded:
+        upload_id = await self._begun(key, headers)
         begun = MultipartUpload(key, upload_id)
-        self.under_way.add(begun)
         quoted_id = quote(upload_id, safe="")
-        counted = Counted(on_bytes)
+        counted = Counted(pace.moved)
         try:
             step = part_size(size_bytes)
-            parts: list[_Part] = yield Together(
+            parts = await together(
                 [
-                    functools.partial(
-                        self._send,
+                    self._part(
                         key,
                         f"partNumber={number}&uploadId={quoted_id}",
-                        (),
                         descriptor,
                         start,
                         min(start + step, size_bytes),
+                        pace,
                         counted,
                     )
                     for number, start in enumerate(range(0, size_bytes, step), start=1)
                 ]
             )
-            etag = yield from self._complete(key, quoted_id, parts)
-        except GeneratorExit:
-            # Stopped: no request can be sent from here, so abort_unfinished() does it.
+            etag = await self._complete(key, quoted_id, parts)
+        except asyncio.CancelledError:
+            # Stopped: whoever stops it does not wait for another request, so abort_unfinished() sends it.
             counted.take_back()
             raise
         except BaseException:
@@ -178,30 +199,57 @@ class Uploads:
             self.left_behind.add(begun)
             self.under_way.discard(begun)
             with suppress(StoreError):
-                yield from aborted(key, upload_id)
+                await aborted(self._client, key, upload_id)
                 self.left_behind.discard(begun)
             raise
         self.under_way.discard(begun)
         proof = joined_etag(part.digest for part in parts) if self._proves else ""
-        return Uploaded(etag, proof, is_multipart=True)
+        return Uploaded(etag, proof, size_bytes, is_multipart=True)
 
-    def _complete(self, key: str, quoted_id: str, parts: list[_Part]) -> Steps[str]:
+    async def _begun(self, key: str, headers: tuple[str, ...]) -> str:
+        """The id of a multipart upload, which is under way from now on."""
+        untold = MultipartUpload(key, UNTOLD, self._client.server.clock.earliest(time.monotonic()))
+        self.under_way.add(untold)
+        try:
+            answer = await self._client.send(Request("POST", key, "uploads=", headers, is_sent_once=True))
+        except Exception as error:
+            self.under_way.discard(untold)
+            if isinstance(error, UnreachableError):
+                self.left_behind.add(untold)
+            raise
+        self.under_way.discard(untold)
+        upload_id = first_text(answer.body, "UploadId")
+        if not upload_id:
+            raise StoreError(f"{self._client.address.place(key)}: the store began no multipart upload")
+        self.under_way.add(MultipartUpload(key, upload_id))
+        return upload_id
+
+    async def _part(
+        self, key: str, query: str, descriptor: int, start: int, end: int, pace: Pace, counted: Counted
+    ) -> _Part:
+        arguments = (self._send, key, query, (), descriptor, start, end, pace)
+        part: _Part = await repeated(self._client.patience, self._client.spread, *arguments)
+        # Only here, in one thread.
+        counted.keep(end - start)
+        return part
+
+    async def _complete(self, key: str, quoted_id: str, parts: list[_Part]) -> str:
         listed = "".join(
             f"<Part><PartNumber>{number}</PartNumber><ETag>{written(part.shown_etag)}</ETag></Part>"
             for number, part in enumerate(parts, start=1)
         )
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
-        answer: Response = yield Request("POST", key, f"uploadId={quoted_id}", body=body)
+        answer = await self._client.send(Request("POST", key, f"uploadId={quoted_id}", body=body))
         if b"<Error>" in answer.body:
             # S3 answers 200 at once, and what went wrong afterwards stands in the body.
-            raise error_of_body(200, answer.body, self._requests.where(Request("PUT", key)))
+            raise error_of_body(200, answer.body, self._client.address.place(key))
         return token(first_text(answer.body, "ETag"))
 
 
-def aborted(key: str, upload_id: str) -> Steps[None]:
+async def aborted(client: Client, key: str, upload_id: str) -> None:
     """Aborts a multipart upload; one that is gone already counts as aborted."""
     with suppress(NoSuchUploadError):
-        yield Request("DELETE", key, f"uploadId={quote(upload_id, safe='')}")
+        await client.send(Request("DELETE", key, f"uploadId={quote(upload_id, safe='')}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,13 +268,15 @@ class _Part:
         return is_weak(self.shown_etag)
 
 
-def _hashed(descriptor: int, start: int, end: int) -> tuple[bytes, bytes]:
-    """MD5 and SHA-256 of a piece of a file."""
+async def _hashed(descriptor: int, start: int, end: int, pace: Pace) -> tuple[bytes, bytes]:
+    """MD5 and SHA-256 of a piece of a file. In between, the loop moves other bodies."""
     md5, content = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     for offset in range(start, end, MIB):
+        pace.check()
         block = read_at(descriptor, min(MIB, end - offset), offset)
         content.update(block)
         md5.update(block)
+        await asyncio.sleep(0)
     return md5.digest(), content.digest()
 
 
@@ -238,22 +288,45 @@ class _SpoiledError(Exception):
     """The store has other bytes than were sent. Not every store lets a part be sent again, so all of it is."""
 
 
-class _Reader:
-    """Reads a piece of a file for libcurl, and counts it."""
+class _Leaving:
+    """Reads a piece of a file for libcurl, and counts it; an error takes back what was counted."""
 
-    def __init__(self, descriptor: int, start: int, end: int, on_bytes: OnBytes):
+    def __init__(self, descriptor: int, start: int, end: int, pace: Pace):
         self._descriptor = descriptor
-        self._start = start
+        self._offset = start
         self._end = end
-        self._on_bytes = on_bytes
-        self.read_bytes = 0
+        self._pace = pace
+        self._is_paced = True
+        self._allowed_bytes = 0
+        self._read_bytes = 0
+        self.size_bytes = end - start
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None and self._read_bytes:
+            self._pace.moved(-self._read_bytes)
+
+    def pause_seconds(self, size_bytes: int) -> float:
+        """How long libcurl is to wait before it reads; 0 if it may read at once."""
+        if self._allowed_bytes:
+            return 0.0
+        wanted = min(size_bytes, self._end - self._offset, _PACED_BYTES if self._is_paced else size_bytes)
+        pause_seconds = self._pace.rate.wait_seconds(wanted)
+        self._is_paced = pause_seconds > 0
+        self._allowed_bytes = wanted
+        return pause_seconds if pause_seconds >= _SHORTEST_PAUSE_SECONDS else 0.0
 
     def read(self, size_bytes: int) -> bytes:
-        offset = self._start + self.read_bytes
-        wanted = min(size_bytes, self._end - offset)
-        block = os.pread(self._descriptor, wanted, offset) if wanted else b""
+        """The next bytes, at most so many."""
+        self._pace.check()
+        wanted = min(size_bytes, self._end - self._offset, self._allowed_bytes)
+        self._allowed_bytes = 0
+        block = os.pread(self._descriptor, wanted, self._offset) if wanted else b""
         if wanted and not block:
             raise _ShorterError
-        self._on_bytes(len(block))
-        self.read_bytes += len(block)
+        self._pace.moved(len(block))
+        self._offset += len(block)
+        self._read_bytes += len(block)
         return block

@@ -1,0 +1,248 @@
+"""Work apart from the calling thread: loops in threads of pos3's own, and calls that block beside a loop.
+
+An interrupt, a running loop and gevent concern the calling thread alone. Where no thread can be started, as at the
+interpreter's exit, the work is done in the calling one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import queue
+import selectors
+import sys
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import AbstractContextManager, aclosing, suppress
+from typing import Any, Protocol, TypeVar
+
+from pos3.local import try_start
+
+T = TypeVar("T")
+
+_GLANCE_SECONDS = 0.2
+# What is stopped may still remove its temporary files.
+_GRACE_SECONDS = 2.0
+
+
+def are_greenlets() -> bool:
+    """Whether gevent has put greenlets in the place of threads: they wait for each other in the middle of a loop."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def native(module: str, name: str) -> Any:
+    """Something of the standard library, also where gevent has put something else in its place; None without it."""
+    if are_greenlets():
+        with suppress(AttributeError):
+            return sys.modules["gevent.monkey"].get_original(module, name)
+    return getattr(sys.modules[module], name, None)
+
+
+def new_selector() -> selectors.BaseSelector:
+    """What a loop waits with. Its thread waits with it, and does nothing else meanwhile."""
+    made: selectors.BaseSelector = native("selectors", "DefaultSelector")()
+    return made
+
+
+def started(thread: threading.Thread) -> bool:
+    """Starts a thread, if one can be had that goes on while the calling one waits."""
+    return not are_greenlets() and try_start(thread)
+
+
+def called_apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
+    """What ``call`` returns or raises, called in a thread of pos3's own, in the context of whoever asks.
+
+    Args:
+        stop: asks the call to end soon, when the calling thread is interrupted. It is then waited for briefly.
+    """
+    ended: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put((call(), None))
+        except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+            ended.put((None, error))
+
+    inherited = contextvars.copy_context()
+    thread = threading.Thread(target=inherited.run, args=(run,), name="pos3-store", daemon=True)
+    if not started(thread):
+        return call()
+    try:
+        result, error = _taken(ended)
+        thread.join()
+    except BaseException:
+        stop()
+        with suppress(queue.Empty):
+            ended.get(timeout=_GRACE_SECONDS)
+        raise
+    if error is not None:
+        try:
+            raise error
+        finally:
+            # The error would lead back to itself.
+            del error
+    return result  # type: ignore[return-value]
+
+
+class Stopping:
+    """Ends a coroutine from another thread."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    async def may_end(self, main: Coroutine[Any, Any, T]) -> T:
+        """The result of the coroutine that :meth:`stop` ends."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.append((asyncio.get_running_loop(), task))
+        try:
+            return await main
+        finally:
+            self._running.clear()
+
+    def stop(self) -> None:
+        for loop, task in list(self._running):
+            # It may have ended meanwhile, and its loop as well.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
+
+
+Drive = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+def streamed_apart(
+    items: Callable[[], AsyncGenerator[T, None]], driving: Callable[[], AbstractContextManager[Drive]]
+) -> Generator[T, None, None]:
+    """What an asynchronous generator yields. The next item is made while whoever takes them looks at the last one.
+
+    Args:
+        driving: opens what gives the results of coroutines in the thread that calls it.
+    """
+    stopping = Stopping()
+    # An item with what is to be called when it has been taken; at the end an error, or None.
+    found: queue.SimpleQueue[tuple[T, Callable[[], object]] | BaseException | None] = queue.SimpleQueue()
+
+    async def offer() -> None:
+        loop = asyncio.get_running_loop()
+        async with aclosing(items()) as made:
+            async for item in made:
+                taken: asyncio.Future[None] = loop.create_future()
+                found.put((item, functools.partial(_set_apart, loop, taken)))
+                await taken
+
+    def work() -> None:
+        try:
+            with driving() as drive:
+                drive(stopping.may_end(offer()))
+        except BaseException as error:  # noqa: BLE001 - raised in the calling thread
+            found.put(error)
+        else:
+            found.put(None)
+
+    inherited = contextvars.copy_context()
+    thread = threading.Thread(target=inherited.run, args=(work,), name="pos3-listing", daemon=True)
+    if not started(thread):
+        yield from _streamed_here(items, driving)
+        return
+    try:
+        while (item := _taken(found)) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            item[1]()
+            yield item[0]
+    finally:
+        stopping.stop()
+        thread.join(_GRACE_SECONDS)
+
+
+def _streamed_here(
+    items: Callable[[], AsyncGenerator[T, None]], driving: Callable[[], AbstractContextManager[Drive]]
+) -> Generator[T, None, None]:
+    """The same in the calling thread, which is not ahead of itself."""
+
+    async def next_of(made: AsyncGenerator[T, None]) -> list[T]:
+        async for item in made:
+            return [item]
+        return []
+
+    async def close(made: AsyncGenerator[T, None]) -> None:
+        await made.aclose()
+
+    with driving() as drive:
+        made = items()
+        try:
+            while item := drive(next_of(made)):
+                yield item[0]
+        finally:
+            drive(close(made))
+
+
+def _set_apart(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:
+    def take() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(take)
+
+
+def _taken(ended: queue.SimpleQueue[T]) -> T:
+    while True:
+        # Without a limit, an exception that another thread sets would wait as well.
+        with suppress(queue.Empty):
+            return ended.get(timeout=_GLANCE_SECONDS)
+
+
+class Runs(Protocol):
+    """A store, as far as it runs coroutines."""
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T: ...
+
+
+def carried_out(store: Runs, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of one coroutine of a store.
+
+    Raises:
+        Exception: whatever it fails with in the end.
+    """
+    stopping = Stopping()
+    return called_apart(lambda: store.run(lambda: stopping.may_end(main()), 1), stopping.stop)
+
+
+def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """The result of a coroutine, in a loop of its own and in the calling thread."""
+    loop = asyncio.SelectorEventLoop(new_selector())
+    try:
+        return driven(loop, main())
+    finally:
+        loop.close()
+
+
+def driven(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, in a loop that is driven by the calling thread until then.
+
+    That thread may be in the middle of another loop, which waits. Tasks that are left come to their ends first.
+    """
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    task = loop.create_task(main)
+    try:
+        return loop.run_until_complete(task)
+    except BaseException:
+        # An exit or an interrupt has ended the loop, and not the tasks.
+        _end_all(loop)
+        raise
+    finally:
+        asyncio._set_running_loop(outer)
+
+
+def _end_all(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop)
+    while left:
+        for task in left:
+            task.cancel()
+        with suppress(BaseException):
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        left = {task for task in left if not task.done()}

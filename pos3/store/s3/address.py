@@ -1,0 +1,235 @@
+"""Where the requests to one bucket go, and who signs them. Nothing else knows addresses, regions and credentials.
+
+libcurl signs, connects, keeps connections and speaks TLS; credentials, endpoint, region and trust are those of the
+botocore session. Paths are sent as they stand, so that every key can be addressed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from dataclasses import replace
+from typing import Any
+
+import pycurl
+from botocore.httpsession import get_cert_path
+
+from pos3.errors import CredentialsError, ProfileError, StoreError
+from pos3.redaction import add_secrets
+from pos3.store.endpoints import shown_address
+from pos3.store.s3.client import Connection, session_credentials
+from pos3.store.s3.endpoint_resolution import ResolvedEndpoint, resolve_endpoint
+from pos3.store.s3.errors import translating
+from pos3.store.s3.proxies import proxy_of, proxy_options
+from pos3.store.s3.requests import Request, can_be_sent
+from pos3.store.s3.signing import Signing
+
+logger = logging.getLogger("pos3.store")
+
+_DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
+# libcurl percent-encodes all others in an access key, and servers take that for another one.
+_PLAIN_ACCESS_KEY = re.compile(r"[A-Za-z0-9._~-]+")
+# Reading more than this at once costs more memory for each connection and saves next to nothing.
+_RECEIVE_BYTES = 256 * 1024
+# Neither a pause before the body, nor the type of a form. An empty list would leave the headers as they were.
+_NO_HEADERS = ("Expect:", "Content-Type:")
+
+
+class Caller:
+    """Who calls at one moment. ``headers`` are those of all requests of this caller that libcurl sends.
+
+    Args:
+        credentials: frozen ones; None if nothing is signed.
+        signing: how requests are signed.
+        always: headers of every request.
+    """
+
+    def __init__(self, credentials: Any, signing: Signing, always: tuple[str, ...]):
+        self.credentials = credentials
+        self.signing = signing
+        self.is_libcurls = credentials is None or (
+            _PLAIN_ACCESS_KEY.fullmatch(credentials.access_key) is not None and credentials.secret_key.isascii()
+        )
+        token = credentials.token if credentials is not None else None
+        tokens = (f"x-amz-security-token: {token}",) if token else ()
+        self.headers = (*always, *tokens, *_NO_HEADERS)
+
+    def is_still(self, credentials: Any, signing: Signing) -> bool:
+        """Whether this is how a caller of these credentials signs."""
+        mine = self.credentials
+        is_same = mine.secret_key is credentials.secret_key and mine.token is credentials.token
+        return is_same and self.signing is signing
+
+
+NOBODY = Caller(None, Signing(""), ())
+
+
+class Address:
+    """One bucket: where its requests go, and who signs them.
+
+    Args:
+        headers: of every request.
+    """
+
+    def __init__(self, connection: Connection, bucket: str, headers: tuple[str, ...]):
+        self._connection = connection
+        self._bucket = bucket
+        self._headers = headers
+        self._is_logged = False
+        self._caller = NOBODY
+
+    @functools.cached_property
+    def _resolved(self) -> ResolvedEndpoint:
+        return resolve_endpoint(self._connection, self._bucket)
+
+    @functools.cached_property
+    def _proxy_options(self) -> list[tuple[int, str]]:
+        return proxy_options(self._connection.session, self._resolved.base_url)
+
+    def sign_for(self, region: str) -> None:
+        """From now on. A server may say what its region is."""
+        signing = self._resolved.signing
+        if signing.chosen is None and signing.region != region:
+            self._resolved = replace(self._resolved, signing=replace(signing, region=region))
+
+    @property
+    def most_attempts(self) -> int | None:
+        """How often a request is sent at the most; None where no setting says so."""
+        return self._connection.attempts
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint as it may be shown."""
+        return self._resolved.endpoint
+
+    @property
+    def is_of_aws(self) -> bool:
+        return self._connection.is_aws
+
+    def place(self, key: str) -> str:
+        """The URL, for errors, of an object, or of the bucket."""
+        return f"s3://{self._bucket}/{key}"
+
+    def url(self, request: Request) -> str:
+        """The URL that a request is sent to."""
+        return self._resolved.url(request.key, request.query)
+
+    @functools.cached_property
+    def _credentials(self) -> Any:
+        """botocore's credentials; None if nothing is signed."""
+        if self._connection.profile.public:
+            return None
+        return session_credentials(self._connection, f"s3://{self._bucket}")
+
+    def open_handle(self, *, signs: bool) -> pycurl.Curl:
+        """A handle with all settings that do not depend on the request; with ``signs``, libcurl signs what it sends.
+
+        Raises:
+            CredentialsError: there are none.
+        """
+        resolved = self._resolved
+        region = resolved.signing.region
+        handle = pycurl.Curl()
+        for option, value in (
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.CONNECTTIMEOUT_MS, int(self._connection.connect_timeout_seconds * 1000)),
+            (pycurl.LOW_SPEED_LIMIT, 1),
+            (pycurl.TCP_KEEPALIVE, 1),
+            (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
+            (pycurl.USERAGENT, "pos3"),
+            *self._proxy_options,
+        ):
+            handle.setopt(option, value)
+        if resolved.base_url.startswith("https:"):
+            self._trust(handle)
+        if not can_be_sent(region):
+            raise ProfileError(f"the region {region!r} is none: it has blanks, line ends or letters beyond ASCII")
+        if not signs:
+            handle.setopt(pycurl.PATH_AS_IS, 1)
+        if not self._is_logged:
+            self._is_logged = True
+            self._log_how_it_is_reached()
+        return handle
+
+    def _log_how_it_is_reached(self) -> None:
+        connection = self._connection
+        profile = connection.profile
+        told = [
+            f"endpoint {self.endpoint}",
+            f"{self._resolved.addressing} addressing",
+            f"region {self._resolved.signing.region}",
+            f"profile {profile.local_name!r}",
+            "unsigned" if self._credentials is None else f"credentials from {self._credentials.method!r}",
+        ]
+        if profile.aws_profile:
+            told.append(f"AWS profile {profile.aws_profile!r}")
+        if proxy := proxy_of(self._resolved.base_url):
+            told.append(f"proxy {shown_address(proxy)}")
+        logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
+
+    def _trust(self, handle: pycurl.Curl) -> None:
+        bundle = self._connection.ca_bundle
+        if bundle is False:
+            handle.setopt(pycurl.SSL_VERIFYPEER, 0)
+            handle.setopt(pycurl.SSL_VERIFYHOST, 0)
+        else:
+            handle.setopt(pycurl.CAINFO, str(get_cert_path(bundle)))
+
+    def caller(self, where: str) -> Caller:
+        """Who calls at this moment.
+
+        Args:
+            where: what the request is for, in errors.
+        Raises:
+            CredentialsError: there are none, or no request can carry them.
+        """
+        last, signing = self._caller, self._resolved.signing
+        if self._credentials is None:
+            if last.signing is not signing:
+                self._caller = Caller(None, signing, self._headers)
+            return self._caller
+        # Those that have expired are refreshed by it.
+        try:
+            frozen = self._credentials.get_frozen_credentials()
+        except Exception as error:
+            with translating(where):
+                raise error
+        if last.credentials is not None and last.is_still(frozen, signing):
+            return last
+        add_secrets((frozen.secret_key, frozen.token))
+        if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
+            raise CredentialsError(
+                f"{where}: the access key or the session token is empty or has line ends, blanks around "
+                "it or letters beyond ASCII; check where they come from"
+            )
+        caller = self._caller = Caller(frozen, signing, self._headers)
+        return caller
+
+    def is_signed_by_libcurl(self, request: Request, caller: Caller) -> bool:
+        """libcurl signs only paths that it has resolved, so that with such segments it would ask for another key."""
+        key = request.key
+        return caller.is_libcurls and caller.signing.is_plain and not ("." in key and _DOTS.search(key))
+
+    def headers(self, request: Request, url: str, caller: Caller, where: str, *, signs: bool) -> tuple[str, ...]:
+        """The headers to send; with ``signs``, libcurl adds those of the signature.
+
+        Raises:
+            StoreError: no request can carry them.
+        """
+        if not request.headers and signs:
+            return caller.headers
+        headers = (*request.headers, *self._headers)
+        if not all(map(can_be_sent, headers)):
+            raise StoreError(
+                f"{where}: no request can carry a header with line ends, or with letters "
+                "beyond ASCII; check the encryption settings of the profile"
+            )
+        if signs:
+            return (*request.headers, *caller.headers)
+        if caller.credentials is None:
+            return (*headers, *_NO_HEADERS)
+        with translating(where):
+            signed = caller.signing.headers(request.method, url, headers, caller.credentials, request.body)
+        return (*signed, *_NO_HEADERS)

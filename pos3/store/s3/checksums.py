@@ -1,0 +1,133 @@
+"""Checksums of bodies that S3 keeps with its objects: CRCs at the speed of the hardware, with awscrt where it is there.
+
+S3 stores one for every object that is new since the end of 2024, and tells it to whoever asks. Names and encodings are
+those of AWS's documentation, "Checking object integrity".
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import zlib
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pos3.store.s3.requests import Response
+
+ASK_FOR_CHECKSUM = "x-amz-checksum-mode: ENABLED"
+_ANY = b"\nx-amz-checksum-"
+_TYPE = "x-amz-checksum-type"
+_OF_WHOLE_OBJECT = ("", "FULL_OBJECT")
+
+
+class Running(Protocol):
+    """The checksum of what has been seen so far."""
+
+    def update(self, block: bytes) -> object: ...
+
+    def digest(self) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One kind of checksum.
+
+    ``begin`` makes a running one. ``join`` is the checksum of two pieces, from that of each and the length of the
+    second one; None where only one piece after the other can be checked.
+    """
+
+    name: str
+    begin: Callable[[], Running]
+    join: Callable[[bytes, bytes, int], bytes] | None = None
+
+    @property
+    def header(self) -> str:
+        """The name of the header that tells its value, in lower case."""
+        return f"x-amz-checksum-{self.name.lower()}"
+
+    def joined(self, pieces: Iterable[tuple[bytes, int]]) -> bytes:
+        """The checksum of pieces that follow each other, each with its checksum and its length; at least one."""
+        assert self.join is not None
+        total, *rest = pieces
+        digest = total[0]
+        for piece, size_bytes in rest:
+            digest = self.join(digest, piece, size_bytes)
+        return digest
+
+
+class _Crc:
+    __slots__ = ("_size_bytes", "_step", "_value")
+
+    def __init__(self, step: Callable[[bytes, int], int], size_bytes: int):
+        self._step = step
+        self._size_bytes = size_bytes
+        self._value = 0
+
+    def update(self, block: bytes) -> None:
+        self._value = self._step(block, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(self._size_bytes, "big")
+
+
+def _crc(name: str, size_bytes: int, step: Callable[[bytes, int], int], combine: Any = None) -> Algorithm:
+    def join(first: bytes, second: bytes, second_bytes: int) -> bytes:
+        value = combine(int.from_bytes(first, "big"), int.from_bytes(second, "big"), second_bytes)
+        return int(value).to_bytes(size_bytes, "big")
+
+    return Algorithm(name, lambda: _Crc(step, size_bytes), join if combine is not None else None)
+
+
+@functools.cache
+def algorithms() -> dict[str, Algorithm]:
+    """The algorithms that can be computed here, by their header, the fastest first."""
+    found: list[Algorithm] = []
+    combine_crc32 = None
+    try:
+        from awscrt import checksums
+
+        # Older versions cannot combine.
+        found.append(_crc("CRC64NVME", 8, checksums.crc64nvme, getattr(checksums, "combine_crc64nvme", None)))
+        found.append(_crc("CRC32C", 4, checksums.crc32c, getattr(checksums, "combine_crc32c", None)))
+        combine_crc32 = getattr(checksums, "combine_crc32", None)
+    except (ImportError, AttributeError):
+        pass
+    found.append(_crc("CRC32", 4, zlib.crc32, combine_crc32))
+    found.append(Algorithm("SHA1", lambda: hashlib.sha1(usedforsecurity=False)))
+    found.append(Algorithm("SHA256", hashlib.sha256))
+    return {algorithm.header: algorithm for algorithm in found}
+
+
+@dataclass(frozen=True)
+class Told:
+    """The checksum of a whole object, as the store tells it."""
+
+    algorithm: Algorithm
+    value: str
+
+    def is_of(self, digest: bytes) -> bool:
+        return encoded(digest) == self.value
+
+
+def encoded(digest: bytes) -> str:
+    """The digest as it stands in a header."""
+    return b64encode(digest).decode()
+
+
+def told_by(response: Response) -> Told | None:
+    """What an answer tells of the whole object, by the fastest algorithm; None if it tells nothing that is of use here.
+
+    Checksums of the checksums of parts ("...-3") are of no use.
+    """
+    if _ANY not in response.head.lower() or response.header(_TYPE) not in _OF_WHOLE_OBJECT:
+        return None
+    return next(_values(response), None)
+
+
+def _values(response: Response) -> Iterator[Told]:
+    for name, algorithm in algorithms().items():
+        value = response.header(name)
+        if value and "-" not in value:
+            yield Told(algorithm, value)

@@ -1,0 +1,245 @@
+"""Drives libcurl by an asyncio loop: its sockets and its timer, and nothing in between.
+
+One thread at a time drives an engine, and none while nothing is asked of it. Its connections stay open for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import weakref
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import pycurl
+
+from pos3.store.apart import driven, new_selector
+from pos3.store.s3.handle import Handle, Server
+from pos3.store.s3.poll_set import new_poll_set
+from pos3.store.s3.slots import Slots
+
+T = TypeVar("T")
+
+# A handle whose socket says nothing begins to count the silence only when it is driven for another reason.
+_GLANCE_SECONDS = 1.0
+_READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
+_WRITABLE = select.POLLOUT | select.POLLERR | select.POLLHUP
+_SELECTED_IN, _SELECTED_OUT = pycurl.CSELECT_IN, pycurl.CSELECT_OUT
+_EVENTS = {
+    pycurl.POLL_NONE: 0,
+    pycurl.POLL_REMOVE: 0,
+    pycurl.POLL_IN: select.POLLIN,
+    pycurl.POLL_OUT: select.POLLOUT,
+    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
+}
+
+
+class Engine:
+    """A loop and what it drives: libcurl's connections to one server, and handles that carry requests."""
+
+    def __init__(self, server: Server):
+        self._server = server
+        self._selector = new_selector()
+        self.loop = asyncio.SelectorEventLoop(self._selector)
+        self.slots = Slots(1)
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._wake_in)
+        # A set of its own for libcurl's sockets: the loop would make several objects each time one comes or goes.
+        self._sockets = new_poll_set()
+        self.loop.add_reader(self._sockets.fileno(), self._ready)
+        self._watched: dict[int, int] = {}
+        # By descriptor, what tells each socket from any later file of that number.
+        self._known_sockets: dict[int, tuple[int, int]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._all_driven_at = 0.0
+        self._is_called_soon = False
+        self._flying: dict[pycurl.Curl, asyncio.Future[tuple[int, str]]] = {}
+        self._idle: dict[bool, list[Handle]] = {True: [], False: []}
+        _ALIVE.add(self)
+
+    def begin(self, in_flight: int) -> None:
+        """From now on, there are so many requests at the same time at the most."""
+        self.slots = Slots(in_flight)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, in_flight)
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine, in the calling thread."""
+        return driven(self.loop, main)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._flying
+
+    def handle(self, *, signs: bool) -> Handle:
+        """A handle that carries nothing; it is given back, or lost."""
+        idle = self._idle[signs]
+        if idle:
+            return idle.pop()
+        made = Handle(self._server, self.loop.call_later, signs=signs)
+        made.curl.setopt(pycurl.SOCKOPTFUNCTION, self._note_socket)
+        return made
+
+    def give_back(self, handle: Handle) -> None:
+        handle.forget()
+        self._idle[handle.signs].append(handle)
+
+    async def carried(self, handle: Handle) -> tuple[int, str]:
+        """libcurl's code and message at the end of the request. However this ends, libcurl has let go of the handle."""
+        curl = handle.curl
+        future: asyncio.Future[tuple[int, str]] = self.loop.create_future()
+        self._flying[curl] = future
+        try:
+            self._multi.add_handle(curl)
+            return await future
+        except BaseException:
+            # Whatever it writes to may be closed now.
+            if self._flying.pop(curl, None) is not None:
+                self._multi.remove_handle(curl)
+            raise
+
+    def _watch(self, wanted: int, descriptor: int, _multi: object, _data: object) -> None:
+        events = _EVENTS[wanted]
+        before = self._watched.get(descriptor, 0)
+        if events == before:
+            return
+        self._watched[descriptor] = events
+        if not before:
+            self._sockets.register(descriptor, events)
+        elif events:
+            self._sockets.modify(descriptor, events)
+        else:
+            self._sockets.unregister(descriptor)
+
+    def _ready(self) -> None:
+        """Some sockets are ready: libcurl goes on with each."""
+        watched = self._watched
+        for descriptor, events in self._sockets.poll(0):
+            # By what came of another one, it may have lost interest.
+            if watched.get(descriptor):
+                _, running = self._multi.socket_action(
+                    descriptor,
+                    (_SELECTED_IN if events & _READABLE else 0) | (_SELECTED_OUT if events & _WRITABLE else 0),
+                )
+                if running < len(self._flying):
+                    self._collect()
+
+    def _note_socket(self, descriptor: int, _purpose: int) -> int:
+        status = os.fstat(descriptor)
+        self._known_sockets[descriptor] = status.st_dev, status.st_ino
+        return int(pycurl.SOCKOPT_OK)
+
+    def _wake_in(self, milliseconds: int) -> None:
+        if milliseconds == 0:
+            if not self._is_called_soon:
+                self._is_called_soon = True
+                self.loop.call_soon(self._called_soon)
+        elif milliseconds > 0:
+            moment = self.loop.time() + min(milliseconds / 1000, _GLANCE_SECONDS)
+            if self._timer is None or moment < self._timer.when():
+                self._set_timer(moment)
+
+    def _set_timer(self, moment: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(moment, self._rung)
+
+    def _called_soon(self) -> None:
+        self._is_called_soon = False
+        self._time_has_passed()
+
+    def _rung(self) -> None:
+        self._timer = None
+        if self._flying:
+            now = self.loop.time()
+            if now - self._all_driven_at >= _GLANCE_SECONDS:
+                self._all_driven_at = now
+                _, running = self._multi.perform()
+                if running < len(self._flying):
+                    self._collect()
+            else:
+                self._time_has_passed()
+            if self._timer is None:
+                self._set_timer(self.loop.time() + _GLANCE_SECONDS)
+
+    def _time_has_passed(self) -> None:
+        _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+        if running < len(self._flying):
+            self._collect()
+
+    def _collect(self) -> None:
+        left = 1
+        while left:
+            left, good, bad = self._multi.info_read()
+            for curl in good:
+                self._end(curl, pycurl.E_OK, "")
+            for curl, code, message in bad:
+                self._end(curl, code, message)
+
+    def _end(self, curl: pycurl.Curl, code: int, message: str) -> None:
+        self._multi.remove_handle(curl)
+        future = self._flying.pop(curl, None)
+        if future is not None and not future.done():
+            future.set_result((code, message))
+
+    def close(self) -> None:
+        """Hangs up, whatever is under way."""
+        _ALIVE.discard(self)
+        for curl in list(self._flying):
+            with suppress(pycurl.error):
+                self._multi.remove_handle(curl)
+            curl.close()
+        self._flying.clear()
+        for handles in self._idle.values():
+            for handle in handles:
+                handle.curl.close()
+            handles.clear()
+        self._multi.close()
+        self.loop.remove_reader(self._sockets.fileno())
+        self._sockets.close()
+        self.loop.close()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: closes this process's descriptors of what is the parent's, and touches nothing else.
+
+        The set of watched sockets is shared with the parent, and whatever libcurl did would end the parent's
+        connections.
+        """
+        keep_for_ever(self)
+        for descriptor, known in self._known_sockets.items():
+            with suppress(OSError):
+                status = os.fstat(descriptor)
+                if (status.st_dev, status.st_ino) == known:
+                    os.close(descriptor)
+        for shared in (self._selector, self._sockets):
+            with suppress(OSError, ValueError):
+                os.close(shared.fileno())  # type: ignore[union-attr]
+
+
+_ALIVE: weakref.WeakSet[Engine] = weakref.WeakSet()
+_KEPT: list[Engine] = []
+
+
+def keep_for_ever(engine: Engine) -> None:
+    """Even at the interpreter's exit, nothing of it is collected, since that would hang up."""
+    import ctypes
+
+    _KEPT.append(engine)
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+
+
+def _before_fork() -> None:
+    if _ALIVE:
+        # In the child, another thread of the parent might be loading it for ever.
+        import ctypes  # noqa: F401
+
+
+def _after_fork() -> None:
+    for engine in list(_ALIVE):
+        engine.leave_to_parent()
+    _ALIVE.clear()
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -1,0 +1,68 @@
+"""An engine with a thread of its own, which helps another one with large bodies."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from pos3.store.apart import started
+from pos3.store.s3.engine import Engine
+from pos3.store.tasks import ended
+
+T = TypeVar("T")
+
+
+class Fellow:
+    """Another engine, which is driven by a thread of its own to carry out parts of what one engine runs."""
+
+    def __init__(self, engine: Engine):
+        self.engine = engine
+        self.parts = 0
+        """How many it carries out at the moment."""
+        self._is_over = False
+        self._thread = threading.Thread(target=self._drive, name="pos3-fellow", daemon=True)
+
+    def start(self) -> bool:
+        """Whether its thread could be started."""
+        return started(self._thread)
+
+    def _drive(self) -> None:
+        while not self._is_over:
+            # What ends a thread is raised by whoever waits for the part.
+            with suppress(BaseException):
+                self.engine.loop.run_forever()
+
+    def stop(self) -> None:
+        """Returns when the thread has ended; it carries out nothing any more."""
+        self._is_over = True
+        self.engine.loop.call_soon_threadsafe(self.engine.loop.stop)
+        self._thread.join()
+
+    async def carried_out(self, part: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine. With the caller it is cancelled as well, and has ended before this returns."""
+        here, there = asyncio.get_running_loop(), self.engine.loop
+        done: asyncio.Future[asyncio.Task[T]] = here.create_future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            task = there.create_task(part)
+            tasks.append(task)
+            task.add_done_callback(lambda task: here.call_soon_threadsafe(done.set_result, task))
+
+        def cancel() -> None:
+            tasks[0].cancel()
+
+        self.parts += 1
+        there.call_soon_threadsafe(begin)
+        try:
+            await asyncio.wait((done,))
+        except asyncio.CancelledError:
+            there.call_soon_threadsafe(cancel)
+            await ended(done)
+            raise
+        finally:
+            self.parts -= 1
+        return done.result().result()

@@ -1,0 +1,165 @@
+"""The client of one bucket: requests are awaited, and repeated while their failure may pass."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from pos3.store.apart import Drive, Stopping, called_apart, streamed_apart
+from pos3.store.retry import ATTEMPTS, Patience, repeated
+from pos3.store.s3.address import Address
+from pos3.store.s3.engine import Engine
+from pos3.store.s3.fellow import Fellow
+from pos3.store.s3.handle import Server
+from pos3.store.s3.pool import Pool
+from pos3.store.s3.requests import Request, Response
+
+T = TypeVar("T")
+
+# libcurl and checksums leave the interpreter to others, so several threads move large bodies.
+_MOST_THREADS = min(4, os.cpu_count() or 1)
+
+
+class _Run:
+    """What one engine runs at the moment, and its fellows, which come as they are needed."""
+
+    def __init__(self, client: Client, engine: Engine, in_flight: int, most_fellows: int):
+        self._client = client
+        self.engine = engine
+        engine.begin(in_flight)
+        self._in_flight = in_flight
+        self._fellows: list[Fellow] = []
+        self._most_fellows = most_fellows
+        self._parts = 0
+
+    async def carried_out(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        """The result of a coroutine that is carried out by whoever has the least to do."""
+        fellow = self._fellow() if self._parts else None
+        if fellow is None:
+            self._parts += 1
+            try:
+                return await part(*arguments)
+            finally:
+                self._parts -= 1
+        await self.engine.slots.take()
+        try:
+            return await fellow.carried_out(part(*arguments))
+        finally:
+            self.engine.slots.give_back()
+
+    def _fellow(self) -> Fellow | None:
+        found = min(self._fellows, key=lambda fellow: fellow.parts, default=None)
+        if (found is None or found.parts) and len(self._fellows) < self._most_fellows:
+            found = self._started() or found
+        return found if found is not None and found.parts < self._parts else None
+
+    def _started(self) -> Fellow | None:
+        engine = self._client.pool.take()
+        fellow = Fellow(engine)
+        if not fellow.start():
+            self._client.pool.give_back(engine)
+            self._most_fellows = 0
+            return None
+        self._client.runs[engine.loop] = _Run(self._client, engine, self._in_flight, 0)
+        self._fellows.append(fellow)
+        return fellow
+
+    def end(self) -> None:
+        for fellow in self._fellows:
+            fellow.stop()
+            del self._client.runs[fellow.engine.loop]
+            self._client.pool.give_back(fellow.engine)
+
+
+class Client:
+    """Sends the requests to one bucket. Coroutines of it are awaited in what ``run``, ``result_of`` or ``stream`` runs.
+
+    Any number of threads may use it at once, each with connections of its own.
+    """
+
+    def __init__(self, address: Address):
+        self.address = address
+        self.server = Server(address)
+        self.pool = Pool(self.server)
+        self.runs: dict[asyncio.AbstractEventLoop, _Run] = {}
+
+    @contextmanager
+    def driving(self, in_flight: int) -> Iterator[Drive]:
+        """Gives the results of coroutines in the calling thread, with so many requests at the same time at the most."""
+        engine = self.pool.take()
+        run = self.runs[engine.loop] = _Run(self, engine, in_flight, _MOST_THREADS - 1)
+        try:
+            yield engine.run
+        finally:
+            run.end()
+            del self.runs[engine.loop]
+            self.pool.give_back(engine)
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int) -> T:
+        """The result of one coroutine, in the calling thread."""
+        with self.driving(in_flight) as drive:
+            return drive(main())  # type: ignore[no-any-return]
+
+    def result_of(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int = 1) -> T:
+        """The same in a thread of pos3's own, whatever the calling one is in the middle of."""
+        stopping = Stopping()
+        return called_apart(lambda: self.run(lambda: stopping.may_end(main()), in_flight), stopping.stop)
+
+    def stream(self, items: Callable[[], AsyncGenerator[T, None]], in_flight: int) -> Generator[T, None, None]:
+        """What an asynchronous generator yields, which is a step ahead of whoever takes it."""
+        return streamed_apart(items, lambda: self.driving(in_flight))
+
+    def patience(self) -> Patience:
+        """For one request. An endpoint that has never answered is more likely wrong than down, so it soon ends."""
+        return Patience(self.address.most_attempts or (ATTEMPTS if self.server.has_answered else 2))
+
+    async def room(self) -> None:
+        """Waits until another request could be sent at once."""
+        await self.runs[asyncio.get_running_loop()].engine.slots.room()
+
+    async def spread(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
+        """The result of a coroutine that sends one request with a large body, in any of several threads."""
+        return await self.runs[asyncio.get_running_loop()].carried_out(part, *arguments)
+
+    async def ask(self, request: Request, read: Callable[[Response], T]) -> T:
+        """What ``read`` makes of the response. The request is repeated while this fails for reasons that may pass.
+
+        Raises:
+            Exception: the last failure.
+        """
+
+        async def asked() -> T:
+            return read(await self.send(request))
+
+        return await repeated(self.patience, asked)
+
+    async def send(self, request: Request) -> Response:
+        """The response to a request, which is sent once.
+
+        Raises:
+            StoreError: the answer was an error, or there was none.
+            CredentialsError: there are none.
+        """
+        engine = self.runs[asyncio.get_running_loop()].engine
+        slots = engine.slots
+        if not slots.is_taken_at_once():
+            await slots.take()
+        try:
+            address = self.address
+            caller = address.caller(request.where or address.place(request.key))
+            handle = engine.handle(signs=address.is_signed_by_libcurl(request, caller))
+            try:
+                handle.begin(request, caller)
+                code, message = await engine.carried(handle)
+                return handle.result(code, message)
+            finally:
+                engine.give_back(handle)
+        finally:
+            slots.give_back()
+
+
+def response_itself(response: Response) -> Response:
+    return response

@@ -1,0 +1,38 @@
+"""Tasks of asyncio, as transfers need them: no failure is a group, and none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of coroutines that run side by side, in their order. When one fails, the others are cancelled.
+
+    Raises:
+        Exception: that of the part that failed first, and no group.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(part) for part in parts]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def ended(future: asyncio.Future[Any]) -> bool:
+    """Waits until a future has ended, whatever has become of it, also if the waiting task is cancelled meanwhile.
+
+    Returns:
+        whether the task was cancelled.
+    """
+    is_cancelled = False
+    while not future.done():
+        try:
+            await asyncio.wait((future,))
+        except asyncio.CancelledError:
+            is_cancelled = True
+    return is_cancelled

@@ -1,0 +1,124 @@
+"""Bodies are proven by the checksum that the store keeps of the object, where it tells one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pos3
+from pos3.store.s3.checksums import Algorithm, algorithms, encoded
+from tests.support import Flip, Proxy, S3Site, on
+
+PutBefore = Callable[..., Proxy]
+ALGORITHMS = list(algorithms().values())
+JOINABLE = [algorithm for algorithm in ALGORITHMS if algorithm.join is not None]
+SIZES = {"small": 1000, "one piece": 3 << 20, "ranges": 20 << 20}
+
+
+def opened(tmp_path: Path) -> pos3.mirror:
+    return pos3.mirror(tmp_path / "cache", show_progress=False)
+
+
+def digest_of(algorithm: Algorithm, *blocks: bytes) -> bytes:
+    running = algorithm.begin()
+    for block in blocks:
+        running.update(block)
+    return running.digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CRC64NVME", "rosUhgp5mIg="),
+        ("CRC32C", "4waSgw=="),
+        ("CRC32", "y/Q5Jg=="),
+        ("SHA1", "98O8HYCOBHMq32eZZczDTKeuNEE="),
+        ("SHA256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
+    ],
+)
+def test_the_checksum_of_the_nine_digits_is_that_of_the_specification(name: str, value: str) -> None:
+    found = {algorithm.name: algorithm for algorithm in ALGORITHMS}
+    if name not in found:
+        pytest.skip("awscrt is not installed")
+    assert encoded(digest_of(found[name], b"123456", b"789")) == value
+
+
+@pytest.mark.skipif(not JOINABLE, reason="awscrt is not installed")
+@given(pieces=st.lists(st.binary(max_size=50), min_size=1, max_size=5))
+def test_the_checksums_of_pieces_make_that_of_the_whole(pieces: list[bytes]) -> None:
+    for algorithm in JOINABLE:
+        joined = algorithm.joined((digest_of(algorithm, piece), len(piece)) for piece in pieces)
+        assert joined == digest_of(algorithm, *pieces)
+
+
+def put(site: S3Site, key: str, body: bytes, algorithm: str) -> None:
+    site.server.s3.put_object(Bucket=site.bucket, Key=key, Body=body, ChecksumAlgorithm=algorithm)
+
+
+@pytest.mark.parametrize("size_bytes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("algorithm", [algorithm.name for algorithm in ALGORITHMS])
+def test_an_object_with_a_checksum_is_downloaded(
+    moto_site: S3Site, tmp_path: Path, size_bytes: int, algorithm: str
+) -> None:
+    body = os.urandom(size_bytes)
+    put(moto_site, "data/x", body, algorithm)
+    with opened(tmp_path):
+        assert (pos3.download(moto_site.url("data")) / "x").read_bytes() == body
+
+
+def as_if_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no ETag counts as an MD5, as where KMS encrypts objects."""
+    monkeypatch.setattr("pos3.store.s3.bodies.is_digest", lambda _etag: False)
+
+
+@pytest.mark.parametrize("size_bytes", SIZES.values(), ids=SIZES)
+def test_a_flipped_bit_is_noticed_by_the_checksum_alone(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    as_if_encrypted(monkeypatch)
+    body = os.urandom(size_bytes)
+    put(moto_site, "data/x", body, JOINABLE[0].name if JOINABLE else "CRC32")
+    proxy = proxied(moto_site, Flip(match=on("GET", key="data/x"), times=1))
+    with opened(tmp_path):
+        assert (pos3.download(moto_site.url("data")) / "x").read_bytes() == body
+    assert proxy.count("GET") > 1
+
+
+def test_a_body_that_never_has_its_checksum_is_an_error_that_names_it(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    put(moto_site, "data/x", b"123456789", "CRC32")
+    proxied(moto_site, Flip(match=on("GET", key="data/x")))
+    with opened(tmp_path), pytest.raises(pos3.TransferError, match=r"data/x.*CRC32 y/Q5Jg=="):
+        pos3.download(moto_site.url("data"))
+    assert not list((tmp_path / "cache").rglob("x"))
+
+
+def asked(requests: list[Any]) -> set[str]:
+    return {request.headers.get("x-amz-checksum-mode", "") for request in requests if request.kind == "GET"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [(None, "ENABLED"), ("when_supported", "ENABLED"), ("when_required", "")]
+)
+def test_the_setting_of_boto3_says_whether_checksums_are_asked_for(
+    moto_site: S3Site,
+    tmp_path: Path,
+    proxied: PutBefore,
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str | None,
+    expected: str,
+) -> None:
+    if setting:
+        monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", setting)
+    put(moto_site, "data/x", b"1", "CRC32")
+    proxy = proxied(moto_site)
+    with opened(tmp_path):
+        pos3.download(moto_site.url("data"))
+    assert asked(proxy.requests) == {expected}
