@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +21,9 @@ from tests.support.remembering import remember_at
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+# Tests start hundreds of Pythons. Where each of them has to compile pos3 anew, it takes 0.6 s more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # A shell starts its background jobs with SIGINT ignored, and children inherit that: programs that are interrupted in
 # tests would not notice.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -169,6 +173,13 @@ def shown(rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S
             'access_key="key"': f'access_key="{rclone.access_key}"',
             'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
         }
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many attempts as ever, with pauses of a twentieth between them: for a store that fails each time, or some."""
+    monkeypatch.setattr("pos3.store.retry._FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("pos3.store.retry._LONGEST_PAUSE_SECONDS", 0.25)
 
 
 @pytest.fixture
