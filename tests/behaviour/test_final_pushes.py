@@ -32,8 +32,7 @@ def registered(mirror: pos3.Mirror, s3: S3Site, names: list[str]) -> dict[str, b
 def test_a_push_that_hangs_does_not_keep_the_others_from_theirs(
     rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    hang = Hang(match=on("PUT", key="a/f"), times=1)
-    proxied(rclone_site, hang)
+    proxy = proxied(rclone_site, Hang(match=on("PUT", key="a/f"), times=1))
     mirror = opened(tmp_path)
     expected = registered(mirror, rclone_site, list("abcdefgh"))
     end = threading.Thread(target=mirror.close, daemon=True)
@@ -41,6 +40,7 @@ def test_a_push_that_hangs_does_not_keep_the_others_from_theirs(
     others = {name: data for name, data in expected.items() if name != "a/f"}
     eventually(lambda: rclone_site.objects() == others)
     assert end.is_alive()
+    proxy.end_hangs()
     end.join(60)
     assert rclone_site.objects() == expected
 
