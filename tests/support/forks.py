@@ -20,8 +20,8 @@ from typing import IO
 
 _SERVER = Path(__file__).with_name("fork_server.py")
 _ROOT = Path(__file__).parents[2]
-# What Python, its libraries and the loader read when they start, which is before the fork.
-_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_")
+# What Python, the loader and libraries read when they start or are imported, which is before the fork.
+_READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "PREFECT_")
 
 
 def at_start(environment: Mapping[str, str]) -> dict[str, str]:
@@ -80,7 +80,10 @@ class ForkServer:
             [sys.executable, str(_SERVER), self._path, *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, "PYTHONPATH": str(_ROOT)},
+            env={
+                **{name: value for name, value in environment.items() if not name.startswith(("AWS_", "POS3_"))},
+                "PYTHONPATH": str(_ROOT),
+            },
         )
         assert self._process.stdout is not None
         assert self._process.stdout.readline() == b"listening\n"
@@ -111,14 +114,16 @@ class ForkServer:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
+def transferring() -> list[str]:
+    """All modules of pos3 but those for Prefect, and what they import when they are used."""
+    parts = (path.relative_to(_ROOT).with_suffix("").parts for path in sorted((_ROOT / "pos3").rglob("*.py")))
+    ours = [".".join(names) for names in parts if names[1] != "orchestration" and not names[-1].startswith("__")]
+    return [*ours, "botocore.session", "botocore.auth", "tqdm"]
+
+
 @functools.cache
 def command_line() -> ForkServer:
     """The server for the command line, for as long as this process lives."""
-    parts = (path.relative_to(_ROOT).with_suffix("").parts for path in sorted((_ROOT / "pos3").rglob("*.py")))
-    ours = [".".join(names) for names in parts if names[1] != "orchestration" and not names[-1].startswith("__")]
-    server = ForkServer(
-        [*ours, "botocore.session", "botocore.auth", "tqdm"],
-        {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "POS3_", "XDG_"))},
-    )
+    server = ForkServer(transferring(), os.environ)
     atexit.register(server.close)
     return server
