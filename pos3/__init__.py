@@ -18,12 +18,14 @@ if TYPE_CHECKING:
         Mirror,
         MirrorLike,
         activate,
+        bisync,
         current_mirror,
         download,
         fingerprint,
         flush,
         ls,
         mirror,
+        plan_bisync,
         plan_download,
         plan_upload,
         publish,
@@ -63,7 +65,7 @@ if TYPE_CHECKING:
     )
     from pos3.jobs import Observer, Recovered, Reference, Registered, recover
     from pos3.options import MirrorOptions
-    from pos3.plan import TransferPlan
+    from pos3.plan import TransferPlan, TwoWayPlan
     from pos3.profiles import Profile, register_profile
     from pos3.reports import Kept, Report, format_bytes
     from pos3.transfer import LogProgress, OpenProgress, Progress
@@ -154,8 +156,10 @@ __all__ = [
     "TransferCancelledError",
     "TransferError",
     "TransferPlan",
+    "TwoWayPlan",
     "UnsafeKeysError",
     "activate",
+    "bisync",
     "current_mirror",
     "download",
     "fingerprint",
@@ -163,6 +167,7 @@ __all__ = [
     "format_bytes",
     "ls",
     "mirror",
+    "plan_bisync",
     "plan_download",
     "plan_upload",
     "publish",

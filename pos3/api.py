@@ -1,4 +1,4 @@
-"""The public functions, and how they find the mirror that they belong to."""
+"""The public functions. Each calls the method of the same name of the current mirror."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, get_type_hints
 
-from pos3.jobs import as_transfer_plan
-from pos3.mirrors import Mirror, MirrorLike, Patterns, activate, current_mirror, mirror, with_mirror
-from pos3.options import StrPath
-from pos3.plan import Compare, TransferPlan
-from pos3.profiles import Profile
+from pos3.mirrors import Mirror, MirrorLike, activate, current_mirror, mirror, with_mirror
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,12 +15,14 @@ __all__ = [
     "Mirror",
     "MirrorLike",
     "activate",
+    "bisync",
     "current_mirror",
     "download",
     "fingerprint",
     "flush",
     "ls",
     "mirror",
+    "plan_bisync",
     "plan_download",
     "plan_upload",
     "publish",
@@ -39,13 +37,13 @@ __all__ = [
 
 
 def _of_current_mirror(method: Callable[Concatenate[Mirror, P], R]) -> Callable[P, R]:
-    """A function that calls the method of :func:`current_mirror`, with its signature and docstring."""
+    """A function that calls the method of :func:`current_mirror`, with the signature and docstring of the method."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        made: R = getattr(current_mirror(), method.__name__)(*args, **kwargs)
-        return made
+        result: R = getattr(current_mirror(), method.__name__)(*args, **kwargs)
+        return result
 
-    # Evaluated where they were written: pydantic and IDEs would look their names up in this module.
+    # The annotations are evaluated in the method's module. Otherwise pydantic and IDEs would look for their names here.
     hints = get_type_hints(method)
     signature = inspect.signature(method)
     parameters = [item.replace(annotation=hints[name]) for name, item in signature.parameters.items() if name != "self"]
@@ -67,87 +65,7 @@ fingerprint = _of_current_mirror(Mirror.fingerprint)
 url_of = _of_current_mirror(Mirror.url_of)
 reference = _of_current_mirror(Mirror.reference)
 restore = _of_current_mirror(Mirror.restore)
-
-
-def plan_download(
-    remote: str,
-    local: StrPath | None = None,
-    exclude: Patterns = None,
-    profile: str | Profile | None = None,
-    *,
-    include: Patterns = None,
-    compare: Compare = "auto",
-    delete: bool = True,
-    max_delete: int | str | None = None,
-    missing_ok: bool = False,
-    adopt: bool = False,
-    require_marker: str | None = None,
-) -> TransferPlan:
-    """What :func:`download` would do now. Nothing is transferred, deleted or created.
-
-    Where :func:`download` would raise :class:`PlanRefusedError` (``max_delete``, a directory that needs ``adopt``), the
-    plan is returned, and its ``refusal`` says why.
-
-    Args:
-        remote, local, exclude, profile, include, compare, delete, max_delete, missing_ok, adopt, require_marker: as for
-            :func:`download`.
-
-    Raises:
-        InvalidURLError: ``remote`` is a local path. Further errors as for :func:`download`.
-    """
-    wanted, plan = current_mirror().plan_download(
-        remote,
-        local,
-        exclude,
-        profile,
-        include=include,
-        compare=compare,
-        delete=delete,
-        max_delete=max_delete,
-        missing_ok=missing_ok,
-        adopt=adopt,
-        require_marker=require_marker,
-    )
-    return as_transfer_plan(wanted, plan)
-
-
-def plan_upload(
-    remote: str,
-    local: StrPath | None = None,
-    exclude: Patterns = None,
-    profile: str | Profile | None = None,
-    overwrite: Patterns = None,
-    *,
-    include: Patterns = None,
-    compare: Compare = "auto",
-    delete: bool = True,
-    max_delete: int | str | None = None,
-    upload_last: Patterns = None,
-    follow_symlinks: bool = True,
-) -> TransferPlan:
-    """What the final push of :func:`upload` would do now; an empty plan if there is no local side.
-
-    Nothing is transferred, deleted or created. Where that push would raise :class:`PlanRefusedError` (``max_delete``),
-    the plan's ``refusal`` says why; what could not be pushed is in its ``problems``.
-
-    Args:
-        remote, local, exclude, profile, include, compare, delete, max_delete, upload_last, overwrite, follow_symlinks:
-            as for :func:`upload`.
-
-    Raises:
-        InvalidURLError: ``remote`` is a local path. Further errors as for :func:`upload`.
-    """
-    wanted, plan = current_mirror().plan_upload(
-        remote,
-        local,
-        exclude,
-        profile,
-        overwrite,
-        include=include,
-        compare=compare,
-        delete=delete,
-        max_delete=max_delete,
-        upload_last=upload_last,
-        follow_symlinks=follow_symlinks,
-    )
-    return as_transfer_plan(wanted, plan)
+plan_download = _of_current_mirror(Mirror.plan_download)
+plan_upload = _of_current_mirror(Mirror.plan_upload)
+bisync = _of_current_mirror(Mirror.bisync)
+plan_bisync = _of_current_mirror(Mirror.plan_bisync)

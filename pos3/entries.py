@@ -1,9 +1,9 @@
-"""What a listing is made of, and what is remembered of a synced file.
+"""The entries of a listing, and the records of synced files.
 
-Paths are relative to the listed root, with "/" between segments; the root itself, when it is a single file
-or object, has the path "". A path that ends in "/" is an empty directory or its marker object.
+Paths are relative to the listed root, with "/" between segments. If the root itself is a single file or object, its
+path is "". A path that ends in "/" is that of an empty directory, or of its directory object.
 
-Both are named tuples: they are made, and compared, by the hundred thousand.
+Both classes are named tuples, because hundreds of thousands of them are made and compared.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-UNPLACED = "?"
-"""The owner of a record that an older version of pos3 wrote, so that nobody knows at which endpoint its object was."""
+UNKNOWN_OWNER = "?"
+"""The owner of a record that an older version of pos3 wrote. The endpoint of its object is not known."""
 LATEST_NS = 2**63 - 1
 EARLIEST_NS = -LATEST_NS
-"""The first and the last moment that an index can hold, in the years 1677 and 2262."""
+"""The latest and the earliest time that an index can store, in the years 2262 and 1677."""
 _INODES = 2**64
 
 
-def held_ns(nanoseconds: int) -> int:
-    """A time as an index can hold it. One that is beyond counts as the first or the last such moment."""
+def storable_ns(nanoseconds: int) -> int:
+    """The time, moved into the range that an index can store: 64 bits with a sign."""
     return min(max(nanoseconds, EARLIEST_NS), LATEST_NS)
 
 
@@ -29,7 +29,7 @@ LOST_FOUND = "a directory of the file system's own"
 BROKEN_LINK = "a broken symbolic link"
 SYMLINK = "a symbolic link"
 LINK_TO_STATE = "a symbolic link into a directory in which pos3 keeps its own state"
-LEFT_OUT = frozenset(
+WITHOUT_CONTENT = frozenset(
     (
         BROKEN_LINK,
         LINK_TO_STATE,
@@ -41,16 +41,16 @@ LEFT_OUT = frozenset(
         "a symbolic link to itself",
     )
 )
-"""What ``Entry.unusable`` holds for something that has no content of its own: a push loses nothing without it."""
+"""The values of ``Entry.unusable`` for things without content of their own. A push that skips them loses nothing."""
 
 
 class Entry(NamedTuple):
     """One file, object or empty directory of a listing.
 
-    ``modified_ns`` is the file's mtime or the object's LastModified, in nanoseconds since the epoch.
-    ``etag`` is without quotes and empty for files; ``inode`` is 0 for objects.
-    ``unusable`` says why something that exists cannot be transferred (a FIFO, a broken symlink, an unreadable
-    directory); it is empty for everything else.
+    ``modified_ns`` is the file's mtime or the object's LastModified, in nanoseconds since the epoch. ``etag`` has no
+    quotes, and is empty for files. ``inode`` is 0 for objects. ``unusable`` says why something that exists cannot be
+    transferred (a FIFO, a broken symlink, an unreadable directory); it is empty for everything else.
+    ``storage_class`` is that of an S3 object, such as "STANDARD", and empty where the store tells none.
     """
 
     path: str
@@ -59,15 +59,16 @@ class Entry(NamedTuple):
     etag: str = ""
     inode: int = 0
     unusable: str = ""
+    storage_class: str = ""
 
     @classmethod
     def of_file(cls, path: str, status: os.stat_result, unusable: str = "") -> Entry:
-        """A file as its status shows it, with numbers that an index can hold: 64 bits, with a sign."""
+        """The entry of a file with this status. Its numbers are moved into the range that an index can store."""
         inode = status.st_ino
         return cls(
             path,
             status.st_size,
-            held_ns(status.st_mtime_ns),
+            storable_ns(status.st_mtime_ns),
             "",
             inode if inode <= LATEST_NS else inode - _INODES,
             unusable,
@@ -79,15 +80,15 @@ class Entry(NamedTuple):
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether it has content that nobody could look at, for want of permission above all."""
+        """Whether it may have content that could not be read, mostly because a permission is missing."""
         return self.unusable.startswith(UNREADABLE)
 
 
 class Record(NamedTuple):
     """The state in which a file and its object were last known to be equal.
 
-    Local side: ``size_bytes``, ``modified_ns``, ``inode``. Remote side: ``etag``. ``owner`` names the mirror that
-    last transferred or confirmed the pair.
+    ``size_bytes``, ``modified_ns`` and ``inode`` describe the file, ``etag`` the object. ``owner`` names the mirror
+    that last transferred the pair or found it equal.
     """
 
     path: str
@@ -99,7 +100,7 @@ class Record(NamedTuple):
 
     @classmethod
     def of_pair(cls, file: Entry, etag: str, owner: str) -> Record:
-        """A file, and the object that has its content."""
+        """The record of a file and of the object with the same content."""
         return cls(file.path, file.size_bytes, file.modified_ns, file.inode, etag, owner)
 
     def matches_local(self, entry: Entry) -> bool:

@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from pos3.shown import escaped, shown
+from pos3.redaction import escaped, redacted
 
 
 class Pos3Error(Exception):
     """Base of all errors that pos3 raises on purpose.
 
-    Its texts show neither the secrets that this process has used, nor control characters: those come escaped, so that
-    a key or a server's message stays within its line.
+    Its texts show no secret that this process has used. Control characters are escaped, so that a key or a server's
+    message stays within its line.
     """
 
     _has_lines: ClassVar[bool] = False
 
     def __init__(self, *args: object):
-        super().__init__(*(shown(arg, keeps_lines=self._has_lines) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(redacted(arg, keeps_lines=self._has_lines) if isinstance(arg, str) else arg for arg in args))
 
 
 class NoMirrorError(Pos3Error, RuntimeError):
@@ -33,7 +33,7 @@ class NoMirrorError(Pos3Error, RuntimeError):
 class InvalidArgumentError(Pos3Error, ValueError):
     """An argument has a value that cannot work. Nothing was changed.
 
-    ``argument`` is the name of the argument, as the caller has used it, or "" where no single one is meant.
+    ``argument`` is the name of the argument as the caller used it, or "" if the error is not about a single argument.
     """
 
     def __init__(self, *args: object, argument: str = ""):
@@ -44,12 +44,12 @@ class InvalidArgumentError(Pos3Error, ValueError):
 class InvalidURLError(InvalidArgumentError):
     """A URL names no bucket, has the wrong scheme, or cannot be a path. Nothing was changed.
 
-    ``url`` is what was given, as it may be shown: without passwords. It is "" where nothing was.
+    ``url`` is the given text without passwords, or "" if none was given.
     """
 
     def __init__(self, *args: object, argument: str = "", url: str = ""):
         super().__init__(*args, argument=argument)
-        self.url = shown(url)
+        self.url = redacted(url)
 
 
 class ProfileError(InvalidArgumentError):
@@ -57,20 +57,20 @@ class ProfileError(InvalidArgumentError):
 
 
 class ConflictError(InvalidArgumentError):
-    """Two registrations, of one mirror or of several, would write the same place. Nothing was changed."""
+    """Two registrations, of the same mirror or of different ones, would write the same place. Nothing was changed."""
 
 
 class ClaimError(Pos3Error, OSError):
-    """The list of local paths that mirrors of this user write cannot be used. Nothing was changed."""
+    """The list of the local paths that this user's mirrors write cannot be read or written. Nothing was changed."""
 
 
 class UnsafeKeysError(Pos3Error, ValueError):
     """Some keys cannot be files below the target directory, or some files cannot be keys.
 
-    A download transfers nothing then. A push has pushed all other files, and deleted nothing.
+    In this case, a download transfers nothing. A push has pushed all other files and deleted nothing.
 
-    ``problems`` lists each key or file with its reason, at most a hundred of them; ``outcome`` says what was done all
-    the same, and ``advice`` what can be done.
+    ``problems`` lists at most a hundred of the keys or files, each with its reason. ``outcome`` says what was
+    transferred nevertheless, and ``advice`` what the user can do.
     """
 
     _has_lines = True
@@ -83,7 +83,7 @@ class UnsafeKeysError(Pos3Error, ValueError):
         advice: str = "Rename them, or leave them out with exclude=[...].",
     ):
         self.where = where
-        self.problems = tuple(map(shown, problems))
+        self.problems = tuple(map(redacted, problems))
         self.outcome = outcome
         self.advice = advice
         first = "\n  ".join(self.problems[:20])
@@ -103,22 +103,22 @@ class PlanRefusedError(Pos3Error, ValueError):
 
 
 class StoreError(Pos3Error, OSError):
-    """A store could not do what was asked of it.
+    """A request to a store failed.
 
-    ``url`` is what it was asked for, as it may be shown: an object, a prefix or a bucket; "" where it is not known.
+    ``url`` is the object, prefix or bucket of the request, without secrets; it is "" if that is not known.
     """
 
     def __init__(self, *args: object, url: str = ""):
         super().__init__(*args)
-        self.url = shown(url)
+        self.url = redacted(url)
 
 
 class RemoteNotFoundError(StoreError, FileNotFoundError):
-    """No object and no prefix with objects is at the URL."""
+    """At the URL there is neither an object nor a prefix with objects."""
 
 
 class IncompleteSetError(RemoteNotFoundError):
-    """A set of objects has no marker that says that it is complete, or is not what its marker says."""
+    """A set of objects has no marker, so it is not complete, or its objects are not those that its marker names."""
 
 
 class BucketNotFoundError(RemoteNotFoundError):
@@ -134,7 +134,7 @@ class CredentialsError(StoreError, PermissionError):
 
 
 class EndpointError(StoreError, ConnectionError):
-    """The endpoint cannot be reached or does not speak the protocol."""
+    """The endpoint cannot be reached, or does not speak the protocol."""
 
 
 class ObjectChangedError(StoreError):
@@ -142,14 +142,14 @@ class ObjectChangedError(StoreError):
 
 
 class IntegrityError(StoreError):
-    """A body arrived whole in length or form, but it is not what the store says it is."""
+    """A body arrived completely, but its content does not match the checksum of the store."""
 
 
 class TransferError(Pos3Error):
-    """One or more files of a transfer failed; the others were carried out.
+    """One or more files of a transfer failed; all others were transferred.
 
-    ``operation`` is "Download", "Upload" or "Delete"; ``failures`` holds one exception a file. ``advice`` is a sentence
-    that says how to do what is left; it is empty where the transfer will be tried again anyway.
+    ``operation`` is "Download", "Upload" or "Delete". ``failures`` holds one exception for each file. ``advice`` is a
+    sentence that says how to transfer the rest; it is empty if the transfer is tried again anyway.
     """
 
     _has_lines = True
@@ -164,7 +164,7 @@ class TransferError(Pos3Error):
 
     @property
     def summary(self) -> str:
-        """How many failed, in words: "2 downloads failed"."""
+        """The number of failures in words, such as "2 downloads failed"."""
         return f"{len(self.failures)} {self.operation.lower()}{'' if len(self.failures) == 1 else 's'} failed"
 
     def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException], str], dict[str, Any]]:
@@ -172,7 +172,7 @@ class TransferError(Pos3Error):
 
 
 class _LocalError(Pos3Error, OSError):
-    """``path`` is the local path that it is about, or "" where that is not known."""
+    """An error about a local path, ``path``, which is "" if it is not known."""
 
     def __init__(self, *args: object, path: str = ""):
         super().__init__(*args)
@@ -180,32 +180,33 @@ class _LocalError(Pos3Error, OSError):
 
 
 class NotPushedError(_LocalError):
-    """Something local could not be pushed, such as a directory that may not be read. All else was; nothing was deleted.
+    """A local file or directory could not be pushed, for example because it cannot be read.
 
-    It is one of the ``failures`` of a :class:`TransferError`. ``path`` is what could not be pushed.
+    Everything else was pushed, and nothing was deleted. It is one of the ``failures`` of a :class:`TransferError`.
+    ``path`` is what could not be pushed.
     """
 
 
 class LocalChangedError(_LocalError):
-    """A local file, ``path``, was changed by somebody else during a download. It was left as it is."""
+    """Somebody else changed the local file ``path`` during a download. The download did not replace it."""
 
 
 class NoSpaceError(_LocalError):
-    """The disk has no room for what is to be downloaded to ``path``. Nothing was transferred."""
+    """The disk has not enough free space for the download to ``path``. Nothing was transferred."""
 
 
 class PushTimeoutError(Pos3Error, TimeoutError):
-    """A push did not end within the time it was given."""
+    """A push did not end within its timeout."""
 
 
 class TransferCancelledError(Pos3Error):
-    """A transfer was stopped from outside, by an interrupt or at the mirror's exit."""
+    """A transfer was stopped by an interrupt, or because its mirror ended."""
 
 
 class Terminated(SystemExit):
-    """SIGTERM arrived inside a mirror. Unwinds like any exception and ends the process with status 143."""
+    """SIGTERM arrived inside a mirror. It unwinds like any exception, and ends the process with status 143."""
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says, as it may be shown. The lines of one of pos3's own are its own."""
+    """The message of an error with control characters escaped. An error of pos3 may have several lines."""
     return str(error) if isinstance(error, Pos3Error) else escaped(str(error))

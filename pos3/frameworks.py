@@ -1,4 +1,4 @@
-"""What frameworks add to pos3, as far as they are loaded."""
+"""Functions that frameworks such as Prefect add to pos3 by entry points, if the framework is loaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 MIRRORS = "pos3.mirrors"
-"""Functions that name the mirror of the place where they are called, or None."""
+"""The group of functions that return the mirror of the current flow or task, or None."""
 
 PROFILES = "pos3.profiles"
-"""Functions that find the profile of a name, or None."""
+"""The group of functions that return the profile with a given name, or None."""
 
 
-def added(group: str) -> Iterator[Callable[..., Any]]:
-    """The functions of a group of entry points; the name of each is that of the package that must be loaded."""
+def functions_of(group: str) -> Iterator[Callable[..., Any]]:
+    """The functions of a group of entry points whose frameworks are loaded.
+
+    The name of an entry point is the name of its framework's package.
+    """
     return (_loaded(point) for point in _points(group) if point.name in sys.modules)
 
 

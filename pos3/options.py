@@ -1,4 +1,4 @@
-"""The options of a mirror, and where their values come from."""
+"""The options of a mirror, and how the environment gives their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pos3.errors import InvalidArgumentError
 from pos3.local import NO_HOME, expanded
 from pos3.profiles import Profile
 from pos3.reports import parse_bytes
-from pos3.url import is_url, shown
+from pos3.url import is_url, quoted
 
 StrPath = str | os.PathLike[str]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Unset:
-    """Stands for an option that the caller has not given: equal to the default, and shown as it is."""
+    """A placeholder for an option that the caller has not given. It equals the default, and has the same repr."""
 
     __slots__ = ("default",)
 
@@ -45,20 +45,20 @@ class Unset:
 
 
 def unset(default: T) -> T:
-    """For the type checker, a value of the option itself."""
+    """The placeholder for an option. The type checker takes it for the default value."""
     return cast(T, Unset(default))
 
 
 @dataclass(frozen=True)
 class MirrorOptions:
-    """The arguments of :func:`pos3.mirror` as one value, which can be kept, compared and pickled.
+    """The arguments of :func:`pos3.mirror` as one value, which can be stored, compared and pickled.
 
-    It knows which options were given. These win over the environment, even if they equal the defaults. Two values that
-    differ in nothing else are equal.
+    It knows which options were given. They win over the environment, even if they equal the defaults. Two values with
+    equal options are equal, whichever options were given.
 
     Args:
-        given: the names of the options that count as given, if those that are passed are not all of them.
-            :func:`dataclasses.replace` passes it on; a value that is not the default is always given.
+        given: the names of the options that count as given; None if all that are passed do. A value that is not the
+            default always counts as given. :func:`dataclasses.replace` passes this argument on.
     """
 
     cache_root: StrPath = unset(DEFAULT_CACHE_ROOT)  # noqa: RUF009
@@ -72,18 +72,18 @@ class MirrorOptions:
     given: InitVar[frozenset[str] | None] = None
 
     def __post_init__(self, given: frozenset[str] | None) -> None:
-        said = set(given or ())
+        given_names = set(given or ())
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, Unset):
                 object.__setattr__(self, item.name, value.default)
             elif given is None or value != item.default:
-                said.add(item.name)
-        object.__setattr__(self, "given", frozenset(said))
+                given_names.add(item.name)
+        object.__setattr__(self, "given", frozenset(given_names))
 
     @staticmethod
     def unset(default: T) -> T:
-        """The default of an argument that is passed on as an option, and counts as not given."""
+        """The default value for an argument that is passed on as an option. It counts as not given."""
         return unset(default)
 
     def given_options(self) -> dict[str, Any]:
@@ -91,32 +91,32 @@ class MirrorOptions:
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name in vars(self)["given"]}
 
     def or_environment(self, environment: Mapping[str, str] = os.environ) -> MirrorOptions:
-        """These options; those that were not given come from the environment, where it names them.
+        """These options, with values from the environment for options that were not given.
 
-        ``POS3_CACHE_ROOT`` stands for ``cache_root``, and so on. An empty variable counts as none.
+        The variable of ``cache_root`` is ``POS3_CACHE_ROOT``, and so on. An empty variable counts as not set.
 
         Raises:
-            InvalidArgumentError: naming the variable whose value cannot work.
+            InvalidArgumentError: the value of a variable is wrong; the error names the variable.
         """
         not_given = [item.name for item in fields(self) if item.name not in vars(self)["given"]]
         return replace(self, **self.named_by_environment(not_given, environment))
 
     @staticmethod
     def named_by_environment(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-        """Those of the options called ``names`` that the environment names, with its values.
+        """The options among ``names`` for which the environment has a variable, with its values.
 
         Raises:
-            InvalidArgumentError: naming the variable whose value cannot work.
+            InvalidArgumentError: the value of a variable is wrong; the error names the variable.
         """
         variables = {name: variable_of(name) for name in names}
-        given = {name: variable for name, variable in variables.items() if environment.get(variable)}
-        return {name: _parsed(variable, environment[variable], name) for name, variable in given.items()}
+        found = {name: variable for name, variable in variables.items() if environment.get(variable)}
+        return {name: _parse(variable, environment[variable], name) for name, variable in found.items()}
 
     def checked(self) -> MirrorOptions:
-        """These options, if all of them can work.
+        """Returns these options if all of them are valid.
 
         Raises:
-            InvalidArgumentError: naming the option.
+            InvalidArgumentError: an option is wrong; the error names it.
         """
         root = os.fspath(self.cache_root) if isinstance(self.cache_root, (str, os.PathLike)) else None
         if not isinstance(root, str) or not root or "\x00" in root:
@@ -130,7 +130,7 @@ class MirrorOptions:
             raise InvalidArgumentError(f"cache_root={error}", argument="cache_root") from None
         if is_remote:
             raise InvalidArgumentError(
-                f"cache_root={shown(root)} is a URL; expected a local directory", argument="cache_root"
+                f"cache_root={quoted(root)} is a URL; expected a local directory", argument="cache_root"
             )
         if isinstance(self.max_workers, bool) or not isinstance(self.max_workers, int) or self.max_workers < 1:
             raise InvalidArgumentError(
@@ -151,10 +151,12 @@ class MirrorOptions:
 
     @property
     def real_cache_root(self) -> str:
-        """The absolute path of the cache, links resolved; NO_HOME for the default one where there is no home.
+        """The absolute path of the cache, with links resolved.
+
+        It is NO_HOME for the default cache root if no home directory is known.
 
         Raises:
-            InvalidArgumentError: another one needs a home directory, and none is known.
+            InvalidArgumentError: another cache root needs a home directory, and none is known.
         """
         try:
             return os.path.realpath(expanded(self.cache_root, "cache_root"))
@@ -186,16 +188,16 @@ class MirrorOptions:
 
 
 def variable_of(option: str) -> str:
-    """The environment variable that an option comes from: ``cache_root`` from ``POS3_CACHE_ROOT``."""
+    """The environment variable of an option: ``POS3_CACHE_ROOT`` for ``cache_root``."""
     return f"{_PREFIX}{option.upper()}"
 
 
 def default_cache_root() -> str:
-    """The cache root of whoever names none."""
+    """The cache root of callers that give none."""
     return os.environ.get(variable_of("cache_root")) or DEFAULT_CACHE_ROOT
 
 
-def _switch(text: str) -> bool:
+def _parse_bool(text: str) -> bool:
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     try:
         return words[text.strip().lower()]
@@ -203,14 +205,14 @@ def _switch(text: str) -> bool:
         raise ValueError("expected true or false") from None
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     try:
         return int(text)
     except ValueError:
         raise ValueError("expected a whole number") from None
 
 
-def _number(text: str) -> float:
+def _parse_float(text: str) -> float:
     try:
         return float(text)
     except ValueError:
@@ -219,16 +221,16 @@ def _number(text: str) -> float:
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "cache_root": str,
-    "show_progress": _switch,
-    "max_workers": _whole,
+    "show_progress": _parse_bool,
+    "max_workers": _parse_int,
     "default_profile": str,
-    "max_upload_bytes_per_second": _number,
+    "max_upload_bytes_per_second": _parse_float,
     "cache_limit": str,
-    "shutdown_timeout": _number,
+    "shutdown_timeout": _parse_float,
 }
 
 
-def _parsed(variable: str, text: str, option: str) -> Any:
+def _parse(variable: str, text: str, option: str) -> Any:
     try:
         value = _PARSERS[option](text)
         replace(MirrorOptions(), **{option: value}).checked()

@@ -1,4 +1,4 @@
-"""What a transfer did: plain figures that can be added up."""
+"""Reports of transfers: plain counts that can be added up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Something that was left as it is, and why: a FIFO, another writer's object, a file that kept changing."""
+    """A file or object that was left as it is, with the reason: a FIFO, another writer's object, a changing file."""
 
     path: str
     reason: str
@@ -17,10 +17,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Report:
-    """What was moved. Reports add up with ``+``; durations add up too.
+    """The counts of what one or several transfers moved. Reports are added with ``+``, and so are their durations.
 
-    ``duration_seconds`` is that of the transfers, with the looks at both sides that they begin with.
-    ``kept`` lists what was left alone on purpose; ``failures`` one text a file that failed.
+    ``duration_seconds`` is the time of the transfers, including the listings of both sides. ``kept`` lists what was
+    left as it is on purpose. ``failures`` has one text for each file that failed.
     """
 
     downloaded_files: int = 0
@@ -45,11 +45,11 @@ class Report:
             self.unchanged + other.unchanged,
             self.duration_seconds + other.duration_seconds,
             _joined(self.kept, other.kept),
-            (self.failures + other.failures)[-_MOST_KEPT:],
+            (self.failures + other.failures)[-_MAX_KEPT:],
         )
 
     def __sub__(self, earlier: Report) -> Report:
-        """What came after ``earlier``, a previous state of this sum."""
+        """The difference to ``earlier``, a previous state of this sum."""
         return Report(
             self.downloaded_files - earlier.downloaded_files,
             self.downloaded_bytes - earlier.downloaded_bytes,
@@ -75,7 +75,7 @@ class Report:
 
     @property
     def figures(self) -> str:
-        """What the report counts, in words: "3 uploaded (12 B), 1 deleted remotely". Empty if that is nothing."""
+        """The counts above zero in words, such as "3 uploaded (12 B), 1 deleted remotely"; "" if there are none."""
         return ", ".join(
             f"{count} {what}{f' ({format_bytes(size)})' if size else ''}"
             for count, size, what in (
@@ -94,16 +94,16 @@ class Report:
         return f"{self.figures or 'nothing to do'} in {self.duration_seconds:.1f} s"
 
 
-# Bounds the memory of a mirror that runs for weeks.
-_MOST_KEPT = 1000
+# This bounds the memory of a mirror that runs for weeks.
+_MAX_KEPT = 1000
 
 
 def _joined(first: Iterable[Kept], second: Iterable[Kept]) -> tuple[Kept, ...]:
-    return tuple({kept.path: kept for kept in (*first, *second)}.values())[-_MOST_KEPT:]
+    return tuple({kept.path: kept for kept in (*first, *second)}.values())[-_MAX_KEPT:]
 
 
 def format_bytes(size_bytes: float) -> str:
-    """A size for people, in binary units: ``1536`` is "1.5 KiB"."""
+    """The size as a text for people, in binary units: ``1536`` gives "1.5 KiB"."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size_bytes) < 1024:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""One type for every address: where objects are, and which profile reaches them."""
+"""Parses URLs into locations: where objects are, and which profile reaches them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from pos3.errors import InvalidURLError
-from pos3.local import NARROW, STATE_DIRECTORY, expanded, is_file_name
+from pos3.local import ENCODING_HINT, STATE_DIRECTORY, expanded, is_file_name
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
-# What text editors, shells and chats put around a URL or make of it; blanks and invisible characters are dropped first.
-# A local path begins with none of it: "./s3:/x" is one.
+# Text editors, shells and chats put such characters around a URL, or replace characters of the URL by them. Blanks and
+# invisible characters are dropped first. No local path begins like this; a file "s3:" in the current directory is
+# "./s3:".
 _QUOTES = "\"'`\u00ab\u00bb\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00b4"
 _LIKE_ASCII = str.maketrans("\u2236\ua789\u02f8\u2215\u2044", "::://")
 _DAMAGED = re.compile(
@@ -23,26 +24,36 @@ _DAMAGED = re.compile(
     r"|[^\w./~]*(?:[a-z][a-z0-9+.-]+:/|s3[an]?/?[:;]|(?:s3[an]?|gs|gcs|https?)[^\w/\\]*[/\\]{2})",
     re.IGNORECASE | re.DOTALL,
 )
-# What stands before the bucket or the name of a profile in a damaged URL. Nothing that was matched is given back.
+# This matches the part before the bucket or the profile in a damaged URL. The possessive quantifiers avoid
+# backtracking.
 _DAMAGED_S3_HEAD = re.compile(r"\W*+s3[an]?+[^\w/\\:;@]*+[:;]?+[\s/\\]*+", re.IGNORECASE)
 _DAMAGED_HEAD_END = re.compile(r"[:;]\s*+[/\\]++\s*+")
-# A secret may hold "/" and "@" itself, and the "@" at its end may be forgotten; a port is none.
+# A secret may contain "/" and "@", and the "@" after it may be missing. A port is not a secret.
 _SECRET = re.compile(r"^([^/:]*:/{0,2}[^/@:]*):(?!\d{1,5}(?:/[^@]*)?$)(?:.*(?=@)|[^/]*)", re.DOTALL)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]*\]|[^:]*)(:\d{1,5})?")
 _AWS_ADDRESS = re.compile(
-    # No name of a host is longer. Without bounds, some texts could be divided between the two in too many ways.
+    # No host name is longer. Without these bounds, the expression could backtrack for very long on some texts.
     r"https?://(?:([^/?#@]{1,253})\.)?s3(?:[.-][a-z0-9.-]{0,253})?\.amazonaws\.com(?:\.cn)?(?::\d+)?(?![^/?#])/?([^?#]*)"
 )
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+# An ARN may have ":" in place of each of its slashes.
+_ARN = (
+    r"arn:aws[a-z-]{0,20}:"
+    r"(?:s3(?:-object-lambda)?:[a-z0-9-]{0,40}:[0-9]{12}:accesspoint[/:][A-Za-z0-9][A-Za-z0-9.-]{0,62}"
+    r"|s3-outposts:[a-z0-9-]{1,40}:[0-9]{12}:outpost[/:][A-Za-z0-9-]{1,63}[/:]accesspoint[/:][A-Za-z0-9][A-Za-z0-9-]{0,62})"
+    r"(?=/|\Z)"
+)
+_ACCESS_POINT = re.compile(_ARN)
+_NO_SECRET = re.compile(rf"s3[an]?://(?:[^/@:]*@)?{_ARN}")
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a prefix or object lies.
+    """The place of a prefix or an object.
 
-    ``key`` has no leading and no trailing slash; ``is_prefix`` is true when the URL ended in a slash, which
-    means "the directory, even if an object has this name". ``profile`` is the name before "@", or "". Neither of
-    the two makes another place, so they do not count in comparisons.
+    ``key`` has no leading and no trailing slash. ``is_prefix`` is true if the URL ended in a slash, which means "the
+    directory, even if an object has this name". ``profile`` is the name before "@", or "". Comparisons ignore
+    ``is_prefix`` and ``profile``. ``bucket`` may be the ARN of an access point. No other name of a bucket has slashes.
     """
 
     scheme: str
@@ -54,8 +65,14 @@ class Location:
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.key}" if self.key else f"{self.scheme}://{self.bucket}"
 
+    @property
+    def bucket_directory(self) -> str:
+        """The bucket as the name of one directory, which no other bucket has."""
+        # ":" is the other way to write an ARN's slash, and stands in no other name of a bucket of S3.
+        return self.bucket.replace("/", ":")
+
     def child(self, path: str) -> str:
-        """The URL of the object at ``path`` below this location; this location itself for ""."""
+        """The URL of the object at ``path`` below this location. For "", it is the URL of this location."""
         return f"{self.scheme}://{self.bucket}/{self.object_key(path)}"
 
     def object_key(self, path: str) -> str:
@@ -65,7 +82,7 @@ class Location:
         return f"{self.key}/{path}" if self.key else path
 
     def overlaps(self, other: Location) -> bool:
-        """Whether one of the two is, or lies below, the other."""
+        """Whether both are the same, or one lies below the other."""
         if (self.scheme, self.bucket) != (other.scheme, other.bucket):
             return False
         mine, theirs = f"{self.key}/".lstrip("/"), f"{other.key}/".lstrip("/")
@@ -73,16 +90,16 @@ class Location:
 
 
 def has_scheme(text: str) -> bool:
-    """Whether a text begins as URLs do, ``file://`` included."""
+    """Whether a text begins with a URL scheme; ``file://`` is one, too."""
     return _SCHEME.match(text) is not None
 
 
 def is_url(address: object) -> bool:
-    """Whether ``address`` names a remote place. Local paths, ``file://`` included, do not.
+    """Whether ``address`` is the URL of a remote location, and not a local path or a ``file://`` URL.
 
     Raises:
-        InvalidURLError: for an empty or all-blank string, a scheme that is not in lower case, and whatever looks like a
-            damaged URL, such as one in quotes. That is so even if a local path of this name exists.
+        InvalidURLError: for an empty or all-blank string, for a scheme that is not in lower case, and for a text that
+            looks like a damaged URL, such as one in quotes, even if a local path with this name exists.
         TypeError: for anything that is neither a string nor a path.
     """
     if isinstance(address, os.PathLike):
@@ -106,13 +123,13 @@ def is_url(address: object) -> bool:
         return False
     if scheme[1] != scheme[1].lower():
         raise InvalidURLError(
-            f"{shown(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'", url=masked(address)
+            f"{quoted(address)}: the scheme must be lower case, '{scheme[1].lower()}://...'", url=masked(address)
         )
     return scheme[1] != "file"
 
 
 def looks_damaged(text: str) -> bool:
-    """Whether a text that is no URL is most likely meant as one."""
+    """Whether a text is most likely a URL with an error in it. The text itself is not a valid URL."""
     visible = unicodedata.normalize("NFKC", text).translate(_LIKE_ASCII)
     bare = "".join(
         letter
@@ -123,7 +140,7 @@ def looks_damaged(text: str) -> bool:
 
 
 def _damaged(address: str) -> str:
-    """A damaged URL for a message. It is unclear where a secret would stand, so rather more of it is masked."""
+    """A damaged URL as messages show it. It is not clear where a secret is, so more than the secret may be masked."""
     head = _DAMAGED_S3_HEAD.match(address) or _DAMAGED_HEAD_END.search(address)
     start = head.end() if head is not None else 0
     rest = address[start:]
@@ -136,39 +153,39 @@ def _damaged(address: str) -> str:
 
 
 def local_path(address: str | os.PathLike[str]) -> str:
-    """The file system path that a local address means: ``file://`` is taken off, "~" is resolved.
+    """The absolute path of a local address. ``file://`` is removed, and "~" is resolved.
 
     Raises:
-        InvalidURLError: no path can be so.
+        InvalidURLError: the text cannot be a path.
     """
     text = os.fspath(address)
     if text.startswith("file://"):
         text = unquote(text[len("file://") :])
     if "\x00" in text:
-        raise InvalidURLError(f"{shown(text)} has a NUL character, and so is no path", url=masked(text))
+        raise InvalidURLError(f"{quoted(text)} has a NUL character, and so is no path", url=masked(text))
     if not is_file_name(text):
-        raise InvalidURLError(f"{shown(text)} is no path for this process, {NARROW}", url=masked(text))
+        raise InvalidURLError(f"{quoted(text)} is no path for this process, {ENCODING_HINT}", url=masked(text))
     return os.path.abspath(expanded(text))
 
 
 def masked(address: str) -> str:
-    """The address without what may be a secret: what stands after ":" where a profile may stand."""
-    return _SECRET.sub(r"\1:***", address)
+    """The address with ``***`` in place of a possible secret, which follows ":" in the part before "@"."""
+    return address if _NO_SECRET.match(address) else _SECRET.sub(r"\1:***", address)
 
 
-def shown(address: str) -> str:
-    """The address for a message, masked and in quotes."""
+def quoted(address: str) -> str:
+    """The address as messages show it: masked and in quotes."""
     return repr(masked(address))
 
 
-def _told_of_web_address(address: str) -> str:
-    # What follows the path may be a signature.
-    told = shown(address.partition("?")[0])
+def _message_for_web_address(address: str) -> str:
+    # The part after the path may be a signature.
+    web_url = quoted(address.partition("?")[0])
     if in_aws := _AWS_ADDRESS.match(address):
         place = unquote("/".join(part for part in in_aws.groups() if part)) or "bucket/key"
-        return f"{told} is the web address of a place in S3; write it as 's3://{place}'"
+        return f"{web_url} is the web address of a place in S3; write it as 's3://{place}'"
     return (
-        f"{told} is a web address. That of an S3 server goes into AWS_ENDPOINT_URL or the endpoint of a profile; "
+        f"{web_url} is a web address. That of an S3 server goes into AWS_ENDPOINT_URL or the endpoint of a profile; "
         "what is there has a URL such as 's3://bucket/key'"
     )
 
@@ -177,19 +194,21 @@ def parse(address: str) -> Location:
     """The location that a URL names.
 
     The key is taken as it stands: "?", "#" and "%" are ordinary characters of S3 keys. ``s3a://`` and ``s3n://`` mean
-    ``s3://``.
+    ``s3://``. In place of the bucket, the ARN of an access point may stand: of a bucket, of several regions, of an
+    outpost, or one that runs a function.
 
     Raises:
-        InvalidURLError: no bucket, a bucket name that no store accepts, an empty profile before "@", or a web address.
+        InvalidURLError: the URL has no bucket, a bucket name that no store accepts, an empty profile before "@", or an
+            ARN that is not of an access point; or it is a web address.
     """
     if not is_url(address):
         raise InvalidURLError(
-            f"{shown(address)} is not a remote URL; expected for example 's3://bucket/key'", url=masked(address)
+            f"{quoted(address)} is not a remote URL; expected for example 's3://bucket/key'", url=masked(address)
         )
     scheme, rest = address.split("://", 1)
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
     if scheme in ("http", "https"):
-        raise InvalidURLError(_told_of_web_address(address))
+        raise InvalidURLError(_message_for_web_address(address))
     authority, _, key = rest.partition("/")
     profile = ""
     if "@" in authority:
@@ -197,29 +216,44 @@ def parse(address: str) -> Location:
         profile = profile.split(":", 1)[0]
         if not profile:
             raise InvalidURLError(
-                f"{shown(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'",
+                f"{quoted(address)}: the profile before '@' is empty; write '{scheme}://<profile>@bucket/key'",
                 url=masked(address),
             )
     if not authority:
         raise InvalidURLError(
-            f"{shown(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
+            f"{quoted(address)} names no bucket; expected '{scheme}://bucket/key'", url=masked(address)
         )
-    if authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
-        raise InvalidURLError(f"{shown(address)}: {authority!r} is no name of a bucket", url=masked(address))
-    if not _HOST.fullmatch(authority):
+    if scheme == "s3" and authority.startswith("arn:"):
+        authority, key = _access_point(f"{authority}/{key}" if "/" in rest else authority, address)
+    elif authority in (".", "..", STATE_DIRECTORY) or "\x00" in authority:
+        raise InvalidURLError(f"{quoted(address)}: {authority!r} is no name of a bucket", url=masked(address))
+    elif not _HOST.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
+            f"{quoted(address)} has a ':' where only a port may follow; see {scheme}://<profile>@bucket",
             url=masked(address),
         )
-    if scheme == "s3" and not _BUCKET.fullmatch(authority):
+    elif scheme == "s3" and not _BUCKET.fullmatch(authority):
         raise InvalidURLError(
-            f"{shown(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
+            f"{quoted(address)}: no bucket has such a name (three or more letters, digits, '.', '-', '_')",
             url=masked(address),
         )
     try:
         key.encode()
     except UnicodeEncodeError:
         raise InvalidURLError(
-            f"{shown(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
+            f"{quoted(address)} is not valid UTF-8, and so no object has such a key", url=masked(address)
         ) from None
     return Location(scheme, authority, key.strip("/"), is_prefix=key.endswith("/") or not key, profile=profile)
+
+
+def _access_point(text: str, address: str) -> tuple[str, str]:
+    """The ARN that a text begins with, written with slashes, and the key after it."""
+    found = _ACCESS_POINT.match(text)
+    if found is None:
+        raise InvalidURLError(
+            f"{quoted(address)} begins with no ARN of an access point; expected "
+            "'s3://arn:aws:s3:<region>:<account>:accesspoint/<name>/<key>'",
+            url=masked(address),
+        )
+    *owner, resource = found[0].split(":", 5)
+    return ":".join((*owner, resource.replace(":", "/"))), text[found.end() + 1 :]

@@ -7,15 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import pos3
+from pos3.jobs import local_root
+from pos3.local import are_nested
 from pos3.url import Location, is_url, local_path, parse
 from tests.support import S3Site
 
 buckets = st.from_regex(r"[a-z0-9][a-z0-9.-]{2,20}", fullmatch=True)
 keys = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(lambda text: text.strip("/"))
+regions = st.sampled_from(["eu-west-1", "us-east-1"])
+accounts = st.sampled_from(["123456789012", "210987654321"])
+names = st.sampled_from(["point", "point-1", "outpost", "accesspoint", "op-1"])
 profiles = st.from_regex(r"[A-Za-z0-9_-]{0,8}", fullmatch=True)
 
 
@@ -310,3 +315,84 @@ def test_the_schemes_of_hadoop_mean_s3(scheme: str, s3: S3Site, tmp_path: Path) 
             pos3.upload(s3.url("out/below"), tmp_path / "elsewhere", interval=None)
     assert s3.objects() == {"data/a": b"1", "out/b": b"2"}
     assert parse(f"{scheme}://who@bucket/key/") == Location("s3", "bucket", "key")
+
+
+# Access points
+
+ACCOUNT = "123456789012"
+POINTS = [
+    pytest.param(f"arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint/point", id="access-point"),
+    pytest.param(f"arn:aws-cn:s3:cn-north-1:{ACCOUNT}:accesspoint/point", id="china"),
+    pytest.param(f"arn:aws:s3::{ACCOUNT}:accesspoint/mfzwi23gnjvgw.mrap", id="multi-region"),
+    pytest.param(f"arn:aws:s3-object-lambda:eu-west-1:{ACCOUNT}:accesspoint/point", id="object-lambda"),
+    pytest.param(f"arn:aws:s3-outposts:eu-west-1:{ACCOUNT}:outpost/op-012345/accesspoint/point", id="outpost"),
+]
+
+
+@pytest.mark.parametrize("arn", POINTS)
+@pytest.mark.parametrize("profile", ["", "lab"])
+@pytest.mark.parametrize("key", ["", "a", "a/b@c:d", "a/arn:aws:s3:x/y"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_an_access_point_stands_where_a_bucket_does(arn: str, profile: str, key: str, slash: str) -> None:
+    at = f"{profile}@" if profile else ""
+    behind = f"/{key}{slash}" if key else slash
+    for written in (arn, arn[:20] + arn[20:].replace("/", ":")):
+        found = parse(f"s3://{at}{written}{behind}")
+        assert (found.bucket, found.key, found.profile) == (arn, key, profile)
+        assert found.is_prefix == (bool(slash) or not key)
+        assert parse(str(found)) == found
+        child = parse(found.child("x/y"))
+        assert child.key == (f"{key}/x/y" if key else "x/y")
+        assert found.overlaps(child)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param(f"s3://arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint", id="no-name"),
+        pytest.param(f"s3://arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint/", id="empty-name"),
+        pytest.param(f"s3://arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint//key", id="two-slashes"),
+        pytest.param(f"s3://arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint/../key", id="parent"),
+        pytest.param(f"s3://arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint/a point/key", id="blank"),
+        pytest.param(f"s3://arn:aws:s3:eu-west-1:{ACCOUNT}:accesspoint/point:more/key", id="too-much"),
+        pytest.param("s3://arn:aws:s3:eu-west-1:1234:accesspoint/point/key", id="short-account"),
+        pytest.param("s3://arn:aws:s3:::bucket/key", id="bucket"),
+        pytest.param(f"s3://arn:aws:ec2:eu-west-1:{ACCOUNT}:accesspoint/point", id="another-service"),
+        pytest.param(f"s3://arn:aws:s3-outposts:eu-west-1:{ACCOUNT}:outpost/op-1/point", id="outpost-alone"),
+        pytest.param("s3://arn:hunter2/key", id="secret"),
+        pytest.param("s3://arn:", id="nothing-more"),
+        pytest.param("s3://lab@arn:aws", id="profile"),
+    ],
+)
+def test_what_begins_like_an_arn_and_is_none_of_an_access_point_is_refused(address: str, tmp_path: Path) -> None:
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in (pos3.download, pos3.upload, pos3.ls):
+            with pytest.raises(pos3.InvalidURLError, match="no ARN of an access point; expected 's3://arn:") as failure:
+                call(address)
+            assert "hunter2" not in f"{failure.value!r}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_profile_may_be_called_arn_and_its_secret_is_dropped() -> None:
+    assert parse("s3://arn:hunter2@bucket/key") == Location("s3", "bucket", "key")
+    assert parse("s3://arn@bucket/key").profile == "arn"
+
+
+ARNS = st.builds(
+    "arn:aws:{}".format,
+    st.builds("s3:{}:{}:accesspoint/{}".format, regions, accounts, names)
+    | st.builds("s3-outposts:{}:{}:outpost/{}/accesspoint/{}".format, regions, accounts, names, names),
+)
+
+
+@given(first=ARNS | buckets, second=ARNS | buckets, key=keys, other=keys)
+def test_two_buckets_never_share_a_path_of_the_cache(first: str, second: str, key: str, other: str) -> None:
+    assume(first != second)
+    roots = []
+    for bucket, inside in ((first, key), (second, other)):
+        try:
+            roots.append(local_root(parse(f"s3://{bucket}/{inside}"), None, "/cache", None))
+        except (pos3.InvalidURLError, pos3.UnsafeKeysError):
+            return
+        assert roots[-1].startswith(f"/cache/_/{bucket.replace('/', ':')}")
+    assert not are_nested(*roots)

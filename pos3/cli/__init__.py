@@ -1,7 +1,7 @@
 """The command line: ``pos3 ls | download | upload | sync | recover | cache``.
 
-Stdout carries results and nothing else; progress, summaries and errors go to stderr. No error ends in a traceback
-unless ``-v`` asks for it. The exit statuses are those of :mod:`pos3.cli.statuses`.
+It turns arguments into requests, and prints the results. Stdout has only results; progress, summaries and errors go to
+stderr. Errors show a traceback only with ``-v``. The exit statuses are in :mod:`pos3.cli.statuses`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit status.
 
     Raises:
-        SystemExit: for ``--help``, ``--version`` and wrong usage, and with 143 when SIGTERM ended the command.
+        SystemExit: after ``--help``, ``--version`` and wrong usage, and with status 143 if SIGTERM ended the command.
     """
     parser = build_parser()
     if "_ARGCOMPLETE" in os.environ:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     except (Pos3Error, OSError) as error:
         _fail(arguments, errors_as_lines(error, arguments.name), error)
         return FAILED
-    except Exception as error:  # noqa: BLE001 - a traceback is of no use to whoever runs a command
+    except Exception as error:  # noqa: BLE001 - the user of a command needs no traceback
         lines = errors_as_lines(error, arguments.name)
         lines[0] = f"unexpected {type(error).__name__}: {lines[0]}"
         _fail(arguments, [*lines, "(-v shows the traceback)"], error)
@@ -64,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fail(arguments: Namespace, lines: list[str], error: BaseException) -> None:
+    """Writes an error to stderr, with ``-v`` after its traceback."""
     if arguments.verbose:
         traceback.print_exception(error, file=sys.stderr)
     note(arguments.name, *lines)

@@ -1,4 +1,4 @@
-"""``python -m pos3.cli`` is the command ``pos3``."""
+"""Runs the command ``pos3`` as ``python -m pos3.cli``."""
 
 import sys
 

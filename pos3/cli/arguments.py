@@ -1,4 +1,4 @@
-"""The commands and their options."""
+"""Defines the commands and their options, and parses the arguments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pos3.url import masked
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for, which takes longer than all the rest of the start."""
+    """Looks up the version only on request, because that takes longer than the rest of the start."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **options: Any):
         super().__init__(option_strings, dest, nargs=0, **options)
@@ -29,33 +29,36 @@ class _Version(argparse.Action):
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            found = version("pos3")
+            installed = version("pos3")
         except PackageNotFoundError:
-            found = "(not installed)"
-        put_line(f"pos3 {found}")
+            installed = "(not installed)"
+        put_line(f"pos3 {installed}")
         parser.exit()
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments, with ``name`` ("pos3 download"), ``run``, the function of the command, and ``options``.
+    """The parsed arguments.
 
-    ``options`` are those of its mirror. What was not given there comes from the environment.
+    ``name`` is the name of the command, such as "pos3 download", and ``run`` is its function. ``options`` are the
+    options of the mirror; those that were not given come from the environment.
 
     Raises:
-        SystemExit: with status 2; the usage that is shown is that of the command, with the options that it has.
+        SystemExit: with status 2 after wrong usage. The usage of the command is shown.
     """
     arguments, unknown = parser.parse_known_args(argv)
-    chosen: argparse.ArgumentParser = arguments.parser
-    if len(unknown) == 1 and _is_second_place(arguments, unknown[0]):
-        told = _as_two_places(chosen.prog, arguments.url, unknown[0], sys.argv[1:] if argv is None else argv)
-        chosen.exit(WRONG_USAGE, f"{chosen.prog}: error: {told}\n")
+    command: argparse.ArgumentParser = arguments.parser
+    if len(unknown) == 1 and _is_second_address(arguments, unknown[0]):
+        message = _two_addresses_message(
+            command.prog, arguments.url, unknown[0], sys.argv[1:] if argv is None else argv
+        )
+        command.exit(WRONG_USAGE, f"{command.prog}: error: {message}\n")
     if unknown:
-        chosen.error(f"unrecognized arguments: {' '.join(map(masked, unknown))}")
-    arguments.name = chosen.prog
-    for place in ("url", "prefix"):
-        if place in arguments:
-            # Where arguments are read as ASCII, a URL is UTF-8 all the same.
-            setattr(arguments, place, os.fsencode(getattr(arguments, place)).decode("utf-8", "surrogateescape"))
+        command.error(f"unrecognized arguments: {' '.join(map(masked, unknown))}")
+    arguments.name = command.prog
+    for name in ("url", "prefix"):
+        if name in arguments:
+            # A URL is UTF-8, even if the locale decodes arguments as ASCII.
+            setattr(arguments, name, os.fsencode(getattr(arguments, name)).decode("utf-8", "surrogateescape"))
     arguments.options = _options(arguments)
     return arguments
 
@@ -67,22 +70,22 @@ def _options(arguments: argparse.Namespace) -> MirrorOptions:
     return MirrorOptions(**given)
 
 
-def _is_second_place(arguments: argparse.Namespace, unknown: str) -> bool:
+def _is_second_address(arguments: argparse.Namespace, unknown: str) -> bool:
     return "url" in arguments and arguments.local is None and not unknown.startswith("-")
 
 
-def _as_two_places(prog: str, first: str, second: str, argv: Sequence[str]) -> str:
-    """What to say to a transfer with two places, such as ``upload PATH URL``: the command that was meant."""
-    urls = [place for place in (first, second) if "://" in place]
+def _two_addresses_message(prog: str, first: str, second: str, argv: Sequence[str]) -> str:
+    """The error for a transfer with two positional arguments, such as ``upload PATH URL``, with the right command."""
+    urls = [address for address in (first, second) if "://" in address]
     if len(urls) != 1:
-        places = "two URLs" if urls else "two local paths"
-        return f"it works between one URL and one local path, not between {places}: {prog} s3://BUCKET/KEY --local PATH"
+        both = "two URLs" if urls else "two local paths"
+        return f"it works between one URL and one local path, not between {both}: {prog} s3://BUCKET/KEY --local PATH"
     path = second if urls == [first] else first
     options = list(argv)
     for word in (*prog.split()[1:], first, second):
         options.remove(word)
-    meant = shlex.join([*prog.split(), masked(urls[0]), "--local", path, *options])
-    return f"the URL comes first, and the local path after --local: {meant}"
+    correct = shlex.join([*prog.split(), masked(urls[0]), "--local", path, *options])
+    return f"the URL comes first, and the local path after --local: {correct}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -94,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=_Version, help="show the version and exit")
-    _add_loudness(parser, False)
+    _add_verbosity(parser, False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_ls(commands)
     _add_download(commands)
@@ -109,8 +112,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _later(module: str, function: str) -> Callable[[argparse.Namespace], int]:
-    """A command whose module is loaded only when it runs: help must not wait for it."""
+def _load_on_run(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """The function of a command. Its module is loaded only when the command runs, so that ``--help`` is fast."""
 
     def run(arguments: argparse.Namespace) -> int:
         status: int = getattr(import_module(f"pos3.cli.{module}"), function)(arguments)
@@ -152,21 +155,23 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=run, parser=command)
-    # What was said before the command holds, unless it is said again.
-    _add_loudness(command, argparse.SUPPRESS)
+    # An option before the command has effect unless it is repeated after the command.
+    _add_verbosity(command, argparse.SUPPRESS)
     return command
 
 
-def _add_loudness(parser: argparse.ArgumentParser, default: Any) -> None:
-    for short, name, told in (
+def _add_verbosity(parser: argparse.ArgumentParser, default: Any) -> None:
+    for short, name, text in (
         ("-v", "--verbose", "show debug messages, and tracebacks of failures"),
         ("-q", "--quiet", "only warnings and errors on stderr"),
     ):
-        parser.add_argument(short, name, action="store_true", default=default, help=told)
+        parser.add_argument(short, name, action="store_true", default=default, help=text)
 
 
 def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "ls", _later("transfers", "run_ls"), "list what is below a prefix, one URL a line")
+    command = _command(
+        commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
+    )
     command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
     _add_profile(command)
@@ -177,7 +182,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command = _command(
         commands,
         "download",
-        _later("transfers", "run_download"),
+        _load_on_run("transfers", "run_download"),
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
     )
@@ -191,12 +196,17 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="download one complete set: the object of this name below the URL must be there, and stay the same",
     )
     command.add_argument(
+        "--skip-archived",
+        action="store_true",
+        help="leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone",
+    )
+    command.add_argument(
         "--adopt", action="store_true", help="allow --delete in a non-empty directory that pos3 has never filled"
     )
 
 
 def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "upload", _later("transfers", "run_upload"), "upload a local path, once")
+    command = _command(commands, "upload", _load_on_run("transfers", "run_upload"), "upload a local path, once")
     command.add_argument("url", metavar="URL", help="s3://bucket/key")
     _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
@@ -207,7 +217,7 @@ def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     command = _command(
         commands,
         "sync",
-        _later("transfers", "run_sync"),
+        _load_on_run("transfers", "run_sync"),
         "bring both sides up to date, once or with --interval until stopped",
         description="""\
 Uploads what is new or changed locally, downloads what is new or changed in the store, and prints the local path.
@@ -236,7 +246,7 @@ def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     command = _command(
         commands,
         "recover",
-        _later("recoveries", "run_recover"),
+        _load_on_run("recoveries", "run_recover"),
         "push what was registered for upload by processes that were killed",
         description="""\
 Pushes what pos3 had registered for upload in processes of this machine that were killed. Deletes nothing, and leaves
@@ -345,13 +355,13 @@ def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     summary = "show, bound and check the cache"
     cache = commands.add_parser("cache", help=summary, description=f"{summary.capitalize()}.")
     cache.set_defaults(parser=cache)
-    _add_loudness(cache, argparse.SUPPRESS)
+    _add_verbosity(cache, argparse.SUPPRESS)
     subcommands = cache.add_subparsers(metavar="COMMAND", required=True)
 
     command = _command(
         subcommands,
         "ls",
-        _later("caches", "run_ls"),
+        _load_on_run("caches", "run_ls"),
         "list what is cached, least recently used first",
         description="""\
 Lists what is cached, least recently used first. State is "in use" by an open mirror, "dirty" if something in it is not
@@ -363,7 +373,7 @@ known to be in the store, or "clean".""",
     command = _command(
         subcommands,
         "prune",
-        _later("caches", "run_prune"),
+        _load_on_run("caches", "run_prune"),
         "remove what was not used for long",
         description="""\
 Removes what is cached, least recently used first. Never what is in use, what is changed or not uploaded, and what lies
@@ -382,7 +392,7 @@ outside the cache root. Prints what was removed.""",
     command = _command(
         subcommands,
         "verify",
-        _later("caches", "run_verify"),
+        _load_on_run("caches", "run_verify"),
         "check that cached files are as they were synced",
         description="Checks that cached files are as they were synced, and prints those that are not (exit status 1).",
     )

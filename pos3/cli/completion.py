@@ -1,4 +1,4 @@
-"""Completion in bash, zsh and fish, by argcomplete, which is loaded only when a shell asks."""
+"""Completes commands in bash, zsh and fish with argcomplete, which is loaded only when a shell asks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def print_shell_code(arguments: argparse.Namespace) -> int:
 
 
 def profile_names(**_: object) -> list[str]:
-    """The profiles of the profiles file; none if it cannot be read."""
+    """The names of the profiles in the profiles file, or nothing if it cannot be read."""
     try:
         return sorted(tomllib.loads(read_settings(profiles_file()))["profiles"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

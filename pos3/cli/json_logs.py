@@ -1,4 +1,4 @@
-"""Log records as one JSON object a line, for log collectors."""
+"""Formats log records as one JSON object on each line, for log collectors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CONTEXT = (
 
 
 class JsonFormatter(logging.Formatter):
-    """``time``, ``level``, ``logger`` and ``message``, which flow and task run it is about, and ``exception``.
+    """Writes ``time``, ``level``, ``logger``, ``message``, ``exception``, and names and ids of the flow and task run.
 
-    Prefect's own formatter keeps the message and its arguments apart, so that no reader finds the text.
+    Prefect's own formatter writes the message and its arguments separately, so that a search does not find the text.
     """
 
     def __init__(self, *_unused: object, **_ignored: object):
-        # Configurations name a format, which a JSON object has no place for.
+        # Logging configurations pass a format, which a JSON object does not need.
         super().__init__()
 
     def format(self, record: logging.LogRecord) -> str:

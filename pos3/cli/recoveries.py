@@ -1,4 +1,4 @@
-"""``pos3 recover``: pushes what mirrors left whose process was killed."""
+"""Runs ``pos3 recover``: pushes what mirrors have left whose processes were killed."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from dataclasses import replace
 from pos3.api import mirror
 from pos3.cli.output import (
     errors_as_lines,
-    not_warned_of,
     note,
     note_kept,
     note_problems,
     note_refusal,
     put_item,
     put_json,
+    without_warned,
 )
 from pos3.cli.statuses import FAILED, OK
 from pos3.jobs import Recovered, recover_with
 from pos3.options import MirrorOptions
-from pos3.state import left_alone
+from pos3.state import untrusted_journals
 
 
 def run_recover(arguments: Namespace) -> int:
-    """Prints a line for each registration that is done with; with ``-n`` each planned action."""
+    """Prints a line for each registration that was pushed or dropped; with ``-n``, a line for each planned action."""
     options: MirrorOptions = arguments.options
     if arguments.profile:
         options = replace(options, default_profile=arguments.profile)
-    # An open mirror turns SIGTERM into an exception.
+    # The mirror is opened because it turns SIGTERM into an exception.
     with mirror.of(replace(arguments.options, show_progress=False)):
-        found = recover_with(options, dry_run=arguments.dry_run, trust_endpoints=arguments.yes)
-    for item in found:
+        results = recover_with(options, dry_run=arguments.dry_run, trust_endpoints=arguments.yes)
+    for item in results:
         if arguments.json:
             put_json(_as_json(item))
         else:
             for line in _lines(item):
                 put_item(line, ends_with_nul=arguments.null)
-        note_kept(arguments.name, not_warned_of(item.report.kept))
+        note_kept(arguments.name, without_warned(item.report.kept))
         if item.plan is not None:
             note_problems(arguments.name, item.plan.problems)
             note_refusal(arguments.name, item.plan.refusal)
@@ -45,13 +45,16 @@ def run_recover(arguments: Namespace) -> int:
             first, *more = errors_as_lines(item.error)
             note(arguments.name, f"{item.local} to {item.url}: {first}", *more)
     if not arguments.quiet:
-        counts = Counter(item.outcome for item in found)
+        counts = Counter(item.outcome for item in results)
         summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         note(arguments.name, summary or "nothing was left")
-    alone = left_alone(options.or_environment().real_cache_root)
-    if alone:
-        note(arguments.name, f"{len(alone)} journal(s) left alone, since others may have written them: {alone[0]}")
-    return FAILED if alone or any(item.error is not None for item in found) else OK
+    untrusted = untrusted_journals(options.or_environment().real_cache_root)
+    if untrusted:
+        note(
+            arguments.name,
+            f"{len(untrusted)} journal(s) left alone, since others may have written them: {untrusted[0]}",
+        )
+    return FAILED if untrusted or any(item.error is not None for item in results) else OK
 
 
 def _lines(item: Recovered) -> list[str]:

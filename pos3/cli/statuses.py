@@ -1,4 +1,4 @@
-"""The exit statuses. Scripts rely on them: they do not change."""
+"""Defines the exit statuses. Scripts rely on them, so they must not change."""
 
 OK = 0
 FAILED = 1

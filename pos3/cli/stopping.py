@@ -1,4 +1,4 @@
-"""Stopping a command that runs until it is told to end."""
+"""Stops a command that runs until a signal comes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from types import FrameType
 from typing import Any, Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# The system takes no time of its own for longer ones.
-_LONGEST_SECONDS = 86_400.0
+# select() does not accept arbitrarily long timeouts.
+_MAX_WAIT_SECONDS = 86_400.0
 
 
 class StopSignals(AbstractContextManager["StopSignals"]):
-    """Takes the first SIGINT or SIGTERM as the wish to end; the second one has its usual effect."""
+    """Catches the first SIGINT or SIGTERM. The second one has its usual effect."""
 
     def __enter__(self) -> Self:
         self._reading, self._writing = os.pipe()
@@ -37,9 +37,9 @@ class StopSignals(AbstractContextManager["StopSignals"]):
             signal.signal(number, handler)
 
     def wait(self, seconds: float) -> bool:
-        """Returns at the signal, or after so many seconds; whether the signal came."""
-        until = time.monotonic() + seconds
-        while (left_seconds := until - time.monotonic()) > 0:
-            if select.select([self._reading], [], [], min(left_seconds, _LONGEST_SECONDS))[0]:
+        """Returns at the signal, or after ``seconds``. The result says whether the signal came."""
+        deadline = time.monotonic() + seconds
+        while (remaining_seconds := deadline - time.monotonic()) > 0:
+            if select.select([self._reading], [], [], min(remaining_seconds, _MAX_WAIT_SECONDS))[0]:
                 return True
         return bool(select.select([self._reading], [], [], 0)[0])

@@ -1,4 +1,4 @@
-"""``pos3 ls``, ``download``, ``upload`` and ``sync``, each in a mirror of its own."""
+"""Runs ``pos3 ls``, ``download``, ``upload`` and ``sync``, each in a mirror of its own."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 import shlex
 import time
 from argparse import Namespace
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pos3.api import mirror
 from pos3.cli.output import (
     flush_stdout,
-    not_warned_of,
     note,
     note_kept,
     note_problems,
@@ -22,13 +21,21 @@ from pos3.cli.output import (
     put_item,
     put_json,
     put_line,
+    without_warned,
 )
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
-from pos3.errors import InvalidURLError, Pos3Error, UnsafeKeysError
-from pos3.filters import as_patterns
-from pos3.jobs import Registration, as_transfer_plan, local_root
-from pos3.mirrors import BothWays, Mirror, plan_both_ways
+from pos3.errors import InvalidURLError, Pos3Error
+from pos3.jobs import (
+    BisyncRequest,
+    DownloadRequest,
+    Registration,
+    Request,
+    UploadRequest,
+    as_transfer_plan,
+    local_root,
+)
+from pos3.mirrors import Mirror
 from pos3.plan import Plan
 from pos3.profiles import resolve_profile
 from pos3.reports import Report
@@ -39,13 +46,13 @@ logger = logging.getLogger("pos3")
 
 
 def run_ls(arguments: Namespace) -> int:
-    """Prints one URL a line, or one local path; nothing if there is nothing at a URL."""
+    """Prints one URL or local path on each line, and nothing if nothing is at a URL."""
     kind = "url" if is_url(arguments.prefix) else "path"
     if kind == "path" and not os.path.exists(local_path(arguments.prefix)):
         raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
     with mirror(show_progress=False) as opened:
-        found = opened.ls(arguments.prefix, arguments.recursive, arguments.profile)
-    for item in found:
+        items = opened.ls(arguments.prefix, arguments.recursive, arguments.profile)
+    for item in items:
         if arguments.json:
             put_json({kind: item})
         else:
@@ -54,169 +61,78 @@ def run_ls(arguments: Namespace) -> int:
 
 
 def run_download(arguments: Namespace) -> int:
-    """Prints the local path, or with ``--json`` path and report."""
+    """Prints the local path, or with ``--json`` the path and the report."""
     began = time.monotonic()
     _check_url(arguments)
+    request = request_of(DownloadRequest, arguments)
     with mirror.of(arguments.options) as opened:
-        opened.tell = unsaid
+        opened.show_line = unsaid
         if arguments.dry_run:
-            wanted, plan = opened.plan_download(
-                arguments.url,
-                arguments.local,
-                arguments.exclude,
-                arguments.profile,
-                include=arguments.include,
-                compare=arguments.compare,
-                delete=arguments.delete,
-                max_delete=arguments.max_delete,
-                missing_ok=arguments.missing_ok,
-                adopt=arguments.adopt,
-                require_marker=arguments.require_marker,
-            )
-            _print_plan(arguments, wanted, plan)
+            _print_plan(arguments, *opened.download_plan_of(request))
             return OK
-        path = opened.download(
-            arguments.url,
-            arguments.local,
-            arguments.delete,
-            arguments.exclude,
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            max_delete=arguments.max_delete,
-            missing_ok=arguments.missing_ok,
-            adopt=arguments.adopt,
-            require_marker=arguments.require_marker,
-        )
-    _conclude(arguments, path, _since(began, opened.report()))
-    _announce(arguments, path)
+        path = opened.download_of(request)
+    _print_report(arguments, path, _with_duration_since(began, opened.report()))
+    _print_path(arguments, path)
     return OK
 
 
 def run_upload(arguments: Namespace) -> int:
-    """Prints nothing, or with ``--json`` path and report."""
+    """Prints nothing, or with ``--json`` the path and the report."""
     began = time.monotonic()
     _check_url(arguments)
     source = _local(arguments)
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
+    request = replace(request_of(UploadRequest, arguments), local=source, interval=None)
     with mirror.of(arguments.options) as opened:
-        opened.tell = unsaid
+        opened.show_line = unsaid
         if arguments.dry_run:
-            wanted, plan = opened.plan_upload(
-                arguments.url,
-                source,
-                arguments.exclude,
-                arguments.profile,
-                include=arguments.include,
-                compare=arguments.compare,
-                delete=arguments.delete,
-                max_delete=arguments.max_delete,
-                upload_last=arguments.upload_last,
-            )
-            _print_plan(arguments, wanted, plan)
+            _print_plan(arguments, *opened.upload_plan_of(request))
             return OK
-        opened.upload(
-            arguments.url,
-            source,
-            None,
-            arguments.delete,
-            False,
-            arguments.exclude,
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            max_delete=arguments.max_delete,
-            upload_last=arguments.upload_last,
-        )
-    _conclude(arguments, Path(source), _since(began, opened.report()))
+        opened.upload_of(request)
+    _print_report(arguments, Path(source), _with_duration_since(began, opened.report()))
     return OK
 
 
 def run_sync(arguments: Namespace) -> int:
-    """Prints the local path, as soon as both sides are up to date; with ``--json`` path and report, at the end.
-
-    What is newer here is pushed first, so the download finds nothing here that it could lose. Deletes in the store come
-    last, by the mirror that was opened first: what others have put there since then is kept.
-    """
+    """Prints the local path when both sides are up to date, or with ``--json`` the path and the report at the end."""
     began = time.monotonic()
     _check_url(arguments)
-    with mirror.of(arguments.options) as pushing:
-        pushing.tell = unsaid
-        found = plan_both_ways(
-            pushing,
-            arguments.url,
-            arguments.local,
-            arguments.exclude,
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            delete_local=arguments.delete_local,
-            delete_remote=arguments.delete_remote,
-            max_delete=arguments.max_delete,
-        )
+    request = request_of(BisyncRequest, arguments)
+    with mirror.of(arguments.options) as opened:
+        opened.show_line = unsaid
         if arguments.dry_run:
-            _print_plan(arguments, found.wanted, found.fetch, found.push)
+            plans = opened.bisync_plan_of(request)
+            _print_plan(arguments, plans.registration, plans.download, plans.upload)
             return OK
-        found.refuse()
-        path = pushing.begin_upload(
-            replace(
-                found.wanted,
-                max_delete=arguments.max_delete,
-                upload_last=as_patterns(arguments.upload_last, "upload_last"),
-                drops_lost=arguments.delete_local,
-            )
-        )
-        pushed, delete_local = _flushed(pushing, arguments.delete_local)
-        fetched = _fetch(arguments, found, pushing, delete_local)
-        if arguments.interval is not None:
-            _push_until_stopped(arguments, pushing, path)
-    report = replace(pushing.report() + fetched, unchanged=max(0, fetched.unchanged - pushed.uploaded_files))
-    # With an interval most of the time is waiting, so only the transfers are counted.
-    _conclude(arguments, path, _since(began, report) if arguments.interval is None else report)
+        if arguments.interval is None:
+            path = opened.bisync_of(request)
+        else:
+            path = opened.begin_bisync(request)
+            _push_until_stopped(arguments, opened, path)
+    report = opened.report()
+    # With an interval, the command mostly waits, so only the time of the transfers is reported.
+    _print_report(arguments, path, _with_duration_since(began, report) if arguments.interval is None else report)
     if arguments.interval is None:
-        _announce(arguments, path)
+        _print_path(arguments, path)
     return OK
 
 
-def _flushed(pushing: Mirror, delete_local: bool) -> tuple[Report, bool]:
-    """What was pushed, and whether files that the store does not have may be deleted then.
-
-    Files that cannot be objects do not keep others from being synced. The last push raises because of them.
-    """
-    before = pushing.report()
-    try:
-        return pushing.flush(), delete_local
-    except UnsafeKeysError:
-        return pushing.report() - before, False
+R = TypeVar("R", bound=Request)
 
 
-def _fetch(arguments: Namespace, found: BothWays, pushing: Mirror, delete_local: bool) -> Report:
-    if "" in found.removed_here:
-        return Report()
-    # What is newer here has been pushed, so the download may replace what the push has registered.
-    with closing(Mirror(pushing.options, part_of=pushing).open()) as fetching:
-        fetching.tell = unsaid
-        fetching.download(
-            arguments.url,
-            arguments.local,
-            delete_local,
-            [*(arguments.exclude or ()), *found.left_deleted()],
-            arguments.profile,
-            include=arguments.include,
-            compare=arguments.compare,
-            max_delete=arguments.max_delete,
-            missing_ok=True,
-        )
-        return fetching.report()
+def request_of(kind: type[R], arguments: Namespace) -> R:
+    """The request of a command. Each option of the command has the name of the argument that it gives."""
+    given = {item.name: getattr(arguments, item.name) for item in fields(kind) if item.name in arguments}
+    return kind(**{"remote": arguments.url, **given})
 
 
-def _push_until_stopped(arguments: Namespace, pushing: Mirror, path: Path) -> None:
+def _push_until_stopped(arguments: Namespace, opened: Mirror, path: Path) -> None:
     with StopSignals() as signals:
-        _announce(arguments, path)
+        _print_path(arguments, path)
         while not signals.wait(arguments.interval):
             try:
-                pushing.flush()
+                opened.flush()
             except (Pos3Error, OSError) as error:
                 logger.warning("a push failed, the next one is in %g s: %s", arguments.interval, error)
     if not arguments.quiet:
@@ -225,9 +141,9 @@ def _push_until_stopped(arguments: Namespace, pushing: Mirror, path: Path) -> No
 
 def _check_url(arguments: Namespace) -> None:
     if not is_url(arguments.url):
-        meant = shlex.join([*arguments.name.split(), "s3://BUCKET/KEY", "--local", arguments.url])
+        correct = shlex.join([*arguments.name.split(), "s3://BUCKET/KEY", "--local", arguments.url])
         raise InvalidURLError(
-            f"url must be an s3:// URL, got: {arguments.url}; a local path goes with --local: {meant}"
+            f"url must be an s3:// URL, got: {arguments.url}; a local path goes with --local: {correct}"
         )
 
 
@@ -241,23 +157,23 @@ def _local(arguments: Namespace) -> str:
 # Results
 
 
-def _announce(arguments: Namespace, path: Path) -> None:
+def _print_path(arguments: Namespace, path: Path) -> None:
     if not arguments.json:
         if arguments.null:
             put_item(str(path), ends_with_nul=True)
         else:
-            # Of what the caller has named, and for a shell to use.
+            # The path is not escaped, because the caller has named it and a shell may use it.
             put_line(str(path), as_it_is=True)
         flush_stdout()
 
 
-def _since(began: float, report: Report) -> Report:
-    """The report with the time of the whole command."""
+def _with_duration_since(began: float, report: Report) -> Report:
+    """The report with the duration of the whole command."""
     return replace(report, duration_seconds=time.monotonic() - began)
 
 
-def _conclude(arguments: Namespace, path: Path, report: Report) -> None:
-    note_kept(arguments.name, report.kept if arguments.name == "pos3 download" else not_warned_of(report.kept))
+def _print_report(arguments: Namespace, path: Path, report: Report) -> None:
+    note_kept(arguments.name, report.kept if arguments.name == "pos3 download" else without_warned(report.kept))
     if arguments.json:
         put_json({"url": str(parse(arguments.url)), "path": str(path), "report": report.as_dict()})
     if not arguments.quiet:
@@ -273,39 +189,43 @@ class _Actions:
     directories: list[str]
 
 
-def _actions(wanted: Registration, plan: Plan) -> _Actions:
-    named = as_transfer_plan(wanted, plan)
+def _actions(registration: Registration, plan: Plan) -> _Actions:
+    public_plan = as_transfer_plan(registration, plan)
 
     def target(path: str) -> str:
-        return wanted.location.child(path) if plan.direction == "upload" else os.path.join(wanted.local, path)
+        if plan.direction == "upload":
+            return registration.location.child(path)
+        return os.path.join(registration.local, path)
 
     return _Actions(
-        [(source, destination, named.reasons[destination]) for source, destination in named.to_copy],
+        [(source, destination, public_plan.reasons[destination]) for source, destination in public_plan.to_copy],
         [(target(path), "makes way") for path in plan.obstacles]
-        + [(target_name, named.reasons[target_name]) for target_name in named.to_delete],
+        + [(target_name, public_plan.reasons[target_name]) for target_name in public_plan.to_delete],
         [target(action.path) for action in plan.directories],
     )
 
 
-def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> None:
-    """Prints what would be done, in that order, and says on stderr what the real run would refuse, and why."""
-    every = [(plan, _actions(wanted, plan)) for plan in plans]
+def _print_plan(arguments: Namespace, registration: Registration, *plans: Plan) -> None:
+    """Prints the actions of the plans in their order. On stderr, it says what the real run would refuse, and why."""
+    plans_and_actions = [(plan, _actions(registration, plan)) for plan in plans]
     kept = tuple({item.path: item for plan in plans for item in plan.kept}.values())
     note_kept(arguments.name, kept)
     if arguments.json:
         put_json(
             {
                 "url": str(parse(arguments.url)),
-                "path": wanted.local,
+                "path": registration.local,
                 "copy": [
                     {"source": source, "destination": destination, "reason": reason}
-                    for _, actions in every
+                    for _, actions in plans_and_actions
                     for source, destination, reason in actions.copies
                 ],
                 "delete": [
-                    {"target": target, "reason": reason} for _, actions in every for target, reason in actions.deletes
+                    {"target": target, "reason": reason}
+                    for _, actions in plans_and_actions
+                    for target, reason in actions.deletes
                 ],
-                "create": [target for _, actions in every for target in actions.directories],
+                "create": [target for _, actions in plans_and_actions for target in actions.directories],
                 "kept": [{"path": item.path, "reason": item.reason} for item in kept],
                 "problems": [problem for plan in plans for problem in plan.not_pushed],
                 "refusal": "\n".join(plan.refusal for plan in plans if plan.refusal),
@@ -314,10 +234,10 @@ def _print_plan(arguments: Namespace, wanted: Registration, *plans: Plan) -> Non
     else:
         lines = [
             f"{plan.direction}: {source} to {destination}  ({reason})"
-            for plan, actions in every
+            for plan, actions in plans_and_actions
             for source, destination, reason in actions.copies
         ]
-        for _, actions in every:
+        for _, actions in plans_and_actions:
             lines += [f"delete: {target}  ({reason})" for target, reason in actions.deletes]
             lines += [f"create: {target}  (empty directory)" for target in actions.directories]
         for line in lines:

@@ -1,4 +1,4 @@
-"""Values of options, as they are written on the command line."""
+"""Parses the values of options."""
 
 from __future__ import annotations
 

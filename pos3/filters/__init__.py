@@ -1,8 +1,7 @@
-"""PURE. Globs, and what of a tree takes part in a transfer.
+"""PURE. Glob patterns, which choose the files that take part in a transfer.
 
-A pattern is what users write in ``include`` and ``exclude``. This package turns patterns into fast predicates of
-relative paths; it knows neither disks nor stores. Which patterns a call has, and what is done with what they choose,
-is for :mod:`pos3.jobs`.
+Users write patterns in ``include`` and ``exclude``. This package turns patterns into fast predicates of relative paths.
+It knows neither disks nor stores. :mod:`pos3.jobs` knows the patterns of a call, and applies the predicates.
 """
 
 from pos3.filters.matching import Filter, as_patterns, check_relative, entry_matcher, everything, matcher, nothing

@@ -1,7 +1,8 @@
-"""PURE. What globs are made of, and those of them that a regular expression could take for ever to match.
+"""PURE. Splits globs into tokens, and matches globs that are too slow as regular expressions.
 
-A regular expression tries every way in which several stars can share a long key, and whoever writes to a bucket chooses
-the keys. So such a glob goes over the path once, and remembers every place in the pattern where it may be.
+A regular expression with several stars tries every way to split a long key among them, and anybody who can write to a
+bucket chooses the keys. So such a glob becomes a state machine that reads the path once. A state is a position in the
+pattern, and the machine follows all possible states at the same time.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import fnmatch
 import re
 from collections.abc import Callable
 
-_MOST_STEPS = 10_000
+_MAX_CACHED_MOVES = 10_000
 _Test = Callable[[str], bool]
 
 
 def tokens(segment: str) -> list[str]:
-    """The parts of a segment: "**", "*", "?", a class such as "[!ab]", or one character."""
+    """The tokens of a segment: "**", "*", "?", a class such as "[!ab]", or one character."""
     found = []
     at = 0
     while at < len(segment):
@@ -24,7 +25,7 @@ def tokens(segment: str) -> list[str]:
             end = at + 2
         elif segment[at] == "[":
             begin = at + 2 if segment.startswith("!", at + 1) else at + 1
-            # A "]" that comes first is one of the characters.
+            # A "]" at the beginning is one of the characters.
             end = segment.find("]", begin + 1) + 1 or at + 1
         found.append(segment[at:end])
         at = end
@@ -32,14 +33,15 @@ def tokens(segment: str) -> list[str]:
 
 
 def character_class(token: str) -> str:
-    """The regular expression of a class as the standard library reads it, without the frame "(?s:...)\\Z" around it."""
+    """The regular expression of a class, by the rules of :mod:`fnmatch`, without the "(?s:...)\\Z" around it."""
     return fnmatch.translate(token)[4:-3]
 
 
 def is_simple(pattern: str) -> bool:
-    """Whether a regular expression matches it in a time that grows like the length of the path.
+    """Whether the time to match the pattern as a regular expression grows only linearly with the length of the path.
 
-    So it is with one star in a segment, and with ``**`` at the ends; a star that is the last of all takes what is left.
+    That is so if each segment has at most one star, and ``**`` is only at the beginning and at the end. A star at the
+    very end does not count, because it matches the rest.
     """
     segments = pattern.strip("/").split("/")
     while len(segments) > 1 and segments[0] == "**":
@@ -55,44 +57,45 @@ def is_simple(pattern: str) -> bool:
 
 
 class Glob:
-    """One glob, at work in a time that grows like the length of the path, whatever its stars.
+    """A glob whose matching time grows linearly with the length of the path, for any number of stars.
 
     Args:
-        below: whether it stands also for what lies below what it names.
+        below: whether it also matches paths below those that it names.
     """
 
     def __init__(self, pattern: str, *, below: bool = True):
-        self._is_whole = not below
-        self._is_tied = pattern.startswith("/")
-        self._is_of_directories = pattern.endswith("/")
-        # A character that the test takes leads to the next place, or for a loop back to its own.
+        self._matches_only_itself = not below
+        self._is_anchored = pattern.startswith("/")
+        self._names_directory = pattern.endswith("/")
+        # There is one test for each state. If it accepts a character, the machine moves to the next state. In a loop
+        # state, it stays where it is.
         self._tests: list[_Test] = []
-        self._loops = 0
-        self._jumps: list[tuple[int, int]] = []
+        self._loop_states = 0
+        self._empty_moves: list[tuple[int, int]] = []
         segments = pattern.strip("/").split("/")
         for index, segment in enumerate(segments):
             is_last = index == len(segments) - 1
             if segment == "**" and not is_last:
-                # Any number of segments with their slashes, or none.
-                place = len(self._tests)
-                self._jumps.append((1 << place, 1 << place + 1 | 1 << place + 3))
-                self._tests.append(_takes_none)
+                # It matches any number of segments with their slashes, or none.
+                state = len(self._tests)
+                self._empty_moves.append((1 << state, 1 << state + 1 | 1 << state + 3))
+                self._tests.append(_matches_none)
             for token in tokens(segment):
                 self._add(token)
             if not is_last:
                 self._tests.append("/".__eq__)
         self._final = 1 << len(self._tests)
-        self._steps = 0
-        self._places: dict[int, _Places] = {}
-        self._start = self.places(1)
+        self._cached_moves = 0
+        self._known_states: dict[int, _States] = {}
+        self._start = self.closure(1)
 
     def _add(self, token: str) -> None:
         if token in ("*", "**"):
-            place = 1 << len(self._tests)
-            self._loops |= place
-            self._jumps.append((place, place << 1))
+            state = 1 << len(self._tests)
+            self._loop_states |= state
+            self._empty_moves.append((state, state << 1))
         if token == "**":
-            self._tests.append(_takes_any)
+            self._tests.append(_matches_any)
         elif token in ("*", "?"):
             self._tests.append("/".__ne__)
         elif len(token) > 1:
@@ -102,60 +105,60 @@ class Glob:
             self._tests.append(token.__eq__)
 
     def matches(self, path: str) -> bool:
-        """Whether the path is what the pattern names, or lies below it."""
-        places = self._start
+        """Whether the pattern names the path, or a directory above it."""
+        states = self._start
         for character in path:
-            places = places[character]
-            if places is _FOUND:
+            states = states[character]
+            if states is _MATCHED:
                 return True
-        return not self._is_of_directories and bool(places.bits & self._final)
+        return not self._names_directory and bool(states.bits & self._final)
 
-    def places(self, bits: int) -> _Places:
-        """Those of the pattern that can be reached without a further character."""
-        for place, targets in self._jumps:
-            if bits & place:
+    def closure(self, bits: int) -> _States:
+        """The states that can be reached from ``bits`` without a further character."""
+        for state, targets in self._empty_moves:
+            if bits & state:
                 bits |= targets
-        return self._places.setdefault(bits, _Places(self, bits))
+        return self._known_states.setdefault(bits, _States(self, bits))
 
-    def after(self, bits: int, character: str) -> _Places:
-        """Where the pattern may be after one more character."""
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            # Keys in many scripts would make the table grow for ever.
-            self._steps = 0
-            for places in self._places.values():
-                places.clear()
-            self._places.clear()
-        if character == "/" and bits & self._final and not self._is_whole:
-            return _FOUND
-        reached = 0 if self._is_tied or character != "/" else 1
+    def step(self, bits: int, character: str) -> _States:
+        """The possible states after one more character."""
+        self._cached_moves += 1
+        if self._cached_moves > _MAX_CACHED_MOVES:
+            # Keys with many different characters would make the table grow without limit.
+            self._cached_moves = 0
+            for states in self._known_states.values():
+                states.clear()
+            self._known_states.clear()
+        if character == "/" and bits & self._final and not self._matches_only_itself:
+            return _MATCHED
+        targets = 0 if self._is_anchored or character != "/" else 1
         for index, test in enumerate(self._tests):
-            place = 1 << index
-            if bits & place and test(character):
-                reached |= place if self._loops & place else place << 1
-        return self.places(reached)
+            state = 1 << index
+            if bits & state and test(character):
+                targets |= state if self._loop_states & state else state << 1
+        return self.closure(targets)
 
 
-class _Places(dict[str, "_Places"]):
-    """Where in its pattern a glob may be, as bits; for each character seen so far, where it is after that."""
+class _States(dict[str, "_States"]):
+    """A set of possible states, as bits. As a dict, it caches the next set of states for each character."""
 
     def __init__(self, glob: Glob | None, bits: int):
         super().__init__()
         self._glob = glob
         self.bits = bits
 
-    def __missing__(self, character: str) -> _Places:
+    def __missing__(self, character: str) -> _States:
         assert self._glob is not None
-        following = self[character] = self._glob.after(self.bits, character)
+        following = self[character] = self._glob.step(self.bits, character)
         return following
 
 
-def _takes_none(_character: str) -> bool:
+def _matches_none(_character: str) -> bool:
     return False
 
 
-def _takes_any(_character: str) -> bool:
+def _matches_any(_character: str) -> bool:
     return True
 
 
-_FOUND = _Places(None, 0)
+_MATCHED = _States(None, 0)

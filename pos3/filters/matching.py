@@ -1,9 +1,10 @@
-"""PURE. Which paths take part: include and exclude globs that mean the same on both sides.
+"""PURE. Decides by include and exclude globs which paths take part. Globs have the same meaning on both sides.
 
-A pattern without a leading slash matches at any depth, as ``pathlib.PurePath.match`` does: ``*.tmp`` hides every
-such file, ``logs/*`` whatever lies in any directory named logs. A leading slash ties it to the root. What
-matches a directory hides all that lies below it. "./" says nothing and is taken off. ``*`` and ``?`` stay within a
-segment, ``**`` spans segments, and ``[abc]``, ``[!abc]`` are character classes. Matching is case-sensitive.
+A pattern without a leading slash matches at any depth, as with ``pathlib.PurePath.match``: ``*.tmp`` matches all such
+files, and ``logs/*`` matches everything in directories named logs. A pattern with a leading slash matches only from the
+root on. A pattern that matches a directory also matches everything below it. A leading "./" is ignored. ``*`` and ``?``
+match within a segment, ``**`` matches across segments, and ``[abc]`` and ``[!abc]`` are character classes. Matching is
+case-sensitive.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from pos3.local import are_nested
 
 
 def _expression(pattern: str, *, below: bool = True) -> str:
-    """With ``below``, what lies in a directory that matches is matched as well."""
+    """The regular expression of a glob. With ``below``, it also matches everything below a matching directory."""
     start = "^" if pattern.startswith("/") else "(?:^|/)"
     end = "/" if pattern.endswith("/") else r"(?:/|\Z)" if below else r"\Z"
     segments = pattern.strip("/").split("/")
     while len(segments) > 1 and segments[0] == "**":
-        # Whatever stands before a slash, or nothing: that is where a pattern without a leading slash begins.
+        # A leading "**/" has the same meaning as no leading slash.
         start = "(?:^|/)"
         del segments[0]
     translated = ""
@@ -39,7 +40,7 @@ def _expression(pattern: str, *, below: bool = True) -> str:
 
 
 def _segment(segment: str) -> str:
-    """The expression of one segment, by the rules of :mod:`fnmatch`; "*" and "?" match no slash, "**" any text."""
+    """The regular expression of a segment, as in :mod:`fnmatch`. "*" and "?" match no slash, "**" matches any text."""
     translated = ""
     for token in tokens(segment):
         if token == "**":
@@ -58,37 +59,37 @@ def _segment(segment: str) -> str:
 def _compile(patterns: Sequence[str], name: str, *, below: bool = True) -> re.Pattern[str]:
     for pattern in patterns:
         if not isinstance(pattern, str) or not pattern.strip("/"):
-            raise _no_pattern(name, pattern)
+            raise _invalid_pattern(name, pattern)
     try:
         return re.compile("|".join(_expression(pattern, below=below) for pattern in patterns), re.DOTALL)
     except re.error as error:
         raise InvalidArgumentError(f"{name}={list(patterns)!r}: not a valid glob: {error}", argument=name) from None
 
 
-def _no_pattern(name: str, pattern: object) -> InvalidArgumentError:
+def _invalid_pattern(name: str, pattern: object) -> InvalidArgumentError:
     return InvalidArgumentError(f"{name}={pattern!r} is not a glob pattern such as '*.tmp' or 'logs/'", argument=name)
 
 
 def as_patterns(patterns: Any, name: str) -> tuple[str, ...]:
-    """The patterns as a tuple: None is none, and a lone string is one pattern, not its letters.
+    """The patterns as a tuple. None gives no patterns, and a single string is one pattern.
 
-    "./" is taken off: a pattern is relative to the root in any case.
+    A leading "./" is removed, because patterns are always relative to the root.
 
     Raises:
-        InvalidArgumentError: one of them is no pattern, or can match nothing.
+        InvalidArgumentError: one of them is not a pattern, or can match nothing.
     """
     if patterns is None:
         return ()
     if isinstance(patterns, str):
-        return (_normal(patterns, name),)
+        return (_normalized(patterns, name),)
     if not isinstance(patterns, (list, tuple, set, frozenset)):
         raise InvalidArgumentError(f"{name}={patterns!r}: expected glob patterns as a list of strings", argument=name)
-    return tuple(_normal(pattern, name) for pattern in patterns)
+    return tuple(_normalized(pattern, name) for pattern in patterns)
 
 
-def _normal(pattern: Any, name: str) -> str:
+def _normalized(pattern: Any, name: str) -> str:
     if not isinstance(pattern, str) or not pattern.strip("/"):
-        raise _no_pattern(name, pattern)
+        raise _invalid_pattern(name, pattern)
     segments = [segment for segment in pattern.removeprefix("/").removesuffix("/").split("/") if segment != "."]
     problem = ""
     if "://" in pattern:
@@ -107,19 +108,20 @@ def _normal(pattern: Any, name: str) -> str:
 
 
 def check_relative(patterns: Sequence[str], name: str, roots: Iterable[str]) -> None:
-    """
+    """Returns if no pattern is an absolute path of this machine.
+
     Args:
-        roots: absolute paths of the directory that the patterns are for.
+        roots: absolute paths of the directory to which the patterns apply.
 
     Raises:
-        InvalidArgumentError: a pattern is an absolute path of this machine: that of the root, of something in it or of
-            a directory above. A leading slash means the root, so it would match nothing.
+        InvalidArgumentError: a pattern is the absolute path of the root, of something in it, or of a directory above.
+            It would match nothing, because the leading slash of a pattern means the root.
     """
     for pattern in patterns:
         literal = "/".join(itertools.takewhile(lambda segment: not set("*?[") & set(segment), pattern.split("/")))
         path = literal.rstrip("/")
         for root in roots:
-            # A single name is more likely one in the root: "/tmp" or "/home".
+            # A single name, such as "/tmp" or "/home", is more likely meant as a name in the root.
             if path.count("/") > 1 and root != "/" and are_nested(path, root):
                 raise InvalidArgumentError(
                     f"{name}={pattern!r} matches nothing: it is an absolute path of this machine, and patterns are "
@@ -129,17 +131,17 @@ def check_relative(patterns: Sequence[str], name: str, roots: Iterable[str]) -> 
 
 
 def nothing(_path: str) -> bool:
-    """The predicate that no path fulfils."""
+    """False for every path."""
     return False
 
 
 def everything(_path: str) -> bool:
-    """The predicate that every path fulfils."""
+    """True for every path."""
     return True
 
 
 def matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], bool]:
-    """A predicate that is true for paths matched by any of the patterns.
+    """A predicate that is true for the paths that at least one pattern matches.
 
     Raises:
         InvalidArgumentError: a pattern is empty or not a valid glob.
@@ -151,17 +153,17 @@ def _matcher(patterns: Sequence[str], name: str, *, below: bool) -> Callable[[st
     if not patterns:
         return nothing
     search = _compile(patterns, name, below=below).search
-    hard = [Glob(pattern, below=below).matches for pattern in patterns if not is_simple(pattern)]
-    if not hard:
+    complex_globs = [Glob(pattern, below=below).matches for pattern in patterns if not is_simple(pattern)]
+    if not complex_globs:
         return lambda path: search(path) is not None
     simple = _matcher([pattern for pattern in patterns if is_simple(pattern)], name, below=below)
-    return lambda path: simple(path) or any(matches(path) for matches in hard)
+    return lambda path: simple(path) or any(matches(path) for matches in complex_globs)
 
 
 def entry_matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[str], bool]:
-    """As :func:`matcher`, but a pattern names a file itself and not what lies in a directory of that name.
+    """As :func:`matcher`, but a pattern matches only the file itself, and not the files in a matching directory.
 
-    It never names the root.
+    It never matches the root.
 
     Raises:
         InvalidArgumentError: a pattern is empty or not a valid glob.
@@ -174,24 +176,24 @@ def entry_matcher(patterns: Sequence[str], name: str = "pattern") -> Callable[[s
 
 @dataclass(frozen=True)
 class Filter:
-    """What of a tree takes part in a transfer. Excluding wins over including.
+    """The include and exclude patterns of a transfer. Exclude wins over include.
 
-    A single file or object as the root (path "") always takes part.
+    If the root is a single file or object (path ""), it always takes part.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     def predicate(self) -> Callable[[str], bool]:
-        """A fast function of a path: whether it takes part."""
-        hidden = matcher(self.exclude, "exclude")
-        if hidden is nothing and not self.include:
+        """A fast predicate of a path: whether it takes part."""
+        excluded = matcher(self.exclude, "exclude")
+        if excluded is nothing and not self.include:
             return everything
         if not self.include:
-            return lambda path: not path or not hidden(path)
-        wanted = matcher(self.include, "include")
-        return lambda path: not path or (wanted(path) and not hidden(path))
+            return lambda path: not path or not excluded(path)
+        included = matcher(self.include, "include")
+        return lambda path: not path or (included(path) and not excluded(path))
 
     def prunes(self) -> Callable[[str], bool]:
-        """A function of a directory's path (ending in "/"): whether nothing below it can take part."""
+        """A predicate of a directory's path (with "/" at its end): whether nothing below it can take part."""
         return matcher(self.exclude, "exclude")

@@ -1,69 +1,93 @@
-"""One request at work: what was asked, both sides and what is remembered of them, and what is done about it.
+"""Jobs: each does the work of one request, from its checked arguments to the report of its transfers.
 
-A registration says what one call asked for. A link is a registration at work: it lists both sides, makes plans
-(:mod:`pos3.plan`), checks them, and has them carried out (:mod:`pos3.transfer`). Complete sets, recovery after a crash
-and the journal are here as well. Which registrations a mirror has, and when they are pushed, is for
-:mod:`pos3.mirrors`.
+A request holds the arguments of one call, checked. A registration is a request with its location, profile and local
+path. A job is a registration at work: it lists both sides, makes plans (:mod:`pos3.plan`), checks them, and has them
+carried out (:mod:`pos3.transfer`). Complete sets, two-way syncs, the journal and the recovery of dead processes are
+here as well. :mod:`pos3.mirrors` decides which registrations a mirror has, and when they are pushed.
 """
 
 from pos3.jobs.adoption import check_adoption, check_target
+from pos3.jobs.bisync_job import BisyncJob, BisyncPlans
 from pos3.jobs.complete_sets import Publication, complete_job
-from pos3.jobs.disk_space import Room
+from pos3.jobs.disk_space import DiskSpace
 from pos3.jobs.fingerprints import fingerprint_of_objects
-from pos3.jobs.guards import Additive, Changed, Closed, Cursor, Guard, Left, Manner, Own, Shared
 from pos3.jobs.job import Job
-from pos3.jobs.journal import Journal, settle
+from pos3.jobs.journal import Journal, remove_pushed_entries
+from pos3.jobs.listings import list_local, list_remote
+from pos3.jobs.local_writers import (
+    AdditiveWriter,
+    DeadWriter,
+    DeletingUpload,
+    OnChange,
+    OwnDownload,
+    OwnPush,
+    ParentWriter,
+    RecordLookup,
+    Writer,
+)
 from pos3.jobs.manifest import check_marker
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.recovery import Recovered, recover, recover_with
-from pos3.jobs.references import Reference, refer
+from pos3.jobs.references import Reference, find_reference
 from pos3.jobs.registration import (
     Registration,
-    build_filter,
-    check_conflicts,
-    check_flag,
-    check_interval,
-    check_local,
     check_outside_state,
     check_patterns,
-    check_timeout,
-    checked,
-    difference,
-    is_coherent,
     local_root,
-    merged,
-    names_a_directory,
 )
-from pos3.jobs.remote_listing import list_local, list_remote
+from pos3.jobs.registration_conflicts import check_conflicts, maps_the_same_objects
+from pos3.jobs.requests import (
+    REQUESTS,
+    BisyncRequest,
+    DownloadRequest,
+    Patterns,
+    PublishRequest,
+    Request,
+    SyncRequest,
+    UploadRequest,
+    check_interval,
+    check_local,
+    check_timeout,
+    difference,
+    merged,
+)
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
 
 __all__ = [
-    "Additive",
-    "Changed",
-    "Closed",
-    "Cursor",
-    "Guard",
+    "REQUESTS",
+    "AdditiveWriter",
+    "BisyncJob",
+    "BisyncPlans",
+    "BisyncRequest",
+    "DeadWriter",
+    "DeletingUpload",
+    "DiskSpace",
+    "DownloadRequest",
     "Job",
     "Journal",
-    "Left",
-    "Manner",
     "Observer",
-    "Own",
+    "OnChange",
+    "OwnDownload",
+    "OwnPush",
+    "ParentWriter",
+    "Patterns",
     "Publication",
+    "PublishRequest",
+    "RecordLookup",
     "Recovered",
     "Reference",
     "Registered",
     "Registration",
-    "Room",
+    "Request",
     "Runner",
-    "Shared",
+    "SyncRequest",
     "Unobserved",
+    "UploadRequest",
+    "Writer",
     "as_transfer_plan",
-    "build_filter",
     "check_adoption",
     "check_conflicts",
-    "check_flag",
     "check_interval",
     "check_local",
     "check_marker",
@@ -71,19 +95,16 @@ __all__ = [
     "check_patterns",
     "check_target",
     "check_timeout",
-    "checked",
-    "combined",
     "complete_job",
     "difference",
+    "find_reference",
     "fingerprint_of_objects",
-    "is_coherent",
     "list_local",
     "list_remote",
     "local_root",
+    "maps_the_same_objects",
     "merged",
-    "names_a_directory",
     "recover",
     "recover_with",
-    "refer",
-    "settle",
+    "remove_pushed_entries",
 ]

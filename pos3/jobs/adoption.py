@@ -1,4 +1,4 @@
-"""Whether a download may fill a place that pos3 has never filled: it may be a home directory or a typo."""
+"""Protects directories that pos3 has never filled, such as a home directory named by mistake, from downloads."""
 
 from __future__ import annotations
 
@@ -12,48 +12,51 @@ if TYPE_CHECKING:
     from pos3.jobs.job import Job
 
 FILLED = "filled"
-"""What is noted of a local root once a download has filled it."""
+"""The name of the note in the index of a local root that a download has filled."""
 
 
 def check_target(job: Job, plan: Plan) -> None:
-    """One object goes to a file; whoever names a directory most likely means a file in it.
+    """Returns if the local path can be that of the objects: a single object needs the path of a file.
 
     Raises:
-        ConflictError: it is so.
+        ConflictError: the plan downloads a single object, and ``local`` is a directory. The caller most likely means a
+            file in it.
     """
     local = job.registration.local
     is_object = any(not action.path for action in plan.copies)
-    is_taken = os.path.isdir(local) and not job.in_cache and not job.index.root.noted(FILLED)
+    is_taken = os.path.isdir(local) and not job.in_cache and not job.index.root.get_note(FILLED)
     if is_object and (is_taken or job.registration.local_is_directory):
         name = job.registration.location.key.rpartition("/")[2]
-        told = "is a directory" if is_taken else "is given as a directory"
-        raise ConflictError(f"{job.url} is one object, but {local} {told}; name the file, such as {local}/{name}")
+        problem = "is a directory" if is_taken else "is given as a directory"
+        raise ConflictError(f"{job.url} is one object, but {local} {problem}; name the file, such as {local}/{name}")
 
 
 def check_adoption(job: Job, plan: Plan) -> None:
-    """A directory that pos3 has never filled may be a home directory or a typo.
+    """Returns if the plan may change the local directory without ``adopt=True``.
+
+    A directory that pos3 has never filled may be a home directory or a typo.
 
     Raises:
-        PlanRefusedError: it is such a directory, and the plan deletes or replaces something in it.
+        PlanRefusedError: the local path is such a directory, and the plan deletes or replaces files in it.
     """
     local = job.registration.local
     if job.in_cache:
         return
-    if job.index.root.noted(FILLED) or job.index.is_known:
+    if job.index.root.get_note(FILLED) or job.index.is_known:
         return
     if (os.path.isdir(local) and (plan.deletes or plan.overwrites)) or (os.path.isfile(local) and plan.obstacles):
         raise PlanRefusedError(_choices(job, plan))
 
 
 def _choices(job: Job, plan: Plan) -> str:
-    """What a download into a strange place would do, and what the caller can choose."""
-    local, delete = job.registration.local, f"{job.registration.delete_argument}=False"
+    """A message that says what the download would do, and what the caller can choose."""
+    local, delete = job.registration.local, f"{job.request.delete_argument}=False"
     if not os.path.isdir(local):
         return (
             f"{local} is a file that pos3 has not put there, and {job.url} is a directory; nothing was changed. "
             "Name another place with local=..., or pass adopt=True to have the file replaced"
         )
-    copies = [*plan.copies, *plan.last_copies]
+    copies = list(plan.every_copy())
     replaced = sum(action.reason != NEW for action in copies) + len(plan.obstacles)
     deleted = sum(not action.path.endswith("/") for action in plan.deletes)
     would = [

@@ -1,4 +1,4 @@
-"""What lies at a place, as one short text: the same for objects and for files that are known to equal them."""
+"""Computes fingerprints: a short text that is the same for objects and for local files known to equal them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pos3.entries import Entry, Record
 from pos3.filters import Filter
 from pos3.local import STATE_DIRECTORY, Scan, has_temporary_name, lies_in_state, local_entries
-from pos3.plan import march
+from pos3.plan import merge_listings
 from pos3.state import Index
 from pos3.store import Store, twice_if_unsorted
 from pos3.url import Location
@@ -17,7 +17,10 @@ TakesPart = Callable[[str], bool]
 
 
 def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> str | None:
-    """Costs a listing, and memory for one page of it; None if there is no object."""
+    """The fingerprint of the objects at ``location``, or None if there are none.
+
+    It lists the objects, and needs memory for one page of the listing.
+    """
     takes_part = chosen.predicate()
 
     def digest() -> str | None:
@@ -36,11 +39,14 @@ def _is_never_content(path: str) -> bool:
 
 
 def fingerprint_of_files(index: Index, below: str, takes_part: TakesPart) -> str | None:
-    """That of the objects, from what the index remembers; None if a file is not as remembered, or there is none."""
+    """The fingerprint of the objects that the files at ``below`` are equal to, according to the index.
+
+    It is None if a file is not as recorded, or if there are no files.
+    """
 
     def records() -> Iterator[Record]:
-        for file, record in with_records(index, below, takes_part):
-            if file is None or record is None or not is_as_remembered(file, record):
+        for file, record in files_with_records(index, below, takes_part):
+            if file is None or record is None or not is_as_recorded(file, record):
                 raise LookupError
             yield record
 
@@ -50,28 +56,29 @@ def fingerprint_of_files(index: Index, below: str, takes_part: TakesPart) -> str
         return None
 
 
-def with_records(index: Index, below: str, takes_part: TakesPart) -> Iterator[tuple[Entry | None, Record | None]]:
-    """Each file at ``below`` in the index's root, beside what is remembered of it; with paths relative to ``below``.
+def files_with_records(index: Index, below: str, takes_part: TakesPart) -> Iterator[tuple[Entry | None, Record | None]]:
+    """Each file at ``below`` in the root of the index, with its record. Paths are relative to ``below``.
 
-    Links are followed, as an upload does. Empty directories are left out.
+    Links are followed, as in an upload. Empty directories are left out. A file without a record, and a record without a
+    file, come with None.
     """
     top = f"{index.root.local}/{below}" if below else index.root.local
     scan = Scan(follow_symlinks=True, takes_part=takes_part, prunes=lambda path: False)
     records = (record._replace(path=record.path[len(below) :].lstrip("/")) for record in index.records(below))
-    wanted = (record for record in records if takes_part(record.path))
-    for path, file, _, record in march(local_entries(top, scan), (), wanted):
+    chosen = (record for record in records if takes_part(record.path))
+    for path, file, _, record in merge_listings(local_entries(top, scan), (), chosen):
         if not path.endswith("/") or (file is not None and file.unusable):
             yield file, record
 
 
-def is_as_remembered(file: Entry, record: Record | None) -> bool:
+def is_as_recorded(file: Entry, record: Record | None) -> bool:
     return record is not None and not file.unusable and record.matches_local(file)
 
 
-def _digest(found: Iterable[Entry | Record]) -> str | None:
+def _digest(entries: Iterable[Entry | Record]) -> str | None:
     digest = hashlib.sha256()
     is_empty = True
-    for each in found:
+    for entry in entries:
         is_empty = False
-        digest.update(repr((each.path, each.size_bytes, each.etag)).encode("utf-8", "surrogatepass"))
+        digest.update(repr((entry.path, entry.size_bytes, entry.etag)).encode("utf-8", "surrogatepass"))
     return None if is_empty else digest.hexdigest()

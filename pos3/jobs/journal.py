@@ -1,8 +1,9 @@
-"""What mirrors have registered for upload, written down so that it can be pushed when their process is dead.
+"""The journals of mirrors: what each has registered for upload, so that it can be pushed after its process has died.
 
-One file a mirror, ``<cache_root>/.pos3/journal/<id>.jsonl``, from its first registration for upload to its end: a line
-about the mirror, then a line for each registration. Its process holds a kernel lock on it, so a file that nobody holds
-is what a dead one left. Where the file system has no locks, host and pid decide, or how long the file was not written.
+A mirror has one file, ``<cache_root>/.pos3/journal/<id>.jsonl``, from its first registration for upload to its end. The
+first line describes the mirror, and each further line is a registration. The process holds a kernel lock on the file,
+so a file that no process holds was left by a dead one. On a file system without locks, host and pid decide whether the
+process is alive, or else how long ago the file was written.
 """
 
 from __future__ import annotations
@@ -18,58 +19,59 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from pos3.errors import ClaimError
-from pos3.jobs.noted import Noted, check_kinds
+from pos3.jobs.journal_entry import JournalEntry, check_types
 from pos3.jobs.registration import Registration, is_same_place
 from pos3.local import ForeignFileError, open_own, remove_abandoned
 from pos3.state import (
-    HEAD,
+    HEADER_TYPES,
+    READABLE_VERSIONS,
     SUFFIX,
     VERSION,
     ClaimList,
-    HeldFile,
-    Keeper,
+    JournalFile,
+    JournalOwner,
     Place,
+    files_in_journal_directory,
+    is_journal_directory_trusted,
     journal_directory,
-    may_be_carried_out,
-    paths_in_directory,
 )
 
 logger = logging.getLogger("pos3")
 
 
 class Journal:
-    """The journal of a living mirror. Safe to use from several threads; a forked child gets one of its own."""
+    """The journal of a living mirror. It may be used from several threads. A forked child gets a journal of its own."""
 
     def __init__(self, cache_root: str, label: str):
         self._cache_root = cache_root
         self._label = label
         self._path = os.path.join(journal_directory(cache_root), f"{uuid.uuid4().hex}{SUFFIX}")
         self._lock = threading.Lock()
-        self._entries: list[Noted] = []
-        self._keeper: Keeper | None = None
-        self._file: HeldFile | None = None
+        self._entries: list[JournalEntry] = []
+        self._owner: JournalOwner | None = None
+        self._file: JournalFile | None = None
 
     @property
     def path(self) -> str:
-        """Where it is written, once something is noted."""
+        """The path of the file. It exists after the first :meth:`add`."""
         return self._path
 
     def after_fork(self) -> Journal:
-        """The journal of the forked child. It must not keep the parent's locked when the parent is dead."""
+        """The journal of the forked child. The child drops the parent's lock, which would outlive the parent."""
         if self._file is not None:
-            self._file.let_go()
+            self._file.release()
         return Journal(self._cache_root, self._label)
 
-    def note(self, entry: Noted) -> None:
-        """Writes a registration down. If that is impossible it is a warning, since the work itself can go on."""
+    def add(self, entry: JournalEntry) -> None:
+        """Writes a registration to the file. A failure is only a warning, because the work itself can go on."""
         with self._lock:
             self._entries.append(entry)
             try:
                 if self._file is None:
-                    self._keeper = self._keeper or Keeper.here(self._label)
-                    self._file = HeldFile.create(self._path, self._keeper, _records(self._entries))
+                    self._owner = self._owner or JournalOwner.of_this_process(self._label)
+                    self._file = JournalFile.create(self._path, self._owner, _as_json(self._entries))
                 else:
-                    self._file.append(entry.as_record())
+                    self._file.append(entry.as_json())
             except OSError as error:
                 logger.warning(
                     "%s cannot be noted in %s (%s): 'pos3 recover' will not know of it if this process dies",
@@ -78,46 +80,65 @@ class Journal:
                     error,
                 )
 
+    def remove(self, registration: Registration) -> None:
+        """Removes a registration whose files are in the store, and whose later changes nobody has to push."""
+        with self._lock:
+            remaining = [entry for entry in self._entries if not _is_of(entry, registration)]
+            file = self._file
+            if file is not None:
+                self._file = _keep_only(remaining, file, self._owner, len(self._entries))
+            self._entries = remaining
+
     @property
     def is_written(self) -> bool:
-        """Whether what was noted is on the disk, so that it outlives this process."""
+        """Whether the entries are on the disk, so that they outlive this process."""
         return self._file is not None
 
-    def end(self, unfinished: Collection[Registration] = ()) -> None:
-        """Removes the file. What is unfinished stays in it, for recovery."""
+    def end(self, unpushed: Collection[Registration] = ()) -> None:
+        """Removes the file, or all entries but those of ``unpushed``, which are left to recovery."""
         with self._lock:
             file, self._file = self._file, None
             if file is not None:
-                left = [entry for entry in self._entries if any(_is_of(entry, one) for one in unfinished)]
-                _finish(file, self._keeper, left, len(self._entries))
+                remaining = [entry for entry in self._entries if any(_is_of(entry, one) for one in unpushed)]
+                shortened = _keep_only(remaining, file, self._owner, len(self._entries))
+                if shortened is not None:
+                    shortened.release()
 
 
-def _records(entries: Iterable[Noted]) -> list[dict[str, Any]]:
-    return [entry.as_record() for entry in entries]
+def _as_json(entries: Iterable[JournalEntry]) -> list[dict[str, Any]]:
+    return [entry.as_json() for entry in entries]
 
 
-def _is_of(entry: Noted, registration: Registration) -> bool:
+def _is_of(entry: JournalEntry, registration: Registration) -> bool:
     return is_same_place(entry.registration, registration)
 
 
-def _finish(file: HeldFile, keeper: Keeper | None, left: list[Noted], noted: int) -> None:
-    """Leaves a file with only ``left`` of ``noted`` entries, and none without any."""
+def _keep_only(
+    entries: list[JournalEntry], file: JournalFile, owner: JournalOwner | None, count: int
+) -> JournalFile | None:
+    """Removes all but ``entries`` from a file of ``count`` entries. Returns the new file, locked.
+
+    Without entries, the file is removed, and the result is None.
+    """
     try:
-        if keeper is None or not left:
+        if owner is None or not entries:
             file.remove()
-        elif len(left) < noted:
-            HeldFile.create(file.path, keeper, _records(left)).let_go()
+            file.release()
+            return None
+        if len(entries) < count:
+            shortened = JournalFile.create(file.path, owner, _as_json(entries))
+            file.release()
+            return shortened
     except OSError as error:
         logger.warning("the journal %s cannot be brought up to date: %s", file.path, error)
-    finally:
-        file.let_go()
+    return file
 
 
-class Orphan:
-    """The journal of a dead mirror, held so that nobody else works on it."""
+class AbandonedJournal:
+    """The journal of a dead mirror, locked so that no other process recovers it."""
 
-    def __init__(self, file: HeldFile, keeper: Keeper, entries: list[Noted]):
-        self.keeper = keeper
+    def __init__(self, file: JournalFile, owner: JournalOwner, entries: list[JournalEntry]):
+        self.owner = owner
         self.entries = entries
         self._file = file
 
@@ -125,34 +146,40 @@ class Orphan:
     def path(self) -> str:
         return self._file.path
 
-    def keep(self, entries: list[Noted]) -> None:
-        """Leaves only these to be recovered, and no file if there are none."""
-        _finish(self._file, self.keeper, entries, len(self.entries))
+    def keep_only(self, entries: list[JournalEntry]) -> None:
+        """Removes all other entries; without ``entries``, the file is removed."""
+        shortened = _keep_only(entries, self._file, self.owner, len(self.entries))
+        if shortened is not None:
+            shortened.release()
 
 
-def orphans(cache_root: str, label: str | None = None) -> Iterator[Orphan]:
-    """The journals of dead mirrors, those with this label only if it is not None; each is held until the next."""
-    found = paths_in_directory(cache_root)
-    for path in sorted(found) if found and may_be_carried_out(cache_root) else ():
+def abandoned_journals(cache_root: str, label: str | None = None) -> Iterator[AbandonedJournal]:
+    """The journals of dead mirrors with this label, or of all if it is None. Each is locked until the next is read."""
+    files = files_in_journal_directory(cache_root)
+    for path in sorted(files) if files and is_journal_directory_trusted(cache_root) else ():
         name = os.path.basename(path)
         remove_abandoned(path)
         if not name.endswith(SUFFIX) or (label is not None and not _has_label(path, label)):
             continue
-        with _looks_taking_turns():
-            file = HeldFile.take(path)
+        with _claim_list_locked():
+            file = JournalFile.try_open(path)
         if file is None:
             continue
         try:
-            orphan = _read(file)
-            if orphan is not None:
-                yield orphan
+            journal = _read(file)
+            if journal is not None:
+                yield journal
         finally:
-            file.let_go()
+            file.release()
 
 
 @contextmanager
-def _looks_taking_turns() -> Iterator[None]:
-    """Keeps a short look at a journal, by :func:`unclaimed`, from being taken for the life of its mirror."""
+def _claim_list_locked() -> Iterator[None]:
+    """Holds the lock of the claim list, if there is one, while a journal is opened.
+
+    :func:`pos3.state.journal_scan.unclaimed_registrations` locks journals for a moment to see whether their mirrors are
+    alive. Without this lock, that moment would look like a living mirror here.
+    """
     with ExitStack() as stack:
         with suppress(ClaimError):
             stack.enter_context(ClaimList.of_this_user().locked())
@@ -160,24 +187,24 @@ def _looks_taking_turns() -> Iterator[None]:
 
 
 def _has_label(path: str, label: str) -> bool:
-    """Read without the lock, since whoever takes one keeps others from recovering meanwhile."""
+    """Whether a journal has this label. It is read without the lock, which would keep others from recovering it."""
     try:
         with open(open_own(path, os.O_RDONLY), encoding="ascii") as file:
-            head = json.loads(file.readline())
-        return isinstance(head, dict) and head.get("label") == label
+            header = json.loads(file.readline())
+        return isinstance(header, dict) and header.get("label") == label
     except ForeignFileError:
-        # Whoever takes it says why it is left alone.
+        # JournalFile.try_open() warns of it.
         return True
     except (OSError, ValueError, RecursionError):
         return False
 
 
-def _read(file: HeldFile) -> Orphan | None:
-    """What the journal says, if its process is dead; one that cannot be read is moved away."""
+def _read(file: JournalFile) -> AbandonedJournal | None:
+    """The content of a journal if its process is dead, else None. A journal that cannot be parsed is moved away."""
     try:
-        head, *records = map(json.loads, file.lines())
-        version = head.pop("version")
-        if version != VERSION:
+        header, *entries = map(json.loads, file.lines())
+        version = header.pop("version")
+        if version not in READABLE_VERSIONS:
             logger.warning(
                 "the journal %s is of another version of pos3 (%r, not %d) and is left as it is",
                 file.path,
@@ -185,11 +212,11 @@ def _read(file: HeldFile) -> Orphan | None:
                 VERSION,
             )
             return None
-        check_kinds(head, HEAD)
-        keeper = Keeper(**head)
-        if not (file.has_lock and keeper.has_locks) and keeper.may_live(file.silent_seconds()):
+        check_types(header, HEADER_TYPES)
+        owner = JournalOwner(**header)
+        if not (file.has_lock and owner.has_locks) and owner.may_be_running(file.silent_seconds()):
             return None
-        return Orphan(file, keeper, [Noted.from_record(record) for record in records])
+        return AbandonedJournal(file, owner, [JournalEntry.from_json(values) for values in entries])
     except OSError as error:
         logger.warning("the journal %s cannot be read and is left as it is: %s", file.path, error)
         return None
@@ -201,21 +228,28 @@ def _read(file: HeldFile) -> Orphan | None:
         return None
 
 
-def is_written_here(journal: str, registration: Registration, place: Place) -> bool:
-    """Whether the list of claims, which lies outside of all caches, tells that a mirror of this machine noted this."""
+def is_claimed_here(journal: str, registration: Registration, place: Place) -> bool:
+    """Whether a claim shows that a mirror of this user on this machine has written the registration to ``journal``.
+
+    The list lies outside all caches, so a journal that somebody else has put into a cache is not in it.
+    """
     try:
-        claims = ClaimList.of_this_user().read().near(os.path.realpath(registration.local))
+        claims = ClaimList.of_this_user().read().overlapping(os.path.realpath(registration.local))
     except ClaimError:
         return False
-    mine = (journal, registration.local, place.url, place.endpoint)
-    return any((claim.journal, claim.root, claim.url, claim.endpoint) == mine for claim in claims)
+    expected = (journal, registration.local, place.url, place.endpoint)
+    return any((claim.journal, claim.root, claim.url, claim.endpoint) == expected for claim in claims)
 
 
-def settle(cache_root: str, pushed: Collection[Registration]) -> None:
-    """Strikes from the journals of dead mirrors what ``pushed``, complete pushes of the same roots, has covered."""
+def remove_pushed_entries(cache_root: str, pushed: Collection[Registration]) -> None:
+    """Removes entries from the journals of dead mirrors, if complete pushes of ``pushed`` cover them."""
     if not pushed:
         return
-    for orphan in orphans(cache_root):
-        left = [entry for entry in orphan.entries if entry.is_elsewhere or not any(map(entry.is_covered_by, pushed))]
-        if len(left) < len(orphan.entries):
-            orphan.keep(left)
+    for journal in abandoned_journals(cache_root):
+        remaining = [
+            entry
+            for entry in journal.entries
+            if entry.is_local_unavailable or not any(map(entry.is_covered_by, pushed))
+        ]
+        if len(remaining) < len(journal.entries):
+            journal.keep_only(remaining)

@@ -1,4 +1,4 @@
-"""What the marker of a complete set says of it: how many files, how many bytes, and which names and sizes."""
+"""The manifest of a complete set, which its marker holds: the number of files and bytes, and a digest of the names."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from pos3.entries import Entry
 from pos3.errors import InvalidArgumentError
 from pos3.plan import segment_problem
 
-LONGEST_BYTES = 4096
+MAX_BYTES = 4096
 _FORMAT = 1
 
 
 def check_marker(marker: object) -> str:
-    """
+    """Returns ``marker`` if it can be the name of an object below a prefix.
+
     Raises:
-        InvalidArgumentError: it cannot be the name of an object below a prefix.
+        InvalidArgumentError: it cannot.
     """
     if not isinstance(marker, str) or not marker or marker.strip("/") != marker or segment_problem(marker):
         raise InvalidArgumentError(f"marker {marker!r}: expected the name of an object below the URL, as '_SUCCESS'")
@@ -27,8 +28,8 @@ def check_marker(marker: object) -> str:
 
 
 @dataclass
-class Tally:
-    """Counts the files of a listing as they go by. ETags do not count, since a copy of the set may have others."""
+class ManifestBuilder:
+    """Makes a manifest of a listing, entry by entry. ETags are left out, because a copy of the set may have others."""
 
     files: int = 0
     size_bytes: int = 0
@@ -41,31 +42,31 @@ class Tally:
         self.size_bytes += entry.size_bytes
         self._digest.update(repr((entry.path, entry.size_bytes)).encode("utf-8", "surrogatepass"))
 
-    def manifest(self) -> Manifest:
+    def build(self) -> Manifest:
         return Manifest(self.files, self.size_bytes, self._digest.hexdigest())
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The files of one complete set."""
+    """What the files of one complete set are. ``sha256`` is a digest of their paths and sizes."""
 
     files: int
     size_bytes: int
     sha256: str
 
     def as_bytes(self) -> bytes:
-        """The content of a marker; never the same twice, so that each publication gives the marker another ETag."""
+        """The content of a marker. It differs each time, so that each publication gives the marker another ETag."""
         return f"{json.dumps({'pos3_set': _FORMAT, 'id': uuid.uuid4().hex, **asdict(self)})}\n".encode()
 
     @staticmethod
     def parse(content: bytes) -> Manifest | None:
-        """The manifest in a marker; None for a marker of another writer, such as the empty one of Spark."""
+        """The manifest in a marker, or None if another program wrote the marker, such as Spark, whose one is empty."""
         try:
-            said = json.loads(content)
-            if said["pos3_set"] != _FORMAT:
+            values = json.loads(content)
+            if values["pos3_set"] != _FORMAT:
                 return None
-            found = Manifest(said["files"], said["size_bytes"], said["sha256"])
+            manifest = Manifest(values["files"], values["size_bytes"], values["sha256"])
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
-        is_one = type(found.files) is type(found.size_bytes) is int and isinstance(found.sha256, str)
-        return found if is_one and max(found.files, found.size_bytes) < 1 << 63 else None
+        is_valid = type(manifest.files) is type(manifest.size_bytes) is int and isinstance(manifest.sha256, str)
+        return manifest if is_valid and max(manifest.files, manifest.size_bytes) < 1 << 63 else None

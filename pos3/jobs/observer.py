@@ -1,4 +1,4 @@
-"""What others may see of a mirror: its registrations, each with what it moved, and word of what happens."""
+"""How others watch a mirror: its registrations, each with its report, and an observer that is called on events."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Kind = Literal["download", "upload", "sync"]
 
 @dataclass(frozen=True)
 class Registered:
-    """One registration of a mirror, and what has come of it so far.
+    """One registration of a mirror, and what it has done so far.
 
     Args:
-        kind: the function that was called.
-        url: where it leads, without the profile.
+        kind: the verb that was called.
+        url: the URL without the profile.
         local: the local path.
-        endpoint: that of its profile; None for AWS, and for whatever the environment names.
-        report: what this registration alone has moved; ``unchanged`` is that of its last transfer.
+        endpoint: the endpoint of the profile; None for AWS, and for an endpoint that the environment names.
+        report: what this registration alone has moved. Its ``unchanged`` is that of the last transfer.
         failure: why the last transfer failed, or "".
-        files, size_bytes: of what is known to be equal on both sides.
-        etag: that of a single object, or "".
+        files, size_bytes: the number and size of the files that are known to be equal on both sides.
+        etag: the ETag of a single object, or "".
     """
 
     kind: Kind
@@ -37,19 +37,19 @@ class Registered:
 
 
 class Observer(Protocol):
-    """Is told what a mirror does. Its methods return soon and raise nothing."""
+    """An object that a mirror calls on events. Its methods must return soon and raise nothing."""
 
     def registered(self, kind: Kind, url: str) -> None:
-        """A call has succeeded, a repeated one included. Called in the thread of the caller."""
+        """A verb was called with success, perhaps not for the first time. This runs in the thread of the caller."""
         ...
 
     def transferred(self, kind: Kind, url: str, report: Report) -> None:
-        """A transfer has moved, deleted or failed something. Called in whichever thread it ran in."""
+        """A transfer has moved or deleted something, or has failed. This runs in the thread of the transfer."""
         ...
 
 
 class Unobserved:
-    """Takes no notice."""
+    """The observer of a mirror that nobody watches."""
 
     def registered(self, kind: Kind, url: str) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Pushes what mirrors had registered for upload when their process died."""
+"""Pushes what mirrors had registered for upload, after their processes have died."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 
 from pos3.entries import Entry, Record
 from pos3.errors import NotPushedError, ProfileError
-from pos3.jobs.job import Job, Rules
-from pos3.jobs.journal import Orphan, is_written_here, orphans
-from pos3.jobs.noted import Noted
+from pos3.jobs.job import Job, PushRules
+from pos3.jobs.journal import AbandonedJournal, abandoned_journals, is_claimed_here
+from pos3.jobs.journal_entry import JournalEntry
 from pos3.jobs.observer import Unobserved
 from pos3.jobs.registration import check_outside_state
 from pos3.jobs.runner import Runner
@@ -26,7 +26,7 @@ from pos3.store import endpoint_of, open_store
 from pos3.transfer import ByteRate, OpenProgress, Rate, Unlimited, choose_progress
 
 _NS = 1_000_000_000
-# Below that, a difference of clocks cannot be told from the time that a request takes.
+# A smaller difference of clocks may be just the time that a request takes.
 _SAME_CLOCK_SECONDS = 3.0
 
 OutcomeName = Literal["pushed", "planned", "gone", "failed"]
@@ -34,11 +34,12 @@ OutcomeName = Literal["pushed", "planned", "gone", "failed"]
 
 @dataclass(frozen=True)
 class Recovered:
-    """What came of one registration that a dead mirror had left.
+    """The outcome for one registration that a dead mirror had left.
 
-    ``outcome`` is "pushed"; "planned" in a dry run, with a ``plan``; "gone" if its local side does not exist any more;
-    or "failed", with an ``error``: then it stays for another try, as it does while its disk is not mounted. ``label``,
-    ``host``, ``pid`` and ``begun_at`` (seconds since the epoch) are those of the dead mirror.
+    ``outcome`` is "pushed"; "planned" in a dry run, with a ``plan``; "gone" if the local side does not exist any more;
+    or "failed", with an ``error``. A failed registration stays in the journal for another try; one whose disk is not
+    mounted fails as well. ``label``, ``host``, ``pid`` and ``begun_at`` (seconds since the epoch) are those of the dead
+    mirror.
     """
 
     url: str
@@ -65,25 +66,25 @@ def recover(
     trust_endpoints: bool = False,
     progress: OpenProgress | None = None,
 ) -> list[Recovered]:
-    """Pushes what mirrors of this cache had registered for upload when their process was killed. Deletes nothing.
+    """Pushes what mirrors of this cache had registered for upload when their process was killed. It deletes nothing.
 
     Mirrors that are open, in any process, are left alone. An object that somebody has put there since then stays, and
-    counts as kept, unless the local file is the newer one. What is pushed is struck from the journal; what fails stays,
-    and does not keep the rest from being pushed.
+    counts as kept, unless the local file is the newer one. What is pushed is removed from the journal. What fails stays
+    in the journal, and the rest is pushed all the same.
 
     Args:
         cache_root, show_progress, max_workers, max_upload_bytes_per_second: as for :func:`pos3.mirror`.
         default_profile: a profile or its name, for registrations whose own profile had keys that were only in memory.
             It must have the same endpoint.
-        label: only what mirrors with this label left; None for all.
+        label: recover only what mirrors with this label left; None recovers all.
         dry_run: plan, and change nothing.
-        trust_endpoints: push also to endpoints that nothing but a journal names. Without it, such a registration fails
-            with a ProfileError, unless the journal is known to be of a mirror of this user on this machine, or
+        trust_endpoints: push also to endpoints that only a journal names. Without it, such a registration fails with a
+            ProfileError, unless the journal is known to be that of a mirror of this user on this machine, or
             ``default_profile`` has that endpoint.
         progress: as for :class:`pos3.Mirror`.
 
     Returns:
-        one value for each registration, also for those that failed: see their ``error``.
+        One value for each registration, also for those that failed: see their ``error``.
 
     Raises:
         InvalidArgumentError, ProfileError: before anything is changed.
@@ -102,9 +103,13 @@ def recover_with(
 ) -> list[Recovered]:
     """As :func:`recover`, with the options as one value."""
     options = options.or_environment().checked()
-    opened = progress or choose_progress(options.show_progress)
-    recovery = _Recovery(options, opened, dry_run, trust_endpoints)
-    return [done for orphan in orphans(recovery.cache_root, label) for done in recovery.of(orphan)]
+    open_progress = progress or choose_progress(options.show_progress)
+    recovery = _Recovery(options, open_progress, dry_run, trust_endpoints)
+    return [
+        recovered
+        for journal in abandoned_journals(recovery.cache_root, label)
+        for recovered in recovery.recover_journal(journal)
+    ]
 
 
 class _Recovery:
@@ -118,87 +123,90 @@ class _Recovery:
         self._dry_run = dry_run
         self._trusts_endpoints = trust_endpoints
 
-    def of(self, orphan: Orphan) -> list[Recovered]:
-        left = list(orphan.entries)
-        done: list[Recovered] = []
+    def recover_journal(self, journal: AbandonedJournal) -> list[Recovered]:
+        remaining = list(journal.entries)
+        recovered: list[Recovered] = []
         try:
-            for entry in orphan.entries:
-                done.append(self._tried(entry, orphan))
-                if done[-1].outcome in ("pushed", "gone"):
-                    left.remove(entry)
+            for entry in journal.entries:
+                recovered.append(self._recover_entry(entry, journal))
+                if recovered[-1].outcome in ("pushed", "gone"):
+                    remaining.remove(entry)
         finally:
             if not self._dry_run:
-                orphan.keep(left)
-        return done
+                journal.keep_only(remaining)
+        return recovered
 
-    def _tried(self, entry: Noted, orphan: Orphan) -> Recovered:
-        local, keeper = entry.registration.local, orphan.keeper
-        found = Recovered(entry.url, local, "gone", keeper.label, keeper.host, keeper.pid, keeper.begun_at)
-        if entry.is_gone:
-            return found
+    def _recover_entry(self, entry: JournalEntry, journal: AbandonedJournal) -> Recovered:
+        local, owner = entry.registration.local, journal.owner
+        recovered = Recovered(entry.url, local, "gone", owner.label, owner.host, owner.pid, owner.begun_at)
+        if entry.is_local_deleted:
+            return recovered
         if not os.path.lexists(local):
             missing = NotPushedError(
                 errno.ENOENT, "not there, and neither is the disk that held it; mount it and recover again", local
             )
-            return replace(found, outcome="failed", error=missing)
+            return replace(recovered, outcome="failed", error=missing)
         try:
-            return self._planned(entry, found, orphan) if self._dry_run else self._pushed(entry, found, orphan)
-        except Exception as error:  # noqa: BLE001 - one registration does not keep the others from theirs
-            return replace(found, outcome="failed", error=error)
+            if self._dry_run:
+                return self._plan(entry, recovered, journal)
+            return self._push(entry, recovered, journal)
+        except Exception as error:  # noqa: BLE001 - the other registrations are recovered all the same
+            return replace(recovered, outcome="failed", error=error)
 
-    def _job(self, entry: Noted, writer: str, orphan: Orphan) -> Job:
-        profile, only_noted = entry.profile.restored(self._profile) if entry.profile is not None else (None, False)
+    def _job(self, entry: JournalEntry, record_owner: str, journal: AbandonedJournal) -> Job:
+        profile, only_in_journal = (None, False) if entry.profile is None else entry.profile.resolve(self._profile)
         registration = replace(entry.registration, profile=profile)
         check_outside_state(registration, self.cache_root)
         place = Place(endpoint_of(registration.location.scheme, profile), str(registration.location))
-        if only_noted and not self._trusts_endpoints and not is_written_here(orphan.path, registration, place):
+        if only_in_journal and not self._trusts_endpoints and not is_claimed_here(journal.path, registration, place):
             raise ProfileError(
                 f"{registration.local} was to go to {registration.location} at {place.endpoint}, an endpoint that only "
-                f"the journal {orphan.path} names; nothing was sent there. If it is yours, name a profile for it with "
+                f"the journal {journal.path} names; nothing was sent there. If it is yours, name a profile for it with "
                 "default_profile=..., or pass trust_endpoints=True ('pos3 recover --yes')"
             )
         store = open_store(registration.location, profile, self._workers)
         index = Index(RootIndex(self.cache_root, registration.local), place)
-        rules = Rules(_GivingWay(entry).outranks, trusts_records=False)
-        return Job(registration, store, index, self.cache_root, writer, rules=rules)
+        rules = PushRules(_NewerObjectsStay(entry).prefers_remote, trusts_records=False)
+        return Job(registration, store, index, self.cache_root, record_owner, rules=rules)
 
-    def _planned(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
-        job = self._job(entry, "", orphan)
-        return replace(found, outcome="planned", plan=as_transfer_plan(job.registration, job.plan_upload(delete=False)))
+    def _plan(self, entry: JournalEntry, recovered: Recovered, journal: AbandonedJournal) -> Recovered:
+        job = self._job(entry, "", journal)
+        plan = as_transfer_plan(job.registration, job.plan_upload(delete=False))
+        return replace(recovered, outcome="planned", plan=plan)
 
-    def _pushed(self, entry: Noted, found: Recovered, orphan: Orphan) -> Recovered:
-        writer = uuid.uuid4().hex
-        job = self._job(entry, writer, orphan)
+    def _push(self, entry: JournalEntry, recovered: Recovered, journal: AbandonedJournal) -> Recovered:
+        job = self._job(entry, uuid.uuid4().hex, journal)
         runner = Runner(self._workers, self._rate, self._progress, Unobserved())
         job.begin_use()
         try:
             runner.run(job, lambda job, terms: job.push_finally(terms, delete=False))
         finally:
             job.end_use()
-        return replace(found, outcome="pushed", report=runner.total)
+        return replace(recovered, outcome="pushed", report=runner.total)
 
 
-class _GivingWay:
-    """The rule of pushes for a dead mirror: they give way to what came to the store since its registration."""
+class _NewerObjectsStay:
+    """The rule of pushes for a dead mirror: an object that came to the store since the registration may be newer."""
 
-    def __init__(self, entry: Noted):
+    def __init__(self, entry: JournalEntry):
         self._entry = entry
 
     def _set_back_seconds(self, job: Job) -> float:
-        """By how much the store's clock has gone back since the registration, as far as this machine's can tell."""
+        """How far the store's clock was set back since the registration, measured by the clock of this machine."""
         behind_seconds = job.clock_ahead_seconds - self._entry.clock_ahead_seconds
         return behind_seconds if behind_seconds > _SAME_CLOCK_SECONDS else 0.0
 
-    def outranks(self, job: Job, here: Entry, there: Entry, record: Record | None) -> str:
-        if record is not None and record.etag == there.etag:
+    def prefers_remote(self, job: Job, local_entry: Entry, remote_entry: Entry, record: Record | None) -> str:
+        """The reason why the object stays, or "" if the local file replaces it."""
+        if record is not None and record.etag == remote_entry.etag:
             return ""
-        if record is not None and record.matches_local(here):
+        if record is not None and record.matches_local(local_entry):
             return "changed in the store since it was synced, and not here"
-        if there.modified_ns < int(self._entry.surveyed_at - self._set_back_seconds(job)) * _NS:
-            # The dead mirror has seen it and was to replace it.
+        if remote_entry.modified_ns < int(self._entry.surveyed_at - self._set_back_seconds(job)) * _NS:
+            # The object is older than the registration, so the dead mirror was going to replace it.
             return ""
         ahead_seconds = self._entry.clock_ahead_seconds + self._set_back_seconds(job)
         ahead_ns = int(ahead_seconds * _NS) if abs(ahead_seconds) > _SAME_CLOCK_SECONDS else 0
-        # Stores tell whole seconds, rounded down.
-        is_newer = there.modified_ns // _NS >= (here.modified_ns - ahead_ns) // _NS
+        # Stores report whole seconds, rounded down.
+        is_newer = remote_entry.modified_ns // _NS >= (local_entry.modified_ns - ahead_ns) // _NS
         return "another writer put it there after this file was written" if is_newer else ""

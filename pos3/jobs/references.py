@@ -1,4 +1,4 @@
-"""What a local path stands for: enough to find its content again in another mirror, on another machine."""
+"""Makes references of local paths, with which another mirror, also on another machine, finds the content again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pos3.filters import Filter
-from pos3.jobs.fingerprints import fingerprint_of_files, is_as_remembered, with_records
+from pos3.jobs.fingerprints import files_with_records, fingerprint_of_files, is_as_recorded
 from pos3.jobs.registration import Registration
 from pos3.local import is_within, lies_in_cache, relative
 from pos3.profiles import Profile, name_of_directory, name_of_profile, resolve_profile
 from pos3.state import Index, Place, RootIndex
-from pos3.store import endpoint_of as look_up
+from pos3.store import endpoint_of as look_up_endpoint
 from pos3.url import parse
 
 EndpointOf = Callable[[str, Profile | None], str]
@@ -21,11 +21,12 @@ EndpointOf = Callable[[str, Profile | None], str]
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the content of a local path lies. Holds no secret, and can be pickled.
+    """Says where the content of a local path lies. It holds no secret, and can be pickled.
 
-    ``root`` is the local directory or file that mirrors ``root_url``, ``path`` what is meant below it, or "" for all
-    of it. ``cache_root`` is the cache that remembers the root. ``pushes`` says that the root may hold what was still to
-    be uploaded. ``endpoint`` is that of the URL's profile where the reference is used; None to look it up.
+    ``root`` is the local directory or file that mirrors ``root_url``. ``path`` is the path below it that is meant, or
+    "" for all of it. ``cache_root`` is the cache that has the index of the root. ``pushes`` says that the root may hold
+    files that were still to be uploaded. ``endpoint`` is the endpoint of the URL's profile on the machine that uses the
+    reference; None to look it up.
     """
 
     root_url: str
@@ -38,29 +39,32 @@ class Reference:
 
     @property
     def url(self) -> str:
-        """The URL of what is meant, with the profile's name if it has one; ends in "/" for a directory."""
-        here = "/".join(part for part in (self.root_url.rstrip("/"), self.path) if part)
-        return f"{here}/" if self.is_directory else here
+        """The URL of the path, with the name of the profile if it has one. The URL of a directory ends in "/"."""
+        url = "/".join(part for part in (self.root_url.rstrip("/"), self.path) if part)
+        return f"{url}/" if self.is_directory else url
 
     @property
     def local(self) -> str:
         return os.path.join(self.root, self.path) if self.path else self.root
 
     def local_copy(self) -> Path | None:
-        """The local path, if it exists and the cache of this machine says that it mirrors the URL; asks no server."""
+        """The local path, if it exists and the cache of this machine knows that it mirrors the URL, else None.
+
+        This sends no request.
+        """
         return Path(self.local) if os.path.exists(self.local) and self.is_known_to(self.cache_root) else None
 
     def is_known_to(self, cache_root: str) -> bool:
-        """Whether this cache remembers ``root`` as a copy of ``root_url``."""
+        """Whether this cache knows ``root`` as a copy of ``root_url``."""
         return self._index(cache_root).is_known
 
     def has_local_changes(self, cache_root: str) -> bool:
-        """Whether a file at the local path is not as this cache remembers it, and so perhaps nowhere else."""
-        found = with_records(self._index(cache_root), self.path, lambda path: True)
-        return any(file is not None and not is_as_remembered(file, record) for file, record in found)
+        """Whether a file at the local path differs from its record in this cache, so that it may be in no store."""
+        files = files_with_records(self._index(cache_root), self.path, lambda path: True)
+        return any(file is not None and not is_as_recorded(file, record) for file, record in files)
 
     def fingerprint(self, chosen: Filter) -> str | None:
-        """That of the objects, if the files are as the cache remembers them."""
+        """The fingerprint of the objects, if the files are as the cache has them on record, else None."""
         return fingerprint_of_files(self._index(self.cache_root), self.path, chosen.predicate())
 
     def _index(self, cache_root: str) -> Index:
@@ -68,48 +72,48 @@ class Reference:
         location = parse(self.root_url)
         endpoint = self.endpoint
         if endpoint is None and root.exists:
-            endpoint = look_up(location.scheme, resolve_profile(None, url_profile=location.profile))
+            endpoint = look_up_endpoint(location.scheme, resolve_profile(None, url_profile=location.profile))
         return Index(root, Place(endpoint, str(location)))
 
 
-def refer(
+def find_reference(
     path: str,
     cache_root: str,
     registrations: list[Registration],
     default_profile: Profile | None,
-    endpoint_of: EndpointOf = look_up,
+    endpoint_of: EndpointOf = look_up_endpoint,
 ) -> Reference | None:
-    """What a path stands for: by the innermost registration that holds it, else by what the cache remembers.
+    """The reference of a path, from the innermost registration that contains it, or else from the cache.
 
-    None if neither knows it, if it is left out by the registration's filter, or if its profile has no name that could
-    be written down.
+    It is None if neither knows the path, if the registration's filter leaves the path out, or if its profile has no
+    name that a URL could hold.
     """
     for candidate in _spellings(path):
-        found = _registered(candidate, cache_root, registrations, default_profile, endpoint_of) or _remembered(
-            candidate, cache_root, default_profile, endpoint_of
-        )
-        if found is not None:
-            return replace(found, is_directory=os.path.isdir(candidate))
+        reference = _from_registrations(
+            candidate, cache_root, registrations, default_profile, endpoint_of
+        ) or _from_cache(candidate, cache_root, default_profile, endpoint_of)
+        if reference is not None:
+            return replace(reference, is_directory=os.path.isdir(candidate))
     return None
 
 
 def _spellings(path: str) -> tuple[str, ...]:
-    """The absolute path, with the links that lead to it resolved; and with one that it is itself."""
+    """The absolute path with the links above it resolved, and the same with the link that it may be itself resolved."""
     directory, name = os.path.split(os.path.abspath(os.path.expanduser(path)))
     return os.path.join(os.path.realpath(directory), name), os.path.realpath(path)
 
 
-def _registered(
+def _from_registrations(
     path: str,
     cache_root: str,
     registrations: list[Registration],
     default_profile: Profile | None,
     endpoint_of: EndpointOf,
 ) -> Reference | None:
-    holding = [found for found in registrations if is_within(path, found.local)]
-    if not holding:
+    containing = [registration for registration in registrations if is_within(path, registration.local)]
+    if not containing:
         return None
-    registration = max(holding, key=lambda found: len(found.local))
+    registration = max(containing, key=lambda registration: len(registration.local))
     below = relative(path, registration.local)
     if below and not os.path.isdir(path) and not registration.filter.predicate()(below):
         return None
@@ -121,10 +125,10 @@ def _registered(
     return Reference(url, below, registration.local, cache_root, registration.pushes, endpoint=endpoint)
 
 
-def _remembered(
+def _from_cache(
     path: str, cache_root: str, default_profile: Profile | None, endpoint_of: EndpointOf
 ) -> Reference | None:
-    for root in _upwards(path, cache_root):
+    for root in _path_and_parents(path, cache_root):
         places = RootIndex(cache_root, root).places()
         if not places:
             continue
@@ -137,20 +141,21 @@ def _remembered(
             endpoint = endpoint_of(parse(place.url).scheme, profile)
             if place.endpoint in (None, endpoint):
                 url, below = _with_profile(place.url, name), relative(path, root)
-                # What an earlier mirror has left undone is not known any more.
+                # It is not known whether an earlier mirror has pushed everything.
                 return Reference(url, below, root, cache_root, pushes=True, endpoint=endpoint)
         return None
     return None
 
 
-def _upwards(path: str, cache_root: str) -> Iterator[str]:
+def _path_and_parents(path: str, cache_root: str) -> Iterator[str]:
+    """The path and the directories above it, up to the cache root, which is left out."""
     while path != cache_root and lies_in_cache(path, cache_root):
         yield path
         path = os.path.dirname(path)
 
 
 def _name(profile: Profile | None, default_profile: Profile | None) -> str | None:
-    """The name to write into a URL; "" if it needs none, None if there is none."""
+    """The name of a profile for a URL: "" if the URL needs none, None if the profile has no name."""
     if profile is None:
         return ""
     name = name_of_profile(profile)

@@ -1,4 +1,4 @@
-"""Runs the transfers of one mirror: on shared terms, counted together, and all of them stoppable at once."""
+"""Runs the transfers of one mirror with common limits, adds up their reports, and can stop all of them at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from pos3.jobs.job import Job
 from pos3.jobs.observer import Observer
-from pos3.local import StopAt
+from pos3.local import DeadlineEvent
 from pos3.reports import Report
 from pos3.transfer import OpenProgress, Rate, Terms
 
@@ -22,7 +22,7 @@ Work = Callable[[Job, Terms], object]
 
 
 class Runner:
-    """Safe to use from several threads."""
+    """The runner of one mirror. It may be used from several threads."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Runner:
         self._stop_at = math.inf
 
     def after_fork(self) -> Runner:
-        """The runner of a forked child: nothing runs in it, and no lock is held by a thread left behind."""
+        """The runner of a forked child. Nothing runs in it, and its lock is free."""
         return Runner(
             self._workers,
             self._rate,
@@ -55,12 +55,12 @@ class Runner:
             return self._total
 
     def run(self, job: Job, work: Work, open_progress: OpenProgress | None = None) -> None:
-        """Does one piece of work for a job, and counts what it moves. Whatever it raises passes."""
-        cancelled = StopAt(lambda: self._stop_at)
+        """Does one piece of work for a job, and adds its report to the total. Exceptions of the work are raised."""
+        cancelled = DeadlineEvent(lambda: self._stop_at)
         with self._lock:
             self._running.add(cancelled)
         show = open_progress or self._open_progress
-        count = functools.partial(self._count, job)
+        count = functools.partial(self._add, job)
         try:
             work(job, Terms(self._workers, self._rate, show, cancelled, job.owner, count))
             job.failure = ""
@@ -71,8 +71,8 @@ class Runner:
             with self._lock:
                 self._running.discard(cancelled)
 
-    def _count(self, job: Job, report: Report) -> None:
-        report = job.counted(report)
+    def _add(self, job: Job, report: Report) -> None:
+        report = job.add_to_total(report)
         with self._lock:
             self._total += report
         if report.is_empty:
@@ -80,18 +80,18 @@ class Runner:
         try:
             self._observer.transferred(job.registration.kind, str(job.registration.location), report)
         except Exception:
-            # What has been moved has been moved, whatever others make of it.
+            # A failing observer must not fail the transfer, which has been done.
             logger.exception("the observer of %s has failed", job)
 
     def stop_running(self) -> None:
-        """Makes the transfers that run now end soon, with an error."""
+        """Makes the running transfers end soon, with an error."""
         with self._lock:
             for event in self._running:
                 event.set()
 
     @contextmanager
     def deadline(self, seconds: float | None) -> Iterator[None]:
-        """Stops what still runs after so many seconds, and whatever would begin inside later; None for never."""
+        """Stops transfers inside the block after ``seconds``, also those that begin later; None means no deadline."""
         before = self._stop_at
         if seconds is not None:
             self._stop_at = min(before, time.monotonic() + seconds)

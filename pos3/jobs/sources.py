@@ -1,4 +1,4 @@
-"""The three sorted streams that a plan is made of: the local side, the remote side, and what is on record."""
+"""Provides the three sorted streams from which a plan is made: local files, objects, and records."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Entries = Iterator[Entry]
 
 @dataclass
 class _LeftOut:
-    """Paths of objects that never take part, for one reason."""
+    """The objects of one listing that never take part, for one reason."""
 
     reason: str
     first: str = ""
@@ -37,23 +37,24 @@ class _LeftOut:
         self.first = self.first or path
         self.count += 1
 
-    def told(self) -> tuple[Kept, ...]:
+    def as_kept(self) -> tuple[Kept, ...]:
+        """One line for all of them, or nothing."""
         if not self.count:
             return ()
         return (Kept(self.first, f"{self.reason}, like {self.count - 1} others" if self.count > 1 else self.reason),)
 
 
-def ignored(_entry: os.DirEntry[str]) -> None:
-    """For listings of which nobody asks what is no content."""
+def ignore_entry(_entry: os.DirEntry[str]) -> None:
+    """Ignores an internal file of pos3 that a listing has found."""
 
 
 class Sources:
-    """What one job reads. Each stream is in code-point order of its paths, and is read anew at each call.
+    """The streams of one job. Each stream is sorted by path in code-point order, and each call reads it again.
 
     Args:
-        cache_root: the cache whose state directory no download may fill.
-        watch: sees all content of a listing as it comes, what a filter leaves out included.
-        hides: which paths are in none of the streams.
+        cache_root: the cache into whose state directory no download may write.
+        watch: passes on all objects of a listing, including those that a filter will leave out.
+        hides: whether a path is left out of all streams.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Sources:
         self._local = registration.local
         self._location = registration.location
         self._takes_part = registration.filter.predicate()
-        self._push_filter = registration.push_filter
+        self._push_filter = registration.request.push_filter
         self._store = store
         self._index = index
         self._watch = watch
@@ -81,21 +82,23 @@ class Sources:
         chosen: Filter,
         *,
         follow_symlinks: bool,
-        on_own: Callable[[os.DirEntry[str]], None] = ignored,
+        on_internal_file: Callable[[os.DirEntry[str]], None] = ignore_entry,
     ) -> Entries:
-        """The local side. ``on_own`` gets temporary files and state directories, which are no content."""
-        found = local_entries(self._local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), on_own))
-        return found if self._hides is nothing else (entry for entry in found if not self._hides(entry.path))
+        """The local files. ``on_internal_file`` is called with temporary files and state directories of pos3."""
+        entries = local_entries(
+            self._local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), on_internal_file)
+        )
+        return entries if self._hides is nothing else (entry for entry in entries if not self._hides(entry.path))
 
     def objects(self, chosen: Filter, *, is_prefix: bool, only_object: bool = False, to_push: bool = False) -> Entries:
-        """The remote side.
+        """The objects.
 
-        Objects that look like unfinished files are left out: no local file of such a name is ever content. Nor does a
-        push look at keys that lie in a state directory; a download is not to pass them over.
+        Objects with the name of a temporary file of pos3 are left out. A push also leaves out keys in a state
+        directory; a download must see them, because it refuses them.
 
         Args:
-            only_object: only the object at the location itself.
-            to_push: for a push, not for a download.
+            only_object: list only the object at the location itself.
+            to_push: the objects are listed for a push, not for a download.
         """
         entries = self._watch(self._content(self._listed(is_prefix=is_prefix), to_push=to_push))
         if only_object:
@@ -105,8 +108,8 @@ class Sources:
 
     def _listed(self, *, is_prefix: bool) -> Entries:
         landmarks = self._index.landmarks()
-        found = self._store.entries(self._location.key, is_prefix=is_prefix, landmarks=landmarks)
-        return found if self._hides is nothing else (entry for entry in found if not self._hides(entry.path))
+        entries = self._store.entries(self._location.key, is_prefix=is_prefix, landmarks=landmarks)
+        return entries if self._hides is nothing else (entry for entry in entries if not self._hides(entry.path))
 
     def _content(self, entries: Entries, *, to_push: bool) -> Entries:
         takes_part = self._takes_part
@@ -117,16 +120,18 @@ class Sources:
             if STATE_DIRECTORY in path:
                 if path == self._own_state and not to_push:
                     raise UnsafeKeysError(str(self._location), [f"{path!r}: {IN_STATE}"])
-                which = unfinished if has_temporary_name(path) else state if to_push and lies_in_state(path) else None
-                if which is not None:
+                left_out = unfinished if has_temporary_name(path) else None
+                if left_out is None and to_push and lies_in_state(path):
+                    left_out = state
+                if left_out is not None:
                     if takes_part(path):
-                        which.add(path)
+                        left_out.add(path)
                     continue
             yield entry
 
     def left_out(self) -> tuple[Kept, ...]:
-        """What the last listing of objects has left out, one line for each reason."""
-        return tuple(kept for left_out in self._left_out for kept in left_out.told())
+        """The objects that the last listing has left out, in one line for each reason."""
+        return tuple(kept for left_out in self._left_out for kept in left_out.as_kept())
 
     def records(self, chosen: Filter) -> Iterator[Record]:
         takes_part = chosen.predicate()
@@ -135,11 +140,11 @@ class Sources:
             records = (record for record in records if not self._hides(record.path))
         return records if takes_part is everything else (record for record in records if takes_part(record.path))
 
-    def records_to_push(self, markers: Markers, owner: str) -> Iterator[Record]:
-        """The records, and among them the directory objects that this mirror has put, so that one rule is for both."""
+    def records_to_push(self, directory_objects: Markers, owner: str) -> Iterator[Record]:
+        """The records, merged with the directory objects that this mirror has pushed, so that one rule covers both."""
         records = self.records(self._push_filter)
-        if not markers:
+        if not directory_objects:
             return records
-        # No directory is listed with such a time, so none of them passes for a file as recorded.
-        put = [Record(path, 0, -1, 0, etag, owner) for path, etag in sorted(markers.items())]
-        return merge(records, put)
+        # No directory is listed with such a time, so none of these records can match a local entry.
+        pushed = [Record(path, 0, -1, 0, etag, owner) for path, etag in sorted(directory_objects.items())]
+        return merge(records, pushed)

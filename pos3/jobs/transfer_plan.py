@@ -1,4 +1,4 @@
-"""A plan as those who ask for one see it: pairs of URLs and paths."""
+"""Turns a plan into the public form that users see: pairs of URLs and paths."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pos3.jobs.registration import Registration
 from pos3.plan import Plan, TransferPlan
 
 
-def as_transfer_plan(wanted: Registration, plan: Plan) -> TransferPlan:
-    """A plan as pairs of URLs and paths."""
+def as_transfer_plan(registration: Registration, plan: Plan) -> TransferPlan:
+    """The plan of a registration as pairs of URLs and paths."""
+    url_of = registration.location.child
 
-    def here(path: str) -> str:
-        return os.path.join(wanted.local, path) if path else wanted.local
+    def local_path_of(path: str) -> str:
+        return os.path.join(registration.local, path) if path else registration.local
 
-    source, destination = (
-        (wanted.location.child, here) if plan.direction == "download" else (here, wanted.location.child)
-    )
-    copies = [*plan.copies, *plan.last_copies]
-    lost = {here(action.path): action.reason for action in plan.lost}
+    source, destination = (url_of, local_path_of) if plan.direction == "download" else (local_path_of, url_of)
+    copies = list(plan.every_copy())
+    lost = {local_path_of(action.path): action.reason for action in plan.lost}
     return TransferPlan(
         [(source(action.path), destination(action.path)) for action in copies],
         [*(destination(action.path) for action in plan.deletes if not action.path.endswith("/")), *lost],
         {destination(action.path): action.reason for action in (*copies, *plan.deletes)} | lost,
         plan.refusal,
         plan.not_pushed,
+        plan.kept,
     )

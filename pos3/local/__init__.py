@@ -1,9 +1,9 @@
-"""This machine: trees of files, temporary files, names and homes, files that belong to this user alone, threads.
+"""The local machine: trees of files, temporary files, paths, home directories, private files of this user, threads.
 
-It knows nothing of stores and plans. What pos3 remembers between runs is in :mod:`pos3.state`.
+This package knows neither stores nor plans. :mod:`pos3.state` keeps what pos3 remembers between runs.
 """
 
-from pos3.local.encoding import NARROW, encoding_problem, is_file_name
+from pos3.local.encoding import ENCODING_HINT, encoding_problem, is_file_name
 from pos3.local.files import BLOCK_BYTES, blocks, create_file, open_file, read_at, write_all, write_blocks_at
 from pos3.local.home import NO_HOME, expanded
 from pos3.local.own_files import (
@@ -14,29 +14,34 @@ from pos3.local.own_files import (
     open_lock,
     open_own,
     read_settings,
-    tell_once,
+    warn_once,
 )
 from pos3.local.paths import are_nested, is_below, is_within, is_within_relative, lies_in_cache, relative
 from pos3.local.pids import is_running
-from pos3.local.state_directory import LOCKS, STATE_DIRECTORY, lies_in_state, state_directory_around, state_directory_of
+from pos3.local.state_directory import (
+    LOCK_TEST_FILE,
+    STATE_DIRECTORY,
+    lies_in_state,
+    state_directory_around,
+    state_directory_of,
+)
 from pos3.local.temporary import has_temporary_name, is_temporary, remove_abandoned, temporary_name
-from pos3.local.threads import StopAt, bounded, call_within, can_start
-from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, path_room_bytes
+from pos3.local.threads import DeadlineEvent, call_within, clamp_timeout, try_start
+from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, max_path_bytes_below
 
 __all__ = [
     "BLOCK_BYTES",
-    "LOCKS",
-    "NARROW",
+    "ENCODING_HINT",
+    "LOCK_TEST_FILE",
     "NO_HOME",
     "STATE_DIRECTORY",
+    "DeadlineEvent",
     "ForeignFileError",
     "Scan",
-    "StopAt",
     "are_nested",
     "blocks",
-    "bounded",
     "call_within",
-    "can_start",
+    "clamp_timeout",
     "create_file",
     "directory_problem",
     "encoding_problem",
@@ -55,18 +60,19 @@ __all__ = [
     "lies_in_state",
     "local_entries",
     "make_private",
+    "max_path_bytes_below",
     "open_file",
     "open_lock",
     "open_own",
-    "path_room_bytes",
     "read_at",
     "read_settings",
     "relative",
     "remove_abandoned",
     "state_directory_around",
     "state_directory_of",
-    "tell_once",
     "temporary_name",
+    "try_start",
+    "warn_once",
     "write_all",
     "write_blocks_at",
 ]

@@ -1,4 +1,4 @@
-"""How this process writes the names of files: in UTF-8, or, in a locale of old, in something narrower."""
+"""The encoding in which this process writes file names: UTF-8, or another one in an old locale."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 
 _ENCODING = sys.getfilesystemencoding()
 _IS_NARROW = _ENCODING.lower().replace("_", "-") not in ("utf-8", "utf8")
-NARROW = f"as its names of files are {_ENCODING} (with PYTHONUTF8=1 or LC_ALL=C.UTF-8 they are UTF-8)"
+ENCODING_HINT = f"as its names of files are {_ENCODING} (with PYTHONUTF8=1 or LC_ALL=C.UTF-8 they are UTF-8)"
 
 
 def is_file_name(path: str) -> bool:
-    """Whether this process can write such a name, as far as its encoding goes."""
+    """Whether the file name encoding of this process can encode the path."""
     if not _IS_NARROW or path.isascii():
         return True
     try:
@@ -21,9 +21,9 @@ def is_file_name(path: str) -> bool:
 
 
 def encoding_problem(path: str) -> str:
-    """Why a local path that is not valid UTF-8 as it was read cannot be a key."""
+    """The reason why a local path cannot be a key. The path is one that cannot be encoded in UTF-8."""
     try:
         is_utf8 = _IS_NARROW and bool(path.encode(_ENCODING, "surrogateescape").decode("utf-8"))
     except UnicodeError:
         is_utf8 = False
-    return f"a name that this process cannot read, {NARROW}," if is_utf8 else "a name that is not valid UTF-8"
+    return f"a name that this process cannot read, {ENCODING_HINT}," if is_utf8 else "a name that is not valid UTF-8"

@@ -1,4 +1,4 @@
-"""Reading and writing local files the way transfers need it."""
+"""Reads and writes local files as transfers need it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import stat
 from collections.abc import Iterator, Sequence
 
 BLOCK_BYTES = 1024 * 1024
-# As many as the kernel takes at once.
-_MOST_BLOCKS = min(os.sysconf("SC_IOV_MAX"), 1024)
+# The kernel takes at most this number of blocks in one call.
+_MAX_BLOCKS = min(os.sysconf("SC_IOV_MAX"), 1024)
 _NEW_FILE = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 )
 
 
 def create_file(path: str) -> int:
-    """A descriptor of the new file ``path``, which must not exist yet, not even as a symbolic link."""
+    """A descriptor of the new file ``path``. If ``path`` exists, even as a symbolic link, it raises FileExistsError."""
     return os.open(path, _NEW_FILE, 0o666)
 
 
 def open_file(path: str) -> io.FileIO:
-    """A file to read from. What has become a FIFO since it was listed does not hold up whoever opens it.
+    """Opens a regular file for reading. If the path has become a FIFO since it was listed, the call does not block.
 
     Raises:
-        OSError: it is no regular file, or cannot be opened.
+        OSError: it is not a regular file, or it cannot be opened.
     """
     file = io.FileIO(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -35,17 +35,17 @@ def open_file(path: str) -> io.FileIO:
 
 
 def write_all(descriptor: int, block: bytes) -> None:
-    """Writes the whole block; a single ``os.write`` may stop short."""
+    """Writes the whole block. A single ``os.write`` may write only a part."""
     written = os.write(descriptor, block)
     while written < len(block):
         written += os.write(descriptor, memoryview(block)[written:])
 
 
 def write_blocks_at(descriptor: int, blocks: Sequence[bytes], offset: int) -> int:
-    """Writes all blocks, one after the other from ``offset`` on, and returns how many bytes that are."""
+    """Writes all blocks one after the other, beginning at ``offset``, and returns the number of bytes written."""
     begin = offset
-    for first in range(0, len(blocks), _MOST_BLOCKS):
-        some = blocks[first : first + _MOST_BLOCKS]
+    for first in range(0, len(blocks), _MAX_BLOCKS):
+        some = blocks[first : first + _MAX_BLOCKS]
         wanted = sum(map(len, some))
         written = os.pwritev(descriptor, some, offset)
         if written < wanted:
@@ -57,7 +57,7 @@ def write_blocks_at(descriptor: int, blocks: Sequence[bytes], offset: int) -> in
 
 
 def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
-    """What a file holds from ``offset`` on, at most ``size_bytes`` of it."""
+    """The content of a file from ``offset`` on, at most ``size_bytes``."""
     found = os.pread(descriptor, size_bytes, offset)
     if len(found) == size_bytes or not found:
         return found
@@ -65,13 +65,13 @@ def read_at(descriptor: int, size_bytes: int, offset: int) -> bytes:
 
 
 def blocks(path: str, limit_bytes: int | None = None) -> Iterator[bytes]:
-    """The content of a file, at most ``limit_bytes`` of it, in blocks of 1 MiB."""
-    left = limit_bytes
+    """The content of a file in blocks of 1 MiB, at most ``limit_bytes`` in total."""
+    remaining_bytes = limit_bytes
     with open_file(path) as file:
-        while left is None or left > 0:
-            block = file.read(BLOCK_BYTES if left is None else min(BLOCK_BYTES, left))
+        while remaining_bytes is None or remaining_bytes > 0:
+            block = file.read(BLOCK_BYTES if remaining_bytes is None else min(BLOCK_BYTES, remaining_bytes))
             if not block:
                 return
-            if left is not None:
-                left -= len(block)
+            if remaining_bytes is not None:
+                remaining_bytes -= len(block)
             yield block

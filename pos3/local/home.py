@@ -1,4 +1,4 @@
-"""The home directory, which not every user has."""
+"""Resolves "~", also for users without a home directory."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 
 from pos3.errors import InvalidArgumentError
 
-# Where the default cache is if there is no home directory: nobody can make anything there.
+# The default cache of a user without a home directory. Nothing can be created there.
 NO_HOME = "/dev/null/no-home"
 
 
 def expanded(path: str | os.PathLike[str], argument: str = "") -> str:
-    """The path with a "~" at its beginning resolved. It never begins with "~" afterwards.
+    """The path with a leading "~" resolved. The result never begins with "~".
 
     Raises:
-        InvalidArgumentError: no home directory is known; ``argument`` names what was given.
+        InvalidArgumentError: no home directory is known. The message names ``argument``.
     """
     text = os.fspath(path)
     found = os.path.expanduser(text)

@@ -1,8 +1,8 @@
-"""Files and directories that are this user's alone. What others could have written there is neither read nor followed.
+"""Opens only files and directories that no other user can write.
 
-Another local user may put a link, a FIFO or a file of his own where pos3 looks for what it has written itself. So what
-is opened is a regular file of this user with one name, which nobody else can write; :func:`is_trusted` says the same of
-the directory that holds it. Root counts as this user for settings, since administrators install those.
+Another local user may put a link, a FIFO or a file at a path where pos3 expects one of its own files. So pos3 opens
+only regular files that belong to this user, have one name, and cannot be written by others. :func:`is_trusted` checks
+the directory. Settings may also belong to root, because administrators install them.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ logger = logging.getLogger("pos3")
 
 _ROOT = 0
 _LINK = "it is a symbolic link"
-_OPEN = "other users may write to it"
-_told: set[tuple[str, str]] = set()
+_WRITABLE_BY_OTHERS = "other users may write to it"
+_warned: set[tuple[str, str]] = set()
 
 
 class ForeignFileError(PermissionError):
-    """It is not this user's alone; ``strerror`` says why."""
+    """Another user may have written the file. ``strerror`` has the reason."""
 
     def __init__(self, path: str, reason: str):
         super().__init__(errno.EPERM, reason, path)
 
 
 def make_private(directory: str) -> None:
-    """Makes a directory that other users cannot look into, unless it exists; those above it are ordinary ones."""
+    """Creates a directory that other users cannot read, unless it exists. Its parents get ordinary permissions."""
     os.makedirs(directory, mode=0o700, exist_ok=True)
 
 
 def open_lock(path: str, *, make: bool = True) -> int:
-    """A descriptor of a file that only stands for a lock, so that it does not matter who has made it.
+    """A descriptor of a lock file. Its owner does not matter, because its content is not used.
 
     Raises:
-        OSError: it is no regular file, or cannot be opened.
+        OSError: it is not a regular file, or it cannot be opened.
     """
     descriptor = _opened(path, os.O_RDWR | os.O_CREAT if make else os.O_RDONLY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -49,10 +49,10 @@ def open_lock(path: str, *, make: bool = True) -> int:
 
 
 def open_own(path: str, flags: int) -> int:
-    """A descriptor of a file that is this user's alone.
+    """A descriptor of a file that belongs to this user and cannot be written by others.
 
     Raises:
-        ForeignFileError: it is not.
+        ForeignFileError: another user may have written the file.
         OSError: it cannot be opened.
     """
     descriptor = _opened(path, flags)
@@ -76,22 +76,23 @@ def _problem(status: os.stat_result) -> str:
         return _LINK if stat.S_ISLNK(status.st_mode) else "it is no regular file"
     if status.st_nlink > 1:
         return "it has another name elsewhere"
-    return _not_alone(status)
+    return _foreign_write_problem(status)
 
 
-def _not_alone(status: os.stat_result, *also_ours: int) -> str:
-    if status.st_uid not in (os.geteuid(), *also_ours):
+def _foreign_write_problem(status: os.stat_result, *other_owners: int) -> str:
+    if status.st_uid not in (os.geteuid(), *other_owners):
         return f"it belongs to another user ({status.st_uid})"
     by_group = status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid)
     if by_group or status.st_mode & stat.S_IWOTH:
-        return f"{_OPEN} (mode {stat.S_IMODE(status.st_mode):03o})"
+        return f"{_WRITABLE_BY_OTHERS} (mode {stat.S_IMODE(status.st_mode):03o})"
     return ""
 
 
 def _is_own_group(group_id: int) -> bool:
-    """Whether it is a group of this user alone: the one that many systems make for each user, or one without a name.
+    """Whether the user is the only member of the group.
 
-    Containers run with groups of the latter kind, and volumes of Kubernetes are made writable for them (fsGroup).
+    Many systems create such a group for each user. A group without a name counts, too: containers run with such groups,
+    and Kubernetes makes volumes writable for them (fsGroup).
     """
     try:
         group = grp.getgrgid(group_id)
@@ -105,9 +106,9 @@ def _is_own_group(group_id: int) -> bool:
 
 
 def is_trusted(directory: str, *names: str) -> bool:
-    """Whether a directory, and files and directories of these names in it, are this user's alone, where they exist.
+    """Whether no other user can write to the directory and to the files and directories with these names in it.
 
-    If not, a warning says so once, and what can be done.
+    Those that do not exist count as trusted. If the result is False, a warning says why, once, with advice.
     """
     path = directory
     try:
@@ -122,21 +123,23 @@ def is_trusted(directory: str, *names: str) -> bool:
     except OSError as error:
         problem = f"{error.strerror}"
     if problem:
-        advice = f"run: chmod -R go-w {directory}" if _OPEN in problem else "remove it, or use another cache"
-        tell_once(path, f"{problem}, so what is in it is not used; {advice}")
+        advice = (
+            f"run: chmod -R go-w {directory}" if _WRITABLE_BY_OTHERS in problem else "remove it, or use another cache"
+        )
+        warn_once(path, f"{problem}, so what is in it is not used; {advice}")
     return not problem
 
 
 def directory_problem(directory: str) -> str:
-    """Why a directory is not this user's alone, or "".
+    """The reason why other users may write to a directory, or "".
 
     Raises:
-        OSError: it is not there, or cannot be looked at.
+        OSError: it does not exist, or its status cannot be read.
     """
     status = os.lstat(directory)
     if stat.S_ISLNK(status.st_mode):
         return _LINK
-    return _not_alone(status) if stat.S_ISDIR(status.st_mode) else "it is no directory"
+    return _foreign_write_problem(status) if stat.S_ISDIR(status.st_mode) else "it is no directory"
 
 
 def _problem_of_entry(path: str) -> str:
@@ -144,21 +147,21 @@ def _problem_of_entry(path: str) -> str:
         status = os.lstat(path)
     except FileNotFoundError:
         return ""
-    return _not_alone(status) if stat.S_ISDIR(status.st_mode) else _problem(status)
+    return _foreign_write_problem(status) if stat.S_ISDIR(status.st_mode) else _problem(status)
 
 
-def tell_once(path: str, told: str) -> None:
-    """Warns of a path, and of each problem once."""
-    if (path, told) not in _told:
-        _told.add((path, told))
-        logger.warning("%s: %s", path, told)
+def warn_once(path: str, message: str) -> None:
+    """Logs a warning about a path, once for each message."""
+    if (path, message) not in _warned:
+        _warned.add((path, message))
+        logger.warning("%s: %s", path, message)
 
 
 def read_settings(path: Path) -> str:
-    """The text of a file of this user or of root, whatever links lead to it: settings are often mounted or linked.
+    """The text of a settings file that belongs to this user or to root. Symbolic links are followed.
 
     Raises:
-        ForeignFileError: somebody else may have written it.
+        ForeignFileError: another user may have written it.
         OSError, UnicodeDecodeError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -166,6 +169,8 @@ def read_settings(path: Path) -> str:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ForeignFileError(str(path), "it is no regular file")
-        if problem := _not_alone(status, _ROOT):
-            raise ForeignFileError(str(path), f"{problem}; run: chmod go-w {path}" if _OPEN in problem else problem)
+        if problem := _foreign_write_problem(status, _ROOT):
+            raise ForeignFileError(
+                str(path), f"{problem}; run: chmod go-w {path}" if _WRITABLE_BY_OTHERS in problem else problem
+            )
         return file.read()

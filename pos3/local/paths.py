@@ -1,7 +1,7 @@
-"""Which paths lie within which, by their texts.
+"""Tests whether a path lies within another one, by their texts only.
 
-Absolute paths are compared as they stand, so callers resolve links first where links matter. Keys of objects are no
-paths, since they may have empty parts: :meth:`pos3.url.Location.overlaps` compares those.
+Links are not resolved, so callers resolve them first where they matter. These functions are not for keys of objects,
+which may have empty segments; :meth:`pos3.url.Location.overlaps` compares those.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ def is_below(path: str, directory: str) -> bool:
 
 
 def are_nested(first: str, second: str) -> bool:
-    """Whether one of two absolute paths is the other, or lies below it."""
+    """Whether two absolute paths are equal, or one lies below the other."""
     return is_within(first, second) or is_within(second, first)
 
 
 def is_within_relative(path: str, directory: str) -> bool:
-    """As :func:`is_within`, of paths that are relative to the same directory, which is itself ""."""
+    """As :func:`is_within`, for paths relative to the same directory. The directory itself is ""."""
     return not directory or is_within(path, directory)
 
 
 def relative(path: str, directory: str) -> str:
-    """The part of ``path`` below ``directory``, which it lies within; "" for the directory itself."""
+    """``path`` relative to ``directory``, which must contain it; "" for the directory itself."""
     return path[len(directory.rstrip("/")) + 1 :]
 
 
 def lies_in_cache(path: str, cache_root: str) -> bool:
-    """Whether an absolute path is the root of a cache or lies below it, so that pos3 may do with it as it likes.
+    """Whether an absolute path is a cache root or lies below it, so that its files belong to pos3.
 
-    Where a cache is the whole file system, nothing does: what lies there is not pos3's.
+    If the cache root is "/", the result is always False, because other files lie there as well.
     """
     return cache_root != _ROOT and is_within(path, cache_root)

@@ -1,4 +1,4 @@
-"""Whether processes of this machine run."""
+"""Tests whether processes of this machine are running."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is a process of this number; in doubt there is.
+    """Whether a process with this pid exists. If that cannot be found out, the result is True.
 
-    A number is used again, and in another container it may be that of another process.
+    Pids are reused, and in another container the same pid belongs to another process.
     """
     try:
         os.kill(pid, 0)

@@ -1,8 +1,8 @@
-"""The directories in which pos3 keeps what it remembers, ``.pos3``, and which no transfer touches.
+"""State directories, ``.pos3``: pos3 keeps its state there, and no transfer reads or writes them.
 
-What lies in one decides what is uploaded and deleted later, so nobody who can write to a bucket may write there, and
-nothing of it is ever published. The name is reserved for directories: such a one is left out of what is read locally,
-and a key that leads into one is refused.
+The files in a state directory decide what is uploaded and deleted later. So a user who can write to a bucket must not
+be able to write there, and its files are never uploaded. Directories with this name are left out of local listings, and
+a key that would lead into one is refused.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 
 STATE_DIRECTORY = ".pos3"
-LOCKS = ".locks"
-"""Made by whoever first locks or remembers something in a state directory."""
+LOCK_TEST_FILE = ".locks"
+"""This file is created with the first lock or index in a state directory. It shows that locks work there."""
 
 
 def state_directory_of(cache_root: str) -> str:
@@ -20,16 +20,16 @@ def state_directory_of(cache_root: str) -> str:
 
 
 def lies_in_state(path: str) -> bool:
-    """Whether a key or a relative path is that of a state directory (it ends in "/"), or of something in one."""
+    """Whether a key or a relative path is a state directory (with "/" at its end), or lies in one."""
     return STATE_DIRECTORY in path and STATE_DIRECTORY in path.split("/")[:-1]
 
 
 def state_directory_around(path: str, *known: str) -> str:
-    """The state directory that an absolute path leads into, links resolved, or "".
+    """The state directory that contains an absolute path after links are resolved, or "".
 
     Args:
-        known: state directories that may not exist yet. Others are told by what is in them, since a cache root, say,
-            may have the same name.
+        known: state directories that may not exist yet. Any other directory with this name counts only if it contains
+            state, because a cache root, for example, may have the same name.
     """
     real = os.path.realpath(path)
     if STATE_DIRECTORY not in real:
@@ -43,4 +43,4 @@ def state_directory_around(path: str, *known: str) -> str:
 
 
 def _is_state(directory: str) -> bool:
-    return os.path.lexists(os.path.join(directory, LOCKS))
+    return os.path.lexists(os.path.join(directory, LOCK_TEST_FILE))

@@ -1,4 +1,4 @@
-"""Names of unfinished files, which are never content: not listed, not uploaded, removed when their writer is gone."""
+"""Names of temporary files. These are never listed or uploaded, and are removed when their writer is dead."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ _ABANDONED_SECONDS = 600
 
 
 def temporary_name() -> str:
-    """A new name, to be used beside the target: ``.pos3-<host>-<pid>-<random>.tmp``."""
+    """A new name, ``.pos3-<host>-<pid>-<random>.tmp``, for a file in the directory of its target."""
     return f".pos3-{_HOST}-{os.getpid()}-{_RANDOM}{next(_numbers) % 0x1000000:06x}.tmp"
 
 
 def is_temporary(name: str) -> bool:
-    """Whether it is the name of an unfinished file."""
+    """Whether the name is that of a temporary file."""
     return name.startswith(".pos3-") and _NAME.fullmatch(name) is not None
 
 
 def has_temporary_name(path: str) -> bool:
-    """Whether a relative path is that of an unfinished file, or lies below a directory of such a name."""
+    """Whether a relative path is that of a temporary file, or lies below a directory with such a name."""
     return ".pos3-" in path and any(map(is_temporary, path.split("/")))
 
 
 def remove_abandoned(path: str, name: str = "") -> bool:
-    """Removes an unfinished file if its writer, a process of this host, is gone, or if it did not grow for ten minutes.
+    """Removes a temporary file if its process, on this host, is dead, or if it was not written for ten minutes.
 
     Args:
-        path: nothing is done if it is no file with a temporary name, such as a directory; a link is not followed.
-        name: the temporary name that counts, where the file that stands for it has another.
+        path: the file. A path without a temporary name, or of a directory, is left as it is. A link is not followed.
+        name: the temporary name, if the name of the file itself is another one.
 
     Returns:
-        whether it was removed. What cannot be removed stays.
+        Whether it was removed. A file that cannot be removed stays, without an error.
     """
     match = _NAME.fullmatch(name or os.path.basename(path))
     if match is not None:
@@ -57,7 +57,7 @@ def _is_abandoned(match: re.Match[str], modified_seconds: float) -> bool:
         pid = int(match[2])
         if pid == os.getpid() and match[3].startswith(_RANDOM):
             return False
-        # In another container, or one that was started again, the pid may be that of somebody else.
+        # In another or a restarted container, the pid may belong to another process.
         if not is_running(pid):
             return True
     return time.time() - modified_seconds > _ABANDONED_SECONDS

@@ -1,4 +1,4 @@
-"""Starting threads, also at a time when none can be started; and signals to stop what runs in them."""
+"""Starts threads where that is possible, calls functions with a timeout, and signals deadlines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 
-_GLANCE_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 
 
-def can_start(thread: threading.Thread) -> bool:
-    """Starts the thread, if that is possible. If not, the caller does the work itself, or does without.
+def try_start(thread: threading.Thread) -> bool:
+    """Starts the thread if that is possible, and returns whether it was started.
 
-    From Python 3.12 on, no thread can be started once the main thread is at its end. Before that, an attempt while
-    the interpreter ends would wait for ever. A limit of the system may also be reached.
+    From Python 3.12 on, no thread can be started after the main thread has ended. In earlier versions, starting a
+    thread while the interpreter exits would block for ever. The system may also limit the number of threads.
     """
     if sys.is_finalizing():
         return False
@@ -27,36 +27,37 @@ def can_start(thread: threading.Thread) -> bool:
     return True
 
 
-def bounded(seconds: float) -> float:
-    """A time to wait, as the system takes it: at most some hundred years."""
+def clamp_timeout(seconds: float) -> float:
+    """The timeout, reduced to the longest one that the system accepts."""
     return min(seconds, threading.TIMEOUT_MAX)
 
 
 def call_within(
     seconds: float, call: Callable[[], object], name: str, *, instead: Callable[[], object] | None = None
 ) -> bool:
-    """Calls in a thread, in the context of whoever asks, and waits for it so many seconds at most.
+    """Runs ``call`` in a new thread, in the context of the caller, and waits for at most ``seconds``.
 
-    A call that takes longer goes on. What it raises is for :func:`threading.excepthook`.
+    A call that takes longer continues in its thread. Its exceptions go to :func:`threading.excepthook`.
 
     Args:
-        name: the thread's.
-        instead: called here where no thread can be started, so it has to keep the time itself; None for the call.
+        name: the name of the thread.
+        instead: is run in the calling thread if no thread can be started, so it must observe the timeout itself. None
+            means ``call``.
 
     Returns:
-        whether it has ended in time.
+        Whether the call has ended in time.
     """
     thread = threading.Thread(target=contextvars.copy_context().run, args=(call,), name=name, daemon=True)
-    if can_start(thread):
-        thread.join(bounded(max(0.0, seconds)))
+    if try_start(thread):
+        thread.join(clamp_timeout(max(0.0, seconds)))
         return not thread.is_alive()
     began = time.monotonic()
     (instead or call)()
     return time.monotonic() - began <= seconds
 
 
-class StopAt(threading.Event):
-    """Is set by hand, or by itself at a moment of ``time.monotonic()``; no thread is needed for that."""
+class DeadlineEvent(threading.Event):
+    """An event that also counts as set from a deadline of ``time.monotonic()`` on. It needs no thread."""
 
     def __init__(self, moment: Callable[[], float] = lambda: math.inf):
         super().__init__()
@@ -67,7 +68,7 @@ class StopAt(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         until = math.inf if timeout is None else time.monotonic() + timeout
-        # The moment may be named while somebody waits already.
+        # The deadline may be set while another thread waits.
         while not self.is_set() and (left_seconds := until - time.monotonic()) > 0:
-            super().wait(min(left_seconds, _GLANCE_SECONDS))
+            super().wait(min(left_seconds, _POLL_SECONDS))
         return self.is_set()

@@ -1,4 +1,4 @@
-"""Local trees as listings, in the order in which S3 lists keys."""
+"""Lists local trees in the order in which S3 lists keys."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pos3.local.paths import is_within
 from pos3.local.state_directory import STATE_DIRECTORY, state_directory_around
 from pos3.local.temporary import is_temporary, temporary_name
 
-_USUAL_PATH_BYTES = 4096
-_OF_THE_FILE = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+_DEFAULT_PATH_BYTES = 4096
+_FILE_ERRORS = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _GONE = "gone while it was listed"
 _LOST_FOUND = "lost+found/"
 
@@ -23,26 +23,27 @@ _LOST_FOUND = "lost+found/"
 class Scan:
     """How to walk a local tree.
 
-    ``takes_part`` and ``prunes`` are predicates of a relative path; with ``follow_symlinks`` off, a link is listed as
-    unusable and never walked through. ``on_own`` gets what is pos3's own: temporary files and state directories.
+    ``takes_part`` and ``prunes`` are predicates of a relative path. If ``follow_symlinks`` is false, a link is listed
+    as unusable and not followed. ``on_internal_file`` is called with temporary files and state directories of pos3.
     """
 
     follow_symlinks: bool
     takes_part: Callable[[str], bool]
     prunes: Callable[[str], bool]
-    on_own: Callable[[os.DirEntry[str]], None] = lambda entry: None
+    on_internal_file: Callable[[os.DirEntry[str]], None] = lambda entry: None
 
 
 def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
     """Every file and empty directory below ``root``, in code-point order of their relative paths.
 
-    A root that is a file is listed with path ""; one that does not exist gives nothing. What exists but cannot be
-    transferred (broken link, FIFO, socket, device, unreadable directory, a link that leads back to a directory above
-    it or into a state directory, the lost+found of a mount point) is listed with the reason in ``unusable``; a
-    directory's path ends in "/".
+    A root that is a file is listed with path "". A root that does not exist gives no entries. What exists but cannot be
+    transferred is listed with the reason in ``unusable``: a broken link, a FIFO, a socket, a device, an unreadable
+    directory, a link to a directory above it or into a state directory, the lost+found of a mount point. The path of a
+    directory ends in "/".
 
     Raises:
-        OSError: the machine is in trouble, and not the file: what could not be listed must not look left out.
+        OSError: an error of the machine, not of the file, such as a lack of descriptors. An entry that could not be
+            listed must not look as if it did not exist.
     """
     try:
         status = os.stat(root)
@@ -57,68 +58,68 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
 
 
 def _walk(root: str, scan: Scan) -> Iterator[Entry]:
-    # Directories that are begun, outermost first: paths still to come, what they are, and links that led there. A stack
-    # of its own, since the interpreter's is not as deep as a tree can be.
-    begun: list[tuple[Iterator[str], dict[str, os.DirEntry[str]], tuple[str, ...]]] = []
+    # The open directories, outermost first: remaining paths, their directory entries, and the links on the way to each.
+    # A tree can be deeper than the interpreter's stack, so this is not a recursion.
+    stack: list[tuple[Iterator[str], dict[str, os.DirEntry[str]], tuple[str, ...]]] = []
     takes_part, prunes = scan.takes_part, scan.prunes
-    inside: str | None = ""
-    passed: tuple[str, ...] = ()
-    while inside is not None or begun:
-        if inside is not None:
+    entering: str | None = ""
+    links: tuple[str, ...] = ()
+    while entering is not None or stack:
+        if entering is not None:
             try:
-                children = _children(root, inside, scan)
+                children = _children(root, entering, scan)
             except OSError as error:
-                yield Entry(inside, unusable=_reason(error))
+                yield Entry(entering, unusable=_reason(error))
             else:
                 if children:
-                    begun.append((iter(sorted(children)), children, passed))
-                elif inside and takes_part(inside):
-                    yield Entry(inside)
-            inside = None
+                    stack.append((iter(sorted(children)), children, links))
+                elif entering and takes_part(entering):
+                    yield Entry(entering)
+            entering = None
             continue
-        paths, children, passed = begun[-1]
+        paths, children, links = stack[-1]
         for path in paths:
             child = children[path]
             if path[-1] != "/":
                 if takes_part(path):
                     yield _file(path, child, scan.follow_symlinks)
             elif not prunes(path):
-                if unusable := _not_entered(root, path, child, passed):
+                if unusable := _reason_not_to_enter(root, path, child, links):
                     yield Entry(path, unusable=unusable)
                     continue
-                inside, passed = path, _with(child, passed) if child.is_symlink() else passed
+                entering, links = path, _with_link(child, links) if child.is_symlink() else links
                 break
         else:
-            begun.pop()
+            stack.pop()
 
 
-def _not_entered(root: str, path: str, child: os.DirEntry[str], passed: tuple[str, ...]) -> str:
-    """Why a directory is not walked through, or ""."""
+def _reason_not_to_enter(root: str, path: str, child: os.DirEntry[str], links: tuple[str, ...]) -> str:
+    """The reason why a directory is not entered, or ""."""
     if path == _LOST_FOUND and os.path.ismount(root):
         return LOST_FOUND
-    if child.is_symlink() and _leads_back(child, passed):
+    if child.is_symlink() and _leads_back(child, links):
         return "a symbolic link to a directory above it"
     return LINK_TO_STATE if child.is_symlink() and state_directory_around(child.path) else ""
 
 
-def _with(link: os.DirEntry[str], passed: tuple[str, ...]) -> tuple[str, ...]:
-    return (*passed, os.path.realpath(os.path.dirname(link.path)))
+def _with_link(link: os.DirEntry[str], links: tuple[str, ...]) -> tuple[str, ...]:
+    return (*links, os.path.realpath(os.path.dirname(link.path)))
 
 
-def _leads_back(link: os.DirEntry[str], passed: tuple[str, ...]) -> bool:
-    """Whether a link leads to a directory above it; ``passed`` are the real ones that hold the links on the way."""
+def _leads_back(link: os.DirEntry[str], links: tuple[str, ...]) -> bool:
+    """Whether a link leads to a directory above it. ``links`` are the real directories of the links on the way."""
     target = os.path.realpath(link.path)
-    return any(is_within(directory, target) for directory in _with(link, passed))
+    return any(is_within(directory, target) for directory in _with_link(link, links))
 
 
 def _children(root: str, prefix: str, scan: Scan) -> dict[str, os.DirEntry[str]]:
-    """What lies in a directory, by paths; that of a directory ends in "/", so that it sorts where its content does."""
+    """The entries of a directory by their paths. A directory's path ends in "/", so it sorts like its content."""
     children: dict[str, os.DirEntry[str]] = {}
     with os.scandir(f"{root}/{prefix}" if prefix else root) as found:
         for child in found:
             name = child.name
             if name.startswith(STATE_DIRECTORY) and (is_temporary(name) or _is_state(child)):
-                scan.on_own(child)
+                scan.on_internal_file(child)
                 continue
             is_directory = _is_directory(child, scan.follow_symlinks)
             children[f"{prefix}{name}/" if is_directory else prefix + name] = child
@@ -129,13 +130,13 @@ def _is_state(child: os.DirEntry[str]) -> bool:
     return child.name == STATE_DIRECTORY and _is_directory(child, follow_symlinks=True)
 
 
-def path_room_bytes(root: str) -> int:
-    """How long a relative path below ``root`` can be, with the temporary file that is made beside it."""
+def max_path_bytes_below(root: str) -> int:
+    """The maximum length of a relative path below ``root``, in bytes."""
     try:
         longest = os.pathconf(existing_parent(root), "PC_PATH_MAX")
     except (OSError, ValueError):
-        longest = _USUAL_PATH_BYTES
-    # The end of the path's text, and the slash below the root. Not even a name fits below the longest roots.
+        longest = _DEFAULT_PATH_BYTES
+    # Two bytes are needed for the zero byte at the end and for the slash after the root. The root may need all others.
     return max(1, longest - len(os.fsencode(root)) - 2)
 
 
@@ -162,8 +163,8 @@ def _file(path: str, child: os.DirEntry[str], follow_symlinks: bool) -> Entry:
 
 
 def _reason(error: OSError) -> str:
-    """Why something takes no part. What is no matter of its own, such as a lack of descriptors, is raised."""
-    if error.errno not in _OF_THE_FILE:
+    """The reason why an entry is unusable. An error that is not about the entry, such as ENFILE, is raised."""
+    if error.errno not in _FILE_ERRORS:
         raise error
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return _GONE
@@ -177,7 +178,7 @@ def _reason_of_link(error: OSError) -> str:
 
 
 def _link(path: str, child: os.DirEntry[str]) -> Entry:
-    """A link, with the state of the file it leads to: an upload may have followed it and left a record."""
+    """The entry of a link with the status of its target, since an upload may have followed and recorded the link."""
     try:
         status = child.stat()
     except OSError:
@@ -198,7 +199,7 @@ def _kind(mode: int) -> str:
 
 
 def ignores_case(directory: str) -> bool:
-    """Whether the file system that holds ``directory`` takes names that differ in case for the same."""
+    """Whether the file system of ``directory`` treats names that differ only in case as the same name."""
     name = temporary_name()
     path = os.path.join(directory, name)
     try:
@@ -212,7 +213,7 @@ def ignores_case(directory: str) -> bool:
 
 
 def existing_parent(path: str) -> str:
-    """``path``, or the innermost directory around it that exists."""
+    """``path`` if it is a directory, or else its innermost parent that exists."""
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     return path

@@ -1,25 +1,20 @@
-"""What users hold: a mirror with its verbs, the block that opens one, and which mirror a call belongs to.
+"""Mirrors: the objects that users hold, the ``with`` block that opens one, and the lookup of a call's mirror.
 
-A mirror has registrations, keeps each of them once, pushes in the background and at its end. How one registration does
-its work is for :mod:`pos3.jobs`.
+A mirror keeps registrations, each place once, and pushes them in the background and at its end. :mod:`pos3.jobs` does
+the work of one registration.
 """
 
-from pos3.mirrors.block import mirror, with_mirror
 from pos3.mirrors.context import MirrorLike, activate, current_mirror
 from pos3.mirrors.function_kinds import of_same_kind
-from pos3.mirrors.parts import Patterns
-from pos3.mirrors.two_way import BothWays, plan_both_ways
 from pos3.mirrors.verbs import Mirror
+from pos3.mirrors.with_block import mirror, with_mirror
 
 __all__ = [
-    "BothWays",
     "Mirror",
     "MirrorLike",
-    "Patterns",
     "activate",
     "current_mirror",
     "mirror",
     "of_same_kind",
-    "plan_both_ways",
     "with_mirror",
 ]

@@ -1,4 +1,4 @@
-"""Which mirror a call of the public functions belongs to."""
+"""Finds the mirror to which a call of a public function belongs."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
 from pos3.jobs import Reference
 from pos3.mirrors.verbs import Mirror, open_mirrors
+from pos3.plan import TransferPlan, TwoWayPlan
 from pos3.reports import Report
 
 
 class MirrorLike(Protocol):
-    """What the public functions need: a :class:`Mirror`, or what stands for one of another process.
+    """The interface that the public functions need: a :class:`Mirror`, or a proxy for one of another process.
 
-    The methods take the arguments of those of :class:`Mirror`.
+    The methods take the same arguments as those of :class:`Mirror`.
     """
 
     @property
@@ -32,6 +33,9 @@ class MirrorLike(Protocol):
 
     @property
     def sync(self) -> Callable[..., Path]: ...
+
+    @property
+    def bisync(self) -> Callable[..., Path]: ...
 
     @property
     def publish(self) -> Callable[..., Path]: ...
@@ -58,29 +62,32 @@ class MirrorLike(Protocol):
     def restore(self) -> Callable[..., Path]: ...
 
     @property
-    def plan_download(self) -> Callable[..., Any]: ...
+    def plan_download(self) -> Callable[..., TransferPlan]: ...
 
     @property
-    def plan_upload(self) -> Callable[..., Any]: ...
+    def plan_upload(self) -> Callable[..., TransferPlan]: ...
+
+    @property
+    def plan_bisync(self) -> Callable[..., TwoWayPlan]: ...
 
 
 _active: ContextVar[MirrorLike | None] = ContextVar("pos3_active_mirror", default=None)
 
 
 def current_mirror() -> MirrorLike:
-    """The mirror of this context; else the one that a framework names for this place; else the only open one.
+    """The mirror of this context, else the one that a framework gives for this call, else the only open one.
 
-    A framework is asked if it is loaded and its package has an entry point of the group ``pos3.mirrors``: the name is
-    that of the framework's package, the value a function that returns a mirror or None.
+    A framework is asked if it is loaded and an entry point of the group ``pos3.mirrors`` has the name of its package.
+    The entry point is a function that returns a mirror or None.
 
     Raises:
         NoMirrorError: no mirror is open, or several are and this thread belongs to none of them.
     """
-    here = active_mirror()
-    if here is not None:
-        return here
-    for find in frameworks.added(frameworks.MIRRORS):
-        found: MirrorLike | None = find()
+    active = active_mirror()
+    if active is not None:
+        return active
+    for find_mirror in frameworks.functions_of(frameworks.MIRRORS):
+        found: MirrorLike | None = find_mirror()
         if found is not None:
             return found
     candidates = open_mirrors()
@@ -96,13 +103,13 @@ def current_mirror() -> MirrorLike:
 
 def active_mirror() -> MirrorLike | None:
     """The mirror of this context, if it is open."""
-    here = _active.get()
-    return here if here is not None and here.is_open else None
+    active = _active.get()
+    return active if active is not None and active.is_open else None
 
 
 @contextlib.contextmanager
 def activate(opened: MirrorLike) -> Iterator[MirrorLike]:
-    """Makes an open mirror the one that this context's calls use, without opening or closing it."""
+    """Inside the block, the calls of this context use this open mirror. It is neither opened nor closed here."""
     token = enter(opened)
     try:
         yield opened
@@ -120,7 +127,7 @@ def leave(token: Token[MirrorLike | None]) -> None:
     try:
         _active.reset(token)
     except ValueError:
-        # Entered in one context and left in another, as generators and async fixtures do.
+        # Generators and async fixtures may enter in one context and leave in another.
         _active.set(None)
 
 

@@ -1,4 +1,4 @@
-"""Decorating the four kinds of functions: plain ones, coroutines, and generators of both kinds."""
+"""Helps to decorate the four kinds of functions: plain functions, coroutines, and generators of both kinds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 
 class Body(Protocol):
-    """What a decorated function does when it is called; the method that fits its kind is called."""
+    """The body of a decorated function. When it is called, the method for its kind is called."""
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
 
@@ -21,17 +21,17 @@ class Body(Protocol):
 
 
 def of_same_kind(function: Callable[..., Any], body: Body) -> FunctionType:
-    """A function of the kind of ``function`` that does what ``body`` does.
+    """A function of the same kind as ``function`` that calls ``body``.
 
-    It uses no globals, so that it still works with those of ``function``.
+    It uses no globals, so that it still works with the globals of ``function``.
     """
-    made: Any
+    decorated: Any
     if inspect.iscoroutinefunction(function):
 
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
             return await body.await_(args, kwargs)
 
-        made = coroutine
+        decorated = coroutine
     elif inspect.isasyncgenfunction(function):
 
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
@@ -42,17 +42,17 @@ def of_same_kind(function: Callable[..., Any], body: Body) -> FunctionType:
             finally:
                 await items.aclose()
 
-        made = async_generator
+        decorated = async_generator
     elif inspect.isgeneratorfunction(function):
 
         def generator(*args: Any, **kwargs: Any) -> Any:
             return (yield from body.generate(args, kwargs))
 
-        made = generator
+        decorated = generator
     else:
 
         def plain(*args: Any, **kwargs: Any) -> Any:
             return body.call(args, kwargs)
 
-        made = plain
-    return made  # type: ignore[no-any-return]
+        decorated = plain
+    return decorated  # type: ignore[no-any-return]

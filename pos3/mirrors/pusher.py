@@ -1,4 +1,4 @@
-"""The pushes of one mirror: in the background, when they are asked for, and at its end."""
+"""Pushes for one mirror: in the background, on request, and at its end."""
 
 from __future__ import annotations
 
@@ -9,86 +9,86 @@ import time
 from collections.abc import Callable, Collection
 
 from pos3.errors import PushTimeoutError, StoreError, TransferCancelledError, TransferError, UnsafeKeysError
-from pos3.jobs import Job, Registration, settle
+from pos3.jobs import Job, Registration, remove_pushed_entries
 from pos3.local import call_within
-from pos3.mirrors.parts import Parts
+from pos3.mirrors.components import Components
+from pos3.mirrors.parallel_pushes import STOP_SECONDS, push_in_parallel
 from pos3.mirrors.schedule import Schedule
-from pos3.mirrors.side_by_side import STOP_SECONDS, side_by_side
 from pos3.transfer import OpenProgress, Terms
 
 logger = logging.getLogger("pos3")
 
 
 class Pusher:
-    """Safe to use from several threads. A forked child pushes nothing.
+    """The pusher of one mirror. It may be used from several threads. A forked child pushes nothing.
 
     Args:
-        lock: under which the mirror begins to end, so that nothing begins to be pushed unseen at that moment.
-        check_open: raises NoMirrorError when the mirror is not open any more.
-        background_progress: how background pushes show that they go on.
-        max_workers: how many registrations are pushed side by side at most.
-        pid: of the process that opened the mirror.
+        lock: the mirror holds it when it begins to end, so that no registration is added unseen at that moment.
+        check_open: raises NoMirrorError if the mirror is not open any more.
+        background_progress: the progress of background pushes.
+        max_workers: the maximum number of registrations that are pushed in parallel.
+        pid: the process that opened the mirror.
     """
 
     def __init__(
         self,
-        parts: Parts,
+        components: Components,
         lock: threading.RLock,
         check_open: Callable[[], None],
         background_progress: OpenProgress,
         max_workers: int,
         pid: int,
     ):
-        self._parts = parts
+        self._components = components
         self._check_open = check_open
         self._background_progress = background_progress
         self._max_workers = max_workers
         self._schedule = Schedule()
         self._lock = lock
         self._pid = pid
-        self.due: set[Registration] = set()
-        """What the end still has to push: if it fails or is interrupted, the journal keeps it."""
+        self.unpushed: set[Registration] = set()
+        """The registrations that the end of the mirror still has to push. If that fails, they stay in the journal."""
 
     @property
-    def _is_of_a_child(self) -> bool:
+    def _is_forked_child(self) -> bool:
         return os.getpid() != self._pid
 
     def pushing(self) -> list[Job]:
-        """What is registered for upload and has begun, in the order of registration."""
-        return self._parts.registrations.pushing()
+        """The jobs that are registered for upload and have begun, in the order of registration."""
+        return self._components.registrations.pushing()
 
     # In the background
 
     def begin(self, job: Job) -> None:
-        """From here on, the end of the mirror pushes the job, and so do background pushes if it has an interval."""
-        if self._is_of_a_child:
+        """From now on, the end of the mirror pushes the job, and background pushes do so if it has an interval."""
+        if self._is_forked_child:
             return
-        entry = job.noted()
+        entry = job.journal_entry()
         with self._lock:
-            # One that has begun to end would not push it.
+            # A mirror that has begun to end would not push the job.
             self._check_open()
             job.has_begun = True
-        # A sync is noted only now: what an unfinished download left here is nothing to push.
-        self._parts.journal.note(entry)
-        interval_seconds = job.registration.interval_seconds
+        # A sync is added only now, because the files of an unfinished download must not be pushed.
+        self._components.journal.add(entry)
+        interval_seconds = job.request.interval
         if interval_seconds is not None:
 
             def push() -> None:
-                # Another call may have asked for a shorter interval since.
-                if self._is_open() and job.registration.interval_seconds == interval_seconds:
-                    self._push_quietly(job)
+                # Another call may have set a shorter interval meanwhile.
+                if self._is_open() and job.request.interval == interval_seconds:
+                    self._push_in_background(job)
 
             self._schedule.every(interval_seconds, push)
 
     def join(self, job: Job, merged: Registration) -> None:
-        """Another call has asked for the same pushes: the shorter interval and the safer flag hold from now on."""
+        """Gives a job the request that merges it with another call for the same pushes."""
         before, job.registration = job.registration, merged
         if before == merged:
             return
-        if before.interval_seconds != merged.interval_seconds:
+        if before.request.interval != merged.request.interval:
             self.begin(job)
         else:
-            self._parts.journal.note(job.noted())
+            self._components.journal.add(job.journal_entry())
 
     def _is_open(self) -> bool:
         try:
@@ -97,124 +97,124 @@ class Pusher:
             return False
         return True
 
-    def _push_quietly(self, job: Job) -> None:
+    def _push_in_background(self, job: Job) -> None:
         try:
-            self._parts.runner.run(job, Job.push, self._background_progress)
+            self._components.runner.run(job, Job.push, self._background_progress)
             job.failed_pushes.clear()
-            job.told_failures = frozenset()
+            job.logged_failures = frozenset()
         except TransferCancelledError:
-            # Stopped by ourselves, at the mirror's end.
+            # The end of the mirror has stopped the push.
             pass
         except UnsafeKeysError as error:
-            # The others were pushed. Every push finds such names anew, so they are told once.
+            # All other files were pushed. Every push finds such names again, so they are logged once.
             if str(error) not in map(str, job.failed_pushes):
                 logger.warning("background push of %s: %s", job, error)
             job.failed_pushes[:] = [error]
-        except Exception as error:  # noqa: BLE001 - kept for the mirror's end
+        except Exception as error:  # noqa: BLE001 - the end of the mirror tells it
             job.failed_pushes.append(error)
-            told = _local_failures(error)
-            # What is wrong with the files themselves stays wrong: it is said once, and not at each interval.
-            level = logging.DEBUG if told and told <= job.told_failures else logging.WARNING
-            job.told_failures = told
+            failures = _local_failures(error)
+            # A local file that cannot be pushed fails at each interval, so it is logged once.
+            level = logging.DEBUG if failures and failures <= job.logged_failures else logging.WARNING
+            job.logged_failures = failures
             logger.log(level, "background push of %s failed (%d in a row): %s", job, len(job.failed_pushes), error)
 
     def end_background(self, *, at_once: bool) -> None:
-        """Lets no further background push begin. The one that runs is waited for, or with ``at_once`` stopped."""
-        runner = self._parts.runner
+        """Prevents further background pushes. It waits for a running one, or stops it with ``at_once``."""
+        runner = self._components.runner
         if at_once:
             runner.stop_running()
         try:
             self._schedule.stop(timeout_seconds=STOP_SECONDS if at_once else None)
         except BaseException:
-            # An interrupt ends the waiting; the push must not be left to die in the middle of it.
+            # An interrupt has ended the waiting. The process must not end in the middle of the push.
             runner.stop_running()
             self._schedule.stop(timeout_seconds=STOP_SECONDS)
             raise
 
-    # When they are asked for
+    # On request
 
     def flush(self, jobs: list[Job], timeout_seconds: float | None) -> None:
-        """Pushes what has changed, and returns when it is in the store.
+        """Pushes the changes of these jobs, and returns when they are in the store.
 
         Raises:
-            PushTimeoutError: it has not ended in time, and goes on.
+            PushTimeoutError: the pushes have not ended in time, and go on.
             TransferError: some files failed; the others were pushed.
         """
         failures: list[Exception] = []
 
         def push() -> None:
-            failures.extend(self._each(jobs, Job.push))
+            failures.extend(self._run_each(jobs, Job.push))
 
         if timeout_seconds is None:
             push()
         else:
-            self._within(timeout_seconds, push, f"the push of {', '.join(map(str, jobs))}")
+            self._run_within(timeout_seconds, push, f"the push of {', '.join(map(str, jobs))}")
         raise_any(failures)
 
     def push_additions(self, urls: Collection[str]) -> None:
-        """Pushes what is new or has changed at the registrations with these URLs, and deletes nothing.
+        """Pushes new and changed files of the registrations with these URLs, and deletes nothing.
 
         Raises:
             TransferError: some files failed; the others were pushed.
         """
         jobs = [job for job in self.pushing() if str(job.registration.location) in urls]
-        raise_any(self._each(jobs, Job.push_additions))
+        raise_any(self._run_each(jobs, Job.push_additions))
 
-    def _each(self, jobs: list[Job], work: Callable[[Job, Terms], object]) -> list[Exception]:
-        """Does the work for every job; one that fails does not keep the others from theirs."""
+    def _run_each(self, jobs: list[Job], work: Callable[[Job, Terms], object]) -> list[Exception]:
+        """Does the work for every job, also if others fail, and returns the failures."""
         failures = []
         for job in jobs:
             try:
-                self._parts.runner.run(job, work)
+                self._components.runner.run(job, work)
             except Exception as failure:  # noqa: BLE001 - returned to the caller
                 failures.append(failure)
         return failures
 
-    def _within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
+    def _run_within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
         began = time.monotonic()
-        goes_on = "it goes on"
+        consequence = "it goes on"
 
-        def push_here() -> None:
-            nonlocal goes_on
-            goes_on = "it was stopped"
-            with self._parts.runner.deadline(timeout_seconds):
+        def push_in_this_thread() -> None:
+            nonlocal consequence
+            consequence = "it was stopped"
+            with self._components.runner.deadline(timeout_seconds):
                 call()
 
-        if not call_within(timeout_seconds, call, "pos3-flush", instead=push_here):
-            raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; {goes_on}")
+        if not call_within(timeout_seconds, call, "pos3-flush", instead=push_in_this_thread):
+            raise PushTimeoutError(f"{what} did not end within {time.monotonic() - began:.0f} s; {consequence}")
 
     # At the end
 
     def push_finally(self, jobs: list[Job], check: Callable[[], None], *, delete: bool) -> list[Exception]:
-        """The full push of each job, several side by side; returns the failures, in the order of the jobs.
+        """Pushes each job with a full comparison, several in parallel. Returns the failures, in the order of the jobs.
 
-        Jobs whose local paths or places nest are pushed one after the other, in the order of their registration; the
-        others in no particular order.
+        Jobs with nested local paths or URLs are pushed one after the other, in the order of registration. The others
+        have no particular order.
 
         Args:
-            check: called before each push; what it raises is that job's failure.
+            check: called before each push. If it raises, that is the failure of the job.
         """
         pushed: list[Registration] = []
 
         def push(job: Job, terms: Terms) -> None:
-            # Here, where whoever stops all transfers knows of this one already.
+            # The check comes inside the run: from here on, stop_running() stops this push as well.
             check()
             job.push_finally(terms, delete=delete)
-            self.due.discard(job.registration)
+            self.unpushed.discard(job.registration)
             pushed.append(job.registration)
 
         def run(job: Job) -> None:
-            self._parts.runner.run(job, push)
+            self._components.runner.run(job, push)
 
-        failures = side_by_side(jobs, run, self._max_workers, self._parts.runner.stop_running)
-        settle(self._parts.cache_root, pushed)
+        failures = push_in_parallel(jobs, run, self._max_workers, self._components.runner.stop_running)
+        remove_pushed_entries(self._components.cache_root, pushed)
         return failures
 
     def push_everything(self, check: Callable[[], None], *, delete: bool = True) -> None:
-        """The full push of all that is registered for upload.
+        """Pushes everything that is registered for upload, with a full comparison.
 
         Raises:
-            TransferError: some of it failed.
+            TransferError: some files failed.
         """
         jobs = self.pushing()
         raise_any(self.push_finally(jobs, check, delete=delete))
@@ -223,12 +223,13 @@ class Pusher:
 
 
 def raise_any(failures: list[Exception]) -> None:
+    """Raises the failures as one exception, if there are any."""
     if failures:
         raise _combined(failures) from failures[0]
 
 
 def _local_failures(error: Exception) -> frozenset[str]:
-    """The texts of failures that all come from local files; none if anything else is among them."""
+    """The texts of the failures if all of them come from local files, else nothing."""
     failures = error.failures if isinstance(error, TransferError) else [error]
     if any(isinstance(failure, StoreError) or not isinstance(failure, OSError) for failure in failures):
         return frozenset()
@@ -236,7 +237,7 @@ def _local_failures(error: Exception) -> frozenset[str]:
 
 
 def _combined(failures: list[Exception]) -> Exception:
-    """One exception for several: the only one as it is, or a TransferError that holds all."""
+    """A single failure as it is, or a TransferError that holds all failures."""
     if len(failures) == 1:
         return failures[0]
     flat: list[BaseException] = []

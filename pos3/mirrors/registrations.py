@@ -1,4 +1,4 @@
-"""The registrations of one mirror: which there are, which are one, and which are in each other's way."""
+"""The registrations of one mirror. Equal ones are kept once, and those in conflict are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pos3.errors import ConflictError, InvalidArgumentError
 from pos3.jobs import Job, Registration, check_conflicts, difference, merged
@@ -13,76 +14,78 @@ from pos3.local import is_within
 from pos3.profiles import Profile
 from pos3.url import Location, is_url, local_path, parse
 
-# Bounds the memory of a mirror that runs for weeks.
-_MOST_FAILED = 1000
+# This limits the memory of a mirror that runs for weeks.
+_MAX_FAILED = 1000
 
-Place = tuple[Location, Profile | None, str]
+Key = tuple[Location, Profile | None, str]
 
 
-def _place(registration: Registration) -> Place:
+def _key(registration: Registration) -> Key:
     return registration.location, registration.profile, registration.local
 
 
 class Registrations:
-    """Safe to use from several threads: who asks for what another is just registering waits for it.
+    """The registrations of one mirror, each with its job.
 
-    Nobody who waits holds anything that others wait for.
+    It may be used from several threads. A thread that registers what another one is just registering waits for it.
+    A waiting thread holds nothing that others wait for.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
-        self._at: dict[Place, list[Job]] = {}
-        self._busy: set[Place] = set()
-        self._failed: dict[Place, Job] = {}
-        self._done: dict[Place, Job] = {}
+        self._jobs_by_key: dict[Key, list[Job]] = {}
+        self._busy: set[Key] = set()
+        self._failed: dict[Key, Job] = {}
+        self._done: dict[Key, Job] = {}
 
     def jobs(self) -> list[Job]:
         with self._changed:
             return list(self._jobs)
 
     def jobs_and_failed(self) -> list[Job]:
-        """All jobs, and those that came to nothing or did their work once: the last one of each place."""
+        """All jobs, and the last one of each key among the jobs that failed to begin or did their work once."""
         with self._changed:
             return [*self._jobs, *self._failed.values(), *self._done.values()]
 
     def pushing(self) -> list[Job]:
-        """The jobs that upload and have begun to, in the order of their registration."""
+        """The jobs that are registered for upload and have begun, in the order of registration."""
         return [job for job in self.jobs() if job.registration.pushes and job.has_begun]
 
     def register(
         self,
-        wanted: Registration,
-        make: Callable[[Registration], Job],
+        registration: Registration,
+        make_job: Callable[[Registration], Job],
         begin: Callable[[Job], None],
         join: Callable[[Job, Registration], None],
     ) -> Job:
-        """Makes a job and begins its work, unless an equal registration is there already.
+        """Returns the job of an equal registration, or makes a job and begins its work.
 
         If ``begin`` raises, nothing is registered.
 
         Args:
-            join: called instead for a job that pushes the same local path to the same place already, with what is
-                wanted of it from now on.
+            join: called instead of ``begin`` if a job pushes the same local path to the same place already. It gets
+                that job and the merged registration.
 
         Raises:
-            ConflictError: something could be lost.
+            ConflictError: files or objects could be lost.
         """
-        with self._alone_with(_place(wanted)):
+        key = _key(registration)
+        with self._exclusive(key):
             with self._changed:
-                same = self._at.setdefault(_place(wanted), [])
-                equal = next((job for job in same if job.registration == wanted), None)
+                same = self._jobs_by_key.setdefault(key, [])
+                equal = next((job for job in same if job.registration == registration), None)
                 pushing = next((job for job in same if job.registration.pushes), None)
                 if equal is not None:
                     return equal
-                if pushing is None or not wanted.pushes:
-                    check_conflicts(wanted, [job.registration for job in self._jobs])
-                    # Taken at once, while the work goes on without the lock.
-                    same.append(make(wanted))
+                if pushing is None or not registration.pushes:
+                    check_conflicts(registration, [job.registration for job in self._jobs])
+                    # The job is registered at once, and begins without the lock.
+                    same.append(make_job(registration))
                     self._jobs.append(same[-1])
-                    self._failed.pop(_place(wanted), None)
-            if pushing is not None and wanted.pushes:
-                join(pushing, _as_one(pushing.registration, wanted))
+                    self._failed.pop(key, None)
+            if pushing is not None and registration.pushes:
+                join(pushing, _merged(pushing.registration, registration))
                 return pushing
             self._begin(same[-1], begin)
             return same[-1]
@@ -94,66 +97,67 @@ class Registrations:
             job.failure = str(error) or type(error).__name__
             with self._changed:
                 self._jobs.remove(job)
-                self._at[_place(job.registration)].remove(job)
-                self._failed[_place(job.registration)] = job
-                if len(self._failed) > _MOST_FAILED:
+                self._jobs_by_key[_key(job.registration)].remove(job)
+                self._failed[_key(job.registration)] = job
+                if len(self._failed) > _MAX_FAILED:
                     del self._failed[next(iter(self._failed))]
             job.end_use()
             raise
 
     @contextmanager
-    def _alone_with(self, place: Place) -> Iterator[None]:
+    def _exclusive(self, key: Key) -> Iterator[None]:
+        """Waits until no other thread works with this key, and keeps others waiting."""
         with self._changed:
-            self._changed.wait_for(lambda: place not in self._busy)
-            self._busy.add(place)
+            self._changed.wait_for(lambda: key not in self._busy)
+            self._busy.add(key)
         try:
             yield
         finally:
             with self._changed:
-                self._busy.discard(place)
+                self._busy.discard(key)
                 self._changed.notify_all()
 
     def do_once(self, job: Job, work: Callable[[], None]) -> None:
-        """Does a work of ``job`` that ends with this call. No other such work for the same place runs meanwhile.
+        """Does work that ends with this call. Two such works for one location run one after the other.
 
         Raises:
-            ConflictError: what it writes is registered for upload.
+            ConflictError: the location overlaps with one that is registered for upload.
         """
-        place = job.registration
-        # Whatever the local path is: one at a time may write there.
-        with self._alone_with((place.location, place.profile, "")):
+        registration = job.registration
+        # The local path is left out of the key, because only one writer at a time may write to the location.
+        with self._exclusive((registration.location, registration.profile, "")):
             for other in self.jobs():
-                if not other.registration.pushes:
+                if not other.registration.pushes or other.registration.profile != registration.profile:
                     continue
-                if other.registration.profile == place.profile and place.location.overlaps(other.registration.location):
-                    raise ConflictError(f"{place} overlaps with {other}, which is registered for upload already")
+                if registration.location.overlaps(other.registration.location):
+                    raise ConflictError(f"{registration} overlaps with {other}, which is registered for upload already")
             with self._changed:
-                self._done[_place(place)] = job
+                self._done[_key(registration)] = job
             work()
 
-    def holding(self, location: Location, profile: Profile | None) -> Job | None:
-        """The innermost job whose place ``location`` is or lies in, as soon as what was begun with it is done.
+    def containing(self, location: Location, profile: Profile | None) -> Job | None:
+        """The job whose location contains ``location``, or None. It waits until such a job has begun.
 
-        One that pushes comes before one that only downloads.
+        Of several jobs, it is the innermost one, and one that pushes comes before one that only downloads.
         """
-        for job in sorted(self._around(location, profile), key=_preference):
-            with self._alone_with(_place(job.registration)), self._changed:
+        for job in sorted(self._candidates(location, profile), key=_preference):
+            with self._exclusive(_key(job.registration)), self._changed:
                 if job in self._jobs:
                     return job
         return None
 
-    def _around(self, location: Location, profile: Profile | None) -> Iterable[Job]:
+    def _candidates(self, location: Location, profile: Profile | None) -> Iterable[Job]:
         for job in self.jobs():
-            place = job.registration
-            is_around = location.overlaps(place.location) and len(place.location.key) <= len(location.key)
-            if is_around and place.profile == profile:
+            outer = job.registration
+            contains = location.overlaps(outer.location) and len(outer.location.key) <= len(location.key)
+            if contains and outer.profile == profile:
                 yield job
 
-    def chosen(self, path_or_url: str | os.PathLike[str] | None) -> list[Job]:
-        """The uploading jobs that a URL or a local path belongs to; all of them for None.
+    def pushing_at(self, path_or_url: str | os.PathLike[str] | None) -> list[Job]:
+        """The jobs registered for upload to which a URL or a local path belongs, or all of them for None.
 
         Raises:
-            InvalidArgumentError: there is none.
+            InvalidArgumentError: there is no such job.
         """
         pushing = self.pushing()
         if path_or_url is None:
@@ -174,12 +178,13 @@ def _preference(job: Job) -> tuple[int, bool]:
     return -len(job.registration.location.key), not job.registration.pushes
 
 
-def _as_one(existing: Registration, wanted: Registration) -> Registration:
-    """
+def _merged(existing: Registration, new: Registration) -> Registration:
+    """One registration that does the work of two at the same place.
+
     Raises:
-        ConflictError: the two ask for different pushes of one local path to one place.
+        ConflictError: their pushes differ.
     """
-    both = merged(existing, wanted)
-    if both is None:
-        raise ConflictError(f"{wanted.location} is registered already: {difference(existing, wanted)}")
-    return both
+    request = merged(existing.request, new.request)
+    if request is None:
+        raise ConflictError(f"{new.location} is registered already: {difference(existing.request, new.request)}")
+    return replace(existing, request=request)

@@ -1,4 +1,4 @@
-"""When background pushes run: each registration on its own interval, one push after the other in one thread."""
+"""Schedules background pushes: each registration has its own interval, and one thread runs one push at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from pos3.local import bounded, can_start
+from pos3.local import clamp_timeout, try_start
 
 logger = logging.getLogger("pos3")
 
@@ -19,28 +19,29 @@ logger = logging.getLogger("pos3")
 class Schedule:
     """Calls functions at intervals until it is stopped.
 
-    The first call comes one interval after :meth:`every`, the next one interval after the end of the last, so a slow
-    push never queues up behind itself. What a function raises is logged, and ends neither the others nor itself.
+    The first call comes one interval after :meth:`every`. Each further call comes one interval after the end of the one
+    before, so a slow push never queues up behind itself. Exceptions are logged, and the calls go on.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._changed = threading.Condition()
-        self._due: list[tuple[float, int, float, Callable[[], None]]] = []
+        self._calls: list[tuple[float, int, float, Callable[[], None]]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        # In the context of whoever made the schedule, not of the one task among many that registers first.
+        # The thread runs in the context that made the schedule, not in that of the task that happens to register first.
         self._context = contextvars.copy_context()
         self._stopped = False
 
     def every(self, interval_seconds: float, call: Callable[[], None]) -> None:
+        """Calls ``call`` at this interval from now on."""
         with self._changed:
-            heapq.heappush(self._due, (self._clock() + interval_seconds, next(self._order), interval_seconds, call))
+            heapq.heappush(self._calls, (self._clock() + interval_seconds, next(self._order), interval_seconds, call))
             if self._thread is None and not self._stopped:
                 run = self._context.run
                 thread = threading.Thread(target=run, args=(self._run,), name="pos3-push", daemon=True)
-                if can_start(thread):
+                if try_start(thread):
                     self._thread = thread
                 else:
                     logger.warning("no thread can be started, so nothing is pushed before the mirror's end")
@@ -55,26 +56,26 @@ class Schedule:
     def _call_until_stopped(self) -> None:
         while True:
             with self._changed:
-                while not self._stopped and (not self._due or self._due[0][0] > self._clock()):
-                    pause = self._due[0][0] - self._clock() if self._due else None
-                    self._changed.wait(None if pause is None else bounded(pause))
+                while not self._stopped and (not self._calls or self._calls[0][0] > self._clock()):
+                    pause = self._calls[0][0] - self._clock() if self._calls else None
+                    self._changed.wait(None if pause is None else clamp_timeout(pause))
                 if self._stopped:
                     return
-                _, _, interval_seconds, call = heapq.heappop(self._due)
+                _, _, interval_seconds, call = heapq.heappop(self._calls)
             _call(call)
             with self._changed:
-                again = (self._clock() + interval_seconds, next(self._order), interval_seconds, call)
-                heapq.heappush(self._due, again)
+                next_call = (self._clock() + interval_seconds, next(self._order), interval_seconds, call)
+                heapq.heappush(self._calls, next_call)
 
     def stop(self, timeout_seconds: float | None = None) -> bool:
-        """Lets no further call begin and waits for the one that runs. Whether it ended in time."""
+        """Prevents further calls, and waits for the one that runs. Returns whether it ended in time."""
         with self._changed:
             self._stopped = True
             self._context = contextvars.Context()
             self._changed.notify()
         if self._thread is None or self._thread is threading.current_thread():
             return True
-        # Not by a join: one that an interrupt ends takes the thread for ended, before Python 3.13.
+        # Before Python 3.13, a join() that an interrupt ends marks the thread as ended, so this waits for an event.
         if not self._ended.wait(timeout_seconds):
             return False
         self._thread.join()

@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, where nobody else handles it, so that a block ends as by any other error."""
+"""Turns SIGTERM into an exception, if nobody else handles it, so that a block ends as after any other error."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pos3.errors import Terminated
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Inside, SIGTERM raises :class:`pos3.errors.Terminated`; a second one ends the process at once.
+    """Inside the block, SIGTERM raises :class:`pos3.errors.Terminated`. A second SIGTERM ends the process at once.
 
-    Only the main thread can change what a signal does, and another handler is left alone: then nothing happens.
+    Outside the main thread, which alone can set a handler, and beside another handler, the block changes nothing.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
-    def unwind(number: int, frame: FrameType | None) -> None:
+    def raise_terminated(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         raise Terminated(128 + number)
 
-    signal.signal(signal.SIGTERM, unwind)
+    signal.signal(signal.SIGTERM, raise_terminated)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGTERM) is unwind:
+        if signal.getsignal(signal.SIGTERM) is raise_terminated:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

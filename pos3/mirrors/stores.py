@@ -1,4 +1,4 @@
-"""The stores of one mirror: which profile and endpoint a URL means, and one store for each bucket."""
+"""The stores of one mirror: it finds the profile and endpoint of a URL, and keeps one store for each bucket."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pos3.url import Location, parse
 
 
 class Stores:
-    """Safe to use from several threads.
+    """The stores of one mirror. It may be used from several threads.
 
     Args:
-        default_profile: that of URLs and calls that name none.
-        max_workers: requests in flight of each store.
+        default_profile: the profile of URLs and calls that name none.
+        max_workers: the maximum number of requests in flight of each store.
     """
 
     def __init__(self, default_profile: Profile | None, max_workers: int):
@@ -25,11 +25,11 @@ class Stores:
         self._endpoints: dict[tuple[str, Profile | None], str] = {}
 
     def after_fork(self) -> Stores:
-        """Those of a forked child, which shares no connection with its parent."""
+        """The stores of a forked child, which shares no connection with its parent."""
         return Stores(self.default_profile, self._max_workers)
 
     def resolve(self, url: str, profile: str | Profile | None) -> tuple[Location, Profile | None]:
-        """The place that a URL names, and the profile that applies: the URL's, else the argument's, else the default.
+        """The location and the profile of a URL. The profile is that of the URL, the argument, or else the default.
 
         Raises:
             InvalidURLError, ProfileError: the URL or the profile cannot be used.
@@ -39,7 +39,7 @@ class Stores:
         return location, resolved if resolved is not None else self.default_profile
 
     def of(self, location: Location, profile: Profile | None) -> Store:
-        """The store that holds ``location``. All calls for one bucket and profile get the same one."""
+        """The store of ``location``. All calls for one bucket and profile get the same store."""
         key = (location.scheme, location.bucket, profile)
         with self._lock:
             store = self._stores.get(key)
@@ -48,7 +48,7 @@ class Stores:
             return store
 
     def endpoint(self, scheme: str, profile: Profile | None) -> str:
-        """What :func:`pos3.store.endpoint_of` gave first: it may have to read AWS's configuration files."""
+        """The endpoint of a profile. It is looked up once, because that may read AWS's configuration files."""
         key = (scheme, profile)
         with self._lock:
             if key not in self._endpoints:
@@ -58,6 +58,6 @@ class Stores:
             return self._endpoints[key]
 
     def abort_unfinished(self) -> None:
-        """Takes back multipart uploads that were stopped, in all stores."""
+        """Aborts multipart uploads that were stopped, in all stores."""
         for store in list(self._stores.values()):
             store.abort_unfinished(stopped=True)

@@ -1,4 +1,4 @@
-"""What users hold: one mirror, with its verbs and its life from opening to end."""
+"""The class :class:`Mirror` that users hold: its verbs, its plans, and how it is opened and closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Self
 
 from pos3.errors import (
     InvalidArgumentError,
@@ -22,70 +22,78 @@ from pos3.errors import (
 )
 from pos3.filters import Filter, as_patterns
 from pos3.jobs import (
+    BisyncJob,
+    BisyncPlans,
+    BisyncRequest,
+    DiskSpace,
+    DownloadRequest,
     Job,
     Journal,
     Observer,
+    Patterns,
+    PublishRequest,
     Reference,
     Registered,
     Registration,
-    Room,
+    Request,
     Runner,
+    SyncRequest,
     Unobserved,
-    build_filter,
+    UploadRequest,
+    as_transfer_plan,
     check_adoption,
-    check_flag,
-    check_interval,
-    check_local,
-    check_marker,
     check_target,
     check_timeout,
+    find_reference,
     fingerprint_of_objects,
-    is_coherent,
     list_local,
     list_remote,
-    refer,
+    maps_the_same_objects,
+    remove_pushed_entries,
 )
-from pos3.mirrors.conclusion import how_to_push_the_rest, pushed_and_deleted
-from pos3.mirrors.fetcher import Fetcher
-from pos3.mirrors.parts import Choice, Parts, Patterns
+from pos3.mirrors.components import Components
+from pos3.mirrors.downloader import Downloader
+from pos3.mirrors.end_messages import how_to_push_the_rest, summary_of_changes
+from pos3.mirrors.exit_closing import add_mirror, remove_mirror
+from pos3.mirrors.plan_verbs import planning
 from pos3.mirrors.pusher import Pusher
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
-from pos3.mirrors.unclosed import hold, release
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
-from pos3.plan import Compare, Plan, delete_refusal
+from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
-from pos3.state import Claims, Index, bound_cache, check_can_be_emptied, empty_root
+from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
 from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
-from pos3.url import is_url, local_path, parse, shown
+from pos3.url import is_url, local_path, parse, quoted
 
 logger = logging.getLogger("pos3")
 
 
-def _never_joined(_job: Job, _wanted: Registration) -> None:
+def _never_joined(_job: Job, _merged: Registration) -> None:
     pass
 
 
 class Mirror:
-    """Keeps local paths and remote places equal, from :meth:`open` to :meth:`close`.
+    """Keeps local paths and URLs equal, from :meth:`open` to :meth:`close`.
 
     All methods may be called from any thread. Only the process that opened a mirror pushes or deletes; a forked child
     can still download.
 
     Args:
-        options: the arguments of :func:`pos3.mirror`; the environment is not asked.
-        progress: how transfers show that they go on; None for the usual way.
-        background_progress: how background pushes do; not at all unless given, as a bar would tear up whatever else
-            the terminal shows.
-        observer: is told of registrations and transfers. It is then its task to tell of them: at its end, the mirror
-            itself says nothing.
-        label: what :func:`pos3.recover` calls the mirror, and can look for, if its process dies.
-        group: mirrors with the same one count as one writer, such as those of a flow run; "" for one of its own.
-        part_of: a mirror of this process that this one does a part of the work of.
+        options: the arguments of :func:`pos3.mirror`. The environment is not read.
+        progress: the progress of transfers; None for a bar or log lines, as the options say.
+        background_progress: the progress of background pushes. By default they show none, because a bar would disturb
+            whatever else the terminal shows.
+        observer: an object that is called on registrations and transfers. It must show them itself: with an observer,
+            the mirror shows no summary at its end.
+        label: a name with which :func:`pos3.recover` reports and finds what this mirror leaves if its process dies.
+        group: mirrors with the same group, such as those of one flow run, count as one writer; "" for a group of its
+            own.
+        part_of: the parent mirror, a mirror of this process of whose work this one does a part.
 
     Raises:
-        InvalidArgumentError, ProfileError: before anything is changed.
+        InvalidArgumentError, ProfileError: an option is wrong; nothing was changed.
     """
 
     def __init__(
@@ -102,72 +110,72 @@ class Mirror:
         self._pid = os.getpid()
         self.options = chosen = (options or MirrorOptions()).checked()
         self.cache_root = chosen.real_cache_root
-        # Whoever observes tells of it as well.
-        self.tell: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
+        # An observer shows what was done by itself.
+        self.show_line: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
         self._background_progress = background_progress
         self._part_of = part_of
         limit = chosen.max_upload_bytes_per_second
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
-        shown = progress or choose_progress(chosen.show_progress)
+        open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
         self._assemble(
-            Parts(
+            Components(
                 self.cache_root,
-                Parts.new_owner(),
+                Components.new_owner(),
                 Stores(resolve_profile(chosen.default_profile), chosen.max_workers),
                 Registrations(),
-                Runner(chosen.max_workers, rate, shown, observer),
+                Runner(chosen.max_workers, rate, open_progress, observer),
                 journal,
-                part_of._parts.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
-                Room(self.cache_root, chosen.cache_limit_bytes),
+                part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
+                DiskSpace(self.cache_root, chosen.cache_limit_bytes),
                 observer,
-                lambda: part_of._parts.registrations.jobs() if part_of is not None else [],
+                lambda: part_of._components.registrations.jobs() if part_of is not None else [],
             )
         )
         self._state = "new"
         self._closed = threading.Event()
         _mirrors.add(self)
 
-    def _assemble(self, parts: Parts) -> None:
+    def _assemble(self, parts: Components) -> None:
         self._lock = threading.RLock()
-        self._parts = parts
+        self._components = parts
         self._pusher = Pusher(
             parts, self._lock, self._check_open, self._background_progress, self.options.max_workers, self._pid
         )
-        self._fetcher = Fetcher(parts, self._check_open)
+        self._downloader = Downloader(parts, self._check_open)
 
     def _after_fork(self) -> None:
-        """In the child: no lock may stay held by a thread that the fork left behind, and no connection be shared."""
-        self._assemble(self._parts.after_fork())
+        """Makes new components in a forked child, so that all locks are free and no connection is shared."""
+        self._assemble(self._components.after_fork())
 
     def __repr__(self) -> str:
-        count = len(self._parts.registrations.jobs())
+        count = len(self._components.registrations.jobs())
         return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {count} registered>"
 
     @property
     def group(self) -> str:
-        """Mirrors with the same group count as one, where it is asked who writes a local path."""
-        return self._parts.claims.group
+        """The group of this mirror. Mirrors with the same group count as one writer of local paths."""
+        return self._components.claims.group
 
     @property
     def default_profile(self) -> Profile | None:
         """The profile of URLs and calls that name none."""
-        return self._parts.stores.default_profile
+        return self._components.stores.default_profile
 
     @property
     def is_open(self) -> bool:
         return self._state == "open"
 
     @property
-    def _is_of_a_child(self) -> bool:
+    def _is_forked_child(self) -> bool:
         return os.getpid() != self._pid
 
     def _check_open(self) -> None:
         if self._state != "open":
             raise NoMirrorError(f"this mirror is {self._state}; use it inside 'with pos3.mirror():'")
 
-    # What it brings here
+    # Download
 
     def download(
         self,
@@ -183,102 +191,111 @@ class Mirror:
         missing_ok: bool = False,
         adopt: bool = False,
         require_marker: str | None = None,
+        skip_archived: bool = False,
     ) -> Path:
-        """Returns a local path whose content matches ``remote`` as of now. Its readers see old bytes or new ones.
+        """Returns a local path whose content matches ``remote`` as of now. Readers of a file see old bytes or new ones.
 
         A further call for the same URL in the same mirror returns at once.
 
         Args:
-            remote: ``s3://bucket/key`` of an object or a prefix; with a trailing slash always the prefix. A local path
-                is returned as it is, made absolute.
-            local: where to; a place below the cache root if None.
+            remote: ``s3://bucket/key`` of an object or a prefix. With a slash at the end, it is always the prefix. A
+                local path is returned unchanged, but absolute.
+            local: the local path to download to. If it is None, it is a path below the cache root.
             delete: remove local files that the remote side does not have.
-            exclude: globs of what is left alone on both sides (see :mod:`pos3.filters.matching`).
-            profile: a profile or its name; one in the URL wins.
-            include: globs; if given, only what matches takes part.
+            exclude: globs of the files and objects that are left alone (see :mod:`pos3.filters.matching`).
+            profile: a profile or its name. A profile in the URL wins.
+            include: globs. If given, only files and objects that match take part.
             compare: "auto", "size" or "checksum" (see :mod:`pos3.plan`).
-            max_delete: refuse to delete more files than this, or than this share ("50%").
-            missing_ok: if nothing is at the URL, return an empty directory instead of raising; nothing is deleted.
-            adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 never filled.
-            require_marker: the name of the object that marks a complete set, such as "_SUCCESS". What is returned then
-                is one complete set; if it is replaced meanwhile, the download begins anew, a few times.
+            max_delete: refuse to delete more files than this number, or than this share ("50%").
+            missing_ok: if nothing is at the URL, return an empty directory instead of raising. Nothing is deleted.
+            adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 has never filled.
+            require_marker: the name of the object that marks a complete set, such as "_SUCCESS". The result is then one
+                complete set. If the set is replaced meanwhile, the download begins again, a few times.
+            skip_archived: leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone, and the local files with
+                their names. Without it, such objects are errors, unless they have been restored. The report names them
+                as kept.
 
         Raises:
-            NoMirrorError: outside a mirror.
-            IncompleteSetError: the marker is not there, or the set is not what it says (also a FileNotFoundError).
-            RemoteNotFoundError: nothing is there (also a FileNotFoundError).
+            NoMirrorError: no mirror is open.
+            IncompleteSetError: the marker is missing, or the set is not as the marker says (also a FileNotFoundError).
+            RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
             PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
             AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
-            TransferError: some files failed; the others were downloaded, nothing was deleted.
+            TransferError: some files failed. The others were downloaded, and nothing was deleted.
         """
-        self._check_open()
-        check_flag("missing_ok", missing_ok)
-        check_flag("adopt", adopt)
-        check_local(local)
-        if not is_url(remote):
-            return _passed_through(remote, missing_ok)
-        wanted = self._parts.registration(
-            "download",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            download_delete=check_flag("delete", delete),
-            marker="" if require_marker is None else check_marker(require_marker),
+        request = DownloadRequest(
+            remote=remote,
+            local=local,
+            delete=delete,
+            exclude=exclude,
+            profile=profile,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            missing_ok=missing_ok,
+            adopt=adopt,
+            require_marker=require_marker,
+            skip_archived=skip_archived,
         )
+        return self.download_of(request)
 
-        return self._download(wanted, missing_ok=missing_ok, adopt=adopt)
+    def download_of(self, request: DownloadRequest) -> Path:
+        """As :meth:`download`, with the arguments as one value."""
+        self._check_open()
+        if not is_url(request.remote):
+            return _existing_path(request.remote, request.missing_ok)
+        return self._download(self._components.make_registration(request), request)
 
-    def _download(self, wanted: Registration, *, missing_ok: bool = False, adopt: bool = False) -> Path:
+    def _download(self, registration: Registration, request: DownloadRequest) -> Path:
         def begin(job: Job) -> None:
-            self._push_what_is_read(job)
-            self._fetcher.download(job, missing_ok=missing_ok, adopt=adopt)
+            self._push_before_download(job)
+            self._downloader.download(job, missing_ok=request.missing_ok, adopt=request.adopt)
 
-        path = self._register(wanted, begin)
-        self._bound_cache()
+        path = self._register(registration, begin)
+        self._evict_to_limit()
         return path
 
-    def _push_what_is_read(self, job: Job) -> None:
-        """What this mirror pushes to the same objects from other local paths is in the store first."""
-        wanted = job.registration
+    def _push_before_download(self, job: Job) -> None:
+        """Pushes the registrations of this mirror that write to the same objects from other local paths."""
+        registration = job.registration
         for other in self._pusher.pushing():
             pushed = other.registration
-            overlaps = pushed.profile == wanted.profile and pushed.location.overlaps(wanted.location)
-            if overlaps and not is_coherent(wanted, pushed) and not self._is_of_a_child:
-                self._parts.runner.run(other, Job.push)
+            overlaps = pushed.profile == registration.profile and pushed.location.overlaps(registration.location)
+            if overlaps and not maps_the_same_objects(registration, pushed) and not self._is_forked_child:
+                self._components.runner.run(other, Job.push)
 
     def _register(
         self,
-        wanted: Registration,
+        registration: Registration,
         begin: Callable[[Job], None],
         join: Callable[[Job, Registration], None] = _never_joined,
     ) -> Path:
-        self._parts.registrations.register(wanted, self._parts.job, begin, join)
-        self._parts.observer.registered(wanted.kind, str(wanted.location))
-        return Path(wanted.local)
+        self._components.registrations.register(registration, self._components.make_job, begin, join)
+        self._components.observer.registered(registration.kind, str(registration.location))
+        return Path(registration.local)
 
-    def _bound_cache(self) -> None:
+    def _evict_to_limit(self) -> None:
         limit_bytes = self.options.cache_limit_bytes
         if limit_bytes is not None:
             try:
-                bound_cache(self.cache_root, limit_bytes)
+                evict_to_limit(self.cache_root, limit_bytes)
             except OSError as error:
                 logger.warning("cannot bring the cache down to cache_limit: %s", error)
 
     def restore(self, reference: Reference) -> Path:
         """Returns a local path with the content that ``reference`` stands for.
 
-        What this mirror has registered and is there costs no request. Else it is downloaded: to the same place, if this
-        machine's cache knows it, otherwise into the cache. Where that place holds changes that were never uploaded, it
-        is returned untouched.
+        A path that this mirror has registered, and that exists, is returned without a request. Otherwise the content is
+        downloaded: to the same local path if the cache of this machine knows it, else into the cache. If that path has
+        changes that were never uploaded, it is returned as it is.
 
         Raises:
-            RemoteNotFoundError: it is not there any more, or not yet.
-            As for :meth:`download`.
+            RemoteNotFoundError: the content does not exist any more, or not yet.
+            Further errors as for :meth:`download`.
         """
         self._check_open()
-        location, resolved = self._parts.stores.resolve(reference.url, None)
-        job = self._parts.registrations.holding(location, resolved)
+        location, resolved = self._components.stores.resolve(reference.url, None)
+        job = self._components.registrations.containing(location, resolved)
         if job is not None:
             path = job.local_path(location)
             if os.path.exists(path):
@@ -288,24 +305,17 @@ class Mirror:
         return self._restored(reference, resolved)
 
     def _restored(self, reference: Reference, profile: Profile | None) -> Path:
-        # It may have been made on another machine, where the endpoint has another address.
-        reference = replace(reference, endpoint=self._parts.stores.endpoint(parse(reference.url).scheme, profile))
+        # The reference may come from another machine, where the endpoint has another address.
+        reference = replace(reference, endpoint=self._components.stores.endpoint(parse(reference.url).scheme, profile))
         is_known = reference.is_known_to(self.cache_root)
         if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
             return Path(reference.local)
-        wanted = self._parts.registration(
-            "download",
-            reference.url,
-            reference.local if is_known else None,
-            profile,
-            Choice(),
-            download_delete=True,
-            is_restored=True,
-        )
-        return self._download(wanted)
+        local = reference.local if is_known else None
+        request = DownloadRequest(remote=reference.url, local=local, profile=profile)
+        return self._download(self._components.make_registration(request, is_restored=True), request)
 
-    # What it brings there
+    # Upload
 
     def upload(
         self,
@@ -325,69 +335,71 @@ class Mirror:
         follow_symlinks: bool = True,
         fresh: bool = False,
     ) -> Path:
-        """Registers a local path to be pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
+        """Registers a local path that is pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
 
-        The local directory is created; for a URL that looks like a file (``.../model.pt``) only the one around it. The
-        bucket and the access to it are checked now.
+        The local directory is created. For a URL that looks like a file (``.../model.pt``), only the directory above is
+        created. The bucket and the access to it are checked now.
 
         Args:
-            remote: ``s3://bucket/key``. A local path is created as a directory and returned, nothing is pushed.
-            local: where from; a place below the cache root if None.
-            interval: seconds between background pushes, the first one interval from now; None pushes at the end only.
-            delete: remove objects that have no local file, at a clean end. Background pushes delete only what this
-                mirror itself had transferred. Objects that another writer put there meanwhile are never deleted. In the
-                cache, files that an earlier mirror had pushed, and whose objects are gone since, are removed as well.
-            sync_on_error: push also when the body ends with an exception (without deletes).
+            remote: ``s3://bucket/key``. A local path is created as a directory and returned, and nothing is pushed.
+            local: the local path to upload from. If it is None, it is a path below the cache root.
+            interval: the seconds between background pushes. The first one comes one interval from now. None pushes only
+                at the end.
+            delete: remove objects that have no local file, if the mirror ends without an error. Background pushes
+                delete only objects that this mirror itself has transferred. Objects that another writer has put there
+                meanwhile are never deleted. In the cache, local files that an earlier mirror has pushed, and whose
+                objects are gone since, are removed as well.
+            sync_on_error: push also when the body ends with an exception, without deletes.
             exclude, profile, include, compare: as for :meth:`download`.
-            overwrite: globs of files in a directory that are pushed at each push, changed or not. The name of a
-                directory does not choose what lies in it: "state/*" does.
-            max_delete: at the end, copy but do not delete, and raise, if more objects than this would go.
+            overwrite: globs of files in a directory that each push uploads, changed or not. The name of a directory
+                does not match the files in it: use "state/*".
+            max_delete: if more objects than this would be deleted at the end, upload, delete nothing, and raise.
             upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
-            follow_symlinks: push what links point to; otherwise links are left out.
-            fresh: empty the local path first, which must be in the cache: what earlier mirrors left there is no part of
-                the upload. Refused, with nothing changed, if a file there may be in no store, or if an open mirror uses
-                the path.
+            follow_symlinks: push the files to which links point. Otherwise links are left out.
+            fresh: empty the local path first, which must be in the cache, so that files of earlier mirrors are no part
+                of the upload. This is refused, with nothing changed, if a file there may be in no store, or if an open
+                mirror uses the path.
 
         Raises:
-            As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
+            As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
         """
-        self._check_open()
-        check_local(local)
-        if not is_url(remote):
-            check_interval(interval)
-            return _local_directory(remote, fresh)
-        wanted = self._parts.registration(
-            "upload",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_delete=check_flag("delete", delete),
-            drops_lost=delete,
-            interval_seconds=check_interval(interval),
-            sync_on_error=check_flag("sync_on_error", sync_on_error),
-            upload_last=as_patterns(upload_last, "upload_last"),
-            overwrite=as_patterns(overwrite, "overwrite"),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
-            fresh=check_flag("fresh", fresh),
+        request = UploadRequest(
+            remote=remote,
+            local=local,
+            interval=interval,
+            delete=delete,
+            sync_on_error=sync_on_error,
+            exclude=exclude,
+            profile=profile,
+            overwrite=overwrite,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            upload_last=upload_last,
+            follow_symlinks=follow_symlinks,
+            fresh=fresh,
         )
-        return self.begin_upload(wanted)
+        return self.upload_of(request)
 
-    def begin_upload(self, wanted: Registration) -> Path:
-        """As :meth:`upload`, of a registration that has been made already."""
-        if wanted.fresh:
-            check_can_be_emptied(self.cache_root, wanted.local)
+    def upload_of(self, request: UploadRequest) -> Path:
+        """As :meth:`upload`, with the arguments as one value."""
+        self._check_open()
+        if not is_url(request.remote):
+            return _local_directory(request.remote, request.fresh)
+        registration = self._components.make_registration(request)
+        if request.fresh:
+            check_can_be_emptied(self.cache_root, registration.local)
 
         def begin(job: Job) -> None:
-            job.take_stock()
-            self._parts.claim(job, self._check_open)
+            job.first_survey()
+            self._components.claim_path(job, self._check_open)
             self._empty_if_fresh(job)
-            job.check_kinds()
+            job.check_same_kind()
             job.begin_use()
             job.prepare_local()
-            self._begin_pushes(job)
+            self._begin_to_push(job)
 
-        return self._register(wanted, begin, self._pusher.join)
+        return self._register(registration, begin, self._pusher.join)
 
     def sync(
         self,
@@ -410,76 +422,171 @@ class Mirror:
         adopt: bool = False,
         fresh: bool = False,
     ) -> Path:
-        """Downloads ``remote`` now and pushes it from then on: to resume from a checkpoint, say.
+        """Downloads ``remote`` now, and pushes the local path from then on, for example to resume from a checkpoint.
 
         A prefix that does not exist yet is an empty directory.
 
         Args:
-            delete_local, delete_remote: the ``delete`` of the download, and that of the upload.
-            upload_exclude: globs that take the place of ``exclude`` in the pushes: what they hide is downloaded and
-                not pushed. A local file that they hide and that has never been in the store stays. None pushes all but
-                ``exclude``, and ``[]`` pushes all. Objects that ``exclude`` hides are not deleted in any case.
-            fresh: download all of it anew; see :meth:`upload`.
+            delete_local, delete_remote: the ``delete`` of the download, and the ``delete`` of the upload.
+            upload_exclude: globs that replace ``exclude`` in the pushes. Files that match are downloaded, but not
+                pushed. A local file that matches and has never been in the store stays. None pushes everything except
+                ``exclude``, and ``[]`` pushes everything. Objects that match ``exclude`` are not deleted in any case.
+            fresh: empty the local path first, and so download everything again; see :meth:`upload`.
             remote, local, interval, sync_on_error, exclude, profile, overwrite, include, compare, max_delete,
                 upload_last, follow_symlinks, adopt: as for :meth:`download` and :meth:`upload`.
 
         Raises:
-            As for :meth:`download`. What fails at the end is raised by the ``with`` statement.
+            As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
         """
-        self._check_open()
-        check_flag("adopt", adopt)
-        check_local(local)
-        if not is_url(remote):
-            check_interval(interval)
-            return _local_directory(remote, fresh)
-        wanted = self._parts.registration(
-            "sync",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_exclude=None if upload_exclude is None else as_patterns(upload_exclude, "upload_exclude"),
-            download_delete=check_flag("delete_local", delete_local),
-            upload_delete=check_flag("delete_remote", delete_remote),
-            drops_lost=delete_local and delete_remote,
-            interval_seconds=check_interval(interval),
-            sync_on_error=check_flag("sync_on_error", sync_on_error),
-            upload_last=as_patterns(upload_last, "upload_last"),
-            overwrite=as_patterns(overwrite, "overwrite"),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
-            fresh=check_flag("fresh", fresh),
+        request = SyncRequest(
+            remote=remote,
+            local=local,
+            interval=interval,
+            delete_local=delete_local,
+            delete_remote=delete_remote,
+            sync_on_error=sync_on_error,
+            exclude=exclude,
+            profile=profile,
+            overwrite=overwrite,
+            upload_exclude=upload_exclude,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            upload_last=upload_last,
+            follow_symlinks=follow_symlinks,
+            adopt=adopt,
+            fresh=fresh,
         )
-        if wanted.fresh:
-            check_can_be_emptied(self.cache_root, wanted.local)
+        return self.sync_of(request)
+
+    def sync_of(self, request: SyncRequest) -> Path:
+        """As :meth:`sync`, with the arguments as one value."""
+        self._check_open()
+        if not is_url(request.remote):
+            return _local_directory(request.remote, request.fresh)
+        registration = self._components.make_registration(request)
+        if request.fresh:
+            check_can_be_emptied(self.cache_root, registration.local)
 
         def begin(job: Job) -> None:
-            survey = job.take_stock()
-            self._parts.claim(job, self._check_open)
+            survey = job.first_survey()
+            self._components.claim_path(job, self._check_open)
             self._empty_if_fresh(job)
             job.begin_use()
-            if (survey.is_object or survey.is_prefix) and not self._fetcher.is_closed(job):
-                self._fetcher.fetch(job, missing_ok=True, adopt=adopt)
-            job.held.filled()
+            if (survey.is_object or survey.is_prefix) and not self._downloader.has_deleting_upload(job):
+                self._downloader.download_claimed(job, missing_ok=True, adopt=request.adopt)
+            job.active_claim.download_finished()
             job.prepare_local()
-            self._begin_pushes(job)
+            self._begin_to_push(job)
 
         def join(job: Job, merged: Registration) -> None:
             if job.registration.kind == "upload":
-                # What it pushes already is brought up to what S3 will be.
-                self._fetcher.fill(replace(wanted, kind="download"))
+                # The upload has downloaded nothing, so the objects are downloaded now.
+                self._downloader.download_unregistered(replace(registration, request=request.as_download()))
             self._pusher.join(job, merged)
 
-        return self._register(wanted, begin, join)
+        return self._register(registration, begin, join)
 
     def _empty_if_fresh(self, job: Job) -> None:
-        if job.registration.fresh:
+        if job.request.fresh:
             job.check_can_be_emptied()
             empty_root(self.cache_root, job.registration.local)
 
-    def _begin_pushes(self, job: Job) -> None:
+    def _begin_to_push(self, job: Job) -> None:
         self._pusher.begin(job)
-        if not self._is_of_a_child:
-            hold(self)
+        if not self._is_forked_child:
+            add_mirror(self)
+
+    def bisync(
+        self,
+        remote: StrPath,
+        local: StrPath | None = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+        *,
+        include: Patterns = None,
+        compare: Compare = "auto",
+        delete_local: bool = False,
+        delete_remote: bool = False,
+        max_delete: int | str | None = None,
+        upload_last: Patterns = None,
+    ) -> Path:
+        """Brings both sides up to date with each other, once. Returns when each side has what was newer on the other.
+
+        The records of the last sync tell which side of a file is newer. A file that has changed on both sides since
+        then, or that differs and was never synced, is a conflict: the error names it, and nothing is changed. Later
+        changes are not pushed; :meth:`sync` does that.
+
+        Args:
+            remote: ``s3://bucket/key``. A prefix that does not exist yet is an empty directory.
+            local: the local path. If it is None, it is a path below the cache root.
+            delete_local: remove local files that were synced, have not changed, and are gone from the store.
+            delete_remote: remove objects that were synced, have not changed, and are gone locally.
+            max_delete: refuse to delete more files on one side than this number, or than this share ("50%").
+            exclude, profile, include, compare, upload_last: as for :meth:`download` and :meth:`upload`.
+
+        Raises:
+            PlanRefusedError: there are conflicts, or too many deletes; nothing was changed.
+            TransferError, UnsafeKeysError: some files failed. The others were copied, and nothing was deleted.
+            Further errors as for :meth:`download`.
+        """
+        request = BisyncRequest(
+            remote=remote,
+            local=local,
+            exclude=exclude,
+            profile=profile,
+            include=include,
+            compare=compare,
+            delete_local=delete_local,
+            delete_remote=delete_remote,
+            max_delete=max_delete,
+            upload_last=upload_last,
+        )
+        return self.bisync_of(request)
+
+    def bisync_of(self, request: BisyncRequest) -> Path:
+        """As :meth:`bisync`, with the arguments as one value."""
+        self._check_open()
+        _check_remote("bisync()", request.remote)
+        if self._is_forked_child:
+            raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
+        registration = self._components.make_registration(request)
+        bisync_job = self._components.make_bisync_job(registration)
+        job = bisync_job.job
+        try:
+            self._components.registrations.do_once(job, lambda: self._run_bisync(bisync_job, in_journal=True))
+        finally:
+            job.end_use()
+        self._components.journal.remove(registration)
+        remove_pushed_entries(self.cache_root, [registration])
+        self._components.observer.registered("sync", str(registration.location))
+        self._evict_to_limit()
+        return Path(registration.local)
+
+    def begin_bisync(self, request: BisyncRequest) -> Path:
+        """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end."""
+        self._check_open()
+
+        def begin(job: Job) -> None:
+            self._run_bisync(BisyncJob(job), in_journal=False)
+            self._begin_to_push(job)
+
+        return self._register(self._components.make_registration(request), begin)
+
+    def _run_bisync(self, bisync_job: BisyncJob, *, in_journal: bool) -> None:
+        """Brings both sides up to date with each other.
+
+        Args:
+            in_journal: add the job to the journal, so that it can be recovered if this process dies.
+        """
+        job = bisync_job.job
+        job.first_survey()
+        self._components.claim_path(job, self._check_open)
+        job.begin_use()
+        if in_journal:
+            self._components.journal.add(job.journal_entry())
+        ensure_space = self._components.disk_space.ensure
+        self._components.runner.run(job, lambda _, terms: bisync_job.run(terms, ensure_space))
 
     def publish(
         self,
@@ -495,63 +602,64 @@ class Mirror:
         max_delete: int | str | None = None,
         follow_symlinks: bool = True,
     ) -> Path:
-        """Makes ``remote`` a complete set of the files in ``local``: returns when all of it is there, and its marker.
+        """Makes ``remote`` a complete set of the files in ``local``. Returns when all files and the marker are there.
 
-        The old marker goes first, then come the files and the deletes, and the new marker last. So whoever downloads
-        with ``require_marker`` gets the old set or the new one, or an error while neither is complete. A set that is
-        there already, and whole, is left as it is. One at a time may publish to a place.
+        The old marker is deleted first. Then come the uploads and the deletes, and the new marker comes last. So a
+        download with ``require_marker`` gets the old set or the new one, or an error while neither is complete. A set
+        that is complete and up to date is left as it is. Only one publisher at a time may publish to a prefix.
 
         Args:
             remote: ``s3://bucket/key`` of a prefix.
-            local: a directory with all files of the set. It is not watched, and nothing of it is pushed later.
-            marker: the name of the marker below ``remote``. A local file of that name takes no part.
-            delete: remove objects that have no local file; otherwise they are part of the set.
+            local: a directory with all files of the set. Its later changes are not pushed.
+            marker: the name of the marker below ``remote``. A local file with that name is not published.
+            delete: remove objects that have no local file. Otherwise they are part of the set.
             exclude, profile, include, compare, max_delete, follow_symlinks: as for :meth:`upload`.
 
         Raises:
             InvalidArgumentError, ConflictError, PlanRefusedError, UnsafeKeysError: nothing was changed.
-            TransferError: some of it failed; the set has no marker, and another call goes on.
-            IncompleteSetError: somebody changed one of the sides meanwhile; the set has no marker.
+            TransferError: some files failed. The set has no marker, and another call continues.
+            IncompleteSetError: one of the sides was changed meanwhile. The set has no marker.
         """
         self._check_open()
-        check_local(local)
-        if not is_url(remote):
-            raise InvalidURLError(
-                f"publish() needs a remote URL such as 's3://bucket/set', got {shown(os.fspath(remote))}"
-            )
-        if self._is_of_a_child:
-            raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
-        wanted = self._parts.registration(
-            "upload",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_delete=check_flag("delete", delete),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
-            marker=check_marker(marker),
+        request = PublishRequest(
+            remote=remote,
+            local=local,
+            marker=marker,
+            delete=delete,
+            exclude=exclude,
+            profile=profile,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            follow_symlinks=follow_symlinks,
         )
-        publication = self._parts.publication(wanted)
-        job, runner = publication.job, self._parts.runner
+        _check_remote("publish()", remote)
+        if self._is_forked_child:
+            raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
+        registration = self._components.make_registration(request)
+        publication = self._components.make_publication(registration)
+        job, runner = publication.job, self._components.runner
         job.begin_use()
         try:
-            self._parts.registrations.do_once(job, lambda: runner.run(job, lambda _, terms: publication.publish(terms)))
+            self._components.registrations.do_once(
+                job, lambda: runner.run(job, lambda _, terms: publication.publish(terms))
+            )
         finally:
             job.end_use()
-        self._parts.observer.registered("upload", str(wanted.location))
-        return Path(wanted.local)
+        self._components.observer.registered("upload", str(registration.location))
+        return Path(registration.local)
 
-    # What it can be asked; nothing is changed
+    # Questions and plans, which change nothing
 
     def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
-        """Returns what lies directly below ``prefix``, or with ``recursive`` at any depth, sorted.
+        """Returns the entries directly below ``prefix``, or with ``recursive`` those at any depth, sorted.
 
-        Remote entries are full URLs, those of prefixes without a slash at the end; entries of a local path are paths.
-        Of a single object or file, it is that one. Empty if nothing is there.
+        Remote entries are full URLs; those of prefixes have no slash at the end. Local entries are paths. A single
+        object or file is listed as itself. If nothing is there, the list is empty.
 
         Args:
             prefix: ``s3://bucket/key``, or a local path.
-            profile: a profile or its name; one in the URL wins.
+            profile: a profile or its name. A profile in the URL wins.
 
         Raises:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
@@ -559,8 +667,8 @@ class Mirror:
         self._check_open()
         if not is_url(prefix):
             return list_local(prefix, recursive)
-        location, resolved = self._parts.stores.resolve(str(prefix), profile)
-        return list_remote(self._parts.stores.of(location, resolved), location, recursive)
+        location, resolved = self._components.stores.resolve(str(prefix), profile)
+        return list_remote(self._components.stores.of(location, resolved), location, recursive)
 
     def fingerprint(
         self,
@@ -570,38 +678,39 @@ class Mirror:
         exclude: Patterns = None,
         profile: str | Profile | None = None,
     ) -> str | None:
-        """Returns a text that is the same exactly as long as the objects are: their keys, sizes and ETags.
+        """Returns a text that stays the same exactly as long as the keys, sizes and ETags of the objects stay the same.
 
-        It is that of what this mirror gives: of what it has registered, as of the download, without a request; of any
-        other URL as of now, by a listing. Modification times and empty directories do not count. None if nothing is
-        there, or if local files have changed since they were last downloaded or pushed.
+        For a URL that this mirror has registered, it describes the objects as of the download, and needs no request.
+        For any other URL, it describes the objects as of now, and lists them. Modification times and empty directories
+        do not count. It is None if nothing is there, or if local files have changed since they were last downloaded or
+        pushed.
 
         Args:
             path_or_url: ``s3://bucket/key`` of an object or a prefix, or a local path that has a URL.
-            include, exclude: globs of what counts, as for :meth:`download`.
-            profile: a profile or its name; one in the URL wins.
+            include, exclude: globs of the objects that count, as for :meth:`download`.
+            profile: a profile or its name. A profile in the URL wins.
 
         Raises:
-            InvalidArgumentError: a local path that no registration and no cache knows.
+            InvalidArgumentError: neither a registration nor the cache knows the local path.
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
-        chosen = build_filter(include, exclude)
+        chosen = Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
         if not is_url(path_or_url):
             return self._local_fingerprint(path_or_url, chosen)
-        location, resolved = self._parts.stores.resolve(str(path_or_url), profile)
-        job = self._parts.registrations.holding(location, resolved)
+        location, resolved = self._components.stores.resolve(str(path_or_url), profile)
+        job = self._components.registrations.containing(location, resolved)
         if job is not None and os.path.exists(job.local_path(location)):
             return job.fingerprint(job.path_of(location), chosen)
-        return fingerprint_of_objects(self._parts.stores.of(location, resolved), location, chosen)
+        return fingerprint_of_objects(self._components.stores.of(location, resolved), location, chosen)
 
     def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
         reference = self.reference(path)
         if reference is None:
             raise InvalidArgumentError(
-                f"{shown(os.fspath(path))} belongs to no registration and to no URL of the cache"
+                f"{quoted(os.fspath(path))} belongs to no registration and to no URL of the cache"
             )
-        for job in self._parts.registrations.jobs():
+        for job in self._components.registrations.jobs():
             if job.registration.local == reference.root:
                 return job.fingerprint(reference.path, chosen)
         return reference.fingerprint(chosen)
@@ -609,78 +718,66 @@ class Mirror:
     def url_of(self, path: StrPath) -> str | None:
         """Returns the URL that a local path mirrors, or None: ``s3://bucket/data/a.csv``, ``s3://lab@bucket/data/``.
 
-        Known are the paths of this mirror's registrations, and those in the cache. A directory's URL ends in "/".
+        It knows the paths of this mirror's registrations, and those in the cache. The URL of a directory ends in "/".
         """
-        found = self.reference(path)
-        return found.url if found is not None else None
+        reference = self.reference(path)
+        return reference.url if reference is not None else None
 
     def reference(self, path: StrPath) -> Reference | None:
-        """Returns what another mirror needs to :meth:`restore` a local path, on this machine or another, or None.
+        """Returns a reference with which a mirror on any machine can :meth:`restore` a local path, or None.
 
-        Known are the paths of this mirror's registrations, and those in the cache. A profile is referred to by its
-        name: what was reached with a :class:`Profile` that has none, and is not the mirror's default, is not known.
+        It knows the paths of this mirror's registrations, and the paths in the cache. A reference names the profile. So
+        the result is None for paths of a :class:`Profile` without a name, unless it is the default of the mirror.
         """
         self._check_open()
-        registrations = [job.registration for job in self._parts.registrations.jobs()]
-        return refer(
+        registrations = [job.registration for job in self._components.registrations.jobs()]
+        return find_reference(
             os.fspath(path),
             self.cache_root,
             registrations,
-            self._parts.stores.default_profile,
-            self._parts.stores.endpoint,
+            self._components.stores.default_profile,
+            self._components.stores.endpoint,
         )
 
-    def plan_download(
-        self,
-        remote: str,
-        local: StrPath | None = None,
-        exclude: Patterns = None,
-        profile: str | Profile | None = None,
-        *,
-        include: Patterns = None,
-        compare: Compare = "auto",
-        delete: bool = True,
-        max_delete: int | str | None = None,
-        missing_ok: bool = False,
-        adopt: bool = False,
-        require_marker: str | None = None,
-    ) -> tuple[Registration, Plan]:
-        """The plan of a download, with its registration; nothing is changed.
+    @planning(DownloadRequest, download, by_name=["delete"])
+    def plan_download(self, request: DownloadRequest) -> TransferPlan:
+        """Returns what :meth:`download` would do now, with the same arguments. Nothing is copied, deleted or created.
 
-        Where the download itself would raise PlanRefusedError, the plan says why in its ``refusal``.
+        By position it takes ``remote``, ``local``, ``exclude`` and ``profile``; ``delete`` is taken only by name. If
+        :meth:`download` would raise :class:`PlanRefusedError` (``max_delete``, a directory that needs ``adopt``), the
+        plan is returned all the same, and its ``refusal`` says why.
 
         Raises:
-            As by the download itself in every other case.
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
         """
-        wanted = self._dry(
-            "download",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            download_delete=check_flag("delete", delete),
-            marker="" if require_marker is None else check_marker(require_marker),
-        )
-        job = self._parts.job(wanted)
+        return as_transfer_plan(*self.download_plan_of(request))
+
+    def download_plan_of(self, request: DownloadRequest) -> tuple[Registration, Plan]:
+        """As :meth:`plan_download`, but returns the registration and the internal plan."""
+        registration = self._registration_for_plan(request)
+        job = self._components.make_job(registration)
         job.check_source()
-        plan = self._planned_download(job, missing_ok=missing_ok)
+        plan = self._planned_download(job, missing_ok=request.missing_ok)
         check_target(job, plan)
-        refusals = [_adoption_refusal(job, plan) if delete and not adopt else "", delete_refusal(plan, max_delete)]
-        return wanted, replace(plan, refusal="\n".join(filter(None, refusals)))
+        refusals = [
+            _adoption_refusal(job, plan) if request.delete and not request.adopt else "",
+            delete_refusal(plan, request.max_delete),
+        ]
+        return registration, replace(plan, refusal="\n".join(filter(None, refusals)))
 
     def _planned_download(self, job: Job, *, missing_ok: bool) -> Plan:
         try:
-            return job.plan_download(delete=job.registration.download_delete)
+            return job.plan_download(delete=job.request.deletes_local)
         except RemoteNotFoundError:
             if not missing_ok:
                 raise
-            # The bucket must exist all the same.
-            job.take_stock()
+            # Objects may be missing, but not the bucket: this raises if it is.
+            job.first_survey()
             return Plan("download")
 
     def plan_upload(
         self,
-        remote: str,
+        remote: StrPath,
         local: StrPath | None = None,
         exclude: Patterns = None,
         profile: str | Profile | None = None,
@@ -692,53 +789,73 @@ class Mirror:
         max_delete: int | str | None = None,
         upload_last: Patterns = None,
         follow_symlinks: bool = True,
-    ) -> tuple[Registration, Plan]:
-        """The plan of an upload, with its registration; nothing is changed. As for :meth:`plan_download`."""
-        wanted = self._dry(
-            "upload",
-            remote,
-            local,
-            profile,
-            Choice(include, exclude, compare, max_delete),
-            upload_delete=check_flag("delete", delete),
-            drops_lost=delete,
-            upload_last=as_patterns(upload_last, "upload_last"),
-            overwrite=as_patterns(overwrite, "overwrite"),
-            follow_symlinks=check_flag("follow_symlinks", follow_symlinks),
+    ) -> TransferPlan:
+        """Returns what the final push of :meth:`upload` would do now. Without a local side, the plan is empty.
+
+        Nothing is copied, deleted or created. If that push would raise :class:`PlanRefusedError` (``max_delete``), the
+        plan's ``refusal`` says why. Files that could not be pushed are in its ``problems``.
+
+        Args:
+            remote, local, exclude, profile, include, compare, delete, max_delete, upload_last, overwrite,
+                follow_symlinks: as for :meth:`upload`.
+
+        Raises:
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`upload`.
+        """
+        request = UploadRequest(
+            remote=remote,
+            local=local,
+            delete=delete,
+            exclude=exclude,
+            profile=profile,
+            overwrite=overwrite,
+            include=include,
+            compare=compare,
+            max_delete=max_delete,
+            upload_last=upload_last,
+            follow_symlinks=follow_symlinks,
         )
-        plan = self._parts.job(wanted).plan_upload(delete=delete)
-        return wanted, replace(plan, refusal=delete_refusal(plan, max_delete))
+        return as_transfer_plan(*self.upload_plan_of(request))
 
-    def _dry(
-        self,
-        kind: Literal["download", "upload"],
-        remote: str,
-        local: StrPath | None,
-        profile: str | Profile | None,
-        choice: Choice,
-        **details: Any,
-    ) -> Registration:
+    def upload_plan_of(self, request: UploadRequest) -> tuple[Registration, Plan]:
+        """As :meth:`plan_upload`, but returns the registration and the internal plan."""
+        registration = self._registration_for_plan(request)
+        plan = self._components.make_job(registration).plan_upload(delete=request.delete)
+        return registration, replace(plan, refusal=delete_refusal(plan, request.max_delete))
+
+    @planning(BisyncRequest, bisync)
+    def plan_bisync(self, request: BisyncRequest) -> TwoWayPlan:
+        """Returns what :meth:`bisync` would do now, with the same arguments. Nothing is copied, deleted or created.
+
+        If :meth:`bisync` would raise :class:`PlanRefusedError` (conflicts, ``max_delete``), the plan is returned all
+        the same, and its ``refusal`` says why.
+
+        Raises:
+            InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`bisync`.
+        """
+        return self.bisync_plan_of(request).as_two_way_plan()
+
+    def bisync_plan_of(self, request: BisyncRequest) -> BisyncPlans:
+        """As :meth:`plan_bisync`, but returns the internal plans."""
+        return self._components.make_bisync_job(self._registration_for_plan(request)).plan()
+
+    def _registration_for_plan(self, request: Request) -> Registration:
         self._check_open()
-        if not is_url(remote):
-            raise InvalidURLError(f"a plan needs a remote URL such as 's3://bucket/key', got {str(remote)!r}")
-        return self._parts.registration(kind, remote, local, profile, choice, **details)
-
-    def index_of(self, registration: Registration) -> Index:
-        """What the cache remembers of the registration's local path, as a copy of its place."""
-        return self._parts.index_of(registration)
+        _check_remote("a plan", request.remote)
+        return self._components.make_registration(request)
 
     def report(self) -> Report:
-        """What this mirror has moved, deleted, kept and failed so far, all registrations together."""
-        return self._parts.runner.total
+        """Returns what this mirror has copied, deleted and kept so far, and what has failed, for all registrations."""
+        return self._components.runner.total
 
     def registrations(self) -> tuple[Registered, ...]:
-        """What is registered, and what each registration has moved; those that failed included."""
-        return tuple(job.seen() for job in self._parts.registrations.jobs_and_failed())
+        """The registrations of this mirror, each with its report, including those that failed to begin."""
+        return tuple(job.as_registered() for job in self._components.registrations.jobs_and_failed())
 
-    # Its life
+    # Opening, pushing and closing
 
     def open(self) -> Self:
-        """Makes the mirror usable. Nothing is created or asked for yet.
+        """Makes the mirror usable. Nothing is created, and no request is sent.
 
         Raises:
             NoMirrorError: it was opened before.
@@ -747,48 +864,48 @@ class Mirror:
             if self._state != "new":
                 raise NoMirrorError(f"this mirror is {self._state} already; make a new one")
             self._state = "open"
-        self._bound_cache()
+        self._evict_to_limit()
         return self
 
     def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
-        """Pushes what has changed, now, and returns when it is in the store: what was pushed meanwhile.
+        """Pushes all changes now, and returns when they are in the store. The result reports what was pushed meanwhile.
 
-        As a background push does: unchanged files cost no request, and only what this mirror itself had transferred is
-        deleted.
+        It works as a background push: unchanged files cost no request, and only objects that this mirror itself has
+        transferred are deleted.
 
         Args:
-            path_or_url: what to push: a registered URL or local path, or one inside it; None for all.
-            timeout: seconds to wait; None waits for the end.
+            path_or_url: what to push: a registered URL or local path, or one inside it; None for everything.
+            timeout: the seconds to wait; None waits for the end.
 
         Raises:
-            InvalidArgumentError: nothing that is registered for upload holds ``path_or_url``.
-            PushTimeoutError: it has not ended in time, and goes on.
-            TransferError: some files failed; the others were pushed.
+            InvalidArgumentError: no registration for upload contains ``path_or_url``.
+            PushTimeoutError: the push has not ended in time, and goes on.
+            TransferError: some files failed. The others were pushed.
         """
         self._check_open()
         check_timeout(timeout)
-        if self._is_of_a_child:
+        if self._is_forked_child:
             return Report()
-        jobs = self._parts.registrations.chosen(path_or_url)
-        return self._moved_by(lambda: self._pusher.flush(jobs, timeout))
+        jobs = self._components.registrations.pushing_at(path_or_url)
+        return self._report_of(lambda: self._pusher.flush(jobs, timeout))
 
     def _push_additions(self, urls: Collection[str]) -> Report:
-        """Pushes what is new or has changed at registered places, now, and deletes nothing.
+        """Pushes new and changed files of some registrations now, and deletes nothing.
 
         Args:
-            urls: of registrations, as :meth:`_pushed_places` tells them.
+            urls: the URLs of the registrations, as :meth:`_pushed_places` returns them.
 
         Raises:
             NoMirrorError: the mirror is closed.
-            TransferError: some files failed; the others were pushed.
+            TransferError: some files failed. The others were pushed.
         """
         self._check_open()
-        if self._is_of_a_child:
+        if self._is_forked_child:
             return Report()
-        return self._moved_by(lambda: self._pusher.push_additions(urls))
+        return self._report_of(lambda: self._pusher.push_additions(urls))
 
-    def _moved_by(self, push: Callable[[], None]) -> Report:
-        """What this mirror has moved while ``push`` ran."""
+    def _report_of(self, push: Callable[[], None]) -> Report:
+        """The report of what this mirror has transferred while ``push`` ran."""
         before = self.report()
         push()
         return self.report() - before
@@ -799,33 +916,33 @@ class Mirror:
         return tuple((str(each.location), each.local) for each in registered)
 
     def finish(self, *, delete: bool = True) -> Report:
-        """Pushes everything and deletes stale objects, as a clean end does, and leaves the mirror open.
+        """Pushes everything and deletes stale objects, as an end without an error does, and leaves the mirror open.
 
-        With ``delete=False``, nothing is deleted. A :meth:`close` with an error, from another thread, stops it: what
-        has not begun then is not pushed.
+        With ``delete=False``, nothing is deleted. If another thread calls :meth:`close` with an error, this call stops,
+        and registrations whose pushes have not begun are not pushed.
 
         Raises:
-            TransferError: some of it failed.
+            TransferError: some files failed.
         """
         self._check_open()
-        if self._is_of_a_child:
+        if self._is_forked_child:
             return Report()
         try:
-            return self._moved_by(lambda: self._pusher.push_everything(self._check_open, delete=delete))
+            return self._report_of(lambda: self._pusher.push_everything(self._check_open, delete=delete))
         finally:
             for job in self._pusher.pushing():
-                job.held.go_on()
+                job.active_claim.cancel_last_push()
 
     def close(self, error: BaseException | None = None, *, push: bool = True) -> None:
         """Ends the mirror, once; further calls do nothing.
 
-        Without ``error``, everything registered for upload is pushed and stale objects are deleted, as by
-        :meth:`finish`. With one, only what was registered with ``sync_on_error`` is pushed, nothing is deleted, and
-        what fails is logged and added to ``error`` as a note. With ``push=False``, nothing is pushed. In a forked child
-        nothing is pushed either. What the mirror has pushed and deleted is told in one line.
+        Without ``error``, everything that is registered for upload is pushed and stale objects are deleted, as by
+        :meth:`finish`. With an ``error``, only registrations with ``sync_on_error`` are pushed, nothing is deleted, and
+        failures are logged and added to ``error`` as notes. With ``push=False``, nothing is pushed. A forked child
+        pushes nothing either. One line says what the mirror has pushed and deleted.
 
         Raises:
-            TransferError: a final push failed (only without ``error``); it says how to push what is left.
+            TransferError: a final push failed (only without ``error``). The message says how to push what is left.
         """
         self._close(error, lambda: self._push_at_end(error, push))
 
@@ -835,97 +952,98 @@ class Mirror:
                 return
             self._state = "closing"
         if sys.is_finalizing():
-            # No thread runs any more. What is registered is left to recovery, as if the process had been killed.
+            # No thread can run any more, so the registrations are left to recovery, as after a kill.
             self._state = "closed"
             return
         try:
-            if not self._is_of_a_child:
+            if not self._is_forked_child:
                 push()
         finally:
-            if not self._is_of_a_child:
-                self._tell_what_was_done()
+            if not self._is_forked_child:
+                self._show_summary()
             try:
-                # When the process is being terminated, the time is used up: unfinished uploads are left to the store.
-                if not self._is_of_a_child and (error is None or isinstance(error, Exception)):
-                    self._parts.stores.abort_unfinished()
+                # When the process is being terminated, the deadline is used up: unfinished uploads stay in the store.
+                if not self._is_forked_child and (error is None or isinstance(error, Exception)):
+                    self._components.stores.abort_unfinished()
             finally:
                 self._end()
 
-    def _tell_what_was_done(self) -> None:
-        line = pushed_and_deleted(self.registrations())
+    def _show_summary(self) -> None:
+        line = summary_of_changes(self.registrations())
         if line:
-            self.tell(line)
+            self.show_line(line)
 
     def close_at_exit(self, error: BaseException | None) -> None:
-        """Ends a mirror that nobody has closed, at the interpreter's exit. Nothing is deleted, no thread is started.
+        """Ends a mirror that nobody has closed, at the interpreter's exit. It deletes nothing and starts no thread.
 
-        Everything registered for upload is pushed; if ``error`` has ended the program, only what was registered with
-        ``sync_on_error``. What happens is logged, since nobody can be told any more. In a forked child nothing happens.
+        Everything that is registered for upload is pushed. If ``error`` has ended the program, only registrations with
+        ``sync_on_error`` are pushed. It logs what it does, because nobody can catch an exception any more. In a forked
+        child it does nothing.
         """
-        if self._is_of_a_child:
+        if self._is_forked_child:
             return
         if self._state == "closing":
-            # By a thread that the exit would cut off.
+            # Another thread is closing it, and the exit would cut that off.
             self._closed.wait(self.options.shutdown_timeout)
             return
         jobs = self._pusher.pushing()
-        told = "it is open at the interpreter's exit. Close it, or use 'with pos3.mirror():'"
+        problem = "it is open at the interpreter's exit. Close it, or use 'with pos3.mirror():'"
         if error is None:
-            logger.warning("%r: %s. Pushed now, without deletes: %s", self, told, _listed(jobs))
+            logger.warning("%r: %s. Pushed now, without deletes: %s", self, problem, _names_of(jobs))
             self._close(None, self._push_at_exit)
         else:
-            pushed = [job for job in jobs if job.registration.sync_on_error]
-            rest = [job for job in jobs if not job.registration.sync_on_error]
+            pushed = [job for job in jobs if job.request.sync_on_error]
+            rest = [job for job in jobs if not job.request.sync_on_error]
             logger.warning(
                 "%r: %s. The program has ended with %s. Pushed now, without deletes: %s. Not pushed, without "
                 "sync_on_error: %s",
                 self,
-                told,
+                problem,
                 type(error).__name__,
-                _listed(pushed),
-                _listed(rest),
+                _names_of(pushed),
+                _names_of(rest),
             )
             self.close(error)
 
     def _push_at_exit(self) -> None:
         jobs = self._pusher.pushing()
-        self._pusher.due = {job.registration for job in jobs}
+        self._pusher.unpushed = {job.registration for job in jobs}
         self._pusher.end_background(at_once=False)
         for failure in self._pusher.push_finally(jobs, lambda: None, delete=False):
             logger.error("%s; 'pos3 recover' pushes what is left", failure)
 
     def _end(self) -> None:
-        self._parts.journal.end(self._pusher.due)
+        self._components.journal.end(self._pusher.unpushed)
         with self._lock:
             self._state = "closed"
-        release(self)
+        remove_mirror(self)
         self._closed.set()
-        for job in self._parts.registrations.jobs():
-            if job.registration in self._pusher.due:
-                job.held.leave()
+        for job in self._components.registrations.jobs():
+            if job.registration in self._pusher.unpushed:
+                job.active_claim.leave_to_others()
             job.end_use()
         if self._part_of is None:
-            self._parts.claims.end()
-        self._bound_cache()
+            self._components.claims.end()
+        self._evict_to_limit()
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:
-        to_push = [job for job in self._pusher.pushing() if error is None or job.registration.sync_on_error]
-        self._pusher.due = {job.registration for job in to_push} if push else set()
+        to_push = [job for job in self._pusher.pushing() if error is None or job.request.sync_on_error]
+        self._pusher.unpushed = {job.registration for job in to_push} if push else set()
         self._pusher.end_background(at_once=error is not None)
         if error is None:
             if push:
                 self._push_at_clean_end()
             return
-        failures = [failure for job in self._parts.registrations.jobs() for failure in job.failed_pushes[-1:]]
+        failures = [failure for job in self._components.registrations.jobs() for failure in job.failed_pushes[-1:]]
         if push:
-            # When the process is being stopped from outside, there is only so much time.
+            # A process that is stopped from outside has little time.
             seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
-            with self._parts.runner.deadline(seconds):
+            with self._components.runner.deadline(seconds):
                 failures += self._pusher.push_finally(to_push, lambda: None, delete=False)
-        told = list(map(str, failures))
-        if told and self._pusher.due:
-            told[-1] += f". {self._advice()}"
-        for text in told:
+        texts = list(map(str, failures))
+        if texts and self._pusher.unpushed:
+            texts[-1] += f". {self._advice()}"
+        for text in texts:
             logger.error("after %s: %s", type(error).__name__, text)
             error.add_note(f"pos3: {text}")
 
@@ -933,7 +1051,7 @@ class Mirror:
         try:
             self._pusher.push_everything(lambda: None)
         except PlanRefusedError:
-            # All was pushed, and only deletes were refused.
+            # Everything was pushed, and only the deletes were refused.
             raise
         except TransferError as failure:
             raise TransferError(failure.operation, failure.failures, self._advice()) from failure.failures[0]
@@ -943,13 +1061,23 @@ class Mirror:
 
     def _advice(self) -> str:
         default = os.path.realpath(os.path.expanduser(DEFAULT_CACHE_ROOT))
-        return how_to_push_the_rest(self.cache_root, default, is_noted=self._parts.journal.is_written)
+        return how_to_push_the_rest(self.cache_root, default, is_in_journal=self._components.journal.is_written)
 
 
-def _passed_through(address: StrPath, missing_ok: bool) -> Path:
+def _check_remote(what: str, remote: StrPath) -> None:
+    """Returns if ``remote`` is a URL. ``what`` names the call in the error.
+
+    Raises:
+        InvalidURLError: it is a local path.
+    """
+    if not is_url(remote):
+        raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {quoted(os.fspath(remote))}")
+
+
+def _existing_path(address: StrPath, missing_ok: bool) -> Path:
     path = Path(os.path.realpath(local_path(address)))
     if not missing_ok and not path.exists():
-        raise RemoteNotFoundError(f"{shown(os.fspath(address))} is taken as a local path, and nothing is there")
+        raise RemoteNotFoundError(f"{quoted(os.fspath(address))} is taken as a local path, and nothing is there")
     return path
 
 
@@ -972,7 +1100,7 @@ def _adoption_refusal(job: Job, plan: Plan) -> str:
     return ""
 
 
-def _listed(jobs: list[Job]) -> str:
+def _names_of(jobs: list[Job]) -> str:
     return ", ".join(map(str, jobs)) or "nothing"
 
 

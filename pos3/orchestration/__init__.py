@@ -1,4 +1,4 @@
-"""pos3 in Prefect: flows with a mirror of their own, and tasks for single transfers.
+"""pos3 for Prefect: flows whose runs have a mirror, and tasks for single transfers.
 
 >>> from pos3.orchestration import pos3_flow
 >>> @pos3_flow(retries=2, retry_delay_seconds=60)                          # doctest: +SKIP
@@ -23,7 +23,7 @@ from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.internals import install
 from pos3.orchestration.results import PathSerializer, S3Contents
 from pos3.orchestration.runtime import around_task_hooks, work_before_record
-from pos3.orchestration.tasks import download_task, flush_task, ls_task, publish, sync_task, upload_task
+from pos3.orchestration.tasks import bisync_task, download_task, flush_task, ls_task, publish, sync_task, upload_task
 
 if TYPE_CHECKING:
     from pos3.orchestration.blocks import Pos3Mirror, Pos3Profile
@@ -33,6 +33,7 @@ __all__ = [
     "Pos3Mirror",
     "Pos3Profile",
     "S3Contents",
+    "bisync_task",
     "download_task",
     "flush_task",
     "ls_task",
@@ -46,7 +47,7 @@ install(work_before_record, around_task_hooks)
 
 
 def __getattr__(name: str) -> Any:
-    """The blocks, once they are asked for: they need prefect-aws where it is installed, and that takes long to load."""
+    """Loads the blocks on first use, because they import prefect-aws where it is installed, which takes long."""
     if name in ("Pos3Mirror", "Pos3Profile"):
         from pos3.orchestration import blocks
 

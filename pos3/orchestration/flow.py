@@ -1,4 +1,4 @@
-"""``pos3_flow``: a Prefect flow with one mirror per flow run."""
+"""``pos3_flow``, a Prefect flow with one mirror for each flow run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pos3.orchestration.runtime import (
     OptionLayers,
     StrPath,
     layers_of,
-    scoped,
-    wrapped,
+    with_attempts,
+    wrap_function,
 )
 
 HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks", "on_running_hooks")
@@ -28,25 +28,25 @@ R = TypeVar("R")
 
 
 class MirroredFlow(Flow[P, R]):
-    """A flow that keeps its mirror through ``with_options``, also where that brings another task runner."""
+    """A flow that keeps its mirror through ``with_options``, even with another task runner."""
 
     has_pos3_mirror: ClassVar[bool] = True
 
     def with_options(  # type: ignore[override] # the options of Prefect's, in one type
         self, *, mirror: MirrorChoice | None = None, **options: Unpack[FlowOptions]
     ) -> MirroredFlow[P, R]:
-        """As for any flow; ``mirror`` changes options of the mirror as well.
+        """A copy of the flow with other options, as for any flow. ``mirror`` changes options of its mirror.
 
         Args:
-            mirror: as for :func:`pos3_flow`, and over what was given there.
+            mirror: as for :func:`pos3_flow`. Its options win over those that were given there.
 
         Raises:
-            InvalidArgumentError: there is no such option.
+            InvalidArgumentError: an option does not exist.
         """
         if isinstance(self.result_serializer, PathSerializer):
-            # Prefect takes a serializer that is passed on for a wish to persist results.
+            # If a serializer is passed on, Prefect persists results.
             options.setdefault("result_serializer", None)
-        return _mirrored(super().with_options(**cast(dict[str, Any], options)), layers_of(self.fn).under(mirror))
+        return _mirrored(super().with_options(**cast(dict[str, Any], options)), layers_of(self.fn).with_layer(mirror))
 
 
 def _mirrored_class(cls: type[Flow[Any, Any]]) -> type[Flow[Any, Any]]:
@@ -60,8 +60,8 @@ def _mirrored_class(cls: type[Flow[Any, Any]]) -> type[Flow[Any, Any]]:
 def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
     made = copy.copy(flow)
     made.__class__ = _mirrored_class(type(flow))
-    made.task_runner = scoped(flow.task_runner)
-    made.fn = wrapped(flow.fn, options)
+    made.task_runner = with_attempts(flow.task_runner)
+    made.fn = wrap_function(flow.fn, options)
     for name in HOOKS:
         setattr(made, name, Hooks(getattr(flow, name)[:]))
     if flow.result_serializer is None:
@@ -70,7 +70,7 @@ def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
 
 
 class FlowDecorator(Protocol):
-    """Makes a flow of a function, or a mirrored flow of a flow. Either keeps its signature."""
+    """Makes a mirrored flow from a function or from a flow. Its signature is the same."""
 
     @overload
     def __call__(self, function: Flow[P, R], /) -> MirroredFlow[P, R]: ...
@@ -118,32 +118,32 @@ def pos3_flow(
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
-    """Makes a Prefect flow whose runs each have one mirror, for ``pos3.download`` and the others in flow and tasks.
+    """Makes a Prefect flow whose runs each have one mirror, which the flow and its tasks use by ``pos3.download`` etc.
 
-    The mirror opens with the run's first attempt and stays open through retries and their delays, pushing in the
-    background. When the function has ended well, submitted tasks are waited for and everything is pushed: only then
-    does the run count as completed, and a push that fails makes the attempt fail, which the flow's retries repeat.
-    A run that ends in any other way (an exception, a returned failed state, a timeout, cancellation, a signal) pushes
-    only what was registered with ``sync_on_error``, and deletes nothing. A suspended run pushes without deleting.
-    A subflow uses its parent's mirror. Called as ``flow.fn()``, the function has a mirror for the call.
+    The mirror opens with the run's first attempt. It stays open during retries and their delays, and pushes in the
+    background. When the function has returned, submitted tasks are waited for and everything is pushed. Only then is
+    the run completed. If a push fails, the attempt fails, and the flow's retries apply. If the run ends in any other
+    way (an exception, a returned failed state, a timeout, cancellation, a signal), only registrations with
+    ``sync_on_error`` are pushed, and nothing is deleted. A suspended run pushes everything without deletes. A subflow
+    uses its parent's mirror. If the function is called as ``flow.fn()``, it has a mirror for the call.
 
-    Works bare, with options, and on an existing flow, which is not changed; for sync and async functions, generators of
-    both kinds, and methods.
+    The decorator works with and without options, and on an existing flow, which is not changed. The function may be
+    sync or async, a generator of both kinds, or a method.
 
     Args:
         function: a function or a flow.
         mirror: options of the mirror as one value: a :class:`pos3.MirrorOptions`, a dict of some of its options, a
-            :class:`Pos3Mirror` block, or the name of one. The arguments below go over it, and
-            ``flow.with_options(mirror=...)`` over both. An argument that is given beats the environment, even
-            if it equals the default. What nobody has said comes from the environment (``POS3_CACHE_ROOT`` and so on).
-        show_progress: log lines in the run's log about transfers that take long.
+            :class:`Pos3Mirror` block, or the name of one. The arguments below win over it, and
+            ``flow.with_options(mirror=...)`` wins over both. A given argument wins over the environment, even if it
+            equals the default. Options that are not given come from the environment (``POS3_CACHE_ROOT`` and so on).
+        show_progress: whether long transfers are shown by lines in the run's log.
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.
-        flow_options: those of ``prefect.flow``. If none is chosen, ``result_serializer`` is a
+        flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a
             :class:`PathSerializer`.
 
     Raises:
-        InvalidArgumentError: ``mirror`` names an option that there is not.
+        InvalidArgumentError: ``mirror`` has an option that does not exist.
     """
     arguments = MirrorOptions(
         cache_root,
@@ -154,13 +154,15 @@ def pos3_flow(
         cache_limit,
         shutdown_timeout,
     )
-    options = OptionLayers().under(mirror).under(arguments)
+    options = OptionLayers().with_layer(mirror).with_layer(arguments)
 
     def decorate(given: Callable[..., Any]) -> MirroredFlow[..., Any]:
         if isinstance(given, Flow):
             flow = cast(Flow[..., Any], given)
-            return _mirrored(flow.with_options(**cast(dict[str, Any], flow_options)), layers_of(flow.fn).under(options))
-        # Flow derives name, version and entrypoint from the function, so it must see the user's.
+            return _mirrored(
+                flow.with_options(**cast(dict[str, Any], flow_options)), layers_of(flow.fn).with_layer(options)
+            )
+        # Flow derives name, version and entrypoint from the function, so it must get the user's function.
         return _mirrored(Flow(given, **cast(dict[str, Any], flow_options)), options)
 
     return decorate if function is None else decorate(function)

@@ -1,7 +1,7 @@
-"""Single transfers as Prefect tasks, for flows that show them in their graph.
+"""Single transfers as Prefect tasks, which appear in the graph of a flow run.
 
-They belong to the mirror of the flow run that they run in, and take the arguments of the functions that they are made
-of. Their results are never cached: a cached upload would push nothing.
+They use the mirror of their flow run, and have the arguments of the functions of pos3 that they call. Their results are
+never cached, because a cached upload would push nothing.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ def _flush_name() -> str:
 
 
 download_task = _task(pos3.download, "download {remote}")
-"""``pos3.download`` as a task: returns a local path that matches ``remote``."""
+"""``pos3.download`` as a task. It returns a local path that matches ``remote``."""
 
 upload_task = _task(pos3.upload, "upload {remote}")
-"""``pos3.upload`` as a task: returns the local path that is pushed from now on."""
+"""``pos3.upload`` as a task. It returns the local path that is pushed from then on."""
 
 sync_task = _task(pos3.sync, "sync {remote}")
-"""``pos3.sync`` as a task: downloads, and returns the local path that is pushed from now on."""
+"""``pos3.sync`` as a task. It downloads, and returns the local path that is pushed from then on."""
+
+bisync_task = _task(pos3.bisync, "bisync {remote}")
+"""``pos3.bisync`` as a task: returns the local path when both sides are up to date."""
 
 publish = _task(pos3.publish, "publish {remote}")
-"""``pos3.publish`` as a task: returns when the set and its marker are there; retries go on where it failed."""
+"""``pos3.publish`` as a task. It returns when the set and its marker are stored. A retry continues where it failed."""
 
 ls_task = _task(pos3.ls, "ls {prefix}")
-"""``pos3.ls`` as a task: returns full URLs."""
+"""``pos3.ls`` as a task. It returns full URLs."""
 
 flush_task = _task(pos3.flush, _flush_name)
-"""``pos3.flush`` as a task: returns the report of what was pushed."""
+"""``pos3.flush`` as a task. It returns the report of the push."""

@@ -1,16 +1,18 @@
-"""PURE. From listings to a plan: what would be copied and deleted, each with its reason.
+"""PURE. Makes plans from listings: which files would be copied and deleted, each with its reason.
 
-Three streams, each sorted by path in code-point order (which is also the byte order of UTF-8, S3's own), are
-walked at once: the local listing, the remote listing, and the records of the last sync. Memory grows with
-what differs, not with what exists, and stretches in which all three agree are passed over as a whole.
+The package merges three streams: the local listing, the remote listing, and the records of the last sync. Each is
+sorted by path in code-point order, which is the byte order of UTF-8, the order in which S3 lists. Memory grows with the
+number of differences, not with the number of files, because consecutive files that are unchanged are skipped as a
+whole.
 
-What counts as changed is a table in :mod:`pos3.plan.changes`.
+The table in :mod:`pos3.plan.changes` says what counts as changed.
 """
 
+from pos3.plan.actions import Action, Actions
 from pos3.plan.downloads import plan_download
 from pos3.plan.limits import check_max_delete, delete_refusal, parse_max_delete
-from pos3.plan.merge import march
-from pos3.plan.model import EMPTIED, LOST, NEW, Action, Compare, Direction, Plan, Policy, TransferPlan
+from pos3.plan.merge import merge_listings
+from pos3.plan.model import EMPTIED, LOST, NEW, Compare, Direction, Plan, Policy, TransferPlan, TwoWayPlan
 from pos3.plan.path_rules import IN_STATE, segment_problem
 from pos3.plan.pushes import plan_push
 from pos3.plan.uploads import plan_upload
@@ -21,14 +23,16 @@ __all__ = [
     "LOST",
     "NEW",
     "Action",
+    "Actions",
     "Compare",
     "Direction",
     "Plan",
     "Policy",
     "TransferPlan",
+    "TwoWayPlan",
     "check_max_delete",
     "delete_refusal",
-    "march",
+    "merge_listings",
     "parse_max_delete",
     "plan_download",
     "plan_push",

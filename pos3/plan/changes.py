@@ -1,4 +1,4 @@
-"""PURE. Whether a file that exists on both sides is copied, ``compare="auto"``:
+"""PURE. Decides whether a file that exists on both sides is copied. The table is for ``compare="auto"``:
 
 ======  ===========  ============  ==================  ==========================================
 record  local file   object        download            upload
@@ -8,16 +8,16 @@ yes     differs      as recorded   copy, unless        copy, unless proven equal
                                    proven equal
 yes     as recorded  differs       copy                copy; kept if another writer changed it
                                                        while this mirror was open
-yes     differs      differs       copy                copy, unless proven equal (it was sent by
-                                                       a mirror that died before it noted that)
-no      other size                 copy                copy
+yes     differs      differs       copy                copy, unless proven equal (its mirror was
+                                                       killed before it wrote the record)
+no      different sizes            copy                copy
 no      same size, proven equal    unchanged           unchanged
 no      same size, not equal MD5   copy                copy
-no      same size, no MD5 to tell  copy, unless the    copy, if the file is newer than the object
+no      same size, no MD5 known    copy, unless the    copy, if the file is newer than the object
                                    times are equal
 ======  ===========  ============  ==================  ==========================================
 
-``compare="size"`` looks at sizes only; ``compare="checksum"`` takes only proven equality for unchanged.
+``compare="size"`` compares sizes only. With ``compare="checksum"``, a file is unchanged only if it is proven equal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NS = 1_000_000_000
 
 
 def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) -> str:
-    """The reason why the two need a copy, or "" when they count as equal. See the table above."""
+    """The reason to copy the file, or "" if both sides count as equal. See the table above."""
     if local.size_bytes != remote.size_bytes:
         return "different size"
     if policy.compare == "size":
@@ -39,8 +39,8 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
         return "" if policy.proven_equal(local, remote) else "content not proven equal"
     if record is not None and record.etag:
         if record.etag != remote.etag:
-            sent_before = policy.direction == "upload" and not record.matches_local(local)
-            return "" if sent_before and policy.proven_equal(local, remote) else "changed remotely"
+            was_sent_before = policy.direction == "upload" and not record.matches_local(local)
+            return "" if was_sent_before and policy.proven_equal(local, remote) else "changed remotely"
         return "" if record.matches_local(local) or policy.proven_equal(local, remote) else "changed locally"
     if policy.proven_equal(local, remote):
         return ""

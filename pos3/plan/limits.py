@@ -1,4 +1,4 @@
-"""PURE. How many deletes a plan may hold."""
+"""PURE. Limits the number of deletes in a plan."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from pos3.plan.model import Plan
 
 
 def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
-    """Refuses a plan that deletes more than allowed.
+    """Returns if the plan does not delete more than ``max_delete`` allows.
 
     Args:
         max_delete: a count of files, a share of the destination such as "50%", or None for no limit.
 
     Raises:
-        PlanRefusedError: with the plan's figures.
-        InvalidArgumentError: the limit is neither of the three.
+        PlanRefusedError: the plan deletes more; the message has the numbers.
+        InvalidArgumentError: the limit is none of the three.
     """
-    going, files = (*plan.deletes, *plan.lost), plan.destination_files + len(plan.lost)
+    deletes, files = (*plan.deletes, *plan.lost), plan.destination_files + len(plan.lost)
     limit = parse_max_delete(max_delete, files)
-    if limit is not None and len(going) > limit:
-        examples = ", ".join(repr(action.path) for action in going[:3])
+    if limit is not None and len(deletes) > limit:
+        examples = ", ".join(repr(action.path) for action in deletes[:3])
         raise PlanRefusedError(
-            f"the {plan.direction} would delete {len(going)} of {files} files "
+            f"the {plan.direction} would delete {len(deletes)} of {files} files "
             f"(among them {examples}) and copy {plan.copy_files}, but max_delete={max_delete!r} allows {limit}; "
             "nothing was deleted. Raise max_delete, or find out why the source has so few files."
         )
 
 
 def delete_refusal(plan: Plan, max_delete: int | str | None) -> str:
-    """What :func:`check_max_delete` would raise, or ""."""
+    """The message of the error that :func:`check_max_delete` would raise, or ""."""
     try:
         check_max_delete(plan, max_delete)
     except PlanRefusedError as refusal:

@@ -1,6 +1,6 @@
-"""Which endpoint, with which credentials: profiles, their registry, the profiles file, and secrets that do not show.
+"""Profiles, which name an endpoint and its credentials; their registry, the profiles file, and secrets.
 
-What a profile means for an S3 client is decided in :mod:`pos3.store`.
+:mod:`pos3.store` makes the settings of an S3 client from a profile.
 """
 
 from pos3.profiles.registry import (

@@ -1,4 +1,4 @@
-"""Profiles: which endpoint, with which credentials. The registry, the profiles file, and precedence.
+"""Profiles, which name an endpoint and its credentials: the registry, the profiles file, and the precedence.
 
 The file (``POS3_PROFILES_FILE``, else ``$XDG_CONFIG_HOME/pos3/profiles.toml``, else
 ``~/.config/pos3/profiles.toml``)::
@@ -8,8 +8,9 @@ The file (``POS3_PROFILES_FILE``, else ``$XDG_CONFIG_HOME/pos3/profiles.toml``, 
     region = "eu-north-1"
     credentials_file = "acme.creds"         # AWS style ini, section [acme] or [default]
 
-A profile registered in code wins over one of the same name in the file, and that over one that a framework knows; a
-profile in the URL (``s3://acme@bucket/key``) wins over the argument, and the argument over the mirror's default.
+A profile that is registered in code wins over one with the same name in the file, and that wins over one of a
+framework. A profile in the URL (``s3://acme@bucket/key``) wins over the argument, and the argument wins over the
+mirror's default.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from typing import Any, Literal
 
 from pos3 import frameworks
 from pos3.errors import ProfileError
-from pos3.local import ForeignFileError, read_settings, tell_once
-from pos3.profiles.secrets import Secret, warn_if_open
-from pos3.shown import escaped
+from pos3.local import ForeignFileError, read_settings, warn_once
+from pos3.profiles.secrets import Secret, warn_if_accessible
+from pos3.redaction import escaped
 
 AddressingStyle = Literal["auto", "path", "virtual"]
 _SECRETS = ("access_key", "secret_key", "session_token")
@@ -48,7 +49,8 @@ class Profile:
         region: AWS region name; None takes it from the environment or the AWS profile.
         access_key, secret_key, session_token: explicit credentials; then the environment's are never used.
         aws_profile: name of a profile in the AWS configuration files, whose credentials are refreshed.
-        addressing_style: "path", "virtual" or "auto" (path for a custom endpoint, virtual for AWS).
+        addressing_style: "path", "virtual" or "auto" (as the AWS configuration file says, else path for a named
+            endpoint and virtual for AWS).
         verify: False skips TLS verification; a path names a CA bundle.
         requester_pays: accept the costs of requester-pays buckets.
         server_side_encryption: such as "AES256" or "aws:kms", sent with every upload.
@@ -100,32 +102,32 @@ class Profile:
             raise ProfileError(f"{where}: the CA bundle verify={self.verify!r} is not a file")
 
     def _check_types(self, where: str) -> None:
-        for kinds, wanted, names in (
+        for kinds, expected, names in (
             ((str, type(None)), "a string", _TEXTS),
             ((bool,), "true or false", _FLAGS),
             ((bool, str), "true, false or a path", ("verify",)),
         ):
             for name in names:
                 if not isinstance(getattr(self, name), kinds):
-                    raise ProfileError(f"{where}: {name} must be {wanted}, not {type(getattr(self, name)).__name__}")
+                    raise ProfileError(f"{where}: {name} must be {expected}, not {type(getattr(self, name)).__name__}")
 
     def _check_controls(self, where: str) -> None:
         for name in ("endpoint", *_SENT):
             value = getattr(self, name)
             if value is not None and escaped(str(value)) != str(value):
-                # What they end becomes a header of its own.
+                # After a line end, the rest of the value would become another header.
                 raise ProfileError(f"{where}: {name} {value!r} has a control character, such as a line end")
 
     @property
     def place(self) -> tuple[str | None, str | None]:
-        """What makes two profiles the same place: endpoint and, for AWS itself, the account's profile."""
+        """Two profiles with an equal value reach the same buckets: the endpoint or, for AWS itself, the AWS profile."""
         return (self.endpoint, None if self.endpoint else self.aws_profile)
 
 
 _PROFILES: dict[str, Profile] = {}
-_NAMES: dict[Profile, str] = {}
-"""How profiles were called that were asked for by name."""
-_UNUSED: dict[Path, str] = {}
+_REQUESTED_NAMES: dict[Profile, str] = {}
+"""The names of the profiles that callers have requested by name."""
+_IGNORED_FILES: dict[Path, str] = {}
 _FILE_TABLES: dict[Path, tuple[tuple[int, int], dict[str, Any]]] = {}
 _LOCK = threading.Lock()
 
@@ -138,7 +140,7 @@ def register_profile(
     local_name: str | None = None,
     **options: Any,
 ) -> None:
-    """Makes ``name`` usable as ``profile=`` and in ``s3://name@bucket/key``, in this process.
+    """Makes ``name`` usable in this process, as ``profile=`` and in ``s3://name@bucket/key``.
 
     Args:
         endpoint: URL of the S3 server; None for AWS itself, whose buckets' regions are found without ``region``.
@@ -160,10 +162,10 @@ def register_profile(
 
 
 def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> Profile | None:
-    """The profile that applies: the URL's, else the argument's, else None.
+    """The profile that applies: the one in the URL, or else the argument, or else None.
 
     Raises:
-        ProfileError: the name is neither registered nor in the profiles file nor known to a framework, or its entry
+        ProfileError: the name is neither registered, nor in the profiles file, nor known to a framework, or its entry
             cannot work.
     """
     if not url_profile and (profile is None or isinstance(profile, Profile)):
@@ -171,25 +173,25 @@ def resolve_profile(profile: str | Profile | None, *, url_profile: str = "") -> 
     name = url_profile or profile
     if not isinstance(name, str):
         raise ProfileError(f"profile {name!r}: expected a name or a pos3.Profile")
-    found = _called(name)
-    _NAMES[found] = name
+    found = _find(name)
+    _REQUESTED_NAMES[found] = name
     return found
 
 
-def _called(name: str) -> Profile:
+def _find(name: str) -> Profile:
     if name in _PROFILES:
         return _PROFILES[name]
     path = profiles_file()
     in_file = _tables_in(path)
     if name in in_file:
-        # Built only when it is asked for: a broken entry is no trouble to the others.
+        # It is built only when it is requested, so that a broken entry does not affect the others.
         return _from_table(name, in_file[name], path)
-    for find in frameworks.added(frameworks.PROFILES):
+    for find in frameworks.functions_of(frameworks.PROFILES):
         found: Profile | None = find(name)
         if found is not None:
             return found
     known = ", ".join(sorted({*_PROFILES, *in_file})) or "none"
-    unused = f"{path} is not used: {_UNUSED[path]}. " if path in _UNUSED else ""
+    unused = f"{path} is not used: {_IGNORED_FILES[path]}. " if path in _IGNORED_FILES else ""
     raise ProfileError(
         f"unknown profile {name!r} (known: {known}). {unused}Register it with pos3.register_profile() "
         f"or define [profiles.{name}] in {profiles_file()}"
@@ -197,30 +199,37 @@ def _called(name: str) -> Profile:
 
 
 def name_of_profile(profile: Profile) -> str | None:
-    """The name under which this profile is registered or was asked for; None if it has none."""
-    return next((name for name, known in _known() if known == profile), None)
+    """The name under which this profile is registered or was requested; None if it has none."""
+    return next((name for name, known in _known_profiles() if known == profile), None)
 
 
 def name_of_directory(local_name: str) -> str | None:
-    """The name of a profile whose files are below ``local_name`` in the cache; None if there is none."""
-    return next((name for name, known in chain(_known(), _unused(local_name)) if known.local_name == local_name), None)
+    """The name of a profile with this ``local_name``, its directory in the cache; None if there is none."""
+    return next(
+        (
+            name
+            for name, known in chain(_known_profiles(), _not_requested(local_name))
+            if known.local_name == local_name
+        ),
+        None,
+    )
 
 
-def _known() -> list[tuple[str, Profile]]:
-    return [*_PROFILES.items(), *((name, profile) for profile, name in list(_NAMES.items()))]
+def _known_profiles() -> list[tuple[str, Profile]]:
+    return [*_PROFILES.items(), *((name, profile) for profile, name in list(_REQUESTED_NAMES.items()))]
 
 
-def _unused(local_name: str) -> Iterator[tuple[str, Profile]]:
-    """Profiles that nobody has asked for yet, the most likely one first."""
+def _not_requested(local_name: str) -> Iterator[tuple[str, Profile]]:
+    """The profiles that were not requested yet, the one with the name ``local_name`` first."""
     for name in dict.fromkeys((local_name, *_tables_in(profiles_file()))):
-        # A broken entry is no trouble to the others.
+        # A broken entry does not affect the others.
         with contextlib.suppress(ProfileError):
-            yield name, _called(name)
+            yield name, _find(name)
 
 
 def profiles_file() -> Path:
-    """Where profiles are read from; the file need not exist."""
-    # Without a home directory, "~" stays, and no such file exists.
+    """The path of the profiles file, which need not exist."""
+    # Without a home directory, "~" is not resolved, and no such file exists.
     if override := os.environ.get("POS3_PROFILES_FILE"):
         return Path(os.path.expanduser(override))
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
@@ -228,46 +237,46 @@ def profiles_file() -> Path:
 
 
 def _tables_in(path: Path) -> dict[str, Any]:
-    """The profiles' tables in the file, read again when it has changed."""
+    """The tables of the profiles in the file. The file is read again if it has changed."""
     try:
         status = path.stat()
     except OSError:
         return {}
     if str(path).startswith("~"):
-        # A directory of that name is nobody's home.
+        # A directory whose name is "~" is not the user's home.
         return {}
     with _LOCK:
         cached = _FILE_TABLES.get(path)
         changed_ns = (status.st_mtime_ns, status.st_ctime_ns)
         if cached is None or cached[0] != changed_ns:
-            _UNUSED.pop(path, None)
-            cached = (changed_ns, _read(path))
+            _IGNORED_FILES.pop(path, None)
+            cached = (changed_ns, _read_tables(path))
             _FILE_TABLES[path] = cached
         return cached[1]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_tables(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
         tables = tomllib.loads(read_settings(path)).get("profiles", {})
     except ForeignFileError as error:
-        _UNUSED[path] = str(error.strerror)
-        tell_once(str(path), f"{error.strerror}. Its profiles are not used")
+        _IGNORED_FILES[path] = str(error.strerror)
+        warn_once(str(path), f"{error.strerror}. Its profiles are not used")
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-        # Without the frames of the parser, which hold the file's text.
+        # The traceback must not have the frames of the parser, because their variables hold the text of the file.
         raise ProfileError(f"cannot read the profiles file {path}: {error}") from None
     if not isinstance(tables, dict):
         raise ProfileError(f"{path}: 'profiles' must be a table of tables, [profiles.<name>]")
     hold_secrets = [_hide_secrets(table) for table in tables.values() if isinstance(table, dict)]
     if any(hold_secrets):
-        warn_if_open(path)
+        warn_if_accessible(path)
     return tables
 
 
 def _hide_secrets(table: dict[str, Any]) -> bool:
-    """Makes the secrets of a table such; whether there are any."""
+    """Replaces the secrets of a table by :class:`Secret` strings, and returns whether there are any."""
     secrets = {name: Secret(value) for name in _SECRETS if isinstance(value := table.get(name), str)}
     table.update(secrets)
     return bool(secrets)
@@ -293,7 +302,7 @@ def _build(name: str, options: dict[str, Any], local_name: str | None, where: st
     if unknown:
         raise ProfileError(f"{where}profile {name!r}: unknown setting {', '.join(unknown)}")
     if options.get("region") and not (options["endpoint"] or options.get("aws_profile") or options.get("public")):
-        # Most likely the endpoint was forgotten, and AWS must not get the keys of somebody else's server.
+        # The endpoint was probably forgotten. The keys of another server must not be sent to AWS.
         raise ProfileError(
             f"{where}profile {name!r} has a region but no endpoint. Set the endpoint of your S3 server. For AWS "
             "itself, set aws_profile, or public, or the region's endpoint, such as https://s3.eu-north-1.amazonaws.com"
@@ -302,12 +311,12 @@ def _build(name: str, options: dict[str, Any], local_name: str | None, where: st
 
 
 def _credentials(path: Path, name: str) -> dict[str, str | None]:
-    """The keys in an AWS-style credentials file: section [name], else [default], and no other."""
+    """The keys in an AWS-style credentials file, from its section [name] or else [default]."""
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(read_settings(path))
     except (configparser.Error, ValueError):
-        # The parser's own message quotes the line, which may be a secret.
+        # The message of the parser quotes the line, which may be a secret.
         raise ProfileError(f"profile {name!r}: credentials_file {path} is not a valid ini file") from None
     except ForeignFileError as error:
         raise ProfileError(f"profile {name!r}: credentials_file {path} is not used: {error.strerror}") from None
@@ -318,7 +327,7 @@ def _credentials(path: Path, name: str) -> dict[str, str | None]:
         raise ProfileError(
             f"profile {name!r}: {path} must have a [{name}] or [default] section; it has {parser.sections()}"
         )
-    warn_if_open(path)
+    warn_if_accessible(path)
     access_key, secret_key, session_token = (
         Secret(value) if (value := parser[section].get(name)) is not None else None
         for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")

@@ -1,4 +1,4 @@
-"""Secrets: strings that do not show, and files that hold them."""
+"""Secret strings, which ``repr`` does not show, and warnings about files with secrets that others can read."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import SupportsIndex
 
 logger = logging.getLogger("pos3")
 
-_told: set[Path] = set()
+_warned: set[Path] = set()
 
 
 class Secret(str):
-    """A string that its ``repr`` does not show, so that neither do containers, nor tracebacks with local variables."""
+    """A string whose ``repr`` is hidden, and so it is in containers, and in tracebacks with local variables."""
 
     __slots__ = ()
 
@@ -21,16 +21,16 @@ class Secret(str):
         return "'***'"
 
     def __getitem__(self, which: SupportsIndex | slice) -> Secret:
-        # What shows local variables may shorten long strings first.
+        # Tools that show local variables may first shorten long strings.
         return Secret(super().__getitem__(which))
 
 
-def warn_if_open(path: Path) -> None:
-    """Says, once for each file that holds secrets, that other users may read or replace them."""
+def warn_if_accessible(path: Path) -> None:
+    """Logs a warning, once for each file, if other users may read or replace the file's secrets."""
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError:
         return
-    if mode & (stat.S_IRWXO | stat.S_IWGRP) and path not in _told:
-        _told.add(path)
+    if mode & (stat.S_IRWXO | stat.S_IWGRP) and path not in _warned:
+        _warned.add(path)
         logger.warning("%s holds secrets and is open to other users (mode %03o); run: chmod 600 %s", path, mode, path)

@@ -1,54 +1,61 @@
-"""What is remembered on this machine, and outlives a process: indexes, locks, claims, journals as files, the cache.
+"""State on disk that outlives a process: indexes, locks, claims, journal files, and the cache with its eviction.
 
-:mod:`pos3.state.root_index` draws the layout on disk. Who uses what is remembered, and for what, is for
-:mod:`pos3.jobs` and :mod:`pos3.mirrors`.
+:mod:`pos3.state.root_index` shows the layout on disk. :mod:`pos3.jobs` and :mod:`pos3.mirrors` decide how the state is
+used.
 """
 
 from pos3.state.cache import (
-    Cached,
-    bound_cache,
+    CachedRoot,
     cached_bytes,
     check_can_be_emptied,
     empty_root,
+    evict_to_limit,
     list_cache,
     verify_cache,
 )
 from pos3.state.claims import Claim, ClaimList
 from pos3.state.index import Index
-from pos3.state.journal_file import HEAD, VERSION, HeldFile, Keeper
-from pos3.state.journal_traces import SUFFIX, journal_directory, left_alone, may_be_carried_out, paths_in_directory
+from pos3.state.journal_file import HEADER_TYPES, READABLE_VERSIONS, VERSION, JournalFile, JournalOwner
+from pos3.state.journal_scan import (
+    SUFFIX,
+    files_in_journal_directory,
+    is_journal_directory_trusted,
+    journal_directory,
+    untrusted_journals,
+)
 from pos3.state.leftovers import Leftovers
-from pos3.state.locks import NoMark, UseMark
-from pos3.state.ownership import Claims, Held, HeldClaim, NoClaim
+from pos3.state.locks import NoUseLock, UseLock
+from pos3.state.ownership import ActiveClaim, Claims, NoClaim, RegistrationClaim
 from pos3.state.root_index import Place, RootIndex
 
 __all__ = [
-    "HEAD",
+    "HEADER_TYPES",
+    "READABLE_VERSIONS",
     "SUFFIX",
     "VERSION",
-    "Cached",
+    "ActiveClaim",
+    "CachedRoot",
     "Claim",
     "ClaimList",
     "Claims",
-    "Held",
-    "HeldClaim",
-    "HeldFile",
     "Index",
-    "Keeper",
+    "JournalFile",
+    "JournalOwner",
     "Leftovers",
     "NoClaim",
-    "NoMark",
+    "NoUseLock",
     "Place",
+    "RegistrationClaim",
     "RootIndex",
-    "UseMark",
-    "bound_cache",
+    "UseLock",
     "cached_bytes",
     "check_can_be_emptied",
     "empty_root",
+    "evict_to_limit",
+    "files_in_journal_directory",
+    "is_journal_directory_trusted",
     "journal_directory",
-    "left_alone",
     "list_cache",
-    "may_be_carried_out",
-    "paths_in_directory",
+    "untrusted_journals",
     "verify_cache",
 ]

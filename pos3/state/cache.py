@@ -1,4 +1,4 @@
-"""What lies in the cache: listing it, checking it, keeping it within bounds, emptying a path of it."""
+"""Lists the cache, checks its files, evicts roots to keep it below a limit, and empties a path of it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from pos3.local import (
 from pos3.reports import format_bytes
 from pos3.state.index import Index
 from pos3.state.leftovers import remove_all_abandoned
-from pos3.state.ownership import is_written
+from pos3.state.ownership import has_writer
 from pos3.state.root_index import RootIndex, root_indexes
 
 logger = logging.getLogger("pos3")
 
 
 @dataclass(frozen=True)
-class Cached:
-    """One local root, and the URL that it was used for last, at ``used_at`` (seconds since the epoch).
+class CachedRoot:
+    """One local root, with the URL of its last use, at ``used_at`` (seconds since the epoch).
 
-    ``is_dirty`` says that something in it is not known to be in any store: changed, or not pushed yet.
+    ``is_dirty`` says that a file in it may be in no store, because it was changed or not pushed yet.
     """
 
     url: str
@@ -51,14 +51,14 @@ class Cached:
 
 @dataclass(frozen=True)
 class Difference:
-    """One file of a cached root that is not as it was synced."""
+    """A file of a cached root that is no longer as it was synced."""
 
     local: str
     problem: str
 
 
-def list_cache(cache_root: str) -> list[Cached]:
-    """Every root of this cache, explicit local paths included, least recently used first."""
+def list_cache(cache_root: str) -> list[CachedRoot]:
+    """Every root that this cache has an index of, also those outside of it, the least recently used first."""
     root = os.path.realpath(expanded(cache_root, "cache_root"))
     found = [
         _inspect(index, is_in_use=_is_in_use(index)) for index in root_indexes(root) if os.path.exists(index.local)
@@ -66,20 +66,20 @@ def list_cache(cache_root: str) -> list[Cached]:
     return sorted(found, key=lambda cached: cached.used_at)
 
 
-def _everything() -> Scan:
+def _whole_tree() -> Scan:
     return Scan(follow_symlinks=False, takes_part=lambda path: True, prunes=lambda path: False)
 
 
 def _is_in_use(index: RootIndex) -> bool:
-    use = index.use()
+    use_lock = index.use_lock()
     try:
-        return not use.is_alone()
+        return not use_lock.try_exclusive()
     finally:
-        use.release()
+        use_lock.release()
 
 
 def _records_of_all_places(index: RootIndex) -> dict[str, list[Record]]:
-    """What is on record of each path, of the place that was used last first."""
+    """The records of each path; those of the most recently used place come first."""
     found: dict[str, list[Record]] = {}
     for known in index.places():
         for record in Index(index, known.place).records():
@@ -87,33 +87,33 @@ def _records_of_all_places(index: RootIndex) -> dict[str, list[Record]]:
     return found
 
 
-def _inspect(index: RootIndex, *, is_in_use: bool) -> Cached:
+def _inspect(index: RootIndex, *, is_in_use: bool) -> CachedRoot:
     url, used_at = next(((known.place.url, known.used_at) for known in index.places()), ("", 0.0))
     records = _records_of_all_places(index)
     files = size_bytes = 0
     is_dirty = False
-    for entry in local_entries(index.local, _everything()):
+    for entry in local_entries(index.local, _whole_tree()):
         if entry.is_directory and not entry.unusable:
             continue
         files += 1
         size_bytes += entry.size_bytes
-        # What one of the places holds is not lost.
+        # One place that has the file is enough.
         is_safe = any(record.matches_local(entry) for record in records.get(entry.path, ()))
         is_dirty = is_dirty or bool(entry.unusable) or not is_safe
-    return Cached(url, index.local, files, size_bytes, used_at, is_dirty, is_in_use)
+    return CachedRoot(url, index.local, files, size_bytes, used_at, is_dirty, is_in_use)
 
 
 def verify_cache(cache_root: str, *, read_content: bool = False) -> list[Difference]:
-    """Files that are missing or differ from what was synced; with ``read_content``, also by their checksum.
+    """The files that are missing or have changed since they were synced. ``read_content`` also compares checksums.
 
-    A file is missing if the place that its root was used for last has it on record. It differs if it is as recorded for
-    none of the places of its root.
+    A file is missing if the most recently used place of its root has a record of it. A file has changed if it matches
+    no record of any place of its root.
     """
     differences = []
     for index in root_indexes(os.path.realpath(expanded(cache_root, "cache_root"))):
         if not os.path.exists(index.local):
             continue
-        present = {entry.path: entry for entry in local_entries(index.local, _everything())}
+        present = {entry.path: entry for entry in local_entries(index.local, _whole_tree())}
         last_used = [record.path for known in index.places()[:1] for record in Index(index, known.place).records()]
         every = _records_of_all_places(index)
         for name in sorted({*last_used, *(every.keys() & present.keys())}):
@@ -136,32 +136,34 @@ def _content_matches(path: str, etag: str, size_bytes: int) -> bool:
     return matches_content(etag, size_bytes, blocks(path), sizes)
 
 
-def bound_cache(
+def evict_to_limit(
     cache_root: str,
     limit_bytes: int,
     *,
     unused_since: float | None = None,
     dry_run: bool = False,
-    on_evict: Callable[[Cached], None] = lambda cached: None,
-) -> list[Cached]:
-    """Removes cached roots, least recently used first, until the cache holds at most ``limit_bytes``.
+    on_evict: Callable[[CachedRoot], None] = lambda cached: None,
+) -> list[CachedRoot]:
+    """Removes cached roots, the least recently used first, until the cache holds at most ``limit_bytes``.
 
-    What killed downloads of single objects have left beside their targets goes in any case.
+    It also removes the temporary files that killed downloads of single objects have left beside their targets.
 
-    Never removed: what is in use by an open mirror of any process, what is changed or not pushed, what a dead process
-    was to push, and what lies outside the cache root. With ``unused_since`` (seconds since the epoch), roots used after
-    it stay as well.
+    It never removes a root that an open mirror of any process uses, that has changed or unpushed files, that a dead
+    process was going to push, or that lies outside the cache root.
+
+    Args:
+        unused_since: seconds since the epoch. Roots that were used later stay, too.
 
     Returns:
-        what was removed, or would be.
+        The roots that were removed; with ``dry_run``, those that would be removed.
     """
     root = os.path.realpath(expanded(cache_root, "cache_root"))
     if not dry_run:
         remove_all_abandoned(state_directory_of(root))
-        _forget_what_is_gone(root)
-    entries = [cached for cached in list_cache(root) if _is_kept_in(root, cached.local)]
+        _delete_stale_indexes(root)
+    entries = [cached for cached in list_cache(root) if _is_in_cache(root, cached.local)]
     total = cached_bytes(root)
-    removed: list[Cached] = []
+    removed: list[CachedRoot] = []
     for cached in entries:
         if total <= limit_bytes:
             break
@@ -178,20 +180,20 @@ def bound_cache(
     return removed
 
 
-def _forget_what_is_gone(root: str) -> None:
-    """Drops the memory of roots that somebody has deleted."""
+def _delete_stale_indexes(root: str) -> None:
+    """Deletes the indexes of roots that no longer exist."""
     for index in root_indexes(root):
         if index.local and not os.path.exists(index.local):
-            mark = index.use()
+            use_lock = index.use_lock()
             try:
-                if mark.is_alone():
-                    index.forget()
+                if use_lock.try_exclusive():
+                    index.delete()
             finally:
-                mark.release()
+                use_lock.release()
 
 
 def cached_bytes(root: str) -> int:
-    """What the files of a cache hold, without what pos3 remembers of them."""
+    """The total size of the files in a cache, without its state directory."""
     total = 0
     for directory, directories, names in os.walk(root):
         if directory == root and STATE_DIRECTORY in directories:
@@ -204,64 +206,66 @@ def cached_bytes(root: str) -> int:
 
 
 def check_can_be_emptied(cache_root: str, local: str) -> None:
-    """
+    """Returns if ``fresh=True`` may empty the path.
+
     Raises:
-        InvalidArgumentError: it is no path of the cache, or a symbolic link leads there.
+        InvalidArgumentError: the path does not lie in the cache, or contains a symbolic link.
     """
-    told = ""
-    if not _is_kept_in(cache_root, local):
-        told = f"{local} is none"
+    problem = ""
+    if not _is_in_cache(cache_root, local):
+        problem = f"{local} does not lie there"
     elif os.path.realpath(local) != local:
-        told = f"a symbolic link leads from {local} to {os.path.realpath(local)}"
-    if told:
+        problem = f"a symbolic link leads from {local} to {os.path.realpath(local)}"
+    if problem:
         raise InvalidArgumentError(
-            f"fresh=True empties only paths below the cache root {cache_root}, and {told}; empty it yourself, or leave "
-            "out local",
+            f"fresh=True empties only paths below the cache root {cache_root}, and {problem}; empty it yourself, or "
+            "leave out local",
             argument="fresh",
         )
 
 
 def empty_root(cache_root: str, local: str) -> None:
-    """Removes all that lies at ``local``, a path below the cache root, and forgets it.
+    """Removes everything at ``local``, a path below the cache root, with its records.
 
     Raises:
-        ConflictError: an open mirror of any process uses the path, or one above or below it; nothing was changed.
-        PlanRefusedError: a file there may be in no store; nothing was changed.
+        ConflictError: an open mirror of any process uses the path, or one above or below it. Nothing was changed.
+        PlanRefusedError: a file there may be in no store. Nothing was changed.
     """
     root = os.path.realpath(os.path.expanduser(cache_root))
     own = RootIndex(root, local)
     related = [own, *(other for other in root_indexes(root) if other.local != local and are_nested(other.local, local))]
-    marks = [other.use() for other in related]
+    use_locks = [other.use_lock() for other in related]
     try:
-        for other, mark in zip(related, marks, strict=True):
-            if not mark.is_alone():
+        for other, use_lock in zip(related, use_locks, strict=True):
+            if not use_lock.try_exclusive():
                 raise ConflictError(
                     f"fresh=True: {local} cannot be emptied, since an open mirror uses {other.local}; "
                     "wait for its end, or name another local or cache_root"
                 )
         with own.locked():
-            _check_known(related, local)
-            # The memory goes first: files without it are compared again, memory without files would be a lie.
+            _check_all_stored(related, local)
+            # Records are deleted before files. Files without records are compared again, but records without files
+            # would look like local deletes.
             for other in related:
                 if is_within(other.local, local):
-                    other.forget()
+                    other.delete()
                 else:
-                    _forget_below(other, os.path.relpath(local, other.local))
+                    _delete_records_below(other, os.path.relpath(local, other.local))
             if os.path.isdir(local):
                 shutil.rmtree(local)
             elif os.path.lexists(local):
                 os.unlink(local)
     finally:
-        for mark in marks:
-            mark.release()
+        for use_lock in use_locks:
+            use_lock.release()
 
 
-def _is_kept_in(cache_root: str, local: str) -> bool:
-    """Whether it is a path of the cache. The cache root itself is none."""
+def _is_in_cache(cache_root: str, local: str) -> bool:
+    """Whether the path lies below the cache root. For the cache root itself, the result is False."""
     return local != cache_root and lies_in_cache(local, cache_root)
 
 
-def _check_known(related: list[RootIndex], local: str) -> None:
+def _check_all_stored(related: list[RootIndex], local: str) -> None:
     known: dict[str, list[Record]] = {}
     for index in related:
         for path, records in _records_of_all_places(index).items():
@@ -272,7 +276,7 @@ def _check_known(related: list[RootIndex], local: str) -> None:
         if entry.name == STATE_DIRECTORY:
             unknown.append(entry.path)
 
-    for entry in local_entries(local, replace(_everything(), on_own=note_state)):
+    for entry in local_entries(local, replace(_whole_tree(), on_internal_file=note_state)):
         path = os.path.join(local, entry.path) if entry.path else local
         is_known = any(record.matches_local(entry) for record in known.get(path, ())) and not entry.unusable
         if not is_known and (entry.unusable or not entry.is_directory):
@@ -285,40 +289,40 @@ def _check_known(related: list[RootIndex], local: str) -> None:
         )
 
 
-def _forget_below(index: RootIndex, below: str) -> None:
+def _delete_records_below(index: RootIndex, below: str) -> None:
     for known in index.places():
         of_place = Index(index, known.place)
         of_place.write((), [record.path for record in of_place.records(below)])
 
 
-def _evict(root: str, cached: Cached, entries: list[Cached]) -> bool:
-    """Removes one root with its index, if nobody uses it or a root around or inside it. Whether it did."""
+def _evict(root: str, cached: CachedRoot, entries: list[CachedRoot]) -> bool:
+    """Removes a root with its index, unless a mirror uses it or a root above or below it. Returns whether it did."""
     related = [RootIndex(root, other.local) for other in entries if are_nested(other.local, cached.local)]
     index = RootIndex(root, cached.local)
-    marks = [other.use() for other in related]
+    use_locks = [other.use_lock() for other in related]
     try:
-        if not all(mark.is_alone() for mark in marks):
+        if not all(use_lock.try_exclusive() for use_lock in use_locks):
             return False
         with index.locked():
-            if not os.path.exists(cached.local) or is_written(root, cached.local):
+            if not os.path.exists(cached.local) or has_writer(root, cached.local):
                 return False
-            if _inspect(index, is_in_use=False).is_dirty or _holds_more_than(index, cached.local):
+            if _inspect(index, is_in_use=False).is_dirty or _has_internal_files(index, cached.local):
                 return False
             logger.info("evicting %s (%s) from the cache", cached.url, format_bytes(cached.size_bytes))
-            # Its memory goes first: files without it are compared again, memory without files would be a lie.
-            index.forget()
+            # The index is deleted before the files, as in empty_root().
+            index.delete()
             _remove(cached.local, root)
     except (OSError, Pos3Error) as error:
         logger.warning("cannot evict %s from the cache: %s", cached.url, error)
         return False
     finally:
-        for mark in marks:
-            mark.release()
+        for use_lock in use_locks:
+            use_lock.release()
     return True
 
 
-def _holds_more_than(index: RootIndex, local: str) -> bool:
-    """Whether temporary files of a writer lie in the root, or the state of another cache."""
+def _has_internal_files(index: RootIndex, local: str) -> bool:
+    """Whether the root contains temporary files or the state directory of another cache."""
     found: list[os.DirEntry[str]] = []
     scan = Scan(False, lambda path: True, lambda path: False, found.append)
     for _ in local_entries(local, scan):

@@ -1,16 +1,16 @@
-"""Which local paths the mirrors of this user write, on this machine: the list, and who of it still lives.
+"""The list of local paths that the mirrors of this user write on this machine, and which of these mirrors are alive.
 
-Whoever will push from a local root, or download into it, first writes a claim and then reads those of others, both
-under one short lock. So of two that begin at the same time, at least one sees the other. A user's list lies outside
-every cache root, since two cache roots can share a local path::
+Before a mirror pushes from a local root or downloads into it, it writes a claim and then reads the claims of others,
+both under one short lock. So if two mirrors begin at the same time, at least one of them sees the other. The list of a
+user lies outside every cache root, because two cache roots can share a local path::
 
     ~/.local/state/.pos3/<host>/  or /tmp/pos3-<uid>/, where there is no home that can be written and has locks
-      claims.log                  a line for each claim that begins, and one for each that ends
+      claims.log                  one line for each claim that begins, and one for each that ends
       claims.lock                 held while the list is read and written
       <mirror>.alive              locked by the process of a mirror that has claims
 
-The kernel drops the lock on ``<mirror>.alive`` with its process; that tells the claims of dead processes. The directory
-is for its user alone. What belongs to another user is never read.
+The kernel drops the lock on ``<mirror>.alive`` when its process dies, so others see that its claims are those of a dead
+process. Only the user can read the directory. Files of other users are never read.
 """
 
 from __future__ import annotations
@@ -40,30 +40,30 @@ from pos3.state.kernel_lock import fork_gate, is_locked
 
 logger = logging.getLogger("pos3")
 
-_TABS = 3
-# Beyond what is needed for the claims that there are, before the list is written anew.
-_MOST_LINES = 200
+_SEPARATORS = 3
+# The list is rewritten when it has this number of lines more than its claims need.
+_MAX_LINES = 200
 ClaimKind = Literal["download", "upload", "sync"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What one mirror does with one local path.
+    """A claim of one mirror to write one local path. Its fields are the keys of a line in the list.
 
     Args:
-        id: its own, unlike that of every other claim.
-        mirror: the mirror; its process holds ``<mirror>.alive``.
-        group: mirrors of one group count as one, such as those of a flow run.
-        owner: marks the records of what is transferred; all that push one local path together have the same.
-        kind: "download" for a transfer under way; the others last as long as the registration.
-        deletes: whether the last push deletes objects that have no local file.
-        local: the absolute path, links resolved.
-        root: the same path as the index of ``cache_root`` knows it.
-        url, endpoint: what it mirrors; None for an endpoint that is not known.
-        cache_root: where the index of ``local`` lies.
-        journal: the file that remembers the registration when the process dies.
-        pid, host, begun_at: whose it is, and since when, in seconds since the epoch.
-        is_filling: whether a download changes the path now.
+        id: an id that no other claim has.
+        mirror: the id of the mirror, whose process holds ``<mirror>.alive``.
+        group: mirrors with the same group, such as those of one flow run, count as one mirror.
+        owner: the owner in the records of its transfers. Mirrors that push the same local path have the same owner.
+        kind: "download" for a running transfer. Claims of the other kinds last as long as the registration.
+        deletes: whether the last push deletes objects without a local file.
+        local: the absolute path, with links resolved.
+        root: the same path as it is written in the index of ``cache_root``.
+        url, endpoint: the place that the path mirrors. The endpoint is None if it is not known.
+        cache_root: the cache root that has the index of ``local``.
+        journal: the journal file that has the registration if the process dies.
+        pid, host, begun_at: the process of the mirror, and when the claim began, in seconds since the epoch.
+        is_filling: whether a download is changing the path.
         is_ending: whether the last push has begun.
     """
 
@@ -96,33 +96,33 @@ class Claim:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The claims at one moment. Only those that are asked for are parsed, so that hundreds of others cost little."""
+    """The claims at one time. They are parsed only on request, so hundreds of claims of other paths cost little."""
 
     lines: list[bytes]
     written_lines: int = 0
 
-    def near(self, local: str) -> list[Claim]:
-        """Those of local paths at, above or below ``local``, in the order in which they were written."""
-        # Escaped as JSON, one path lies in another exactly if it does so unescaped.
-        wanted = escaped(local).decode("ascii")
+    def overlapping(self, local: str) -> list[Claim]:
+        """The claims of paths at, above or below ``local``, in the order in which they were written."""
+        # A path lies in another one exactly if that is so with both escaped as JSON.
+        wanted = json_escaped(local).decode("ascii")
         return _parsed(line for line in self.lines if are_nested(_escaped_local(line), wanted))
 
     def all(self) -> list[Claim]:
         return _parsed(self.lines)
 
     def journals(self) -> set[bytes]:
-        """The journals of all claims, as :func:`escaped` gives them."""
+        """The journal paths of all claims, in the form of :func:`json_escaped`."""
         return {line.split(b"\t", 3)[2] for line in self.lines}
 
 
-def escaped(path: str) -> bytes:
-    """A path as the list holds it."""
+def json_escaped(path: str) -> bytes:
+    """A path as it is written in the list."""
     return json.dumps(path)[1:-1].encode("ascii")
 
 
 def _line_of(claim: Claim) -> bytes:
     content = json.dumps(vars(claim)).encode("ascii")
-    return b"\t".join((claim.id.encode("ascii"), escaped(claim.local), escaped(claim.journal), content))
+    return b"\t".join((claim.id.encode("ascii"), json_escaped(claim.local), json_escaped(claim.journal), content))
 
 
 def _parsed(lines: Iterable[bytes]) -> list[Claim]:
@@ -131,7 +131,7 @@ def _parsed(lines: Iterable[bytes]) -> list[Claim]:
         try:
             found.append(Claim(**json.loads(line.split(b"\t", 3)[3])))
         except (TypeError, ValueError, RecursionError):
-            # A later version of pos3 may write others.
+            # A later version of pos3 may write claims with other fields.
             continue
     return found
 
@@ -141,7 +141,7 @@ def _escaped_local(line: bytes) -> str:
 
 
 class ClaimList:
-    """The claims of all mirrors of this user on this machine. Safe to use from several threads and processes."""
+    """The claims of all mirrors of this user on this machine. Several threads and processes may use it at once."""
 
     def __init__(self, directory: str):
         self._directory = directory
@@ -149,15 +149,16 @@ class ClaimList:
 
     @classmethod
     def of_this_user(cls) -> ClaimList:
-        """
+        """The list of the current user. Its directory is created if needed.
+
         Raises:
-            ClaimError: there is no place for it.
+            ClaimError: no directory can be used for it.
         """
         problems: list[str] = []
-        for directory in _places():
+        for directory in _candidate_directories():
             try:
-                _make_own(directory)
-                _try_locks(directory)
+                _create_private_directory(directory)
+                _check_locks(directory)
             except OSError as error:
                 problems.append(f"{directory}: {error.strerror or error}")
             else:
@@ -169,14 +170,14 @@ class ClaimList:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Held by one thread of one process at a time, for moments.
+        """Holds the lock of the list, which one thread of one process has at a time. It must be held only briefly.
 
         Raises:
             ClaimError: the list cannot be used.
         """
-        descriptor = _opened_here(os.path.join(self._directory, "claims.lock"))
+        descriptor = _open_fork_safe(os.path.join(self._directory, "claims.lock"))
         try:
-            # Without locks, the list is still replaced as a whole.
+            # On a file system without locks, the list is still replaced as a whole.
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -184,7 +185,7 @@ class ClaimList:
             _unlock(descriptor)
 
     def read(self) -> Snapshot:
-        """The claims as of now, those of dead processes included.
+        """The current claims, including those of dead processes.
 
         Raises:
             ClaimError: the list cannot be used.
@@ -195,35 +196,35 @@ class ClaimList:
         except FileNotFoundError:
             lines = []
         except OSError as error:
-            raise _cannot("read", error) from error
+            raise _claim_error("read", error) from error
         found: dict[bytes, bytes] = {}
         for line in lines:
             claim_id, tab, content = line.partition(b"\t")
-            # A line that was being written when its process died has no end, and counts for nothing.
-            if content.count(b"\t") == _TABS - 1 and content.endswith(b"}"):
+            # If a process died while it wrote a line, the line has no end, and is ignored.
+            if content.count(b"\t") == _SEPARATORS - 1 and content.endswith(b"}"):
                 found[claim_id] = line
             elif tab and not content:
                 found.pop(claim_id, None)
         return Snapshot(list(found.values()), len(lines))
 
     def change(self, before: Snapshot, *, end: Collection[str] = (), begin: Claim | None = None) -> None:
-        """Ends claims and begins one. Whoever calls holds the lock since before the list was read.
+        """Ends claims and begins one. The caller holds the lock, and took it before reading the list.
 
         Raises:
-            ClaimError: it is as before.
+            ClaimError: the list cannot be written, and is as before.
         """
         ended = [b"%b\t" % claim_id.encode("ascii") for claim_id in end]
         lines = [*ended, *([_line_of(begin)] if begin is not None else [])]
         try:
-            if before.written_lines > _MOST_LINES + 2 * len(before.lines):
+            if before.written_lines > _MAX_LINES + 2 * len(before.lines):
                 self._compact(before)
             with open(open_own(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "wb", buffering=0) as file:
-                # It begins with a line's end, in case another process died in the middle of its own line.
+                # The text begins with a line end, because another process may have died in the middle of a line.
                 content = b"\n".join([b"", *lines, b""])
                 if file.write(content) != len(content):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
         except OSError as error:
-            raise _cannot("written", error) from error
+            raise _claim_error("written", error) from error
 
     def _compact(self, claims: Snapshot) -> None:
         temporary = os.path.join(self._directory, temporary_name())
@@ -236,22 +237,22 @@ class ClaimList:
                 os.unlink(temporary)
             raise
 
-    def show_life(self, mirror: str) -> Life:
-        """Tells others that the mirror lives, until it is ended or this process is dead.
+    def create_alive_file(self, mirror: str) -> AliveFile:
+        """Shows other processes that the mirror is alive, until the result is ended or this process dies.
 
         Raises:
             ClaimError: the list cannot be used.
         """
-        path = self._alive(mirror)
-        descriptor = _opened_here(path)
+        path = self._alive_path(mirror)
+        descriptor = _open_fork_safe(path)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return Life(path, descriptor)
+        return AliveFile(path, descriptor)
 
-    def lives(self, claim: Claim) -> bool:
-        """Whether the process of a claim's mirror still runs; in doubt it does."""
+    def is_alive(self, claim: Claim) -> bool:
+        """Whether the process of a claim's mirror is running. If that cannot be found out, the result is True."""
         try:
-            descriptor = open_own(self._alive(claim.mirror), os.O_RDWR)
+            descriptor = open_own(self._alive_path(claim.mirror), os.O_RDWR)
         except FileNotFoundError:
             return False
         except OSError:
@@ -259,22 +260,22 @@ class ClaimList:
         try:
             return is_locked(descriptor)
         except OSError:
-            # There are no locks here.
+            # The file system has no locks.
             return is_running(claim.pid)
         finally:
             os.close(descriptor)
 
-    def bury(self, claim: Claim) -> None:
-        """Removes what a dead mirror's life has left."""
+    def remove_alive_file(self, claim: Claim) -> None:
+        """Removes the alive file that a dead mirror has left."""
         with suppress(OSError):
-            os.unlink(self._alive(claim.mirror))
+            os.unlink(self._alive_path(claim.mirror))
 
-    def _alive(self, mirror: str) -> str:
+    def _alive_path(self, mirror: str) -> str:
         return os.path.join(self._directory, f"{mirror}.alive")
 
 
-class Life:
-    """The mark of a living mirror."""
+class AliveFile:
+    """The locked file that shows that a mirror is alive."""
 
     def __init__(self, path: str, descriptor: int):
         self._path = path
@@ -288,22 +289,24 @@ class Life:
             _unlock(descriptor)
 
 
-def _places() -> list[str]:
+def _candidate_directories() -> list[str]:
     home = os.path.expanduser("~")
     own = f"/tmp/pos3-{os.geteuid()}"
-    # Not XDG_STATE_HOME or TMPDIR: a service and a shell of one user often have different ones. One for each host,
-    # since homes are shared where disks are not. No transfer touches a directory of that name.
+    # XDG_STATE_HOME and TMPDIR are not used, because they often differ between a service and a shell of the same user.
+    # There is one directory for each host, because hosts may share a home directory, but not their disks. No transfer
+    # reads or writes a directory with this name.
     here = os.path.join(home, ".local", "state", STATE_DIRECTORY, os.uname().nodename or "host")
     return [here, own] if os.path.isabs(home) and home != "/" else [own]
 
 
-def _try_locks(directory: str) -> None:
-    """
+def _check_locks(directory: str) -> None:
+    """Returns if the list can be used in this directory.
+
     Raises:
-        OSError: the file system has no locks, so that nobody could tell who lives.
+        OSError: the file system has no locks, so it would not be known which mirrors are alive.
     """
     if directory.startswith("/tmp/"):
-        # The last resort: process numbers stand in for locks there.
+        # In this last resort, pids are used instead of locks.
         return
     descriptor = open_own(os.path.join(directory, "claims.lock"), os.O_RDWR | os.O_CREAT)
     try:
@@ -312,8 +315,8 @@ def _try_locks(directory: str) -> None:
         os.close(descriptor)
 
 
-def _opened_here(path: str) -> int:
-    """A descriptor whose lock a forked child does not keep.
+def _open_fork_safe(path: str) -> int:
+    """A descriptor that a forked child closes, so that the child does not keep its lock.
 
     Raises:
         ClaimError: the file cannot be opened.
@@ -321,16 +324,17 @@ def _opened_here(path: str) -> int:
     try:
         with fork_gate:
             descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
-            _locked_here.add(descriptor)
+            _fork_safe_descriptors.add(descriptor)
     except OSError as error:
-        raise _cannot("used", error) from error
+        raise _claim_error("used", error) from error
     return descriptor
 
 
-def _make_own(directory: str) -> None:
-    """
+def _create_private_directory(directory: str) -> None:
+    """Creates a directory for this user alone, unless it exists.
+
     Raises:
-        OSError: it cannot be made, or somebody else may write there.
+        OSError: it cannot be created, or another user may write there.
     """
     os.makedirs(os.path.dirname(directory), exist_ok=True)
     with suppress(FileExistsError):
@@ -341,27 +345,27 @@ def _make_own(directory: str) -> None:
         raise PermissionError(1, "it cannot be written")
 
 
-def _cannot(what: str, error: OSError) -> ClaimError:
+def _claim_error(what: str, error: OSError) -> ClaimError:
     return ClaimError(f"the list of local paths in use cannot be {what}, so nothing was changed: {error}")
 
 
-# A forked child has copies of these descriptors, and would keep their locks for as long as it lives.
-_locked_here: set[int] = set()
+# A forked child has copies of these descriptors. Without closing them, it would keep their locks as long as it runs.
+_fork_safe_descriptors: set[int] = set()
 
 
 def _unlock(descriptor: int) -> None:
-    # Said outright: a child that was forked meanwhile may still have a copy.
+    # Closing is not enough, because a child that was forked just now may still have a copy of the descriptor.
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_UN)
     with fork_gate:
-        _locked_here.discard(descriptor)
+        _fork_safe_descriptors.discard(descriptor)
         os.close(descriptor)
 
 
 def _after_fork_in_child() -> None:
-    while _locked_here:
+    while _fork_safe_descriptors:
         with suppress(OSError):
-            os.close(_locked_here.pop())
+            os.close(_fork_safe_descriptors.pop())
 
 
 if hasattr(os, "register_at_fork"):

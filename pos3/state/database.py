@@ -1,4 +1,4 @@
-"""The SQLite file of an index: opened for each call, begun anew when broken, done without when it cannot be used."""
+"""The SQLite file of an index. It is opened for each call, and replaced by an empty one if it is broken."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import closing, suppress
 from typing import TypeVar
 from urllib.parse import quote
 
-from pos3.entries import UNPLACED
+from pos3.entries import UNKNOWN_OWNER
 from pos3.local import is_trusted, make_private
 from pos3.state.locks import has_locks, wait_for_directory
 
@@ -19,8 +19,8 @@ logger = logging.getLogger("pos3")
 T = TypeVar("T")
 
 _SCHEMA_VERSION = 2
-THE_ROOT = 0
-"""What notes about the root itself have in place of a place."""
+ROOT_ID = 0
+"""The number that notes about the root itself have instead of the number of a place."""
 _SCHEMA = (
     "CREATE TABLE places (id INTEGER PRIMARY KEY, url TEXT NOT NULL, endpoint TEXT, used_at REAL NOT NULL)",
     "CREATE UNIQUE INDEX place ON places (url, endpoint)",
@@ -30,7 +30,8 @@ _SCHEMA = (
     ) WITHOUT ROWID""",
     "CREATE TABLE notes (place INT, name TEXT, value TEXT, PRIMARY KEY (place, name)) WITHOUT ROWID",
 )
-# An index of version 1 knows one URL and no endpoint. Its rows lose their owner, who may have been at another one.
+# An index of version 1 has one URL without an endpoint. Its rows lose their owner, because that mirror may have used
+# another endpoint.
 _MIGRATION_1 = (
     "ALTER TABLE files RENAME TO files_1",
     *_SCHEMA,
@@ -38,8 +39,8 @@ _MIGRATION_1 = (
         FROM root AS url LEFT JOIN root AS used_at ON used_at.name = 'used_at'
         WHERE url.name = 'url' AND url.value != ''""",
     f"""INSERT INTO files (place, path, size_bytes, modified_ns, inode, etag, owner)
-        SELECT places.id, path, size_bytes, modified_ns, inode, etag, '{UNPLACED}' FROM files_1, places""",
-    f"INSERT INTO notes SELECT {THE_ROOT}, name, value FROM root WHERE name IN ('local', 'filled')",
+        SELECT places.id, path, size_bytes, modified_ns, inode, etag, '{UNKNOWN_OWNER}' FROM files_1, places""",
+    f"INSERT INTO notes SELECT {ROOT_ID}, name, value FROM root WHERE name IN ('local', 'filled')",
     "INSERT INTO notes SELECT places.id, name, value FROM root, places WHERE name = 'holds_markers'",
     "DROP TABLE files_1",
     "DROP TABLE root",
@@ -49,19 +50,19 @@ _SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
 class Database:
-    """Three tables in a file: ``places`` has a row for each URL at an endpoint that the root mirrors, ``files`` one for
-    each synced file of a place, and ``notes`` names and values, of a place or of the root.
+    """The database of one local root. Several threads and processes may use it at the same time.
 
-    Safe to use from several threads and processes at once. Connections live only as long as a call, so that nothing is
-    shared across a fork.
+    The table ``places`` has a row for each URL at an endpoint that the root mirrors, ``files`` has a row for each
+    synced file of a place, and ``notes`` has names and values of a place or of the root. A connection is open only
+    during a call, so no connection is shared with a forked child.
     """
 
     def __init__(self, path: str):
         self.path = path
         self._directory, name = os.path.split(path)
         self._names = [name + suffix for suffix in _SUFFIXES]
-        # Whether somebody has said already that it cannot be used.
-        self.is_told = False
+        # Whether a warning has been logged that it cannot be used.
+        self.has_warned = False
 
     @property
     def exists(self) -> bool:
@@ -69,16 +70,16 @@ class Database:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether nobody else can have written the file."""
+        """Whether no other user can have written the file."""
         return is_trusted(self._directory, *self._names)
 
-    def run(self, call: Callable[[sqlite3.Connection], T], unremembered: T) -> T:
-        """The result of ``call`` on a connection, and ``unremembered`` while the file cannot be used.
+    def run(self, call: Callable[[sqlite3.Connection], T], default: T) -> T:
+        """The result of ``call`` on a connection, or ``default`` if the file cannot be used.
 
-        A broken file is set aside, and ``call`` gets empty tables.
+        A broken file is moved away, and ``call`` gets empty tables.
         """
         if not self.is_trusted:
-            return unremembered
+            return default
         try:
             try:
                 with closing(self._connect()) as connection:
@@ -90,35 +91,35 @@ class Database:
                 with closing(self._connect()) as connection:
                     return call(connection)
         except (sqlite3.OperationalError, OSError) as error:
-            if not self.is_told:
+            if not self.has_warned:
                 logger.warning("cannot use the index %s (%s): files will be compared again", self.path, error)
-            self.is_told = True
-            return unremembered
+            self.has_warned = True
+            return default
 
     def _connect(self) -> sqlite3.Connection:
         make_private(self._directory)
-        connection = self._opened() if has_locks(self._directory) else self._opened_without_locks()
+        connection = self._open() if has_locks(self._directory) else self._open_without_locks()
         try:
             with suppress(sqlite3.OperationalError):
-                # Not every file system can share memory between processes; the default journal works there.
+                # This fails on file systems without shared memory between processes. The default journal works there.
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             if _version(connection) != _SCHEMA_VERSION:
-                _bring_up_to_date(connection)
+                _migrate(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
 
-    def _opened_without_locks(self) -> sqlite3.Connection:
-        """A connection that is alone by a directory beside the index; one that a dead process left is removed."""
+    def _open_without_locks(self) -> sqlite3.Connection:
+        """A connection that uses a directory beside the index as its lock, for file systems without locks."""
         wait_for_directory(f"{self.path}.lock")
         uri = f"file:{quote(os.fsencode(self.path))}?vfs=unix-dotfile"
         connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)
-        # An index that was made where there are locks needs memory that is shared, or nobody to share it with.
+        # An index in WAL mode, made where locks work, needs shared memory unless the connection is exclusive.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         return connection
 
@@ -140,11 +141,11 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Makes the tables, or those of an older version into today's, all or nothing. Others who want to do so wait."""
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Creates the tables or migrates those of an older version, in one transaction. Other processes wait for it."""
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        # Another process may have done it meanwhile.
+        # Another process may have done it in the meantime.
         version = _version(connection)
         if version not in (0, 1, _SCHEMA_VERSION):
             raise sqlite3.DatabaseError(f"schema version {version}")

@@ -1,4 +1,4 @@
-"""What was last synced between a local root and one of the places that it mirrors."""
+"""The records of the files that were synced between a local root and one of the places that it mirrors."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Literal
 
 from pos3.entries import Record
 from pos3.local import is_within_relative
-from pos3.state.database import THE_ROOT
+from pos3.state.database import ROOT_ID
 from pos3.state.root_index import Place, RootIndex
 
 _PAGE_RECORDS = 10_000
 _LANDMARKS = 16
-# Whoever uploads one directory to a new URL each day shall not keep the records of all of them.
-_MOST_PLACES = 16
+# If a directory is uploaded to a new URL each day, the records of old URLs are deleted.
+_MAX_PLACES = 16
 _COLUMNS = "path, size_bytes, modified_ns, inode, etag, owner"
-# Rows of an older index, whose endpoint is not known, count for the first endpoint that asks for their URL.
+# Rows of an older index have no endpoint. They count for the first endpoint that is used with their URL.
 _PLACE = "SELECT id FROM places WHERE url = ? AND (endpoint IS ? OR endpoint IS NULL) ORDER BY endpoint IS NULL LIMIT 1"
 _Row = tuple[str, int, int, int, str, str]
 
 
 def page_query(comparison: Literal[">", ">="]) -> str:
-    """The next records behind a path, or from it on: of a URL, an endpoint and the path."""
+    """The query for the next records after a path, or from it on. Its parameters are URL, endpoint and path."""
     return (
         f"SELECT {_COLUMNS} FROM files "
         f"WHERE place = ({_PLACE}) AND path {comparison} ? ORDER BY path LIMIT {_PAGE_RECORDS}"
@@ -32,14 +32,14 @@ def page_query(comparison: Literal[">", ">="]) -> str:
 
 
 def is_text(path: str) -> bool:
-    """Whether SQLite can hold it as text."""
+    """Whether SQLite can store the path as text."""
     return not any("\ud800" <= character <= "\udfff" for character in path)
 
 
 class Index:
-    """The records of one local root for one place. Safe to use from several threads and processes at once.
+    """The records of one local root for one place. Several threads and processes may use it at the same time.
 
-    Those for another URL, or for the same URL at another endpoint, are other records of the same file of ``root``.
+    The records for other places are in the same database of ``root``, but separate.
     """
 
     def __init__(self, root: RootIndex, place: Place):
@@ -58,7 +58,7 @@ class Index:
     def records(self, below: str = "") -> Iterator[Record]:
         """Every record at or below a path, in code-point order.
 
-        Pages are read in turn, so a long iteration blocks no writer.
+        The records are read in pages, so a long iteration blocks no writer.
         """
         if not self.root.exists:
             return
@@ -84,7 +84,11 @@ class Index:
         return self._database.run(rows, [])
 
     def landmarks(self) -> Callable[[str, int], str]:
-        """Finds the path so many records behind another one, or "" if there are fewer. It may be outdated."""
+        """A function of a path and a number of records, for splitting a listing into ranges.
+
+        It returns the recorded path that comes this number of records after the given path, or "" if there are fewer.
+        The result may be outdated.
+        """
         query = f"SELECT path FROM files WHERE place = ({_PLACE}) AND path > ? ORDER BY path LIMIT 1 OFFSET ?"
         is_known: bool | None = None
         ahead: dict[tuple[str, int], str] = {}
@@ -102,7 +106,7 @@ class Index:
             return ahead.pop((after, steps), "")
 
         def chain(connection: sqlite3.Connection, path: str, steps: int) -> Iterator[tuple[tuple[str, int], str]]:
-            # Those that will be asked for next, in one go.
+            # The landmarks that will be requested next are read in one call.
             for _ in range(_LANDMARKS):
                 row = connection.execute(query, (*self._key, path, steps - 1)).fetchone()
                 if row is None:
@@ -113,7 +117,7 @@ class Index:
         return landmark
 
     def summary(self) -> tuple[int, int, str]:
-        """Files and bytes on record, and the ETag if the root is a single object. Fails never."""
+        """The number of files, their bytes, and the ETag if the root is a single object. It never raises."""
         query = (
             "SELECT count(*), coalesce(sum(size_bytes), 0), coalesce(max(iif(path = '', etag, '')), '') FROM files "
             f"WHERE place = ({_PLACE})"
@@ -132,7 +136,7 @@ class Index:
         return next(self.records(), None) is not None
 
     def write(self, records: Iterable[Record], forgotten: Iterable[str] = ()) -> None:
-        """Stores records and drops others, all or nothing."""
+        """Stores records and deletes those of the ``forgotten`` paths, in one transaction."""
         rows = [
             (record.path, record.size_bytes, record.modified_ns, record.inode, record.etag, record.owner)
             for record in records
@@ -142,7 +146,7 @@ class Index:
 
         def store(connection: sqlite3.Connection) -> None:
             with connection:
-                place = self._entered(connection)
+                place = self._place_id(connection)
                 connection.executemany(upsert, ((place, *row) for row in rows))
                 connection.executemany("DELETE FROM files WHERE place = ? AND path = ?", ((place, p) for p in gone))
 
@@ -150,21 +154,21 @@ class Index:
             self._database.run(store, None)
 
     def mark_used(self) -> None:
-        """Notes that the root mirrors the place and is in use now."""
+        """Stores that the root mirrors the place, and the time of this use."""
 
         def store(connection: sqlite3.Connection) -> None:
             with connection:
-                place = self._entered(connection)
+                place = self._place_id(connection)
                 connection.execute("UPDATE places SET used_at = ? WHERE id = ?", (time.time(), place))
-                # A path that is not valid UTF-8 is no text for SQLite.
+                # SQLite cannot store a path that is not valid UTF-8 as text.
                 local = self.root.local
-                note = (THE_ROOT, "local", local if is_text(local) else os.fsencode(local))
+                note = (ROOT_ID, "local", local if is_text(local) else os.fsencode(local))
                 connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", note)
 
         self._database.run(store, None)
 
-    def _entered(self, connection: sqlite3.Connection) -> int:
-        """The number of the place, entered if need be. Whoever calls is in a transaction."""
+    def _place_id(self, connection: sqlite3.Connection) -> int:
+        """The number of the place, which is inserted if needed. The caller has begun a transaction."""
         row = connection.execute(_PLACE, self._key).fetchone()
         if row is not None:
             known = "UPDATE places SET endpoint = ? WHERE id = ? AND endpoint IS NULL"
@@ -172,25 +176,25 @@ class Index:
             return int(row[0])
         values = (*self._key, time.time())
         new = connection.execute("INSERT INTO places (url, endpoint, used_at) VALUES (?, ?, ?)", values).lastrowid
-        too_many = f"SELECT id FROM places ORDER BY used_at DESC LIMIT -1 OFFSET {_MOST_PLACES}"
+        too_many = f"SELECT id FROM places ORDER BY used_at DESC LIMIT -1 OFFSET {_MAX_PLACES}"
         for old in connection.execute(too_many).fetchall():
             connection.execute("DELETE FROM files WHERE place = ?", old)
             connection.execute("DELETE FROM notes WHERE place = ?", old)
             connection.execute("DELETE FROM places WHERE id = ?", old)
         return int(new or 0)
 
-    def note(self, name: str, value: str) -> None:
-        """Remembers a fact about the place."""
+    def set_note(self, name: str, value: str) -> None:
+        """Stores a value about the place under ``name``."""
 
         def store(connection: sqlite3.Connection) -> None:
             with connection:
-                row = (self._entered(connection), name, value)
+                row = (self._place_id(connection), name, value)
                 connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", row)
 
         self._database.run(store, None)
 
-    def noted(self, name: str) -> str:
-        """What was noted under ``name``, or ""."""
+    def get_note(self, name: str) -> str:
+        """The value that :meth:`set_note` stored under ``name``, or ""."""
         if not self.root.exists:
             return ""
         query = f"SELECT value FROM notes WHERE place = ({_PLACE}) AND name = ?"

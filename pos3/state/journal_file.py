@@ -1,4 +1,4 @@
-"""A journal as a file: whose it is, and that its process holds it."""
+"""Reads, writes and locks the file of a journal. The lock shows that the journal's process is running."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pos3.local import ForeignFileError, is_running, make_private, open_lock, open_own, tell_once, temporary_name
+from pos3.local import ForeignFileError, is_running, make_private, open_lock, open_own, temporary_name, warn_once
 from pos3.state.kernel_lock import is_locked
 
 logger = logging.getLogger("pos3")
 
-VERSION = 1
-# Only where neither a lock nor a pid can tell; to recover the journal of a living mirror would do no harm.
+VERSION = 2
+READABLE_VERSIONS = (1, VERSION)
+# This is used only if neither a lock nor a pid shows whether the process is running. Recovering the journal of a living
+# mirror would do no harm.
 _SILENT_SECONDS = 7 * 86400
 
 
@@ -29,8 +31,11 @@ def _boot() -> str:
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Whose journal it is. ``begun_at`` is in seconds since the epoch; ``label`` is what the mirror was given."""
+class JournalOwner:
+    """The process that owns a journal. ``begun_at`` is in seconds since the epoch; ``label`` is the mirror's label.
+
+    The fields are keys of the first line of a journal.
+    """
 
     label: str
     host: str
@@ -40,21 +45,21 @@ class Keeper:
     has_locks: bool
 
     @staticmethod
-    def here(label: str) -> Keeper:
-        return Keeper(label, os.uname().nodename, os.getpid(), _boot(), time.time(), True)
+    def of_this_process(label: str) -> JournalOwner:
+        return JournalOwner(label, os.uname().nodename, os.getpid(), _boot(), time.time(), True)
 
-    def may_live(self, silent_seconds: float) -> bool:
-        """Whether the process may still be there, by what can be known without a lock."""
+    def may_be_running(self, silent_seconds: float) -> bool:
+        """Whether the process may still be running, as far as that can be found out without a lock."""
         if self.host != os.uname().nodename:
             return silent_seconds < _SILENT_SECONDS
         return self.boot == _boot() and is_running(self.pid)
 
 
-HEAD = {"label": str, "host": str, "pid": int, "boot": str, "begun_at": float | int, "has_locks": bool}
+HEADER_TYPES = {"label": str, "host": str, "pid": int, "boot": str, "begun_at": float | int, "has_locks": bool}
 
 
-class HeldFile:
-    """A journal's file, locked by this process until it is let go; ``has_lock`` is false where there are no locks."""
+class JournalFile:
+    """The file of a journal, locked until :meth:`release`. ``has_lock`` is false on a file system without locks."""
 
     def __init__(self, path: str, descriptor: int, has_lock: bool):
         self.path = path
@@ -62,8 +67,8 @@ class HeldFile:
         self._descriptor = descriptor
 
     @classmethod
-    def create(cls, path: str, keeper: Keeper, records: Sequence[dict[str, Any]]) -> HeldFile:
-        """A new file in place of whatever is at ``path``; nobody ever sees it unlocked or in part."""
+    def create(cls, path: str, owner: JournalOwner, records: Sequence[dict[str, Any]]) -> JournalFile:
+        """A new file, which replaces any file at ``path``. Other processes never see it unlocked or incomplete."""
         directory = os.path.dirname(path)
         make_private(os.path.dirname(directory))
         make_private(directory)
@@ -76,8 +81,8 @@ class HeldFile:
             except OSError:
                 has_lock = False
             held = cls(path, descriptor, has_lock)
-            head = {"version": VERSION, **asdict(keeper), "has_locks": has_lock}
-            held._write([head, *records])
+            header = {"version": VERSION, **asdict(owner), "has_locks": has_lock}
+            held._write([header, *records])
             os.replace(temporary, path)
         except BaseException:
             os.close(descriptor)
@@ -88,15 +93,15 @@ class HeldFile:
         return held
 
     @classmethod
-    def take(cls, path: str) -> HeldFile | None:
-        """The file, unless somebody holds it or it is gone."""
+    def try_open(cls, path: str) -> JournalFile | None:
+        """The file, locked; or None if another process holds it, it is gone, or other users may have written it."""
         try:
             descriptor = open_own(path, os.O_RDWR)
         except FileNotFoundError:
             return None
         except ForeignFileError as error:
-            # What it says would be done with this user's files and keys.
-            tell_once(path, f"{error.strerror}, so this journal is left alone")
+            # Recovery would do with this user's files and keys what the other user has written there.
+            warn_once(path, f"{error.strerror}, so this journal is left alone")
             return None
         except OSError as error:
             logger.info("the journal %s is left alone: %s", path, error)
@@ -105,23 +110,23 @@ class HeldFile:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            held.let_go()
+            held.release()
             return None
         except OSError:
             held.has_lock = False
-        # It may have been replaced or removed between the opening and the lock.
+        # Another process may have replaced or removed it before it was locked.
         try:
             is_there = os.path.samestat(os.fstat(descriptor), os.stat(path))
         except OSError:
             is_there = False
         if not is_there:
-            held.let_go()
+            held.release()
             return None
         return held
 
     @staticmethod
     def is_held(path: str) -> bool:
-        """Whether a process has it locked; where there are no locks, none has."""
+        """Whether a process has locked it. On a file system without locks, the result is False."""
         try:
             descriptor = open_lock(path, make=False)
         except OSError:
@@ -143,7 +148,7 @@ class HeldFile:
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError:
-            # Half a line would spoil the next one.
+            # The rest of an incomplete line would damage the next one.
             os.ftruncate(self._descriptor, end)
             raise
         os.fsync(self._descriptor)
@@ -152,7 +157,7 @@ class HeldFile:
         return time.time() - os.fstat(self._descriptor).st_mtime
 
     def lines(self) -> list[str]:
-        """Every whole line; one that was being written when the process died counts as not written."""
+        """Every complete line. If the process died while it wrote a line, that line is left out."""
         with open(self._descriptor, "rb", closefd=False) as file:
             file.seek(0)
             return file.read().decode("ascii").split("\n")[:-1]
@@ -160,10 +165,10 @@ class HeldFile:
     def remove(self) -> None:
         with suppress(FileNotFoundError):
             os.unlink(self.path)
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
-        """Drops the lock and leaves the file."""
+    def release(self) -> None:
+        """Drops the lock, and does not remove the file."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -1,7 +1,7 @@
-"""A lock of the kernel on a file, by ``flock``.
+"""Locks of the kernel on files, by ``flock``.
 
-A forked child shares its parent's open files, and with them the parent's locks. So the child closes its copies at once:
-it neither holds the parent's locks nor keeps them when the parent dies.
+A forked child shares its parent's open files, and with them the parent's locks. So the child closes its copies at once.
+Then it does not hold the parent's locks, and they end when the parent dies.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ _NONE = -1
 
 
 def is_locked(descriptor: int) -> bool:
-    """Whether a process holds the lock of the open file. It is asked for shared, so that two that look do not meet.
+    """Whether a process holds the exclusive lock of the open file.
+
+    The test takes a shared lock for a moment, so several processes can test at the same time.
 
     Raises:
-        OSError: its file system has no locks.
+        OSError: the file system has no locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -30,14 +32,14 @@ def is_locked(descriptor: int) -> bool:
 
 
 class KernelLock:
-    """Held by one thread of one process at a time; dropped with its process, and never held by a forked child."""
+    """A lock that one thread of one process holds at a time. It ends with its process. A forked child never has it."""
 
     def __init__(self, path: str):
         self._path = path
         self._descriptor = _NONE
 
     def try_acquire(self) -> bool:
-        """Takes the lock if nobody holds it.
+        """Takes the lock if it is free, and returns whether it did.
 
         Raises:
             OSError: the file cannot be opened, or its file system has no locks.
@@ -48,7 +50,7 @@ class KernelLock:
         is_held = False
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever finds the file removed or replaced has locked a file that nobody else will open.
+            # If the file was removed or replaced, this is the lock of a file that no other process will open.
             is_held = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except (BlockingIOError, FileNotFoundError):
             pass
@@ -60,7 +62,7 @@ class KernelLock:
     def release(self) -> None:
         """Drops the lock, if it is held. A forked child does not hold it."""
         if self._descriptor != _NONE:
-            # A child that is just being forked has a copy of the open file, and the lock belongs to all copies.
+            # A child that is being forked just now has a copy of the open file, and closing keeps the lock of a copy.
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         self._close()
 
@@ -73,7 +75,7 @@ class KernelLock:
 
 
 _open_locks: set[KernelLock] = set()
-# Held while the set and the open files may differ, and during a fork, so that a child knows what it has to close.
+# It is held while the set and the open files may differ, and during a fork, so that a child knows what it has to close.
 fork_gate = threading.RLock()
 
 

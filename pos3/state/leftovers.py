@@ -1,8 +1,8 @@
-"""Notes of temporary files in directories that are never scanned, so that what a killed download left can be found.
+"""Finds the temporary files that killed downloads of single objects have left in directories that are never scanned.
 
-The temporary file of a single object lies in whatever directory its target is in, which may hold a million files. So it
-is noted before it is made: by a symbolic link to it, ``<cache_root>/.pos3/unfinished/<id of its root><its name>``. A
-note that cannot be put, or not be followed, is no error: the download does not need it.
+The temporary file of a single object lies in the directory of its target, which may have a million files. So before it
+is created, pos3 makes a note: a symbolic link to it, ``<cache_root>/.pos3/unfinished/<id of its root><its name>``. If a
+note cannot be made or followed, that is not an error, because the download does not need it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from pos3.local import is_temporary, is_trusted, make_private, remove_abandoned
-from pos3.state.locks import UseMark
+from pos3.state.locks import UseLock
 from pos3.state.root_index import RootIndex
 
 logger = logging.getLogger("pos3")
@@ -23,7 +23,7 @@ _DIRECTORY = "unfinished"
 
 
 class Leftovers:
-    """The notes of one local root. Whoever calls holds the root's lock."""
+    """The notes about temporary files of one local root. The caller holds the root's lock."""
 
     def __init__(self, root: RootIndex):
         self._state_directory = root.directory
@@ -31,7 +31,7 @@ class Leftovers:
         self._id = root.id
 
     def note(self, temporary: str) -> None:
-        """Notes the absolute path of a file that is about to be made. Costs one system call."""
+        """Makes a note with the absolute path of a file that will be created. It costs one system call."""
         with suppress(OSError):
             try:
                 os.symlink(temporary, self._note_of(temporary))
@@ -41,7 +41,7 @@ class Leftovers:
                 os.symlink(temporary, self._note_of(temporary))
 
     def forget(self, temporary: str) -> None:
-        """Drops the note of a file that is gone."""
+        """Removes the note of a file that is gone."""
         with suppress(OSError):
             os.unlink(self._note_of(temporary))
 
@@ -49,36 +49,36 @@ class Leftovers:
         return os.path.join(self._directory, self._id + os.path.basename(temporary))
 
     def remove_abandoned(self) -> None:
-        """Removes the files of this root that dead processes have noted and left, and the notes."""
-        _follow_all(self._directory, lambda root: root == self._id)
+        """Removes the temporary files of this root that dead processes have left, and their notes."""
+        _remove_noted_files(self._directory, lambda root: root == self._id)
 
 
 def remove_all_abandoned(state_directory: str) -> None:
-    """The same for all roots that no open mirror of any process uses."""
+    """Does the same as :meth:`Leftovers.remove_abandoned` for all roots that no open mirror of any process uses."""
 
     def is_unused(root: str) -> bool:
-        mark = UseMark(os.path.join(state_directory, f"{root}.use"))
+        use_lock = UseLock(os.path.join(state_directory, f"{root}.use"))
         try:
-            return mark.is_alone()
+            return use_lock.try_exclusive()
         finally:
-            mark.release()
+            use_lock.release()
 
-    _follow_all(os.path.join(state_directory, _DIRECTORY), is_unused)
+    _remove_noted_files(os.path.join(state_directory, _DIRECTORY), is_unused)
 
 
-def _follow_all(directory: str, concerns: Callable[[str], bool]) -> None:
+def _remove_noted_files(directory: str, is_selected: Callable[[str], bool]) -> None:
     if not os.path.isdir(directory) or not is_trusted(*os.path.split(directory)):
         return
     with suppress(OSError), os.scandir(directory) as notes:
         for note in notes:
             root, dot, name = note.name.partition(".")
             with suppress(OSError):
-                if is_temporary(dot + name) and concerns(root):
-                    _follow(note, dot + name)
+                if is_temporary(dot + name) and is_selected(root):
+                    _remove_noted_file(note, dot + name)
 
 
-def _follow(note: os.DirEntry[str], name: str) -> None:
-    """Whatever a note says, only a regular file of this user goes, and only if it has the temporary name ``name``."""
+def _remove_noted_file(note: os.DirEntry[str], name: str) -> None:
+    """Removes the file of a note, if it is a regular file of this user with the temporary name ``name``."""
     path = os.readlink(note.path)
     noted = note.stat(follow_symlinks=False)
     if os.path.basename(path) != name or noted.st_uid != os.geteuid():

@@ -1,7 +1,7 @@
-"""A file that is a lock by being there, for file systems on which the kernel has no locks.
+"""A lock that is held while a file exists, for file systems on which the kernel has no locks.
 
-Such a file outlives its process. So it names the process, and another process of the same host removes it when that
-one is dead. On another host nobody can tell, and the file stays until it is removed by hand.
+Such a file outlives its process. So it contains the pid, and another process of the same host removes the file if that
+process is dead. Other hosts cannot know that, so there the file stays until somebody removes it by hand.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from contextlib import suppress
 
 from pos3.local import is_running, open_lock
 
-# Longer than anybody needs to write a line, or to look at a lock and remove it.
+# No process needs so long to write a line, or to check a lock and remove it.
 _ABANDONED_SECONDS = 15.0
 
 
 class LockFile:
-    """Held by one thread of one process at a time; a forked child never has its parent's."""
+    """A lock that one thread of one process holds at a time. A forked child never holds its parent's lock."""
 
     def __init__(self, path: str):
         self._path = path
         self._pid = 0
 
     def try_acquire(self) -> bool:
-        """Takes the lock if nobody holds it, or if its holder is dead.
+        """Takes the lock if it is free or its process is dead, and returns whether it did.
 
         Raises:
-            OSError: the file cannot be made.
+            OSError: the file cannot be created.
         """
         return self._create() or (self._is_abandoned() and self._remove_abandoned() and self._create())
 
@@ -45,7 +45,7 @@ class LockFile:
             return False
         self._pid = pid = os.getpid()
         try:
-            os.write(descriptor, f"{pid}\n{os.uname().nodename}\n{_begun(pid)}\n".encode())
+            os.write(descriptor, f"{pid}\n{os.uname().nodename}\n{_start_time(pid)}\n".encode())
         except BaseException:
             self.release()
             raise
@@ -54,7 +54,7 @@ class LockFile:
         return True
 
     def _remove_abandoned(self) -> bool:
-        """Removes the file, if it is still the one that was left. One at a time: its successor must not be removed."""
+        """Removes the file, if it is still abandoned. A guard directory ensures that a new lock is not removed."""
         guard = f"{self._path}.removing"
         try:
             os.mkdir(guard, 0o700)
@@ -72,18 +72,18 @@ class LockFile:
     def _is_abandoned(self) -> bool:
         try:
             with open(open_lock(self._path, make=False), encoding="utf-8", errors="replace") as file:
-                pid, host, begun = (*file.read().splitlines(), "", "", "")[:3]
+                pid, host, start_time = (*file.read().splitlines(), "", "", "")[:3]
                 silent_seconds = time.time() - os.fstat(file.fileno()).st_mtime
         except FileNotFoundError:
             return False
         if not (pid.isdecimal() and host):
-            # It has not been written yet, or its writer was killed meanwhile.
+            # It has not been written yet, or its writer was killed before that.
             return silent_seconds > _ABANDONED_SECONDS
-        return host == os.uname().nodename and not _lives(int(pid), begun)
+        return host == os.uname().nodename and not _is_same_process(int(pid), start_time)
 
 
 def remove_abandoned_directory(lock: str) -> bool:
-    """Whether the directory that stands for a lock is gone. One that a dead process left is removed."""
+    """Whether the directory that represents a lock is gone. A directory that a dead process has left is removed."""
     try:
         if time.time() - os.stat(lock).st_mtime < _ABANDONED_SECONDS:
             return False
@@ -93,16 +93,16 @@ def remove_abandoned_directory(lock: str) -> bool:
     return True
 
 
-def _lives(pid: int, begun: str) -> bool:
+def _is_same_process(pid: int, start_time: str) -> bool:
     if not is_running(pid):
         return False
-    # A pid is used again; in a container that is started again, even by the first process.
-    now = _begun(pid)
-    return not (begun and now) or begun == now
+    # Pids are reused. In a restarted container, even the first process may have the same pid.
+    now = _start_time(pid)
+    return not (start_time and now) or start_time == now
 
 
-def _begun(pid: int) -> str:
-    """When a process began, in ticks since the boot; "" where the system does not tell."""
+def _start_time(pid: int) -> str:
+    """The start time of a process in ticks since the boot; "" if the system does not provide it."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()[19].decode()

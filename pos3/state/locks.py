@@ -1,7 +1,7 @@
-"""Locks and marks of local roots, and what stands in for them on a file system without locks.
+"""The locks of local roots, and lock files that replace them on a file system without locks.
 
-The kernel drops a lock with its process. A lock file may outlive one: it names the process, or is soon abandoned.
-No package with locks is used: importing filelock 3.31 or later alone makes ``os.fork`` fail while another thread forks.
+The kernel drops a lock when its process dies. A lock file may outlive its process, so it contains the pid. No package
+for locks is used: importing filelock 3.31 or later is enough to make ``os.fork`` fail while another thread forks.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from pos3.local import LOCKS, open_lock
+from pos3.local import LOCK_TEST_FILE, open_lock
 from pos3.state.kernel_lock import KernelLock, is_locked
 from pos3.state.lock_file import LockFile, remove_abandoned_directory
 
 logger = logging.getLogger("pos3")
 
-_GLANCE_SECONDS = 0.05
-_PATIENCE_SECONDS = 0.5
+_POLL_SECONDS = 0.05
+_NOTICE_EVERY_SECONDS = 0.5
 
 
 @functools.cache
 def has_locks(directory: str) -> bool:
-    """Whether the file system has the locks that SQLite and we need. Told in a warning if not, once a process."""
+    """Whether the file system has the locks that SQLite and pos3 need. If not, a warning is logged once a process."""
     try:
-        descriptor = open_lock(os.path.join(directory, LOCKS))
+        descriptor = open_lock(os.path.join(directory, LOCK_TEST_FILE))
     except OSError:
-        # Whoever has to write there will tell what is wrong.
+        # The code that has to write there will raise the error.
         return True
     try:
         is_locked(descriptor)
@@ -47,45 +47,45 @@ def has_locks(directory: str) -> bool:
 
 @contextmanager
 def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Held by one thread of one process at a time; ``path`` is the lock's, without its suffix.
+    """Holds a lock that one thread of one process has at a time. ``path`` is the path of the lock without its suffix.
 
-    While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
+    While another thread or process holds it, ``on_wait`` is called twice a second. An exception of it ends the waiting.
     """
     lock = KernelLock(f"{path}.lock") if has_locks(os.path.dirname(path)) else LockFile(f"{path}.soft.lock")
-    told_at = time.monotonic()
-    # A signal may raise at any point, also between taking the lock and what comes next.
+    noticed_at = time.monotonic()
+    # A signal handler may raise at any point, also right after the lock was taken.
     try:
         while not lock.try_acquire():
-            if time.monotonic() - told_at >= _PATIENCE_SECONDS:
+            if time.monotonic() - noticed_at >= _NOTICE_EVERY_SECONDS:
                 on_wait()
-                told_at = time.monotonic()
-            time.sleep(_GLANCE_SECONDS)
+                noticed_at = time.monotonic()
+            time.sleep(_POLL_SECONDS)
         yield
     finally:
         lock.release()
 
 
 def wait_for_directory(lock: str) -> None:
-    """Returns when a directory that stands for a lock is gone; one that a dead process left is removed."""
+    """Returns when the directory that represents a lock is gone. One that a dead process has left is removed."""
     while not remove_abandoned_directory(lock):
-        time.sleep(_GLANCE_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
-class NoMark:
-    """Stands for a mark that cannot be put: the root counts as in use by others."""
+class NoUseLock:
+    """Takes the place of a use lock that cannot be made. The root counts as in use by others."""
 
-    def is_alone(self) -> bool:
+    def try_exclusive(self) -> bool:
         return False
 
     def release(self) -> None:
         pass
 
 
-class UseMark:
-    """A shared ``flock`` on a file: whoever wants to remove the root must get it alone.
+class UseLock:
+    """A shared lock on a file, held while a mirror uses a root. To remove the root, it must be taken exclusively.
 
-    It belongs to no thread, so a mirror may register in one thread and close in another, and the kernel drops it
-    with the process. On a file system without locks a root always counts as in use.
+    It belongs to no thread, so a mirror may register in one thread and close in another. The kernel drops it when the
+    process dies. On a file system without locks, a root always counts as in use.
     """
 
     def __init__(self, path: str):
@@ -93,8 +93,11 @@ class UseMark:
         with suppress(OSError):
             fcntl.flock(self._descriptor, fcntl.LOCK_SH)
 
-    def is_alone(self) -> bool:
-        """Whether nobody else uses the root; then nobody can begin to until the release."""
+    def try_exclusive(self) -> bool:
+        """Takes the lock exclusively if no other mirror uses the root, and returns whether it did.
+
+        Until the release, no other mirror can begin to use the root.
+        """
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

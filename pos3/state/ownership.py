@@ -1,4 +1,4 @@
-"""What one mirror claims on this machine, and what it learns of others that write the same local paths."""
+"""Makes the claims of one mirror, and finds other mirrors that write the same local paths."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from typing import Protocol
 
 from pos3.errors import ClaimError, NoMirrorError
 from pos3.local import are_nested
-from pos3.state.claims import Claim, ClaimKind, ClaimList, Life, Snapshot, escaped
-from pos3.state.journal_traces import journals, traces, unclaimed
+from pos3.state.claims import AliveFile, Claim, ClaimKind, ClaimList, Snapshot, json_escaped
+from pos3.state.journal_scan import journals, registrations_in, unclaimed_registrations
 from pos3.state.root_index import Place
 
 logger = logging.getLogger("pos3")
 
-# Of so many registrations, one looks for all dead processes and not only for those near its own path.
-_ALL_EVERY = 64
-_GLANCE_SECONDS = 0.05
-_LONGEST_GLANCE_SECONDS = 0.5
+# One of this number of registrations cleans up the claims of all dead processes, not only those near its own path.
+_FULL_CHECK_EVERY = 64
+_POLL_SECONDS = 0.05
+_MAX_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Neighbours:
-    """The registrations for upload of others that touch a local path.
+class OtherWriters:
+    """The registrations for upload by other mirrors that overlap a local path.
 
-    ``living`` are those of open mirrors. ``left`` are those of dead processes, whose journals still name the path.
+    ``alive`` are those of open mirrors. ``abandoned`` are those of dead processes whose journals still name the path.
     """
 
-    living: tuple[Claim, ...] = ()
-    left: tuple[Claim, ...] = ()
+    alive: tuple[Claim, ...] = ()
+    abandoned: tuple[Claim, ...] = ()
 
 
 class Claims:
-    """The claims of one mirror. Safe to use from several threads.
+    """The claims of one mirror. Several threads may use it at the same time.
 
     Args:
-        cache_root, journal: of the mirror.
-        group: mirrors with the same group count as one; "" for a group of its own.
+        cache_root, journal: the cache root and the journal file of the mirror.
+        group: mirrors with the same group count as one mirror; "" for a group of its own.
     """
 
     def __init__(self, cache_root: str, journal: str, group: str = ""):
@@ -52,19 +52,20 @@ class Claims:
         self._journal = journal
         self._lock = threading.RLock()
         self._list: ClaimList | None = None
-        self._life: Life | None = None
+        self._alive_file: AliveFile | None = None
         self._held: set[str] = set()
         self._is_over = False
 
     def after_fork(self) -> Claims:
-        """Those of a forked child. It counts as its parent."""
+        """New claims for a forked child, which counts as the same mirror as its parent."""
         return Claims(self._cache_root, self._journal, self.group)
 
     @property
-    def known(self) -> ClaimList:
-        """
+    def claim_list(self) -> ClaimList:
+        """The list of this user, opened on first use.
+
         Raises:
-            ClaimError: there is no place for it.
+            ClaimError: no directory can be used for the list.
         """
         with self._lock:
             if self._list is None:
@@ -80,27 +81,27 @@ class Claims:
         on_wait: Callable[[], None],
         *,
         deletes: bool = False,
-    ) -> Held:
-        """Claims a local path. One that will be pushed first waits for downloads that change it now.
+    ) -> ActiveClaim:
+        """Claims a local path. If the path will be pushed, this waits until running downloads into it have ended.
 
-        A path that another open mirror pushes already is pushed by both, and they have one ``owner``.
+        If another open mirror already pushes the path to the same place, both push it, with the same ``owner``.
 
         Args:
-            on_wait: called while this waits; what it raises ends the waiting.
+            on_wait: is called while this waits. An exception of it ends the waiting.
 
         Raises:
             ClaimError: the claim cannot be written.
         """
-        with self._lock, self.known.locked():
+        with self._lock, self.claim_list.locked():
             if self._is_over:
                 raise NoMirrorError("this mirror is closed")
-            if self._life is None:
-                self._life = self.known.show_life(self.mirror)
+            if self._alive_file is None:
+                self._alive_file = self.claim_list.create_alive_file(self.mirror)
             root, local = local, os.path.realpath(local)
-            claims = self.known.read()
+            claims = self.claim_list.read()
             dead = self._dead(claims, local)
-            living = [other for other in claims.near(local) if self.known.lives(other)]
-            joined = next((other for other in living if other.pushes and _is_same(other, local, place)), None)
+            alive = [other for other in claims.overlapping(local) if self.claim_list.is_alive(other)]
+            joined = next((other for other in alive if other.pushes and _is_same(other, local, place)), None)
             claim = Claim(
                 id=uuid.uuid4().hex,
                 mirror=self.mirror,
@@ -119,157 +120,159 @@ class Claims:
                 begun_at=time.time(),
                 is_filling=kind != "upload",
             )
-            self.known.change(claims, end=dead, begin=claim)
+            self.claim_list.change(claims, end=dead, begin=claim)
             self._held.add(claim.id)
-        held = Held(self, claim)
+        held = ActiveClaim(self, claim)
         if claim.pushes:
             try:
-                self._wait({other.id for other in living if other.is_filling}, on_wait)
+                self._wait_for_downloads({other.id for other in alive if other.is_filling}, on_wait)
             except BaseException:
                 held.end()
                 raise
         return held
 
     def _dead(self, claims: Snapshot, local: str) -> list[str]:
-        """The claims of dead processes that left nothing to push: of those near ``local``, now and then of all."""
-        looked_at = claims.all() if claims.lines and len(claims.lines) % _ALL_EVERY == 0 else claims.near(local)
-        dead = [claim for claim in looked_at if not self.known.lives(claim) and not _is_left(claim)]
+        """The claims of dead processes without unpushed files: those that overlap ``local``, and sometimes all."""
+        looked_at = (
+            claims.all() if claims.lines and len(claims.lines) % _FULL_CHECK_EVERY == 0 else claims.overlapping(local)
+        )
+        dead = [claim for claim in looked_at if not self.claim_list.is_alive(claim) and not _has_unpushed(claim)]
         for claim in dead:
-            self.known.bury(claim)
+            self.claim_list.remove_alive_file(claim)
         return [claim.id for claim in dead]
 
-    def _wait(self, filling: set[str], on_wait: Callable[[], None]) -> None:
-        glance_seconds = _GLANCE_SECONDS
+    def _wait_for_downloads(self, filling: set[str], on_wait: Callable[[], None]) -> None:
+        poll_seconds = _POLL_SECONDS
         while filling:
             filling = {
                 claim.id
-                for claim in self.known.read().all()
-                if claim.id in filling and claim.is_filling and self.known.lives(claim)
+                for claim in self.claim_list.read().all()
+                if claim.id in filling and claim.is_filling and self.claim_list.is_alive(claim)
             }
             if filling:
                 on_wait()
-                time.sleep(glance_seconds)
-                glance_seconds = min(_LONGEST_GLANCE_SECONDS, glance_seconds * 2)
+                time.sleep(poll_seconds)
+                poll_seconds = min(_MAX_POLL_SECONDS, poll_seconds * 2)
 
-    def neighbours(self, local: str) -> Neighbours:
-        """What other mirrors push from paths at, above or below ``local``, as of now. Changes nothing.
+    def other_writers(self, local: str) -> OtherWriters:
+        """The current registrations for upload by other mirrors at, above or below ``local``. It changes nothing.
 
         Raises:
             ClaimError: the list cannot be used.
         """
-        # Asked for once: others take the lock of this object first, and then that of the list.
-        local, known = os.path.realpath(local), self.known
-        with known.locked():
-            claims = known.read()
-        near = [claim for claim in claims.near(local) if claim.pushes and claim.mirror != self.mirror]
-        living = [claim for claim in near if known.lives(claim)]
-        left = [claim for claim in near if claim not in living and _is_left(claim)]
-        claimed = {*claims.journals(), escaped(self._journal)}
-        others = [path for path in journals(self._cache_root) if escaped(path) not in claimed]
+        # ``self.claim_list`` takes the lock of this object, which must not be taken while the list is locked.
+        local, claim_list = os.path.realpath(local), self.claim_list
+        with claim_list.locked():
+            claims = claim_list.read()
+        near = [claim for claim in claims.overlapping(local) if claim.pushes and claim.mirror != self.mirror]
+        alive = [claim for claim in near if claim_list.is_alive(claim)]
+        abandoned = [claim for claim in near if claim not in alive and _has_unpushed(claim)]
+        claimed = {*claims.journals(), json_escaped(self._journal)}
+        others = [path for path in journals(self._cache_root) if json_escaped(path) not in claimed]
         if others:
-            with known.locked():
-                for claim, lives in unclaimed(self._cache_root, others):
+            with claim_list.locked():
+                for claim, is_alive in unclaimed_registrations(self._cache_root, others):
                     if are_nested(claim.local, local):
-                        (living if lives else left).append(claim)
-        return Neighbours(tuple(living), tuple(left))
+                        (alive if is_alive else abandoned).append(claim)
+        return OtherWriters(tuple(alive), tuple(abandoned))
 
     def end(self) -> None:
-        """Drops all claims of the mirror but those that are left to others; it can make no further ones."""
+        """Ends all claims of the mirror, except those that are left to others. It cannot begin new ones."""
         with self._lock:
             self._is_over = True
-            life, self._life = self._life, None
-            if life is None:
+            alive_file, self._alive_file = self._alive_file, None
+            if alive_file is None:
                 return
             try:
                 if self._held:
-                    with self.known.locked():
-                        self.known.change(self.known.read(), end=self._held)
+                    with self.claim_list.locked():
+                        self.claim_list.change(self.claim_list.read(), end=self._held)
                 self._held.clear()
             except ClaimError as error:
-                # Without its life, the mirror counts as dead, and so do its claims.
+                # Without its alive file, the mirror counts as dead, and its claims are cleaned up by others.
                 logger.warning("%s", error)
             finally:
-                life.end()
+                alive_file.end()
 
-    def leave(self, held: Claim) -> None:
-        """Leaves a claim to whoever comes: what the mirror could not push is still in its journal."""
+    def leave_to_others(self, held: Claim) -> None:
+        """Keeps a claim in the list when the mirror ends, because its journal names unpushed files."""
         with self._lock:
             self._held.discard(held.id)
 
     def _replace(self, held: Claim, claim: Claim | None) -> Snapshot:
-        """Puts ``claim`` in the place of one that is held, or nothing; returns all claims as they were before."""
+        """Replaces a claim of this mirror by ``claim``, or ends it if that is None. Returns all previous claims."""
         with self._lock:
             if held.id not in self._held:
                 return Snapshot([])
-            with self.known.locked():
-                claims = self.known.read()
-                self.known.change(claims, end=[held.id] if claim is None else (), begin=claim)
+            with self.claim_list.locked():
+                claims = self.claim_list.read()
+                self.claim_list.change(claims, end=[held.id] if claim is None else (), begin=claim)
             if claim is None:
                 self._held.discard(held.id)
             return claims
 
 
-class HeldClaim(Protocol):
-    """What a registration needs of its claim."""
+class RegistrationClaim(Protocol):
+    """The methods of a claim that a registration calls."""
 
-    def filled(self) -> None:
-        """The download that it began with is done."""
+    def download_finished(self) -> None:
+        """Stores that the first download of the registration has ended."""
 
     def begin_last_push(self) -> bool:
-        """Whether no other open mirror pushes the same path any longer, so that this push speaks for all."""
+        """Stores that the last push begins. Returns whether no other open mirror still pushes the same path."""
 
-    def go_on(self) -> None:
-        """It was not the last push after all."""
+    def cancel_last_push(self) -> None:
+        """Takes :meth:`begin_last_push` back, because the registration goes on."""
 
     def end(self) -> None:
-        """The path is not claimed any longer."""
+        """Ends the claim."""
 
-    def leave(self) -> None:
-        """Not all was pushed. Once the mirror is closed, the path is as one that a dead process has left."""
+    def leave_to_others(self) -> None:
+        """Keeps the claim when the mirror ends, like that of a dead process, because not everything was pushed."""
 
 
 class NoClaim:
-    """That of a registration that nobody else can meet."""
+    """The claim of a registration that needs none."""
 
-    def filled(self) -> None:
+    def download_finished(self) -> None:
         pass
 
     def begin_last_push(self) -> bool:
         return True
 
-    def go_on(self) -> None:
+    def cancel_last_push(self) -> None:
         pass
 
     def end(self) -> None:
         pass
 
-    def leave(self) -> None:
+    def leave_to_others(self) -> None:
         pass
 
 
-class Held:
-    """One claim of an open mirror."""
+class ActiveClaim:
+    """A claim of an open mirror in the list."""
 
     def __init__(self, claims: Claims, claim: Claim):
         self._claims = claims
         self.claim = claim
 
-    def _become(self, claim: Claim) -> Snapshot:
+    def _change(self, claim: Claim) -> Snapshot:
         others = self._claims._replace(self.claim, claim)
         self.claim = claim
         return others
 
-    def filled(self) -> None:
+    def download_finished(self) -> None:
         if self.claim.is_filling:
-            with _told():
-                self._become(replace(self.claim, is_filling=False))
+            with _logging_claim_errors():
+                self._change(replace(self.claim, is_filling=False))
 
     def begin_last_push(self) -> bool:
         mine = self.claim
         try:
-            others = self._become(replace(mine, is_ending=True)).near(mine.local)
+            others = self._change(replace(mine, is_ending=True)).overlapping(mine.local)
         except ClaimError as error:
-            # Nobody knows, so it must not speak for others.
+            # It is not known whether other mirrors still push the path, so they may.
             logger.warning("%s", error)
             return False
         return not any(
@@ -277,21 +280,21 @@ class Held:
             and not other.is_ending
             and _is_same(other, mine.local, Place(mine.endpoint, mine.url))
             and other.mirror != mine.mirror
-            and self._claims.known.lives(other)
+            and self._claims.claim_list.is_alive(other)
             for other in others
         )
 
-    def go_on(self) -> None:
+    def cancel_last_push(self) -> None:
         if self.claim.is_ending:
-            with _told():
-                self._become(replace(self.claim, is_ending=False))
+            with _logging_claim_errors():
+                self._change(replace(self.claim, is_ending=False))
 
     def end(self) -> None:
-        with _told():
+        with _logging_claim_errors():
             self._claims._replace(self.claim, None)
 
-    def leave(self) -> None:
-        self._claims.leave(self.claim)
+    def leave_to_others(self) -> None:
+        self._claims.leave_to_others(self.claim)
 
 
 def _is_same(claim: Claim, local: str, place: Place) -> bool:
@@ -299,25 +302,25 @@ def _is_same(claim: Claim, local: str, place: Place) -> bool:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """A list that cannot be written any more is a warning: the work itself goes on."""
+def _logging_claim_errors() -> Iterator[None]:
+    """Logs a ClaimError as a warning, so that the transfer continues if the list cannot be written."""
     try:
         yield
     except ClaimError as error:
         logger.warning("%s", error)
 
 
-def _is_left(claim: Claim) -> bool:
-    """Whether a mirror, if it is dead, has left something to push at the path; in doubt it has."""
+def _has_unpushed(claim: Claim) -> bool:
+    """Whether the journal of a claim names the path, so that files may be unpushed if the mirror is dead."""
     if not claim.pushes:
         return False
     try:
-        return any(trace.local == claim.root for trace in traces(claim.journal))
+        return any(registration.local == claim.root for registration in registrations_in(claim.journal))
     except OSError:
         return True
 
 
-def is_written(cache_root: str, local: str) -> bool:
-    """Whether an open mirror pushes from a path at, above or below ``local``, or a dead one was to."""
-    neighbours = Claims(cache_root, "").neighbours(local)
-    return bool(neighbours.living or neighbours.left)
+def has_writer(cache_root: str, local: str) -> bool:
+    """Whether an open mirror pushes from a path at, above or below ``local``, or a dead mirror was going to."""
+    other_writers = Claims(cache_root, "").other_writers(local)
+    return bool(other_writers.alive or other_writers.abandoned)

@@ -1,20 +1,20 @@
-"""What is remembered of the local roots of a cache.
+"""The indexes and locks of local roots, in the state directory of a cache.
 
-Everything pos3 remembers of a local root lies below the cache root, never in the root itself, and is for this user
-alone::
+The state of a local root lies below the cache root, never in the root itself, and only this user can read it::
 
     <cache_root>/
       <local_name or _>/<bucket>/<key>...   cached files, plain, with the permissions of the umask
       .pos3/
-        <id>.sqlite                         one a local root: the places that it mirrors, a row for each synced file
+        <id>.sqlite                         the index of a local root: its places, and a row for each synced file
         <id>.lock                           held while a process downloads into or pushes from the root
         <id>.use                            held for reading by each open mirror that uses the root
-        unfinished/<id>...                  a link to the temporary file of a single object's download under way
-        .locks                              tells whether the file system has locks; lock files stand in for them
+        unfinished/<id>...                  a link to the temporary file of a running download of a single object
+        .locks                              shows whether the file system has locks; if not, lock files are used
 
-``<id>`` is made from the absolute path of the root. Any of these files may be deleted while no pos3 runs: what is
-not remembered is compared again. A broken index is moved away and begun anew, and one that cannot be used, on a disk
-that is full, say, is a warning: transfers go on, and their files are compared again by the next one.
+``<id>`` is made from the absolute path of the root. All these files may be deleted while no pos3 is running; files
+without records are compared again. A broken index is moved away, and a new one is created. If the index cannot be used,
+for example because the disk is full, a warning is logged. Transfers continue, and the next one compares their files
+again.
 """
 
 from __future__ import annotations
@@ -29,21 +29,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from pos3.local import lies_in_cache, make_private, state_directory_of
-from pos3.state.database import THE_ROOT, Database
-from pos3.state.locks import NoMark, UseMark, locked
+from pos3.state.database import ROOT_ID, Database
+from pos3.state.locks import NoUseLock, UseLock, locked
 
 logger = logging.getLogger("pos3")
 
 _UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT})
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a local root mirrors: a URL at an endpoint.
+    """A URL at an endpoint, which a local root mirrors.
 
-    ``endpoint`` is what :func:`pos3.store.endpoint_of` gives. It is None where it is not known, since an older version
-    of pos3 did not write it down.
+    ``endpoint`` is a value of :func:`pos3.store.endpoint_of`. It is None if an older version of pos3 did not store it.
     """
 
     endpoint: str | None
@@ -52,16 +51,16 @@ class Place:
 
 @dataclass(frozen=True)
 class KnownPlace:
-    """A place of which the index has rows. ``used_at`` is in seconds since the epoch."""
+    """A place in the index. ``used_at`` is in seconds since the epoch."""
 
     place: Place
     used_at: float
 
 
 class RootIndex:
-    """The memory of one local root, whatever places it mirrors. Safe to use from several threads and processes at once.
+    """The index of one local root with all its places. Several threads and processes may use it at the same time.
 
-    Its files are named by ``id``, which is made from ``local`` unless it is known already.
+    Its files are named by ``id``, which is made from ``local`` unless ``known_id`` is given.
     """
 
     def __init__(self, cache_root: str, local: str, known_id: str = ""):
@@ -77,16 +76,16 @@ class RootIndex:
 
     @property
     def exists(self) -> bool:
-        """Whether pos3 has ever filled or pushed the root."""
+        """Whether the index exists: pos3 has downloaded into the root, or pushed from it."""
         return self.database.exists
 
     @property
     def is_usable(self) -> bool:
-        """Whether what is remembered is this user's alone."""
+        """Whether no other user can have written the index."""
         return self.database.is_trusted
 
     def places(self) -> list[KnownPlace]:
-        """The places that the root mirrors or mirrored, most recently used first."""
+        """The places that the root mirrors or has mirrored, the most recently used first."""
         if not self.exists:
             return []
         query = "SELECT endpoint, url, used_at FROM places ORDER BY used_at DESC"
@@ -95,9 +94,9 @@ class RootIndex:
         )
         return [KnownPlace(Place(endpoint, url), used_at) for endpoint, url, used_at in rows]
 
-    def note(self, name: str, value: str) -> None:
-        """Remembers a fact about the root."""
-        row = (THE_ROOT, name, value)
+    def set_note(self, name: str, value: str) -> None:
+        """Stores a value about the root under ``name``."""
+        row = (ROOT_ID, name, value)
 
         def store(connection: sqlite3.Connection) -> None:
             with connection:
@@ -105,44 +104,45 @@ class RootIndex:
 
         self.database.run(store, None)
 
-    def noted(self, name: str) -> str:
-        """What was noted under ``name``, or ""."""
+    def get_note(self, name: str) -> str:
+        """The value that :meth:`set_note` stored under ``name``, or ""."""
         if not self.exists:
             return ""
         query = "SELECT value FROM notes WHERE place = ? AND name = ?"
-        row = self.database.run(lambda connection: connection.execute(query, (THE_ROOT, name)).fetchone(), None)
+        row = self.database.run(lambda connection: connection.execute(query, (ROOT_ID, name)).fetchone(), None)
         return os.fsdecode(row[0]) if row else ""
 
-    def forget(self) -> None:
-        """Removes the memory of the root. Its lock files stay, since others may be waiting on them."""
+    def delete(self) -> None:
+        """Deletes the index. The lock files stay, because other processes may be waiting for them."""
         self.database.remove()
 
     @contextmanager
     def locked(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Held by one thread of one process at a time.
+        """Holds the lock of the root, which one thread of one process has at a time.
 
-        While another holds it, ``on_wait`` is called now and then; what it raises ends the waiting.
+        While another thread or process holds it, ``on_wait`` is called twice a second. An exception of it ends the
+        waiting.
         """
         with ExitStack() as held:
-            with self._unless_unwritable():
+            with self._tolerating_unwritable_state():
                 make_private(self.directory)
                 held.enter_context(locked(self._base, on_wait))
             yield
 
-    def use(self) -> UseMark | NoMark:
-        """Marks the root as in use until the mark is released or its process ends."""
-        marks: list[UseMark | NoMark] = []
-        with self._unless_unwritable():
+    def use_lock(self) -> UseLock | NoUseLock:
+        """A lock that shows that the root is in use, until the lock is released or the process dies."""
+        use_locks: list[UseLock | NoUseLock] = []
+        with self._tolerating_unwritable_state():
             make_private(self.directory)
-            marks.append(UseMark(f"{self._base}.use"))
-        return marks[0] if marks else NoMark()
+            use_locks.append(UseLock(f"{self._base}.use"))
+        return use_locks[0] if use_locks else NoUseLock()
 
     @contextmanager
-    def _unless_unwritable(self) -> Iterator[None]:
-        """Ends what is inside where nothing can be remembered. A root in the cache cannot be worked on then.
+    def _tolerating_unwritable_state(self) -> Iterator[None]:
+        """Ends the block, without an error, if the state directory cannot be written and the root is outside the cache.
 
         Raises:
-            OSError: the root is in the cache; it says what can be done.
+            OSError: the state directory cannot be written and the root is in the cache. The message has advice.
         """
         try:
             yield
@@ -153,9 +153,9 @@ class RootIndex:
             if not self.local or lies_in_cache(self.local, os.path.dirname(self.directory)):
                 advice = "allow to write there, or name another cache with cache_root=..."
                 raise OSError(error.errno, f"{error.strerror} ({advice})", place) from error
-            self.database.is_told = True
-            if self.directory not in _told:
-                _told.add(self.directory)
+            self.database.has_warned = True
+            if self.directory not in _warned:
+                _warned.add(self.directory)
                 logger.warning(
                     "%s: %s. Transfers with a place outside the cache go on, but nothing is remembered: files are "
                     "compared again next time, and other processes are not waited for",
@@ -165,12 +165,12 @@ class RootIndex:
 
 
 def root_indexes(cache_root: str) -> Iterator[RootIndex]:
-    """Every root that is remembered below the cache root, in no particular order."""
+    """The index of every root in the state directory of the cache, in no particular order."""
     directory = state_directory_of(cache_root)
     if not os.path.isdir(directory):
         return
     for name in sorted(os.listdir(directory)):
         if name.endswith(".sqlite"):
             root = RootIndex(cache_root, "", name.removesuffix(".sqlite"))
-            root.local = root.noted("local")
+            root.local = root.get_note("local")
             yield root

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from pos3.profiles import Profile
 from pos3.store.base import (
+    CancelToken,
     KeyRefusedError,
     Landmarks,
-    OnBytes,
+    Moved,
+    Rate,
     Store,
     Survey,
+    Unlimited,
     UnsortedListingError,
     nothing_known,
     twice_if_unsorted,
@@ -23,13 +26,16 @@ from pos3.store.steps import Lane, Steps, blocking, carried_out, one_by_one
 from pos3.url import Location
 
 __all__ = [
+    "CancelToken",
     "KeyRefusedError",
     "Landmarks",
     "Lane",
-    "OnBytes",
+    "Moved",
+    "Rate",
     "Steps",
     "Store",
     "Survey",
+    "Unlimited",
     "UnsortedListingError",
     "blocking",
     "carried_out",

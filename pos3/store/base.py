@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pos3.entries import Entry
-from pos3.errors import StoreError
+from pos3.errors import StoreError, TransferCancelledError
 from pos3.store.steps import NEVER, Lane, Steps
 
 T = TypeVar("T")
+Moved = Callable[[int], object]
+"""Progress: called with a number of bytes that have moved; with a negative one when they are taken back."""
 OnBytes = Callable[[int], None]
-"""Called with a number of bytes moved (negative when a retry starts over); may raise to stop the transfer."""
+"""Called before bytes go on, and with a negative number when they are taken back; see :func:`pacing`."""
 Landmarks = Callable[[str, int], str]
 """Called with a path and a number of steps: the path so many known paths further on, or "" if there are fewer."""
 
@@ -25,6 +27,49 @@ Landmarks = Callable[[str, int], str]
 def nothing_known(_after: str, _steps: int) -> str:
     """The landmarks of what has never been listed."""
     return ""
+
+
+def unseen(_size_bytes: int) -> None:
+    """The progress that nobody follows."""
+
+
+class CancelToken(Protocol):
+    """Says whether a transfer is to end. An event of :mod:`threading` is one."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Rate(Protocol):
+    """Limits bytes to a total rate. Safe to use from several threads."""
+
+    def wait_seconds(self, size_bytes: int) -> float:
+        """How long to wait before so many more bytes may move. They count as moved from then on."""
+        ...
+
+
+class Unlimited:
+    """The rate that lets everything through at once."""
+
+    def wait_seconds(self, size_bytes: int) -> float:
+        return 0.0
+
+
+UNLIMITED = Unlimited()
+
+
+def pacing(moved: Moved, cancelled: CancelToken, rate: Rate, told: str) -> OnBytes:
+    """Paces a transfer that blocks: it waits for the rate, ends with ``told`` once it is cancelled, and is counted."""
+
+    def on_bytes(size_bytes: int) -> None:
+        if size_bytes > 0:
+            pause_seconds = rate.wait_seconds(size_bytes)
+            if cancelled.wait(pause_seconds) if pause_seconds > 0 else cancelled.is_set():
+                raise TransferCancelledError(told)
+        moved(size_bytes)
+
+    return on_bytes
 
 
 class Counted:
@@ -116,25 +161,43 @@ class Store(Protocol):
         """What carries out downloads and uploads, each in a thread of its own; together ``workers`` at once."""
         ...
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+    def download(
+        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+    ) -> Steps[Entry]:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
         Args:
             expected: the object as it was listed; a newer version may be delivered instead.
+            moved: told of the bytes that have come; what a failure leaves nothing of is taken back.
+            cancelled: asked between the pieces of a body.
         Returns:
             size, etag and LastModified of the version that was delivered.
         Raises:
+            TransferCancelledError: ``cancelled`` was set; ``target`` does not exist.
             RemoteNotFoundError, IntegrityError, ObjectChangedError and the errors of ``survey``.
         """
         ...
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+    def upload(
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        rate: Rate = UNLIMITED,
+    ) -> Steps[str]:
         """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
 
         If the file has become shorter, what is left of it. A multipart upload that fails is aborted.
 
+        Args:
+            moved, cancelled: as for ``download``.
+            rate: says how long to wait before more bytes are sent.
         Returns:
             the ETag under which a listing will show the object.
+        Raises:
+            TransferCancelledError: ``cancelled`` was set.
         """
         ...
 

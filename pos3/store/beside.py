@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
-from pos3.local import can_start
+from pos3.local import try_start
 
 _MOST_THREADS = 4
 
@@ -61,7 +61,7 @@ class Beside:
 
     def _start_thread(self) -> None:
         thread = threading.Thread(target=self._work, name=f"pos3-beside-{len(self._threads)}", daemon=True)
-        if can_start(thread):
+        if try_start(thread):
             self._threads.append(thread)
 
     def _work(self) -> None:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
+from pos3.errors import ProfileError
 from pos3.profiles import Profile
 
 # There, the same bucket name is another bucket.
 _PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe", "eusc-")
+_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 
 
 def endpoint_of(scheme: str, profile: Profile | None) -> str:
     """The same text for the same endpoint, whoever asks there, and "" for AWS itself. It holds no secret.
 
-    For S3 it is made of the profile's endpoint; else, as boto3 does, of ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``,
-    or ``endpoint_url`` in the AWS configuration file. Of AWS itself, a partition such as that of China counts as an
-    endpoint of its own. URLs of other schemes say all by themselves.
+    For S3 it is made of what :func:`named_endpoint` gives. Of AWS itself, a partition such as that of China counts as
+    an endpoint of its own. URLs of other schemes say all by themselves.
 
     Raises:
-        ProfileError: the profile names an AWS profile that does not exist.
+        ProfileError: the profile names an AWS profile that does not exist, or the endpoint is no URL.
     """
     if scheme != "s3":
         return ""
-    if named := _named(profile, os.environ):
-        return named
+    if profile is not None and profile.endpoint:
+        return _normal(profile.endpoint)
     from pos3.store.s3.client import Connection
 
     return endpoint_in(Connection(profile).session, profile)
@@ -33,27 +36,60 @@ def endpoint_of(scheme: str, profile: Profile | None) -> str:
 
 def endpoint_in(session: Any, profile: Profile | None) -> str:
     """What :func:`endpoint_of` gives, from a botocore session of the profile."""
-    if named := _named(profile, os.environ) or _configured(session):
-        return named
+    if named := named_endpoint(session, profile):
+        return _normal(named)
     region = str((profile.region if profile is not None else None) or session.get_config_variable("region") or "")
     return next((f"aws:{prefix.rstrip('-')}" for prefix in _PARTITIONS if region.startswith(prefix)), "")
 
 
-def _named(profile: Profile | None, environment: Mapping[str, str]) -> str:
+def named_endpoint(session: Any, profile: Profile | None) -> str:
+    """The URL of the endpoint that somebody has named, its scheme in lower case; "" for AWS itself.
+
+    It is the profile's, else, as for boto3, that of ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, the section
+    ``services`` of the AWS configuration file, or ``endpoint_url`` there.
+
+    Raises:
+        ProfileError: it is no URL of HTTP, or the section does not exist.
+    """
     if profile is not None and profile.endpoint:
-        return _normal(profile.endpoint)
-    if environment.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return ""
-    return _normal(environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or "")
-
-
-def _configured(session: Any) -> str:
+        return _checked(profile.endpoint, f"profile {profile.local_name!r}")
     if session.get_config_variable("ignore_configured_endpoint_urls"):
         return ""
+    return next((_checked(url, named_by) for named_by, url in _configured(session) if url), "")
+
+
+def _configured(session: Any) -> Iterator[tuple[str, str]]:
+    """Endpoints and who names them, the first one counts."""
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        yield variable, os.environ.get(variable, "")
     settings = session.get_scoped_config()
-    services = session.full_config.get("services", {}).get(settings.get("services"), {})
-    of_s3 = services.get("s3", {})
-    return _normal((of_s3.get("endpoint_url") if isinstance(of_s3, dict) else "") or settings.get("endpoint_url") or "")
+    section = settings.get("services")
+    services = session.full_config.get("services", {})
+    if section is not None and not services.get(section):
+        raise ProfileError(f"the AWS configuration file has no section [services {section}], which a profile names")
+    of_s3 = services.get(section, {}).get("s3", {})
+    yield f"[services {section}]", of_s3.get("endpoint_url", "") if isinstance(of_s3, dict) else ""
+    yield "endpoint_url of the AWS configuration file", settings.get("endpoint_url", "")
+
+
+def _checked(url: str, named_by: str) -> str:
+    found = _SCHEME.match(url)
+    try:
+        parts = urlsplit(url)
+        is_url = found is not None and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if found is None or not is_url:
+        raise ProfileError(
+            f"{named_by}: the endpoint {shown_address(url)!r} is no URL; write it as https://host or http://host"
+        )
+    return found[0].lower() + url[found.end() :]
+
+
+def shown_address(url: str) -> str:
+    """A URL, which need have no scheme, without what may be secret in it."""
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{re.split('[?#]', rest.rpartition('@')[2])[0]}"
 
 
 def _normal(url: str) -> str:

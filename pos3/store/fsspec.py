@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from pos3.entries import Entry, held_ns
+from pos3.entries import Entry, storable_ns
 from pos3.errors import (
     AccessDeniedError,
     EndpointError,
@@ -26,7 +26,18 @@ from pos3.errors import (
 from pos3.etags import token
 from pos3.local import BLOCK_BYTES, blocks, create_file, is_temporary, temporary_name, write_all
 from pos3.profiles import Profile
-from pos3.store.base import Landmarks, OnBytes, Survey, nothing_known
+from pos3.store.base import (
+    UNLIMITED,
+    CancelToken,
+    Landmarks,
+    Moved,
+    OnBytes,
+    Rate,
+    Survey,
+    nothing_known,
+    pacing,
+    unseen,
+)
 from pos3.store.endpoints import endpoint_of
 from pos3.store.steps import NEVER, Lane, Steps, blocking, one_by_one
 
@@ -129,7 +140,10 @@ class FsspecStore:
     def lanes(self, workers: int) -> Sequence[Lane]:
         return [one_by_one] * workers
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+    def download(
+        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+    ) -> Steps[Entry]:
+        on_bytes = pacing(moved, cancelled, UNLIMITED, "the download was stopped")
         return blocking(lambda: self._download(key, target, on_bytes))
 
     def _download(self, key: str, target: str, on_bytes: OnBytes) -> Entry:
@@ -154,7 +168,16 @@ class FsspecStore:
             os.close(descriptor)
         return delivered
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+    def upload(
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        rate: Rate = UNLIMITED,
+    ) -> Steps[str]:
+        on_bytes = pacing(moved, cancelled, rate, "the upload was stopped")
         return blocking(lambda: self._upload(key, source, size_bytes, on_bytes))
 
     def _upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> str:
@@ -269,7 +292,7 @@ def _entry(path: str, details: dict[str, Any]) -> Entry:
         ),
         0,
     )
-    modified_ns = held_ns(_nanoseconds(modified))
+    modified_ns = storable_ns(_nanoseconds(modified))
     size = int(details.get("size") or 0)
     etag = next((str(details[name]) for name in ("ETag", "etag", "md5", "sha256") if details.get(name)), "")
     return Entry(path, size, modified_ns, token(etag) or f"{modified_ns}-{size}")

@@ -4,6 +4,7 @@ A download is written beside its target, verified, and renamed over it, so that 
 new ones. Deletes happen only when every copy succeeded.
 """
 
+from pos3.store import Rate, Unlimited
 from pos3.transfer.executor import execute, growth_bytes
 from pos3.transfer.local_errors import explaining_read_errors, explaining_write_errors
 from pos3.transfer.progress import (
@@ -16,8 +17,8 @@ from pos3.transfer.progress import (
     silent,
     unsaid,
 )
-from pos3.transfer.rate import ByteRate, Unlimited
-from pos3.transfer.terms import Markers, Outcome, Pair, Rate, Terms
+from pos3.transfer.rate import ByteRate
+from pos3.transfer.terms import Markers, Outcome, Pair, Terms
 
 __all__ = [
     "ByteRate",

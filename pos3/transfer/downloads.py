@@ -12,11 +12,10 @@ from contextlib import suppress
 from typing import Self
 
 from pos3.entries import Entry, Record
-from pos3.errors import TransferCancelledError
 from pos3.local import is_below, is_within, is_within_relative, temporary_name
 from pos3.plan import Action, Plan
 from pos3.state import Index, Leftovers
-from pos3.store import OnBytes, Steps
+from pos3.store import Moved, Steps
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.local_errors import explaining_write_errors
 from pos3.transfer.places import Directories, aside, make_with_parents
@@ -33,17 +32,12 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
         _Unfinished(leftovers) as unfinished,
     ):
 
-        def on_bytes(size_bytes: int) -> None:
-            if size_bytes > 0 and terms.cancelled.is_set():
-                raise TransferCancelledError("the download was stopped")
-            progress.moved(size_bytes)
-
         def fetch(action: Action) -> Steps[Record | None]:
-            record = yield from _fetch(action, pair, directories, unfinished, on_bytes, terms.owner)
+            record = yield from _fetch(action, pair, directories, unfinished, progress.moved, terms)
             progress.finished_file()
             return record
 
-        complete = copy_all((*plan.copies, *plan.last_copies), fetch, pair, index, terms, outcome)
+        complete = copy_all(plan.every_copy(), plan.copy_files, fetch, pair, index, terms, outcome)
         if not complete:
             return
         made_way()
@@ -85,7 +79,7 @@ class _Unfinished:
 
 
 def _fetch(
-    action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, on_bytes: OnBytes, owner: str
+    action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, moved: Moved, terms: Terms
 ) -> Steps[Record]:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
@@ -98,7 +92,7 @@ def _fetch(
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
             key = pair.location.object_key(action.path)
-            delivered = yield from pair.store.download(key, action.source, temporary, on_bytes)
+            delivered = yield from pair.store.download(key, action.source, temporary, moved, terms.cancelled)
             if delivered.modified_ns:
                 _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)
@@ -111,7 +105,7 @@ def _fetch(
             raise
         finally:
             unfinished.end(temporary)
-    return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, owner)
+    return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, terms.owner)
 
 
 def _set_time(path: str, modified_ns: int) -> None:
@@ -125,7 +119,7 @@ def _set_time(path: str, modified_ns: int) -> None:
 
 def _delete_local(plan: Plan, pair: Pair, directories: Directories, index: Index, outcome: Outcome) -> None:
     deleted: list[str] = []
-    written = [pair.local_path(path) for path in plan.written]
+    written = [pair.local_path(path) for path in plan.paths_of_others]
     for action in reversed(plan.deletes):
         target = pair.local_path(action.path)
         if _went_aside(action.path, plan):

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from pos3.errors import NotPushedError, message_of
 from pos3.plan import NEW, Plan
+from pos3.redaction import escaped
 from pos3.reports import Report
-from pos3.shown import escaped
 from pos3.state import Index
 from pos3.transfer.downloads import download
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms, forget
@@ -18,7 +18,7 @@ from pos3.transfer.uploads import upload
 def growth_bytes(plan: Plan, pair: Pair) -> int:
     """How much more the local side holds while a download is under way, at the least; deletes come after it."""
     replaced = [0]
-    for action in (*plan.copies, *plan.last_copies):
+    for action in plan.every_copy():
         if action.reason != NEW:
             with suppress(OSError):
                 replaced.append(os.lstat(pair.local_path(action.path)).st_size)

@@ -13,7 +13,7 @@ from pos3.entries import Entry
 from pos3.errors import LocalChangedError
 from pos3.local import STATE_DIRECTORY, is_temporary, temporary_name
 from pos3.plan import Plan
-from pos3.shown import escaped
+from pos3.redaction import escaped
 from pos3.transfer.placing import is_as_seen
 from pos3.transfer.terms import Pair
 

@@ -1,4 +1,4 @@
-"""A byte rate that any number of threads share."""
+"""A byte rate that any number of transfers share."""
 
 from __future__ import annotations
 
@@ -11,18 +11,12 @@ from pos3.errors import InvalidArgumentError
 
 
 class ByteRate:
-    """Paces bytes from all callers to one total rate: each call waits until the bytes before it have had their time.
+    """Limits the bytes of all callers to one total rate: each waits until what came before it, and its own, had time.
 
-    The bytes let through since the first call never exceed the rate times the elapsed time by more than one call's;
-    an idle rate saves nothing up.
+    Whoever waits as long as it is told keeps to the rate; an idle rate saves nothing up.
     """
 
-    def __init__(
-        self,
-        bytes_per_second: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ):
+    def __init__(self, bytes_per_second: float, clock: Callable[[], float] = time.monotonic):
         if isinstance(bytes_per_second, bool) or not isinstance(bytes_per_second, (int, float)):
             raise InvalidArgumentError(
                 f"max_upload_bytes_per_second={bytes_per_second!r}: expected a number",
@@ -35,23 +29,14 @@ class ByteRate:
             )
         self._bytes_per_second = bytes_per_second
         self._clock = clock
-        self._sleep = sleep
         self._lock = threading.Lock()
         self._free_at = -math.inf
 
-    def take(self, size_bytes: int, sleep: Callable[[float], object] | None = None) -> None:
-        """Returns when ``size_bytes`` more may be sent; ``sleep`` may cut the waiting short."""
+    def wait_seconds(self, size_bytes: int) -> float:
+        """See :class:`pos3.store.Rate`."""
         if size_bytes <= 0:
-            return
+            return 0.0
         with self._lock:
             now = self._clock()
             self._free_at = max(now, self._free_at) + size_bytes / self._bytes_per_second
-            pause = self._free_at - now
-        (sleep or self._sleep)(pause)
-
-
-class Unlimited:
-    """Lets everything through at once."""
-
-    def take(self, size_bytes: int, sleep: Callable[[float], object] | None = None) -> None:
-        pass
+            return self._free_at - now

@@ -7,11 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from pos3.errors import TransferCancelledError, TransferError
 from pos3.reports import Kept, Report
-from pos3.store import Store
+from pos3.store import Rate, Store
 from pos3.transfer.progress import OpenProgress
 from pos3.url import Location
 
@@ -22,10 +21,6 @@ Markers = dict[str, str]
 def forget(markers: Markers, paths: Iterable[str]) -> None:
     for path in paths:
         markers.pop(path, None)
-
-
-class Rate(Protocol):
-    def take(self, size_bytes: int, sleep: Callable[[float], object] | None = None) -> None: ...
 
 
 @dataclass(frozen=True)

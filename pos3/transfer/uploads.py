@@ -11,7 +11,7 @@ from pos3.errors import TransferCancelledError
 from pos3.plan import EMPTIED, Action, Plan
 from pos3.reports import Kept
 from pos3.state import Index
-from pos3.store import KeyRefusedError, OnBytes, Steps, blocking, one_by_one
+from pos3.store import KeyRefusedError, Moved, Steps, blocking, one_by_one
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.downloads import prune
 from pos3.transfer.local_errors import explaining_read_errors
@@ -29,23 +29,16 @@ _MTIME_TICK_NS = 20_000_000
 def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:
     with shown(plan, pair, terms) as progress:
 
-        def on_bytes(size_bytes: int) -> None:
-            if size_bytes > 0:
-                terms.upload_rate.take(size_bytes, terms.cancelled.wait)
-                if terms.cancelled.is_set():
-                    raise TransferCancelledError("the upload was stopped")
-            progress.moved(size_bytes)
-
         def push(action: Action) -> Steps[Record | None]:
-            record = yield from _push(action, pair, on_bytes, terms.owner, outcome)
+            record = yield from _push(action, pair, progress.moved, terms, outcome)
             progress.finished_file()
             return record
 
         try:
-            complete = copy_all(plan.copies, push, pair, index, terms, outcome)
+            complete = copy_all(plan.copies, len(plan.copies), push, pair, index, terms, outcome)
             complete = complete and not plan.not_pushed
             if complete:
-                complete = copy_all(plan.last_copies, push, pair, index, terms, outcome)
+                complete = copy_all(plan.last_copies, len(plan.last_copies), push, pair, index, terms, outcome)
         finally:
             pair.store.abort_unfinished(stopped=terms.cancelled.is_set())
     if complete:
@@ -59,20 +52,20 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
             _drop_lost(plan, pair, index, outcome)
 
 
-def _push(action: Action, pair: Pair, on_bytes: OnBytes, owner: str, outcome: Outcome) -> Steps[Record | None]:
+def _push(action: Action, pair: Pair, moved: Moved, terms: Terms, outcome: Outcome) -> Steps[Record | None]:
     source = pair.local_path(action.path)
     try:
         with explaining_read_errors(source):
             before = _settled_stat(source)
             key = pair.location.object_key(action.path)
-            etag = yield from pair.store.upload(key, source, before.st_size, on_bytes)
+            etag = yield from pair.store.upload(key, source, before.st_size, moved, terms.cancelled, terms.upload_rate)
     except FileNotFoundError as error:
         if error.filename != source:
             raise
         outcome.kept.append(Kept(action.path, "gone before it was uploaded"))
         return None
     # From here on the object is there, so there must be a record of it, whatever has become of the file.
-    record = Record.of_pair(Entry.of_file(action.path, before), etag, owner)
+    record = Record.of_pair(Entry.of_file(action.path, before), etag, terms.owner)
     if not _is_still(source, record):
         outcome.unsettled.append(action.path)
     return record
@@ -100,7 +93,7 @@ def _settled_stat(path: str) -> os.stat_result:
 def _put_markers(
     directories: list[Action], pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers
 ) -> None:
-    holds_markers = index.noted(_HOLDS_MARKERS) != "no"
+    holds_markers = index.get_note(_HOLDS_MARKERS) != "no"
     for action in directories:
         if terms.cancelled.is_set():
             outcome.failures.append(TransferCancelledError("the upload was stopped"))
@@ -120,7 +113,7 @@ def _put_markers(
             outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
     if directories and not holds_markers:
         # The next run does not try again.
-        index.note(_HOLDS_MARKERS, "no")
+        index.set_note(_HOLDS_MARKERS, "no")
 
 
 def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:

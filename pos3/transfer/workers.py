@@ -16,7 +16,7 @@ from contextlib import closing
 from typing import Generic, TypeVar
 
 from pos3.errors import NotPushedError, TransferCancelledError
-from pos3.local import can_start
+from pos3.local import try_start
 from pos3.store import Lane, Steps, is_shared
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class _Run(Generic[T, R]):
             inherited = contextvars.copy_context()
             name = f"pos3-worker-{self._threads}"
             thread = threading.Thread(target=inherited.run, args=(self._work, lane), name=name, daemon=True)
-            if not can_start(thread):
+            if not try_start(thread):
                 return
             self._threads += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import inspect
 import math
@@ -15,6 +16,7 @@ import pytest
 
 import pos3
 from pos3.errors import LocalChangedError, NoSpaceError, NotPushedError
+from pos3.jobs import BisyncRequest, DownloadRequest, PublishRequest, Request, SyncRequest, UploadRequest
 from tests.support import Handler, Proxy, S3Site, ScriptedServer, Status, contents, on, write_tree
 
 PutBefore = Callable[..., Proxy]
@@ -443,3 +445,27 @@ def test_everything_public_has_a_docstring_and_is_listed() -> None:
     for name in pos3.__all__:
         assert inspect.getdoc(getattr(pos3, name)), name
     assert list(pos3.__all__) == sorted(pos3.__all__)
+
+
+@pytest.mark.parametrize(
+    ("verb", "request_kind"),
+    [
+        ("download", DownloadRequest),
+        ("plan_download", DownloadRequest),
+        ("upload", UploadRequest),
+        ("sync", SyncRequest),
+        ("bisync", BisyncRequest),
+        ("plan_bisync", BisyncRequest),
+        ("publish", PublishRequest),
+    ],
+)
+def test_every_argument_of_a_verb_is_one_of_its_request_with_the_same_default(
+    verb: str, request_kind: type[Request]
+) -> None:
+    places = {"remote": "s3://bucket/key", "local": "x"}
+    made = request_kind(**places)
+    parameters = inspect.signature(getattr(pos3, verb)).parameters
+    names = {item.name for item in dataclasses.fields(request_kind)}
+    assert parameters.keys() == names
+    for name in names - places.keys():
+        assert (getattr(made, name) or None) == (parameters[name].default or None), name

@@ -12,7 +12,7 @@ import pytest
 
 import pos3
 from pos3.jobs import Job
-from pos3.mirrors import side_by_side
+from pos3.mirrors import parallel_pushes
 from pos3.transfer import Terms
 from tests.faults.base import PutBefore, eventually, running
 from tests.support import Hang, Latency, S3Site, Status, on, write_tree
@@ -109,7 +109,7 @@ def test_the_log_says_how_far_it_is(
     rclone_site: S3Site, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO, "pos3")
-    monkeypatch.setattr(side_by_side, "_TELL_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(parallel_pushes, "_LOG_INTERVAL_SECONDS", 0.0)
     mirror = opened(tmp_path)
     registered(mirror, rclone_site, list("abcd"))
     mirror.close()

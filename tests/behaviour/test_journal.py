@@ -107,10 +107,11 @@ def test_a_journal_of_an_earlier_version_is_recovered(s3: S3Site, tmp_path: Path
     body = 'out = pos3.upload(f"{url}/out", interval=None, overwrite=["*.json"]); (out / "new").write_text("new")'
     kill_after(s3, tmp_path, body)
     (path,) = journals(tmp_path)
+    edit_head(tmp_path, version=1)
     head, line = path.read_text().splitlines()
     record = json.loads(line)
-    # It had no such value, and took every pattern.
-    del record["upload_exclude"]
+    # It had another name for that, and took every pattern.
+    record["interval_seconds"] = record.pop("interval")
     record |= {"overwrite": ["state/", "../x"], "exclude": ["./*.log", "a//b", "~/x"]}
     path.write_text(f"{head}\n{json.dumps(record)}\n")
     assert [item.outcome for item in recover(tmp_path)] == ["pushed"]
@@ -408,10 +409,10 @@ def test_a_journal_of_another_version_is_left_as_it_is(
     rclone_site: S3Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     kill_after(rclone_site, tmp_path)
-    edit_head(tmp_path, version=2)
+    edit_head(tmp_path, version=3)
     assert recover(tmp_path) == []
     assert "another version" in caplog.text
-    edit_head(tmp_path, version=1)
+    edit_head(tmp_path, version=2)
     assert [item.outcome for item in recover(tmp_path)] == ["pushed"]
 
 

@@ -346,7 +346,8 @@ from prefect.client.schemas.objects import FlowRun
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
 cache, url, local = sys.argv[1:]
-run = RunMirror.of(FlowRun(flow_id=uuid.uuid4(), name="endless"), OptionLayers().under({"cache_root": cache}).resolve)
+options = OptionLayers().with_layer({"cache_root": cache})
+run = RunMirror.get_or_open(FlowRun(flow_id=uuid.uuid4(), name="endless"), options.resolve)
 def body():
     with run.active():
         (pos3.upload(url, local, interval=None) / "file").write_text("hours")

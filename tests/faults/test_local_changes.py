@@ -80,13 +80,13 @@ def test_what_is_to_make_way_is_not_taken_from_behind_a_new_link(
     moto_site.put("data/sub/x/y", b"below")
     outside = tmp_path / "outside"
     with opened(tmp_path) as mirror:
-        really_make = mirror._parts.room.make.__func__
+        really_make = mirror._components.disk_space.ensure.__func__
 
         def make(room: object, *arguments: object) -> None:
             replace_by_link(here / "sub", outside)
             really_make(room, *arguments)
 
-        monkeypatch.setattr(type(mirror._parts.room), "make", make)
+        monkeypatch.setattr(type(mirror._components.disk_space), "ensure", make)
         with pytest.raises(NotADirectoryError, match="symbolic link"):
             pos3.download(moto_site.url("data"))
     assert contents(outside) == {"x": b"file"}

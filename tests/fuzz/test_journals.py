@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import pos3
-from pos3.jobs.journal import orphans
+from pos3.jobs.journal import abandoned_journals
 
 on_one_cache = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 JSON = st.recursive(
@@ -54,10 +54,10 @@ def recovered(journal: Path, content: bytes) -> list[pos3.Recovered]:
         path.unlink()
     journal.write_bytes(content)
     root = journal.parents[2]
-    for orphan in orphans(str(root)):
+    for orphan in abandoned_journals(str(root)):
         for entry in orphan.entries:
-            assert not entry.registration.upload_delete
-            assert not entry.registration.download_delete
+            assert not entry.registration.request.deletes_remote
+            assert not entry.registration.request.deletes_local
             assert os.path.isabs(entry.registration.local)
     return pos3.recover(root, show_progress=False, dry_run=True)
 
@@ -66,8 +66,12 @@ def lines(*records: object) -> bytes:
     return "".join(f"{json.dumps(record)}\n" for record in records).encode()
 
 
-def test_the_good_journal_is_read(journal: Path) -> None:
-    (found,) = recovered(journal, lines(*a_journal()))
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_good_journal_is_read(journal: Path, version: int) -> None:
+    head, record = a_journal()
+    if version == 2:
+        record["interval"] = record.pop("interval_seconds")
+    (found,) = recovered(journal, lines(head | {"version": version}, record))
     assert (found.url, found.local, found.outcome) == ("s3://bucket/x", "/gone-x", "gone")
 
 

@@ -27,6 +27,7 @@ ENTRIES = st.builds(
     st.from_regex(r"[0-9a-f]{32}(-[0-9]{1,4})?", fullmatch=True),
     st.just(0),
     st.just(""),
+    st.sampled_from(["STANDARD", "DEEP_ARCHIVE"]),
 )
 _OBJECT = "<Contents><Key>no</Key><Size>1</Size></Contents>"
 BETWEEN = (
@@ -48,7 +49,8 @@ def element(entry: Entry, *, quoted: bool = False) -> str:
     key = quote_plus(entry.path, safe="/") if quoted else escape(entry.path)
     return (
         f"<Contents><Key>{key}</Key><LastModified>{moment}.123Z</LastModified><ETag>&quot;{entry.etag}&quot;</ETag>"
-        f"<Size>{entry.size_bytes}</Size><Owner><ID>someone</ID></Owner><StorageClass>STANDARD</StorageClass></Contents>"
+        f"<Size>{entry.size_bytes}</Size><Owner><ID>someone</ID></Owner>"
+        f"<StorageClass>{entry.storage_class}</StorageClass></Contents>"
     )
 
 

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 import pos3
 from pos3.errors import InvalidURLError
-from pos3.jobs.registration import local_root, names_a_file
+from pos3.jobs.registration import local_root, looks_like_file
 from pos3.url import Location, is_url, parse
 
 PIECES = st.sampled_from(
     (
         *(
+            "arn:aws:s3:eu-west-1:123456789012:accesspoint",
+            "arn:",
             "s3",
             "S3",
             "gs",
@@ -58,11 +60,11 @@ def test_any_text_is_a_place_or_an_invalid_url(address: str) -> None:
     if location is None:
         return
     assert location.bucket
-    assert not set(location.bucket) & set("/\x00")
+    assert not set(location.bucket_directory) & set("/\x00")
     assert not location.key.startswith("/")
     assert not location.key.endswith("/")
     assert location.profile == "" or location.profile in address
-    assert isinstance(names_a_file(location), bool)
+    assert isinstance(looks_like_file(location), bool)
 
 
 @given(ADDRESSES | REMOTE)
@@ -83,7 +85,7 @@ def test_the_cache_path_of_any_place_lies_below_its_part_of_the_cache(address: s
         return
     part = "_" if location.scheme == "s3" else f"{location.scheme}+_"
     assert os.path.normpath(local) == local
-    assert local.startswith(f"/cache/{part}/{location.bucket}")
+    assert local.startswith(f"/cache/{part}/{location.bucket_directory}")
 
 
 DAMAGED = (

@@ -74,8 +74,8 @@ def test_a_claim_is_found_from_above_and_from_below(claimed: str, asked: str, tm
     claim = Claim("1", "m", "g", "o", "upload", True, claimed, claimed, "s3://b/k", None, "/c", "/c/j", 1, "h", 0.0)
     with claims.locked():
         claims.change(claims.read(), begin=claim)
-    assert claims.read().near(asked) == [claim]
-    assert claims.read().near("/a é2") == ([claim] if claimed == "/" else [])
+    assert claims.read().overlapping(asked) == [claim]
+    assert claims.read().overlapping("/a é2") == ([claim] if claimed == "/" else [])
 
 
 def test_where_the_root_of_the_file_system_is_pushed_a_leading_slash_is_not_taken_for_an_absolute_path() -> None:

@@ -28,7 +28,7 @@ from pos3.orchestration.remote.address import MirrorAddress
 from pos3.orchestration.remote.broker import Broker, portable
 from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError
 from pos3.orchestration.remote.task_mirrors import TaskMirror
-from pos3.orchestration.storing import Commits, Ledger
+from pos3.orchestration.storing import PreCommitPushes, RegistrationLog
 from tests.support import Latency, Proxy, S3Site, on
 
 # The children call into sockets only.
@@ -40,7 +40,7 @@ ERRORS = [each for _, each in inspect.getmembers(pos3.errors, inspect.isclass) i
 @pytest.fixture
 def served(cache: Path) -> Iterator[tuple[pos3.Mirror, Broker, BrokeredMirror]]:
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
+        broker = Broker(mirror, PreCommitPushes(mirror, RegistrationLog()), uuid.uuid4())
         yield mirror, broker, BrokeredMirror(broker.address)
         broker.close()
 
@@ -138,7 +138,7 @@ def test_a_long_temporary_directory_is_passed_over(
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
+        broker = Broker(mirror, PreCommitPushes(mirror, RegistrationLog()), uuid.uuid4())
         assert BrokeredMirror(broker.address).report() == pos3.Report()
         broker.close()
     assert not list(long.iterdir())
@@ -153,7 +153,7 @@ def test_the_socket_of_a_dead_process_is_removed_and_that_of_a_live_one_is_not(s
     for path in (live, dead):
         os.utime(path, (0, 0))
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4()).close()
+        Broker(mirror, PreCommitPushes(mirror, RegistrationLog()), uuid.uuid4()).close()
     assert not dead.exists()
     assert client.report() == pos3.Report()
 
@@ -164,7 +164,7 @@ def test_calls_of_many_processes_at_once_are_one_download(
     rclone_site.put("in/file", b"text")
     proxy = proxied(rclone_site, Latency(0.5, match=on("GET")))
     with pos3.mirror(cache_root=cache, show_progress=False) as mirror:
-        broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
+        broker = Broker(mirror, PreCommitPushes(mirror, RegistrationLog()), uuid.uuid4())
         client = BrokeredMirror(broker.address)
         statuses: list[int] = []
 
@@ -214,9 +214,9 @@ def test_a_forked_child_of_the_flows_process_does_not_keep_callers_waiting(cache
     program = f"""
 import os, time, uuid, pos3
 from pos3.orchestration.remote.broker import Broker
-from pos3.orchestration.storing import Commits, Ledger
+from pos3.orchestration.storing import PreCommitPushes, RegistrationLog
 mirror = pos3.Mirror(pos3.MirrorOptions({str(cache)!r}, show_progress=False)).open()
-broker = Broker(mirror, Commits(mirror, Ledger()), uuid.uuid4())
+broker = Broker(mirror, PreCommitPushes(mirror, RegistrationLog()), uuid.uuid4())
 child = os.fork()
 if child:
     print(broker.address.flow_run_id, broker.address.socket, child, flush=True)

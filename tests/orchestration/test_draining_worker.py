@@ -23,7 +23,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelling, Completed, Crashed, Pending, Running, Scheduled
 
-from pos3.orchestration.worker.marks import Marks
+from pos3.orchestration.worker.run_locks import RunLocks
 from pos3.orchestration.worker.settings import WorkerSettings, WrongSettingError
 from pos3.orchestration.worker.states import reschedule
 from tests.orchestration.conftest import environment_of_children, eventually
@@ -223,15 +223,15 @@ async def test_a_run_that_another_worker_has_taken_over_is_left_to_it() -> None:
         assert (await client.read_flow_run(run.id)).state_name == "Running"
 
 
-# Marks
+# Run locks
 
 HOLD = """
 import sys, time, uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from pos3.orchestration.worker.marks import Marks
+from pos3.orchestration.worker.run_locks import RunLocks
 
-with Marks(Path(sys.argv[1]), "mine").holding(uuid.UUID(sys.argv[2])):
+with RunLocks(Path(sys.argv[1]), "mine").holding(uuid.UUID(sys.argv[2])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -243,17 +243,17 @@ def test_a_run_is_abandoned_when_its_worker_is_dead_and_never_before(tmp_path: P
     with subprocess.Popen(command, env=environment_of_children(), stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with Marks(tmp_path).abandoned() as found:
+        with RunLocks(tmp_path).abandoned() as found:
             assert found == {}
         holder.kill()
-    with suppress(ConnectionError), Marks(tmp_path).abandoned() as found:
+    with suppress(ConnectionError), RunLocks(tmp_path).abandoned() as found:
         assert found == {run_id: "mine"}
-        with Marks(tmp_path).abandoned() as for_others:
+        with RunLocks(tmp_path).abandoned() as for_others:
             assert for_others == {}
         raise ConnectionError("the API does not answer")
-    with Marks(tmp_path).abandoned() as found:
+    with RunLocks(tmp_path).abandoned() as found:
         assert found == {run_id: "mine"}
-    with Marks(tmp_path).abandoned() as found:
+    with RunLocks(tmp_path).abandoned() as found:
         assert found == {}
 
 

@@ -24,8 +24,8 @@ from prefect.workers import process
 from prefect.workers.base import BaseWorker
 
 from pos3.orchestration.flow import HOOKS
-from pos3.orchestration.internals import is_called_by_task, located_like, transactions_here, when_over
-from pos3.orchestration.worker.control_channel import EngineLine
+from pos3.orchestration.internals import is_called_by_task, located_like, on_end, transactions_here
+from pos3.orchestration.worker.control_channel import EngineChannel
 from pos3.orchestration.worker.draining import DrainingWorker
 
 
@@ -95,7 +95,7 @@ def test_the_transaction_of_a_try_is_reset_when_the_try_is_over(is_async: bool, 
     mine = ValueError("mine")
 
     def work() -> None:
-        when_over(transactions_here()[0], ended.append)
+        on_end(transactions_here()[0], ended.append)
         if fails:
             raise mine
 
@@ -113,7 +113,7 @@ def test_the_transaction_of_a_try_is_reset_when_the_try_is_over(is_async: bool, 
     asyncio.run(run()) if is_async else plain(return_state=True)
     assert ended == [mine if fails else None], (
         "Prefect's task engine ends the transaction of a try in another way than pos3/orchestration/internals/"
-        "transactions.py expects. Find what it calls last for each try, and wrap that in when_over(); else mirrors of "
+        "transactions.py expects. Find what it calls last for each try, and wrap that in on_end(); else mirrors of "
         "tasks in other processes stay open."
     )
 
@@ -203,13 +203,13 @@ See how `prefect flow-run execute` (prefect/cli/flow_run.py) tells an engine "re
 
 
 async def test_the_worker_gets_the_control_channel_of_a_run_and_can_say_reschedule() -> None:
-    line = EngineLine()
-    with line.opened():
+    channel = EngineChannel()
+    with channel.opened():
         async with process.FlowRunExecutorContext() as context:
-            assert line._context is context, CHANNEL_DIFFERS
+            assert channel._context is context, CHANNEL_DIFFERS
             answer = await context.control_channel.signal(uuid4(), "reschedule")
             assert answer is _control_channel.ControlSignalStatus.NOT_ACKNOWLEDGED, CHANNEL_DIFFERS
-            assert not await line.announce_rescheduling(uuid4())
+            assert not await channel.announce_rescheduling(uuid4())
     assert _control_channel.ControlSignalStatus.ACKNOWLEDGED.value == "acknowledged", CHANNEL_DIFFERS
     assert "reschedule" in get_args(_control_channel.Intent), CHANNEL_DIFFERS
 
@@ -230,13 +230,13 @@ async def test_a_worker_has_what_draining_looks_at() -> None:
 
     async with anyio.create_task_group() as group:
         await group.start(start)
-    assert statuses[0]._future.done(), f"{why}give _NotingPid what prefect/workers/base.py looks at now"
+    assert statuses[0]._future.done(), f"{why}give _PidRecorder what prefect/workers/base.py looks at now"
     assert BaseWorker.get_worker_class_from_type("process") is process.ProcessWorker, (
         f"{why}{DrainingWorker.__name__} must not become the class of all process workers; keep it out of the registry"
     )
 
 
 def test_a_task_knows_the_assets_that_it_depends_on() -> None:
-    what_to_do = "see note_reference() in pos3/orchestration/ui/lineage.py; else downloads are missing in the lineage"
+    what_to_do = "see add_reference() in pos3/orchestration/ui/lineage.py; else downloads are missing in the lineage"
     assert {"direct_asset_dependencies", "downstream_assets"} <= set(AssetContext.model_fields), what_to_do
     assert callable(AssetContext.update_tracked_assets), what_to_do

@@ -176,7 +176,7 @@ def test_a_task_that_downloads_depends_on_what_it_downloads(
     def learn() -> None:
         train(load())
         train_directly()
-        here = RunMirror.of_this_context()
+        here = RunMirror.current()
         assert here is not None
         train_elsewhere(here.address)
 

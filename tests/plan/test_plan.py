@@ -18,7 +18,7 @@ from pos3.plan import (
     Plan,
     Policy,
     check_max_delete,
-    march,
+    merge_listings,
     parse_max_delete,
     plan_download,
     plan_push,
@@ -132,7 +132,7 @@ def contents(tree: dict[str, int]) -> dict[str, bytes]:
 worlds = st.builds(World, trees, trees, trees)
 
 
-# -- march
+# -- merging
 
 
 entries = st.dictionaries(paths, st.none()).map(lambda found: [Entry(path) for path in sorted(found)])
@@ -140,10 +140,10 @@ records = st.dictionaries(paths, st.none()).map(lambda found: [Record(path, 0, 0
 
 
 @given(local=entries, remote=entries, known=records)
-def test_a_march_visits_every_path_once_in_order_with_all_that_is_known_of_it(
+def test_a_merge_visits_every_path_once_in_order_with_all_that_is_known_of_it(
     local: list[Entry], remote: list[Entry], known: list[Record]
 ) -> None:
-    steps = list(march(local, remote, known))
+    steps = list(merge_listings(local, remote, known))
     visited = [path for path, *_ in steps]
     assert visited == sorted({entry.path for entry in (*local, *remote)} | {record.path for record in known})
     assert [here for _, here, _, _ in steps if here is not None] == local

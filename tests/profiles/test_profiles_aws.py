@@ -13,7 +13,6 @@ import pytest
 import trustme
 
 import pos3
-from pos3.store.s3.requests import regional
 from tests.support import Proxy, RcloneServer, Request, S3Site, Status, contents, on, write_tree
 
 PutBefore = Callable[..., Proxy]
@@ -146,29 +145,6 @@ def test_a_certificate_of_nobody_known_is_refused_and_named(tls_server: TlsServe
     keys = {"access_key": tls_server.access_key, "secret_key": tls_server.secret_key}
     with opened(tmp_path), pytest.raises(pos3.EndpointError, match="TLS"):
         pos3.download("s3://bucket/data", profile=pos3.Profile("private", tls_server.endpoint_url, **keys))
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "region", "expected"),
-    [
-        pytest.param(
-            "https://s3.eu-west-1.amazonaws.com", "eu-west-1", "https://s3.eu-west-1.amazonaws.com", id="same"
-        ),
-        pytest.param(
-            "https://s3.eu-west-1.amazonaws.com", "eu-north-1", "https://s3.eu-north-1.amazonaws.com", id="other"
-        ),
-        pytest.param("https://s3.amazonaws.com", "eu-north-1", "https://s3.eu-north-1.amazonaws.com", id="global"),
-        pytest.param(
-            "https://s3.cn-north-1.amazonaws.com.cn",
-            "cn-northwest-1",
-            "https://s3.cn-northwest-1.amazonaws.com.cn",
-            id="china",
-        ),
-    ],
-)
-def test_a_bucket_of_another_region_is_asked_there(endpoint: str, region: str, expected: str) -> None:
-    configured = next((name for name in ("eu-west-1", "cn-north-1") if name in endpoint), "us-east-1")
-    assert regional(endpoint, configured, region) == expected
 
 
 @pytest.fixture

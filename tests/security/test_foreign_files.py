@@ -16,7 +16,7 @@ import pos3
 from pos3.local.own_files import ForeignFileError, open_own
 from pos3.profiles.registry import resolve_profile
 from pos3.state.kernel_lock import KernelLock
-from pos3.state.locks import UseMark
+from pos3.state.locks import UseLock
 from tests.faults.base import run_python
 from tests.support import S3Site, contents, write_tree
 from tests.support.program import run_program
@@ -234,7 +234,7 @@ def test_a_group_without_a_name_counts_as_this_user(
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("make", [lambda path: KernelLock(path).try_acquire(), UseMark], ids=["lock", "mark"])
+@pytest.mark.parametrize("make", [lambda path: KernelLock(path).try_acquire(), UseLock], ids=["lock", "mark"])
 @pytest.mark.parametrize("kind", ["a link", "a FIFO"])
 def test_a_lock_is_never_taken_through_a_link_or_a_fifo(
     tmp_path: Path, kind: str, make: Callable[[str], object]

@@ -16,7 +16,7 @@ import pytest
 import pos3
 from pos3.profiles.registry import resolve_profile
 from pos3.profiles.secrets import Secret
-from pos3.store.s3.client import shown_address
+from pos3.store.endpoints import shown_address
 from pos3.store.s3.errors import error_for
 from tests.security.echo import EchoServer
 from tests.security.showing import shown
@@ -31,7 +31,7 @@ Call = Callable[[str, pos3.Profile], object]
 @pytest.fixture(autouse=True)
 def no_profiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pos3.profiles.registry._PROFILES", {})
-    monkeypatch.setattr("pos3.profiles.registry._NAMES", {})
+    monkeypatch.setattr("pos3.profiles.registry._REQUESTED_NAMES", {})
 
 
 def profile_at(endpoint: str, name: str = "acme") -> pos3.Profile:

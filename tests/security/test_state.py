@@ -235,7 +235,7 @@ def plant(cache: Path, site: S3Site, local: Path, endpoint: str | None) -> Path:
     with pos3.mirror(cache, show_progress=False) as mirror:
         profile = pos3.Profile("evil", endpoint) if endpoint else None
         mirror.upload(site.url("loot"), local, profile=profile, interval=None)
-        journal = Path(mirror._parts.journal.path)
+        journal = Path(mirror._components.journal.path)
         lines = journal.read_text().replace(f'"pid": {os.getpid()}', '"pid": 999999').replace("loot", "taken")
         mirror.close(push=False)
     planted = journal.with_name("planted.jsonl")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.state.cache import bound_cache, list_cache, verify_cache
+from pos3.state.cache import evict_to_limit, list_cache, verify_cache
 from tests.support import S3Site, contents, write_tree
 
 
@@ -164,7 +164,7 @@ def test_evicted_data_comes_back_whole(rclone_site: S3Site, tmp_path: Path) -> N
 
 def test_a_dry_run_names_what_would_go(rclone_site: S3Site, tmp_path: Path) -> None:
     paths = filled(rclone_site, tmp_path, "a", "b", "c")
-    gone = bound_cache(str(tmp_path / "cache"), 1500, dry_run=True)
+    gone = evict_to_limit(str(tmp_path / "cache"), 1500, dry_run=True)
     assert [cached.url for cached in gone] == [rclone_site.url("a"), rclone_site.url("b")]
     assert present(paths) == {"a", "b", "c"}
 
@@ -172,7 +172,7 @@ def test_a_dry_run_names_what_would_go(rclone_site: S3Site, tmp_path: Path) -> N
 def test_what_was_used_lately_can_be_spared(rclone_site: S3Site, tmp_path: Path) -> None:
     paths = filled(rclone_site, tmp_path, "a", "b")
     used_at = {cached.url: cached.used_at for cached in list_cache(str(tmp_path / "cache"))}
-    bound_cache(str(tmp_path / "cache"), 0, unused_since=used_at[rclone_site.url("a")])
+    evict_to_limit(str(tmp_path / "cache"), 0, unused_since=used_at[rclone_site.url("a")])
     assert present(paths) == {"b"}
 
 
@@ -215,7 +215,7 @@ def test_verifying_finds_what_is_missing_changed_or_rotten(s3: S3Site, tmp_path:
 def test_an_absent_cache_is_empty(tmp_path: Path) -> None:
     assert list_cache(str(tmp_path / "nowhere")) == []
     assert verify_cache(str(tmp_path / "nowhere")) == []
-    assert bound_cache(str(tmp_path / "nowhere"), 0) == []
+    assert evict_to_limit(str(tmp_path / "nowhere"), 0) == []
     assert not (tmp_path / "nowhere").exists()
 
 

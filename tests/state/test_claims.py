@@ -613,7 +613,7 @@ def test_threads_of_one_mirror_never_wait_for_each_others_locks(tmp_path: Path) 
 
     def look() -> None:
         for _ in range(600):
-            claims.neighbours(str(tmp_path / "local"))
+            claims.other_writers(str(tmp_path / "local"))
 
     threads = [threading.Thread(target=work, daemon=True) for work in (begin_and_end, look, begin_and_end, look)]
     for thread in threads:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.entries import UNPLACED, Record
+from pos3.entries import UNKNOWN_OWNER, Record
 from pos3.state.cache import list_cache, verify_cache
 from pos3.state.index import Index, page_query
 from pos3.state.root_index import Place, RootIndex
@@ -36,7 +36,7 @@ def index_of(cache: Path, local: Path, url: str, endpoint: str) -> Index:
 
 def make_version_1(root: RootIndex, url: str, records: list[Record]) -> None:
     """The file that an older pos3 would have left."""
-    root.forget()
+    root.delete()
     os.makedirs(root.directory, mode=0o700, exist_ok=True)
     with closing(sqlite3.connect(root.path)) as connection, connection:
         connection.executescript(VERSION_1)
@@ -86,8 +86,8 @@ def test_an_index_of_version_1_is_taken_over_with_all_that_it_knows(tmp_path: Pa
     records = [Record("", 1, 2, 3, "e", "x"), Record("ä/b", 4, 5 << 40, 6, "f-2"), Record("b", 7, 8, 9, "g", "y")]
     make_version_1(root, "s3://bucket/data", records)
     index = Index(root, Place("http://here", "s3://bucket/data"))
-    assert list(index.records()) == [record._replace(owner=UNPLACED) for record in sorted(records)]
-    assert (root.noted("local"), root.noted("filled"), index.noted("holds_markers")) == ("/data", "yes", "no")
+    assert list(index.records()) == [record._replace(owner=UNKNOWN_OWNER) for record in sorted(records)]
+    assert (root.get_note("local"), root.get_note("filled"), index.get_note("holds_markers")) == ("/data", "yes", "no")
     [known] = root.places()
     assert (known.place, known.used_at) == (Place(None, "s3://bucket/data"), 1000.5)
     assert not list(Path(root.directory).glob("*.broken*"))
@@ -125,7 +125,7 @@ def test_a_run_after_the_upgrade_costs_a_listing_and_no_body(
     with opened(tmp_path):
         pos3.download(s3.url("data"))
     assert proxy.kinds == {"LIST": 1}
-    assert [(record.path, record.owner) for record in index.records()] == [("a", UNPLACED), ("b", UNPLACED)]
+    assert [(record.path, record.owner) for record in index.records()] == [("a", UNKNOWN_OWNER), ("b", UNKNOWN_OWNER)]
 
 
 MIGRATING = """

@@ -93,8 +93,8 @@ class Place:
         [entry] = self.store.entries(key, is_prefix=False)
         return entry
 
-    def download(self, key: str, target: Path, on_bytes: Callable[[int], None] = lambda size: None) -> Entry:
-        return fetch(self.store, key, self.listed(key), str(target), on_bytes)
+    def download(self, key: str, target: Path, *told: Any) -> Entry:
+        return fetch(self.store, key, self.listed(key), str(target), *told)
 
 
 def of_site(site: S3Site) -> Place:
@@ -499,12 +499,31 @@ def test_a_newer_version_than_the_listed_one_is_delivered_whole(
 
 
 @pytest.mark.parametrize("size", [10, 5 * MIB, 40 * MIB], ids=["small", "stream", "large"])
-def test_a_download_stops_when_on_bytes_raises(place: Place, tmp_path: Path, size: int) -> None:
+def test_a_download_that_is_cancelled_stops_and_leaves_nothing(place: Place, tmp_path: Path, size: int) -> None:
     place.put("x", pseudo_random(size))
-    moved: list[int] = []
-    with pytest.raises(StoppedHereError):
-        place.download("x", tmp_path / "x", stopping(moved))
-    assert sum(moved) == 0
+    meter = Meter()
+    with pytest.raises(TransferCancelledError):
+        place.download("x", tmp_path / "x", meter.moved, meter)
+    assert meter.bytes == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [10, 5 * MIB, 40 * MIB], ids=["small", "stream", "large"])
+def test_a_progress_that_fails_fails_the_transfer(place: Place, tmp_path: Path, size: int) -> None:
+    place.put("x", pseudo_random(size))
+    (tmp_path / "source").write_bytes(pseudo_random(size))
+
+    def broken(size_bytes: int) -> None:
+        if size_bytes > 0:
+            raise BrokenProgressError
+
+    with pytest.raises(BrokenProgressError):
+        place.download("x", tmp_path / "x", broken)
+    with pytest.raises(BrokenProgressError):
+        send(place.store, "y", str(tmp_path / "source"), size, broken)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    assert list(place.keys()) == ["x"]
+    assert place.uploads() == []
 
 
 @pytest.mark.parametrize("key", ["x", "x/../x"], ids=["plain-key", "odd-key"])
@@ -550,19 +569,25 @@ def test_a_compressed_object_arrives_as_it_is_stored(moto_site: S3Site, tmp_path
 # upload
 
 
-class StoppedHereError(Exception):
-    """What a test's own callback raises to stop a transfer."""
+class BrokenProgressError(Exception):
+    """What the progress of a test raises."""
 
 
-def stopping(moved: list[int], after: int = 0) -> Callable[[int], None]:
-    """A callback that stops the transfer once more than `after` bytes have moved."""
+class Meter(Event):
+    """Counts bytes, and cancels the transfer before a piece with which more than `after` bytes would have moved."""
 
-    def on_bytes(size: int) -> None:
-        if size > 0 and sum(moved) + size > after:
-            raise StoppedHereError
-        moved.append(size)
+    def __init__(self, after: int = 0):
+        super().__init__()
+        self.after = after
+        self.bytes = 0
+        self.most_bytes = 0
 
-    return on_bytes
+    def moved(self, size: int) -> None:
+        self.bytes += size
+        self.most_bytes = max(self.most_bytes, self.bytes)
+
+    def is_set(self) -> bool:
+        return self.most_bytes >= self.after
 
 
 @each_store_and_kind_of_key
@@ -629,15 +654,15 @@ def test_an_upload_replaces_the_object(place: Place, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "after"), [(10, 0), (40 * MIB, 0), (40 * MIB, 30 * MIB)], ids=["whole", "first-part", "later-part"]
 )
-def test_an_upload_stops_when_on_bytes_raises_and_leaves_nothing(
+def test_an_upload_that_is_cancelled_stops_and_leaves_nothing(
     place: Place, tmp_path: Path, size: int, after: int, key: str
 ) -> None:
     needs(place.traits.any_key or key == "data/x")
     (tmp_path / "x").write_bytes(pseudo_random(size))
-    moved: list[int] = []
-    with pytest.raises(StoppedHereError):
-        send(place.store, key, str(tmp_path / "x"), size, stopping(moved, after))
-    assert sum(moved) == 0
+    meter = Meter(after)
+    with pytest.raises(TransferCancelledError):
+        send(place.store, key, str(tmp_path / "x"), size, meter.moved, meter)
+    assert meter.bytes == 0
     assert list(place.keys()) == []
     assert place.uploads() == []
 
@@ -645,8 +670,9 @@ def test_an_upload_stops_when_on_bytes_raises_and_leaves_nothing(
 def test_an_upload_that_stops_keeps_the_object_that_was_there(place: Place, tmp_path: Path) -> None:
     place.put("x", b"old")
     (tmp_path / "x").write_bytes(pseudo_random(20 * MIB))
-    with pytest.raises(StoppedHereError):
-        send(place.store, "x", str(tmp_path / "x"), 20 * MIB, stopping([], 9 * MIB))
+    meter = Meter(9 * MIB)
+    with pytest.raises(TransferCancelledError):
+        send(place.store, "x", str(tmp_path / "x"), 20 * MIB, meter.moved, meter)
     assert place.get("x") == b"old"
 
 

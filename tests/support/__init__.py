@@ -30,10 +30,12 @@ from tests.support.request import Request
 from tests.support.scripted import Handler, ScriptedServer
 from tests.support.servers import YOURS, EnvServer, MotoServer, RcloneServer, Server, Stored, Traits
 from tests.support.site import S3Site
+from tests.support.tls_proxy import Asked, TlsProxy
 from tests.support.trees import assert_same, contents, odd_tree, write_tree
 
 __all__ = [
     "YOURS",
+    "Asked",
     "ConnectProxy",
     "EnvServer",
     "FailPage",
@@ -59,6 +61,7 @@ __all__ = [
     "Slowdown",
     "Status",
     "Stored",
+    "TlsProxy",
     "Traits",
     "Trickle",
     "Truncate",

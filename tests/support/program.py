@@ -82,6 +82,11 @@ def _all_of(stream: IO[bytes]) -> str:
     return stream.read().decode("utf-8", "surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
+def run_code(code: str, *arguments: object) -> Ran:
+    """A Python program, to its end."""
+    return _finished([sys.executable, "-c", code, *map(str, arguments)])
+
+
 def without_rights(*command: str) -> list[str]:
     """The command as somebody runs it for whom permissions count, even if that is root."""
     if os.geteuid() != 0:

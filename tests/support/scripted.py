@@ -42,7 +42,9 @@ for _method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
     setattr(Handler, f"do_{_method}", lambda handler: handler.respond())
 
 
-class _Server(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing about clients that leave."""
+
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -55,7 +57,7 @@ class ScriptedServer:
     """`with ScriptedServer(Handler) as server:` listens on a free port of 127.0.0.1, over TLS if there is a context."""
 
     def __init__(self, handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | None = None):
-        self._server = _Server(("127.0.0.1", 0), handler)
+        self._server = QuietServer(("127.0.0.1", 0), handler)
         if context is not None:
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)

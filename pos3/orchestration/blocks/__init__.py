@@ -1,8 +1,8 @@
-"""The blocks of Prefect that hold settings of pos3: how an endpoint is reached, and how a mirror works.
+"""The Prefect blocks with settings of pos3: how an endpoint is reached, and the options of a mirror.
 
-It is what the entry point ``prefect.collections`` names. It needs prefect-aws where that is installed, which takes long
-to load, so the other packages import this one only when a block is asked for. Which block a flow or a URL means is for
-:mod:`pos3.orchestration.runtime`.
+The entry point ``prefect.collections`` names this package. It imports prefect-aws where that is installed, which takes
+long, so the other packages import this one only when a block is used. :mod:`pos3.orchestration.runtime` decides
+which block a flow or a URL uses.
 """
 
 from pos3.orchestration.blocks.loading import load_block

@@ -1,4 +1,4 @@
-"""Loads saved blocks by their names."""
+"""Loads saved blocks by name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BLOCK_NAME = re.compile(r"[a-z0-9-]+")
 
 
 def load_block(kind: type[B], name: str) -> B:
-    """A saved block, in any thread, with or without an event loop.
+    """Loads a saved block. It works in any thread, with or without an event loop.
 
     Raises:
-        LookupError: there is none of that name.
-        ProfileError: it cannot be loaded.
+        LookupError: there is no block with this name.
+        ProfileError: the block cannot be loaded.
     """
     if not _BLOCK_NAME.fullmatch(name):
         raise LookupError(name)

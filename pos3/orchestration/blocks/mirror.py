@@ -1,4 +1,4 @@
-"""The block that says how the mirror of a flow run works."""
+"""The block with the options of a flow run's mirror."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pos3.orchestration.blocks.profile import Pos3Profile
 class Pos3Mirror(Block):
     """Options of the mirror of a flow run: ``pos3_flow(mirror="<block name>")``.
 
-    What is left empty says nothing. For the options see :func:`pos3.mirror`.
+    Empty fields are options that are not given. For the options, see :func:`pos3.mirror`.
     """
 
     _block_type_name = "pos3 Mirror"
@@ -41,7 +41,7 @@ class Pos3Mirror(Block):
         return self
 
     def to_options(self) -> dict[str, Any]:
-        """What the block says, as options of a mirror.
+        """The fields of the block as options of a mirror.
 
         Raises:
             ProfileError: the default profile cannot work on this machine.

@@ -1,4 +1,4 @@
-"""The block that says how an endpoint is reached, and with which credentials."""
+"""The block with the settings and credentials of an endpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
     except ImportError:
         Credentials = None
     else:
-        # In this order: AwsCredentials require nothing, and so take the data of any other block.
+        # The order matters: AwsCredentials have no required fields, so they would accept the data of any other block.
         Credentials = MinIOCredentials | AwsCredentials | None
 
 
@@ -33,7 +33,7 @@ class Pos3Profile(Block):
     _block_type_slug = "pos3-profile"
     _description = "How pos3 reaches one S3-compatible endpoint, with which credentials."
 
-    # A message about bad input must not quote it.
+    # Messages about wrong input must not quote it, because it may be a secret.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     endpoint: str | None = Field(default=None, description="URL of the S3 server; none for AWS itself.")
@@ -59,15 +59,15 @@ class Pos3Profile(Block):
 
     @model_validator(mode="after")
     def _can_work(self) -> Pos3Profile:
-        # A CA bundle lies on the worker.
+        # A CA bundle need not exist here, because it is a file of the worker.
         _profile(self.local_name or "profile", self._settings() | {"verify": True})
         return self
 
     def to_profile(self) -> pos3.Profile:
-        """The block as a profile of pos3, as functions take it for ``profile``.
+        """The block as a profile, for the argument ``profile`` of pos3's functions.
 
         Raises:
-            ProfileError: it cannot work on this machine, or it has neither ``local_name`` nor been saved.
+            ProfileError: it cannot work on this machine, or it has no ``local_name`` and was not saved.
         """
         name = self.local_name or self._block_document_name
         if not name:
@@ -93,10 +93,10 @@ class Pos3Profile(Block):
             return _checked(own)
         if self.access_key or self.secret_key or self.session_token or self.aws_profile:
             raise pos3.ProfileError("a Pos3Profile takes either credentials or keys or aws_profile; choose one")
-        # What the block itself says wins over what its credentials say in passing.
+        # The fields of the block win over the settings that its credentials also contain.
         borrowed = _of_prefect_aws(self.credentials)
         settings = own | {name: value for name, value in borrowed.items() if own[name] in (None, True)}
-        # AwsCredentials say that AWS is meant.
+        # With AwsCredentials, a missing endpoint means AWS.
         return _checked(settings) if hasattr(self.credentials, "minio_root_user") else settings
 
 
@@ -105,7 +105,7 @@ def _profile(name: str, settings: dict[str, Any]) -> pos3.Profile:
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, unless the endpoint seems to be forgotten: AWS must not get the keys of another server."""
+    """The settings, if the endpoint was not forgotten. The keys of another server must not be sent to AWS."""
     if settings["region"] and not (settings["endpoint"] or settings["aws_profile"] or settings["public"]):
         raise pos3.ProfileError(
             "a Pos3Profile with a region needs an endpoint, too. For AWS itself, set aws_profile, or public, or take "
@@ -119,7 +119,7 @@ def _revealed(secret: SecretStr | None) -> str | None:
 
 
 def _of_prefect_aws(credentials: Any) -> dict[str, Any]:
-    """The settings that ``AwsCredentials`` or ``MinIOCredentials`` stand for."""
+    """The settings in ``AwsCredentials`` or ``MinIOCredentials``."""
     client = credentials.aws_client_parameters
     common = {
         "region": credentials.region_name,

@@ -1,4 +1,4 @@
-"""Makes a function look as if it stood where another one stands, so that tracebacks and Prefect find the user's code.
+"""Gives a function the code location of another one, so that tracebacks and Prefect find the user's code.
 
 It relies on CPython's ``co_linetable``, which maps bytecode to lines (the format since 3.11 is described in
 ``Objects/locations.md`` of CPython), and on Prefect, which finds a flow's file by the code of its function and resolves
@@ -15,8 +15,8 @@ from typing import Any
 def located_like(made: FunctionType, function: Callable[..., Any]) -> FunctionType:
     """A copy of ``made`` with the globals, the names and the code location of ``function``.
 
-    It is ``made`` itself, if ``function`` has no code of Python. All code of the copy is on the first line of
-    ``function``, so a traceback shows its decorator there. ``made`` must not use globals.
+    If ``function`` is not written in Python, the result is ``made`` itself. All code of the copy is on the first line
+    of ``function``, so a traceback shows its decorator there. ``made`` must not use globals.
     """
     code = getattr(function, "__code__", None)
     if code is None:
@@ -32,9 +32,9 @@ def located_like(made: FunctionType, function: Callable[..., Any]) -> FunctionTy
 
 
 def _on_first_line(code_units: int) -> bytes:
-    """A table of locations that puts so many units of code on the first line.
+    """A location table that puts this number of code units on the first line.
 
-    Its entries, for up to eight code units each, are of kind 13: a line without columns, here with the delta 0.
+    Each entry covers up to eight code units. Its kind is 13, a line without columns, and its line delta is 0.
     """
     table = bytearray()
     for begin in range(0, code_units, 8):

@@ -1,7 +1,7 @@
-"""Whether a task run was called by another task run.
+"""Tests whether a task run was called by another task run.
 
-It relies on the key ``__parents__``, under which Prefect's tasks keep the calling task run among the inputs of a task
-run. ``tests/orchestration/test_internals.py`` pins this.
+It relies on the key ``__parents__``, under which Prefect stores the calling task run in the inputs of a task run.
+``tests/orchestration/test_internals.py`` pins this.
 """
 
 from __future__ import annotations

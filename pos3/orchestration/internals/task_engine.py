@@ -1,9 +1,9 @@
 """Calls pos3 before a task run completes, and around the hooks of a task run.
 
 It relies on two methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)`` and
-``call_hooks(state)``. The engine has no public place where a task run that has ended well can still fail, is known with
-its arguments and its result, and may be awaited. ``handle_success`` is that place: it is called in the run's context
-when the function has returned, before the state is set, and an exception in it counts as the task's, with its retries.
+``call_hooks(state)``. The engine has no public hook that knows the arguments and the result of a task run, can still
+make it fail, and may be awaited. ``handle_success`` can be used as such a hook. It is called in the run's context when
+the function has returned, before the state is set. An exception in it counts as one of the task, and its retries apply.
 ``tests/orchestration/test_engine.py`` pins both.
 """
 
@@ -29,7 +29,7 @@ _PATCHED = "_pos3_patched"
 
 @dataclass(frozen=True)
 class Success:
-    """A try of a task run whose function has returned; its state is not set yet."""
+    """A try of a task run whose function has returned. Its state is not set yet."""
 
     task_run: TaskRun
     parameters: Mapping[str, Any] = field(repr=False)
@@ -38,14 +38,14 @@ class Success:
 
     @property
     def completes(self) -> bool:
-        """A function may return states, and then they decide."""
+        """Whether the run will be completed. If the function returns states, they decide."""
         result = self.result
         states = [result] if isinstance(result, State) else result if is_state_iterable(result) else []
         return all(state.is_completed() for state in states)
 
     @property
     def leaves_record(self) -> bool:
-        """Whether a record of the result will be committed, by which a later run may skip the task."""
+        """Whether a record of the result will be committed. With a record, a later run may skip the task."""
         transaction = self.transaction
         if isinstance(self.result, State) and self.result.is_failed():
             return False
@@ -71,8 +71,9 @@ def install(find_work: FindWork, around_hooks: AroundHooks) -> None:
     """Makes all task engines of this process call these functions. Further calls do nothing.
 
     Args:
-        find_work: returns what to do before a try's state is set, or None. An asynchronous engine does it in a thread.
-        around_hooks: is entered around the hooks of a task run, and gives what to do when they have returned.
+        find_work: returns a function to call before the state of a try is set, or None. An asynchronous engine calls
+            that function in a thread.
+        around_hooks: a context around the hooks of a task run. It gives a function to call when they have returned.
     """
     if hasattr(SyncTaskRunEngine.handle_success, _PATCHED):
         return
@@ -82,34 +83,34 @@ def install(find_work: FindWork, around_hooks: AroundHooks) -> None:
 
 def _install_for_success(find_work: FindWork) -> None:
     engine_class: Any = SyncTaskRunEngine
-    aengine_class: Any = AsyncTaskRunEngine
-    really, areally = engine_class.handle_success, aengine_class.handle_success
+    async_engine_class: Any = AsyncTaskRunEngine
+    original, original_async = engine_class.handle_success, async_engine_class.handle_success
 
     def work_of(engine: Any, result: Any, transaction: BaseTransaction) -> Callable[[], object] | None:
         return find_work(Success(engine.task_run, engine.parameters or {}, result, transaction))
 
-    @functools.wraps(really)
+    @functools.wraps(original)
     def handle_success(engine: Any, result: Any, transaction: Any) -> Any:
         work = work_of(engine, result, transaction)
         if work is not None:
             work()
-        return really(engine, result, transaction=transaction)
+        return original(engine, result, transaction=transaction)
 
-    @functools.wraps(areally)
+    @functools.wraps(original_async)
     async def ahandle_success(engine: Any, result: Any, transaction: Any) -> Any:
         work = work_of(engine, result, transaction)
         if work is not None:
             await _in_thread(work)
-        return await areally(engine, result, transaction=transaction)
+        return await original_async(engine, result, transaction=transaction)
 
     setattr(handle_success, _PATCHED, True)
-    engine_class.handle_success, aengine_class.handle_success = handle_success, ahandle_success
+    engine_class.handle_success, async_engine_class.handle_success = handle_success, ahandle_success
 
 
 def _install_for_hooks(around_hooks: AroundHooks) -> None:
     engine_class: Any = SyncTaskRunEngine
-    aengine_class: Any = AsyncTaskRunEngine
-    really, areally = engine_class.call_hooks, aengine_class.call_hooks
+    async_engine_class: Any = AsyncTaskRunEngine
+    original, original_async = engine_class.call_hooks, async_engine_class.call_hooks
 
     def hooks_of(engine: Any, state: State | None) -> TaskHooks | None:
         task, state = engine.task, state or engine.state
@@ -120,34 +121,34 @@ def _install_for_hooks(around_hooks: AroundHooks) -> None:
         )
         return TaskHooks(task, engine.task_run, engine.logger) if called and engine.task_run is not None else None
 
-    @functools.wraps(really)
+    @functools.wraps(original)
     def call_hooks(engine: Any, state: State | None = None) -> None:
         hooks = hooks_of(engine, state)
         if hooks is None:
-            really(engine, state)
+            original(engine, state)
             return
         with around_hooks(hooks) as finish:
-            really(engine, state)
+            original(engine, state)
         with _logging_errors(hooks):
             finish()
 
-    @functools.wraps(areally)
+    @functools.wraps(original_async)
     async def acall_hooks(engine: Any, state: State | None = None) -> None:
         hooks = hooks_of(engine, state)
         if hooks is None:
-            await areally(engine, state)
+            await original_async(engine, state)
             return
         with around_hooks(hooks) as finish:
-            await areally(engine, state)
+            await original_async(engine, state)
         with _logging_errors(hooks):
             await _in_thread(finish)
 
-    engine_class.call_hooks, aengine_class.call_hooks = call_hooks, acall_hooks
+    engine_class.call_hooks, async_engine_class.call_hooks = call_hooks, acall_hooks
 
 
 @contextlib.contextmanager
 def _logging_errors(hooks: TaskHooks) -> Iterator[None]:
-    """Logs an error as Prefect logs that of a hook: the state of the run is final by now."""
+    """Logs an error, as Prefect logs the error of a hook, because the state of the run is final by now."""
     try:
         yield
     except Exception:
@@ -155,5 +156,5 @@ def _logging_errors(hooks: TaskHooks) -> Iterator[None]:
 
 
 async def _in_thread(work: Callable[[], object]) -> None:
-    # Many may wait here, so each has a limiter of its own and takes no thread from others.
+    # Many tasks may wait here. Each has its own limiter, so that it takes no thread from the others.
     await to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))

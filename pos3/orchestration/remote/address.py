@@ -1,4 +1,4 @@
-"""Where the mirror of a flow run is, as told to processes that got the run's context."""
+"""The address of a flow run's mirror, for processes that get the context of the run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SOCKET = "pos3.mirror.socket"
 
 @dataclass(frozen=True)
 class MirrorAddress:
-    """The flow run that has the mirror, and the socket that it is served on; "" if it is not.
+    """The flow run that has the mirror, and the path of its broker's socket; "" if there is no broker.
 
-    Travels in the labels of the flow run's object, which task runners send along with the run's context. Prefect's API
-    never sees those labels.
+    It is stored in the labels of the flow run object, which task runners send with the run's context. These labels are
+    never sent to Prefect's API.
     """
 
     flow_run_id: UUID
@@ -30,7 +30,7 @@ class MirrorAddress:
 
     @classmethod
     def read_from(cls, flow_run: FlowRun) -> MirrorAddress:
-        """What was written; else the run itself, not served."""
+        """The address that was written to the flow run; if there is none, the run itself without a socket."""
         labels: Mapping[str, object] = flow_run.labels
         if _RUN not in labels:
             return cls(flow_run.id)
@@ -38,10 +38,10 @@ class MirrorAddress:
 
 
 def check_private(directory: str) -> None:
-    """What lies in ``directory`` was put there by this user.
+    """Returns if no other user can have created files in the directory.
 
     Raises:
-        OSError: others may write there.
+        OSError: other users may write there.
     """
     found = os.lstat(directory)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:

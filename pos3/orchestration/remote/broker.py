@@ -1,7 +1,7 @@
-"""Serves a flow run's mirror to the other processes of the same user on the same host.
+"""Serves a flow run's mirror to other processes of the same user on the same host.
 
-Each call has a connection of its own: the id of the flow run that the caller takes this for, then the call and whose it
-is, then the reply. A connection that breaks off costs nothing but its call.
+Each call has its own connection. The caller sends the id of the flow run that it expects, and then the call and the
+kind of caller; the broker sends the reply. If a connection breaks, only its call is lost.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from uuid import UUID
 
 import pos3
 from pos3.orchestration.remote.address import MirrorAddress, check_private
-from pos3.orchestration.storing import Commits, Elsewhere, scope
+from pos3.orchestration.storing import OtherProcess, PreCommitPushes, registration_scope
 
 Outcome = tuple[Literal["value", "error", "closing"], Any]
 
 CONFIRM = "confirm"
 OPTIONS = "options"
-PLACES = "places"
-SECURE = "secure"
+UPLOADS = "uploads"
+ENSURE_STORED = "ensure_stored"
 METHODS = frozenset(name for name in vars(pos3.MirrorLike) if not name.startswith("_")) - {"is_open"}
 
-# Of a path, in bytes: 104 with the final zero on macOS, 108 on Linux.
-_LONGEST_PATH = 103
-_NEWCOMER_SECONDS = 60
+# The path of a socket may have 104 bytes on macOS and 108 on Linux, including the zero byte at the end.
+_MAX_SOCKET_PATH_BYTES = 103
+_NEW_SOCKET_SECONDS = 60
 _HELLO_SECONDS = 60
-# Paths, patterns and profiles take some kilobytes.
-_LONGEST_CALL_BYTES = 64 * 1024 * 1024
+# The arguments are paths, patterns and profiles, which need some kilobytes.
+_MAX_CALL_BYTES = 64 * 1024 * 1024
 
 _brokers: weakref.WeakSet[Broker] = weakref.WeakSet()
 
 
 class Broker:
-    """A listening socket, and a thread for each call under way.
+    """Listens on a socket, and runs each call in a thread.
 
     Raises:
-        OSError: there is no place for a socket.
+        OSError: no directory can be used for the socket.
     """
 
-    def __init__(self, mirror: pos3.Mirror, commits: Commits, flow_run_id: UUID):
+    def __init__(self, mirror: pos3.Mirror, pre_commit_pushes: PreCommitPushes, flow_run_id: UUID):
         self._mirror = mirror
-        self._commits = commits
+        self._pre_commit_pushes = pre_commit_pushes
         self._flow_run_id = flow_run_id
         self._state: Literal["serving", "paused", "closed"] = "serving"
         self._lock = threading.Lock()
@@ -69,23 +69,24 @@ class Broker:
         return self._state == "closed"
 
     def pause(self) -> None:
-        """From now on, callers are told that the mirror is closing; calls under way end as they would."""
+        """Makes new calls fail, because the mirror is closing. Running calls continue."""
         with self._lock:
             if self._state == "serving":
                 self._state = "paused"
 
     def resume(self) -> None:
+        """Accepts calls again."""
         with self._lock:
             if self._state == "paused":
                 self._state = "serving"
 
     def close(self) -> None:
-        """Removes the socket. Calls under way still get their replies."""
+        """Removes the socket. Running calls still get their replies."""
         with self._lock:
             if self._state == "closed":
                 return
             self._state = "closed"
-        # A thread that waits in accept() is not woken by close(): by shutdown() on Linux, by a caller elsewhere.
+        # close() does not wake a thread that waits in accept(). On Linux shutdown() does, elsewhere a connection does.
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as last:
@@ -96,8 +97,8 @@ class Broker:
         self._listening.close()
         self._thread.join(timeout=1)
 
-    def _forget(self) -> None:
-        """In a forked child: a caller must see its connection end with the process that serves it, not with this."""
+    def _close_in_child(self) -> None:
+        """Closes the sockets in a forked child. Otherwise, callers would not see that the serving process has died."""
         self._lock = threading.Lock()
         self._state = "closed"
         self._listening.close()
@@ -109,7 +110,7 @@ class Broker:
             try:
                 accepted, _ = self._listening.accept()
             except OSError:
-                # If it is not closed, there are no file descriptors left. Callers wait in the queue.
+                # If the broker is not closed, there are no file descriptors left. Callers wait in the queue.
                 if not self._is_closed:
                     time.sleep(0.1)
                 continue
@@ -118,55 +119,55 @@ class Broker:
             threading.Thread(target=self._serve, args=(connection,), name="pos3-broker-call", daemon=True).start()
 
     def _serve(self, connection: Connection) -> None:
-        # A caller that has died meanwhile is not told anything.
+        # If the caller has died, there is nobody to reply to.
         with connection, contextlib.suppress(OSError, EOFError):
             try:
                 if connection.poll(_HELLO_SECONDS) and connection.recv_bytes(16) == self._flow_run_id.bytes:
-                    call = _call_in(connection.recv_bytes(_LONGEST_CALL_BYTES))
+                    call = _unpickled_call(connection.recv_bytes(_MAX_CALL_BYTES))
                     if call is not None:
                         connection.send(self._outcome(*call))
             finally:
                 self._connections.discard(connection)
 
-    def _outcome(self, method: str, arguments: dict[str, Any], caller: Elsewhere) -> Outcome:
-        # Held, so that what is confirmed comes before the push that follows pause().
+    def _outcome(self, method: str, arguments: dict[str, Any], caller: OtherProcess) -> Outcome:
+        # The lock ensures that everything confirmed was registered before the push that follows pause().
         with self._lock:
             if self._state != "serving":
                 return "closing", None
             if method == CONFIRM:
                 return "value", None
         try:
-            with scope(caller):
-                return "value", self._called(method, arguments)
+            with registration_scope(caller):
+                return "value", self._call_mirror(method, arguments)
         except pos3.NoMirrorError:
             return "closing", None
-        except Exception as error:  # noqa: BLE001 - it is the caller's
+        except Exception as error:  # noqa: BLE001 - it is raised in the caller
             return "error", portable(error)
 
-    def _called(self, method: str, arguments: dict[str, Any]) -> Any:
+    def _call_mirror(self, method: str, arguments: dict[str, Any]) -> Any:
         if method == OPTIONS:
             return self._mirror.options
-        if method == PLACES:
-            return self._commits.places()
-        if method == SECURE:
-            return self._commits.secure_elsewhere(**arguments)
+        if method == UPLOADS:
+            return self._pre_commit_pushes.registered_uploads()
+        if method == ENSURE_STORED:
+            return self._pre_commit_pushes.ensure_stored_for_other_process(**arguments)
         if method not in METHODS:
             raise pos3.InvalidArgumentError(f"a mirror has no method {method!r}")
         return getattr(self._mirror, method)(**arguments)
 
 
-def _call_in(pickled: bytes) -> tuple[str, dict[str, Any], Elsewhere] | None:
-    """The method, the arguments and the place of a caller; None for what is no call."""
+def _unpickled_call(pickled: bytes) -> tuple[str, dict[str, Any], OtherProcess] | None:
+    """The method, the arguments and the kind of the caller; None if the bytes are not a call."""
     try:
         method, arguments, caller = pickle.loads(pickled)
-    except Exception:  # noqa: BLE001 - what is no pickle, or of what this process does not have, may raise anything
+    except Exception:  # noqa: BLE001 - invalid bytes, or classes that this process does not have, may raise anything
         return None
-    is_call = isinstance(method, str) and isinstance(arguments, dict) and isinstance(caller, Elsewhere)
+    is_call = isinstance(method, str) and isinstance(arguments, dict) and isinstance(caller, OtherProcess)
     return (method, arguments, caller) if is_call else None
 
 
 class NoBroker:
-    """Stands for the broker of a mirror that cannot be served."""
+    """Takes the place of a broker for a mirror that cannot be served."""
 
     def __init__(self, flow_run_id: UUID):
         self.address = MirrorAddress(flow_run_id)
@@ -179,10 +180,10 @@ class NoBroker:
 
 
 def portable(error: BaseException) -> BaseException:
-    """``error`` itself if it can be pickled; else the nearest to it that can."""
+    """``error`` itself if it can be pickled, or else a similar error that can."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - whatever pickling calls may raise anything
+    except Exception:  # noqa: BLE001 - code that pickling calls may raise anything
         if isinstance(error, pos3.TransferError):
             made: Exception = pos3.TransferError(error.operation, [portable(each) for each in error.failures])
         else:
@@ -210,15 +211,15 @@ def _listen() -> tuple[socket.socket, str]:
 
 
 def _own_directory() -> str:
-    """A directory of this user alone, for sockets.
+    """A directory for sockets that belongs to this user alone.
 
     Raises:
-        OSError: there is none with a path that is short enough.
+        OSError: no directory can be used, or its path is too long.
     """
     problem = OSError("the path of the temporary directory is too long for a socket")
     for parent in dict.fromkeys((tempfile.gettempdir(), "/tmp")):
         directory = f"{parent}/pos3-{os.geteuid()}"
-        if len(os.fsencode(directory)) + len("/01234567-0123456789abcdef.sock") > _LONGEST_PATH:
+        if len(os.fsencode(directory)) + len("/01234567-0123456789abcdef.sock") > _MAX_SOCKET_PATH_BYTES:
             continue
         try:
             with contextlib.suppress(FileExistsError):
@@ -232,10 +233,10 @@ def _own_directory() -> str:
 
 
 def _remove_leftovers(pattern: str) -> None:
-    """Removes sockets of this host that nobody listens on; a young one may be about to."""
+    """Removes sockets of this host that no process listens on, except new ones, whose process may soon listen."""
     for name in glob.glob(pattern):
         with contextlib.suppress(OSError):
-            if time.time() - Path(name).stat().st_mtime < _NEWCOMER_SECONDS:
+            if time.time() - Path(name).stat().st_mtime < _NEW_SOCKET_SECONDS:
                 continue
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(1)
@@ -247,7 +248,7 @@ def _remove_leftovers(pattern: str) -> None:
 
 def _after_fork_in_child() -> None:
     for broker in list(_brokers):
-        broker._forget()
+        broker._close_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

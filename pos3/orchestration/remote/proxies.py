@@ -1,4 +1,4 @@
-"""Stand-ins for a flow run's mirror, which hand each call on to it, such as from another process."""
+"""Proxies of a flow run's mirror, which pass each call on to it, for example from another process."""
 
 from __future__ import annotations
 
@@ -16,118 +16,129 @@ from typing import Any
 import pos3
 from pos3.orchestration.internals import is_called_by_task
 from pos3.orchestration.remote.address import MirrorAddress, check_private
-from pos3.orchestration.remote.broker import CONFIRM, OPTIONS, PLACES, SECURE
-from pos3.orchestration.storing import Elsewhere, Handled
-from pos3.orchestration.ui import note_reference
+from pos3.orchestration.remote.broker import CONFIRM, ENSURE_STORED, OPTIONS, UPLOADS
+from pos3.orchestration.storing import OtherProcess, TaskData
+from pos3.orchestration.ui import add_reference
 from pos3.url import looks_damaged
 
 Arguments = Mapping[str, Any]
-_PLACES = ("remote", "local", "prefix", "path_or_url", "path")
+_PATH_ARGUMENTS = ("remote", "local", "prefix", "path_or_url", "path")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_NOTHING: Arguments = MappingProxyType({})
+_NO_ARGUMENTS: Arguments = MappingProxyType({})
 
 
 class MirrorGoneError(pos3.NoMirrorError):
-    """The mirror of the flow run is not there (any more): it is closed, its process has died, or it is elsewhere."""
+    """The mirror of the flow run cannot be used: it is closed, its process has died, or it is on another machine."""
 
 
 class MirrorProxy(abc.ABC):
-    """Has the methods of a mirror, with their arguments, and hands each call on by name."""
+    """Has the methods of a mirror, with the same arguments, and passes each call on by its name."""
 
     @abc.abstractmethod
     def call(self, method: str, arguments: Arguments) -> Any:
-        """Calls a method of the mirror that is meant; local paths are absolute."""
+        """Calls a method of the mirror behind this proxy. Local paths are absolute."""
 
     @abc.abstractmethod
     def confirm(self) -> None:
-        """Returns if all that was registered with this mirror until now will be pushed when it ends well.
-
-        Raises:
-            MirrorGoneError: it is gone, or its final push has begun.
-        """
-
-    @abc.abstractmethod
-    def secure(self, handled: Handled) -> None:
-        """Returns when what a task run has to do with is stored; nothing is deleted.
+        """Returns if everything that was registered until now will be pushed at the end of the mirror.
 
         Raises:
             MirrorGoneError: the mirror is gone, or its final push has begun.
-            TransferError: some of it failed.
+        """
+
+    @abc.abstractmethod
+    def ensure_stored(self, task_data: TaskData) -> None:
+        """Returns when the uploads that a task run uses are stored. Nothing is deleted.
+
+        Raises:
+            MirrorGoneError: the mirror is gone, or its final push has begun.
+            TransferError: some files failed.
         """
 
     @property
     @abc.abstractmethod
     def options(self) -> pos3.MirrorOptions:
-        """Those of the mirror that is meant.
+        """The options of the mirror behind this proxy.
 
         Raises:
-            MirrorGoneError: it is gone, or its final push has begun.
+            MirrorGoneError: the mirror is gone, or its final push has begun.
         """
 
     @property
     def is_open(self) -> bool:
         return True
 
-    def _named(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _call_by_name(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         arguments = _signature(method).bind(None, *args, **kwargs).arguments
         del arguments["self"]
         return self.call(method, {name: _absolute(name, value) for name, value in arguments.items()})
 
     def download(self, *args: Any, **kwargs: Any) -> Path:
-        path: Path = self._named("download", args, kwargs)
-        note_reference(args[0] if args else kwargs["remote"])
+        path: Path = self._call_by_name("download", args, kwargs)
+        add_reference(args[0] if args else kwargs["remote"])
         return path
 
     def upload(self, *args: Any, **kwargs: Any) -> Path:
-        path: Path = self._named("upload", args, kwargs)
+        path: Path = self._call_by_name("upload", args, kwargs)
         return path
 
     def sync(self, *args: Any, **kwargs: Any) -> Path:
-        path: Path = self._named("sync", args, kwargs)
-        note_reference(args[0] if args else kwargs["remote"])
+        path: Path = self._call_by_name("sync", args, kwargs)
+        add_reference(args[0] if args else kwargs["remote"])
+        return path
+
+    def bisync(self, *args: Any, **kwargs: Any) -> Path:
+        path: Path = self._call_by_name("bisync", args, kwargs)
+        add_reference(args[0] if args else kwargs["remote"])
         return path
 
     def publish(self, *args: Any, **kwargs: Any) -> Path:
-        path: Path = self._named("publish", args, kwargs)
+        path: Path = self._call_by_name("publish", args, kwargs)
         return path
 
     def ls(self, *args: Any, **kwargs: Any) -> list[str]:
-        entries: list[str] = self._named("ls", args, kwargs)
+        entries: list[str] = self._call_by_name("ls", args, kwargs)
         return entries
 
     def flush(self, *args: Any, **kwargs: Any) -> pos3.Report:
-        report: pos3.Report = self._named("flush", args, kwargs)
+        report: pos3.Report = self._call_by_name("flush", args, kwargs)
         return report
 
     def report(self) -> pos3.Report:
-        report: pos3.Report = self.call("report", _NOTHING)
+        report: pos3.Report = self.call("report", _NO_ARGUMENTS)
         return report
 
     def fingerprint(self, *args: Any, **kwargs: Any) -> str | None:
-        fingerprint: str | None = self._named("fingerprint", args, kwargs)
+        fingerprint: str | None = self._call_by_name("fingerprint", args, kwargs)
         return fingerprint
 
     def url_of(self, *args: Any, **kwargs: Any) -> str | None:
-        url: str | None = self._named("url_of", args, kwargs)
+        url: str | None = self._call_by_name("url_of", args, kwargs)
         return url
 
     def reference(self, *args: Any, **kwargs: Any) -> pos3.Reference | None:
-        reference: pos3.Reference | None = self._named("reference", args, kwargs)
+        reference: pos3.Reference | None = self._call_by_name("reference", args, kwargs)
         return reference
 
     def restore(self, *args: Any, **kwargs: Any) -> Path:
-        path: Path = self._named("restore", args, kwargs)
+        path: Path = self._call_by_name("restore", args, kwargs)
         return path
 
-    def plan_download(self, *args: Any, **kwargs: Any) -> Any:
-        return self._named("plan_download", args, kwargs)
+    def plan_download(self, *args: Any, **kwargs: Any) -> pos3.TransferPlan:
+        plan: pos3.TransferPlan = self._call_by_name("plan_download", args, kwargs)
+        return plan
 
-    def plan_upload(self, *args: Any, **kwargs: Any) -> Any:
-        return self._named("plan_upload", args, kwargs)
+    def plan_upload(self, *args: Any, **kwargs: Any) -> pos3.TransferPlan:
+        plan: pos3.TransferPlan = self._call_by_name("plan_upload", args, kwargs)
+        return plan
+
+    def plan_bisync(self, *args: Any, **kwargs: Any) -> pos3.TwoWayPlan:
+        plan: pos3.TwoWayPlan = self._call_by_name("plan_bisync", args, kwargs)
+        return plan
 
 
 class BrokeredMirror(MirrorProxy):
-    """The mirror behind a broker's socket. Errors of the mirror are raised here as they are there."""
+    """The mirror behind a broker's socket. Errors of the mirror are raised in the calling process."""
 
     def __init__(self, address: MirrorAddress):
         self.address = address
@@ -140,23 +151,23 @@ class BrokeredMirror(MirrorProxy):
         return self
 
     def confirm(self) -> None:
-        self.call(CONFIRM, _NOTHING)
+        self.call(CONFIRM, _NO_ARGUMENTS)
 
-    def secure(self, handled: Handled) -> None:
-        places = self.call(PLACES, _NOTHING)
-        if places:
-            self.call(SECURE, {"urls": handled.among(places)})
+    def ensure_stored(self, task_data: TaskData) -> None:
+        uploads = self.call(UPLOADS, _NO_ARGUMENTS)
+        if uploads:
+            self.call(ENSURE_STORED, {"urls": task_data.used_urls(uploads)})
 
     @property
     def options(self) -> pos3.MirrorOptions:
-        options: pos3.MirrorOptions = self.call(OPTIONS, _NOTHING)
+        options: pos3.MirrorOptions = self.call(OPTIONS, _NO_ARGUMENTS)
         return options
 
     def call(self, method: str, arguments: Arguments) -> Any:
         if not self.address.socket:
             raise MirrorGoneError("the flow run's mirror is not served to other processes")
         try:
-            # Replies are unpickled, so they must come from this user.
+            # Replies are unpickled, so they must not come from another user.
             check_private(os.path.dirname(self.address.socket))
             with Client(self.address.socket, family="AF_UNIX") as connection:
                 connection.send_bytes(self.address.flow_run_id.bytes)
@@ -173,17 +184,17 @@ class BrokeredMirror(MirrorProxy):
 
 
 class NoMirror(MirrorProxy):
-    """Stands for the mirror of a flow run where there is no flow run."""
+    """Takes the place of the mirror of a flow run if there is no flow run."""
 
     def confirm(self) -> None:
-        self.call(CONFIRM, _NOTHING)
+        self.call(CONFIRM, _NO_ARGUMENTS)
 
-    def secure(self, handled: Handled) -> None:
-        self.call(SECURE, _NOTHING)
+    def ensure_stored(self, task_data: TaskData) -> None:
+        self.call(ENSURE_STORED, _NO_ARGUMENTS)
 
     @property
     def options(self) -> pos3.MirrorOptions:
-        options: pos3.MirrorOptions = self.call(OPTIONS, _NOTHING)
+        options: pos3.MirrorOptions = self.call(OPTIONS, _NO_ARGUMENTS)
         return options
 
     def call(self, method: str, arguments: Arguments) -> Any:
@@ -195,13 +206,13 @@ def _signature(method: str) -> inspect.Signature:
     return inspect.signature(getattr(pos3.Mirror, method))
 
 
-def _caller() -> Elsewhere:
-    return Elsewhere.NESTED_TASK if is_called_by_task() else Elsewhere.TASK
+def _caller() -> OtherProcess:
+    return OtherProcess.NESTED_TASK if is_called_by_task() else OtherProcess.TASK
 
 
 def _absolute(name: str, value: Any) -> Any:
-    """A relative local path as it is meant in this process; anything else as it is."""
-    if name not in _PLACES or not isinstance(value, str | os.PathLike):
+    """A relative local path made absolute with this process's directory; any other value unchanged."""
+    if name not in _PATH_ARGUMENTS or not isinstance(value, str | os.PathLike):
         return value
     text = os.fspath(value)
     if not isinstance(text, str) or not text.strip() or _SCHEME.match(text) or looks_damaged(text):

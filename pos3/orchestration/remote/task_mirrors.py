@@ -1,8 +1,8 @@
-"""The mirror of one try of a task run, in a process other than its flow's.
+"""The mirror of one try of a task run, in another process than that of its flow.
 
-It is the flow run's mirror as long as that can be reached, and then one of its own, which has pushed before the task
-run completes: a push that fails fails the task run, with its own retries. It ends when the transaction of the try is
-reset, however the try ended.
+While the flow run's mirror can be reached, it uses that. Then it opens a mirror of its own, which pushes before the
+task run completes, so a failed push fails the task run, and its retries apply. It ends when the transaction of the try
+is reset, at any kind of end.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from uuid import UUID
 from prefect.transactions import BaseTransaction
 
 import pos3
-from pos3.orchestration.internals import task_run_of, transactions_here, when_over
+from pos3.orchestration.internals import on_end, task_run_of, transactions_here
 from pos3.orchestration.remote.proxies import Arguments, MirrorGoneError, MirrorProxy
-from pos3.orchestration.storing import Handled
+from pos3.orchestration.storing import TaskData
 
 OpenMirror = Callable[[MirrorGoneError], pos3.Mirror]
 
@@ -28,32 +28,32 @@ _lock = threading.Lock()
 
 
 class IncompleteTaskError(RuntimeError):
-    """A try of a task run ended without an exception, but not as completed."""
+    """A try of a task run ended without an exception, but it is not completed."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What was registered for upload with the outer mirror, to be registered again if that goes away."""
+    """A registration for upload with the outer mirror. If that mirror goes away, it is registered again."""
 
     arguments: Arguments
     sync_on_error: bool
 
     @classmethod
     def of(cls, method: str, arguments: Arguments, path: Path) -> Upload:
-        """``path`` is where it is now; with other options, a mirror would look elsewhere."""
+        """The registration of a call. Its result, ``path``, is kept, because other options may give another path."""
         kept = {**arguments, "local": path}
         if method == "sync":
             kept["delete"] = kept.pop("delete_remote", True)
-        # Neither downloaded again nor emptied: that would undo what the task has written.
+        # It must not download again or empty the path, because that would undo what the task has written.
         kept = {name: value for name, value in kept.items() if name not in ("delete_local", "adopt", "fresh")}
         return cls(kept, arguments.get("sync_on_error") is True)
 
 
 class TaskMirror(MirrorProxy):
-    """Uses the outer mirror (the flow run's, or that of the task that called this one) and takes over when it is gone.
+    """Uses the outer mirror (the flow run's, or that of the calling task), and takes over when that is gone.
 
-    A mirror of its own deletes no objects but those that it transferred itself: the end of a task is not the end of
-    its flow, and other tasks may have put theirs there.
+    Its own mirror deletes only objects that it transferred itself, because other tasks of the flow may have uploaded
+    the others.
     """
 
     def __init__(self, outer: MirrorProxy, open_own: OpenMirror):
@@ -87,7 +87,7 @@ class TaskMirror(MirrorProxy):
         return getattr(self._own, method)(**arguments)
 
     def confirm(self) -> None:
-        """For a task that was called by this one: its uploads are also this one's."""
+        """Confirms the uploads of this task, and of a task that it has called."""
         if self._is_over or self._is_pushed:
             raise MirrorGoneError("the task run that this mirror belongs to is over")
         if self._own is None and self._uploads:
@@ -111,12 +111,12 @@ class TaskMirror(MirrorProxy):
                 for upload in self._uploads:
                     own.upload(**upload.arguments)
 
-    def secure(self, handled: Handled) -> None:
-        """For a task or subflow that was called by this one, and for this one itself."""
+    def ensure_stored(self, task_data: TaskData) -> None:
+        """Stores the uploads that this task uses, or a task or subflow that it has called."""
         if self._own is None:
-            registered = handled.registered | {str(upload.arguments["local"]) for upload in self._uploads}
+            registered = task_data.registered | {str(upload.arguments["local"]) for upload in self._uploads}
             try:
-                self._outer.secure(Handled(handled.values, registered))
+                self._outer.ensure_stored(TaskData(task_data.values, registered))
             except MirrorGoneError as gone:
                 self._take_over(gone)
         if self._own is not None:
@@ -132,30 +132,30 @@ class TaskMirror(MirrorProxy):
         assert self._own is not None
         return self._own.options
 
-    def finish(self, handled: Handled | None = None) -> None:
-        """Everything that was registered is pushed, or will be by the outer mirror.
+    def finish(self, task_data: TaskData | None = None) -> None:
+        """Returns when everything registered is pushed, or when the outer mirror has confirmed that it will push it.
 
         Args:
-            handled: what must be stored before; None for a task that leaves no record of its result.
+            task_data: the data whose uploads must be stored now; None for a task without a record of its result.
 
         Raises:
-            TransferError: some of it failed.
+            TransferError: some files failed.
         """
         self.confirm()
-        if self._own is None and handled is not None:
-            self.secure(handled)
+        if self._own is None and task_data is not None:
+            self.ensure_stored(task_data)
         if self._own is not None:
             self._own.flush()
             self._own.finish(delete=False)
         self._is_pushed = True
 
     def close(self, error: BaseException | None) -> None:
-        """Ends what :meth:`finish` has not ended: only what was registered with ``sync_on_error`` is pushed."""
+        """Closes the mirror. If :meth:`finish` has not succeeded, only ``sync_on_error`` registrations are pushed."""
         cause = error or IncompleteTaskError("the task run did not complete")
         try:
             if not self._is_pushed and any(upload.sync_on_error for upload in self._uploads):
                 self.confirm()
-        except Exception as failure:  # noqa: BLE001 - the error that is under way matters more
+        except Exception as failure:  # noqa: BLE001 - the error of the task matters more
             cause.add_note(f"pos3: {failure}")
         self._is_over = True
         if self._own is not None:
@@ -163,13 +163,13 @@ class TaskMirror(MirrorProxy):
 
 
 def mirror_of_task_run(task_run_id: UUID, make: Callable[[MirrorProxy | None], TaskMirror]) -> TaskMirror | None:
-    """The mirror of the running try of a task run; None where that try is not running.
+    """The mirror of the running try of a task run; None if that try is not running in this context.
 
     Args:
-        make: called the first time, with the mirror of the task that called this one, if it has one.
+        make: makes the mirror at the first call. It gets the mirror of the calling task, or None.
     """
     chain = transactions_here()
-    # The task's function may have begun others inside the engine's.
+    # The function of the task may have begun other transactions inside that of the engine.
     place = max((at for at, each in enumerate(chain) if task_run_of(each) == str(task_run_id)), default=None)
     if place is None:
         return None
@@ -177,21 +177,21 @@ def mirror_of_task_run(task_run_id: UUID, make: Callable[[MirrorProxy | None], T
         here, *outer = (_of_transaction.get(id(transaction)) for transaction in chain[place:])
         if here is None:
             here = make(next((mirror for mirror in outer if mirror is not None), None))
-            _follow(chain[place], here)
+            _attach(chain[place], here)
         return here
 
 
 def mirror_of_try(transaction: BaseTransaction) -> TaskMirror | None:
-    """What :func:`mirror_of_task_run` has made for a try, whose transaction this is."""
+    """The mirror that :func:`mirror_of_task_run` has made for the try with this transaction, or None."""
     with _lock:
         return _of_transaction.get(id(transaction))
 
 
-def _follow(transaction: BaseTransaction, mirror: TaskMirror) -> None:
+def _attach(transaction: BaseTransaction, mirror: TaskMirror) -> None:
     def close(error: BaseException | None) -> None:
         with _lock:
             _of_transaction.pop(id(transaction), None)
         mirror.close(error)
 
     _of_transaction[id(transaction)] = mirror
-    when_over(transaction, close)
+    on_end(transaction, close)

@@ -1,8 +1,8 @@
-"""Paths in the results of flows and tasks, and the cache policy that looks at the objects behind them.
+"""Paths in the results of flows and tasks, and a cache policy that compares the objects behind paths and URLs.
 
-A path of a mirror is stored as the URL that it stands for, and becomes a local path with that content where the result
-is loaded. Results that users have stored name the function :func:`restored` of this package, so it must stay importable
-as ``pos3.orchestration.results.restored``. What a mirror is, and when results are kept, is for the other packages.
+A path of a mirror is stored as its URL. Where the result is loaded, it becomes a local path with the same content.
+Stored results contain the name of the function :func:`restored`, so it must stay importable as
+``pos3.orchestration.results.restored``. Other packages have the mirrors, and decide when results are persisted.
 """
 
 from pos3.orchestration.results.contents import S3Contents

@@ -1,4 +1,4 @@
-"""``S3Contents``: a task is skipped as long as the objects that it reads are the same."""
+"""``S3Contents``, a cache policy that skips a task while the objects that it reads are unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prefect.utilities.hashing import hash_objects
 
 import pos3
 from pos3.orchestration.results.reading import mirror_for_reading
-from pos3.orchestration.ui import say
+from pos3.orchestration.ui import log_safely
 
 _UNKNOWN = "pos3: cannot tell whether the inputs have changed, so the task is run"
 Patterns = str | list[str] | tuple[str, ...] | None
@@ -26,17 +26,17 @@ _URLS = ("s3://", "s3a://", "s3n://")
 
 @dataclass
 class S3Contents(CachePolicy):
-    """A cache policy: a task is skipped exactly when its code, its inputs and the objects behind them are unchanged.
+    """A cache policy that skips a task exactly if its code, its inputs and the objects behind them are unchanged.
 
-    Inputs are searched, at any depth, for ``s3://`` URLs and for paths that have a URL. Of each, the keys, sizes and
-    ETags of the objects count; modification times do not. A path counts as its URL, so that a worker with another cache
-    finds the same results. All other inputs count by their values, and the code as in Prefect's ``TASK_SOURCE``.
+    Inputs are searched, at any depth, for ``s3://`` URLs and for paths that have a URL. The keys, sizes and ETags of
+    their objects are compared, but not the modification times. A path counts as its URL, so workers with different
+    caches find the same results. All other inputs are compared by value, and the code as by Prefect's ``TASK_SOURCE``.
 
-    A task is run, and not skipped, if nothing is at a URL, if a path holds what was not uploaded yet, or if the store
-    cannot be asked.
+    A task is not skipped if nothing is at a URL, if a path has files that were not uploaded yet, or if the store cannot
+    be reached.
 
-    Costs a listing of each URL that the flow run's mirror has not registered; what it has costs no request. The URL of
-    what a task writes is no input: leave it out, ``S3Contents() - "out"``. Composes with other policies by "+".
+    Each URL costs a listing, unless the flow run's mirror has registered it. A URL to which the task writes is not an
+    input; leave it out with ``S3Contents() - "out"``. The policy can be combined with other policies by "+".
 
     Args:
         include, exclude: globs of the objects that count, relative to each URL.
@@ -61,9 +61,9 @@ class S3Contents(CachePolicy):
         try:
             contents = self._contents(counting)
         except pos3.Pos3Error as error:
-            say(get_run_logger(), logging.WARNING, f"{_UNKNOWN}: %s", error)
+            log_safely(get_run_logger(), logging.WARNING, f"{_UNKNOWN}: %s", error)
         if contents is None:
-            # Not None: a compound policy would go by its other parts alone.
+            # With None, a compound policy would use its other parts only.
             return uuid.uuid4().hex
         plain, fingerprints = contents
         code = TaskSource().compute_key(task_ctx, inputs, flow_parameters)
@@ -104,7 +104,7 @@ def _addresses(inputs: dict[str, Any]) -> list[str | Path]:
 
 def _with_urls(inputs: dict[str, Any], urls: dict[Path, str]) -> dict[str, Any]:
     def replaced(value: Any) -> Any:
-        # Still a path: the models that hold it may look at the type.
+        # The value stays a path, because models that contain it may check the type.
         return Path(urls[value]) if isinstance(value, Path) and value in urls else value
 
     made: dict[str, Any] = visit_collection(inputs, replaced, return_data=True)
@@ -112,7 +112,7 @@ def _with_urls(inputs: dict[str, Any], urls: dict[Path, str]) -> dict[str, Any]:
 
 
 def _left_out_elsewhere(task_ctx: TaskRunContext) -> Iterator[str]:
-    """``S3Contents() + INPUTS - "x"`` is Prefect's to take apart, and tells only ``INPUTS`` of it."""
+    """The parameters that a compound policy excludes. Of ``S3Contents() + INPUTS - "x"``, only INPUTS gets "x"."""
     policy = task_ctx.task.cache_policy
     if isinstance(policy, CompoundCachePolicy):
         for part in policy.policies:

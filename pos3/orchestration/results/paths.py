@@ -1,7 +1,7 @@
-"""Paths in results: stored as what they stand for, and downloaded where they are loaded.
+"""Stores the paths in results as URLs, and downloads them where the results are loaded.
 
-What is stored is an ordinary pickle in which each mirrored path is a call of :func:`restored`. So results are loaded by
-Prefect's own serializer, in any process that can import pos3, and run states can be read where pos3 is not installed.
+A stored result is an ordinary pickle in which each mirrored path is a call of :func:`restored`. So Prefect's own
+serializer can load results in any process that can import pos3, and run states can be read where pos3 is not installed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _LocalPath = type(Path())
 
 
 class PathSerializer(PickleSerializer[D]):
-    """Prefect's pickles, in which paths of a mirror lead to their content on other machines too.
+    """Prefect's pickle serializer, but paths of a mirror get their content on other machines, too.
 
     A path that the current mirror has registered, or that lies in its cache, is stored as its URL, at any depth of the
-    result. Where the result is loaded, it becomes a local path with that content: see :func:`restored`. All else is
-    stored as Prefect's default serializer does. Stored are URLs and names of profiles, no credentials.
+    result. Where the result is loaded, it becomes a local path with that content: see :func:`restored`. Everything else
+    is stored as by Prefect's default serializer. URLs and names of profiles are stored, but no credentials.
 
     ``pos3_flow`` uses it for flow and tasks, unless another serializer is chosen.
     """
@@ -41,13 +41,13 @@ class PathSerializer(PickleSerializer[D]):
     type: str = Field(default="pos3", frozen=True)
 
     def __init__(self, **data: Any) -> None:
-        # What is written down says "pickle", since a pickle it is.
+        # The stored type is "pickle", because Prefect's pickle serializer can load it.
         super().__init__(**{**data, "type": "pickle"})
 
     @model_serializer(mode="wrap")
     def _described(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
         described: dict[str, Any] = handler(self)
-        # As Python objects, serializers travel to processes that write results themselves.
+        # As a Python object, the serializer is sent to processes that write results, so there it keeps its own type.
         return described if info.mode == "json" else {**described, "type": "pos3"}
 
     def dumps(self, obj: D) -> bytes:
@@ -57,13 +57,13 @@ class PathSerializer(PickleSerializer[D]):
 
 
 def default_serializer() -> Serializer[Any] | None:
-    """For flows that name none: None where Prefect's settings name another than its own default."""
+    """The serializer of flows that choose none; None if Prefect's settings name another one than Prefect's default."""
     return PathSerializer() if get_current_settings().results.default_serializer == "pickle" else None
 
 
 class _PathPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO):
-        # Read once, by the base class.
+        # The base class reads it once.
         self.dispatch_table = ChainMap(
             {_LocalPath: partial(_reduced, origin=_origin())}, cloudpickle.Pickler.dispatch_table
         )
@@ -94,14 +94,14 @@ def _origin() -> str:
 
 
 def restored(stored: dict[str, Any], origin: str) -> Path:
-    """The local path of a stored reference: called when a result is loaded. Results name this function.
+    """The local path of a stored reference. Loading a result calls this function, whose name the result contains.
 
-    In a mirror, a path whose content is there costs no transfer, and else it is downloaded. Outside of one, the path is
-    returned if it exists and the cache of this machine knows it.
+    With a mirror, the content is downloaded unless it is there. Without a mirror, the path is returned if it exists and
+    the cache of this machine has a record of it.
 
     Args:
         stored: the fields of a :class:`pos3.Reference`.
-        origin: whose result it is, for messages.
+        origin: the run of the result, for messages.
 
     Raises:
         RemoteNotFoundError: nothing is at the URL any more, or not yet.
@@ -127,5 +127,5 @@ def restored(stored: dict[str, Any], origin: str) -> Path:
         ) from error
 
 
-# Pickles name a function by its module. Stored results name the package, and older versions of pos3 know it as well.
+# Pickles name a function with its module. Stored results name the package, which older versions of pos3 have as well.
 restored.__module__ = "pos3.orchestration.results"

@@ -1,4 +1,4 @@
-"""Gives a mirror to read with, also while the engine works for a task that has none at that moment."""
+"""Provides a mirror for reading, also while the engine works for a task run outside of its mirror."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pos3.orchestration.runtime import mirror_options_of
 
 @contextmanager
 def mirror_for_reading() -> Iterator[pos3.MirrorLike]:
-    """The current mirror; in a flow run whose mirror cannot be reached from here, one with its options for the block.
+    """The current mirror. In a flow run whose mirror cannot be reached, it is a new one with the flow's options.
 
     Raises:
-        NoMirrorError: neither a mirror nor a flow run is here.
+        NoMirrorError: there is neither a mirror nor a flow run.
     """
     try:
         mirror = pos3.current_mirror()

@@ -1,20 +1,20 @@
-"""The mirror of one flow run: how it is opened, found, used by the run's attempts, pushed and closed.
+"""The mirror of a flow run: how it is opened, found, used by the run's attempts, pushed and closed.
 
-The engine enters an attempt for each try of a flow run, and calls the body in place of the user's function. Both use
-the run's mirror, which lives from the first attempt to the end of the run. This package also says which mirror a call
-of pos3 inside of a flow, a task or a hook belongs to, and when a task pushes before its result is kept. How calls reach
-a mirror in another process is for :mod:`pos3.orchestration.remote`, what such a push covers is for
-:mod:`pos3.orchestration.storing`, and what Prefect's UI shows is for :mod:`pos3.orchestration.ui`.
+The engine enters an attempt for each try of a flow run, and calls the body instead of the user's function. Both use the
+run's mirror, which is open from the first attempt to the end of the run. This package also finds the mirror for calls
+of pos3 in flows, tasks and hooks, and decides when a task pushes before its result is persisted. Calls of a mirror in
+another process go through :mod:`pos3.orchestration.remote`. :mod:`pos3.orchestration.storing` decides what is pushed
+before a result is persisted, and :mod:`pos3.orchestration.ui` shows transfers in Prefect's UI.
 """
 
-from pos3.orchestration.runtime.attempt import scoped
-from pos3.orchestration.runtime.body import wrapped
-from pos3.orchestration.runtime.finding import find_mirror
-from pos3.orchestration.runtime.finding_profiles import find_profile
+from pos3.orchestration.runtime.attempt import with_attempts
+from pos3.orchestration.runtime.body import wrap_function
 from pos3.orchestration.runtime.flow_function import layers_of, mirror_options_of
 from pos3.orchestration.runtime.flow_options import FlowOptions, StrPath
 from pos3.orchestration.runtime.hooks import Hooks, around_task_hooks
+from pos3.orchestration.runtime.mirror_lookup import find_mirror
 from pos3.orchestration.runtime.option_layers import MirrorChoice, OptionLayers
+from pos3.orchestration.runtime.profile_lookup import find_profile
 from pos3.orchestration.runtime.records import work_before_record
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "find_profile",
     "layers_of",
     "mirror_options_of",
-    "scoped",
+    "with_attempts",
     "work_before_record",
-    "wrapped",
+    "wrap_function",
 ]

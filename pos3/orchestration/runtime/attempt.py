@@ -1,9 +1,8 @@
-"""One attempt of a flow run, as the engine sees it: a task runner that it enters, and leaves when the state is set.
+"""One attempt of a flow run. For the engine, it is a task runner, which is entered before and left after the attempt.
 
 It relies on Prefect's flow engines, which enter ``flow.task_runner.duplicate()`` once per attempt, make it the
-``task_runner`` of the FlowRunContext, and leave it after the attempt's state is set and the retry delay is over. That
-is the only place that always learns whether another attempt follows. ``tests/orchestration/test_internals.py`` pins
-this.
+``task_runner`` of the FlowRunContext, and leave it after the attempt's state is set and the retry delay is over. Only
+there it is always known whether another attempt follows. ``tests/orchestration/test_internals.py`` pins this.
 """
 
 from __future__ import annotations
@@ -27,20 +26,20 @@ from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
-from pos3.orchestration.runtime.finding import Joined, mirror_to_join
+from pos3.orchestration.runtime.mirror_lookup import JoinedMirror, mirror_to_join
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import IncompleteRunError, RunMirror
-from pos3.orchestration.storing import Handled, scope
+from pos3.orchestration.storing import TaskData, registration_scope
 
 Runner = TaskRunner[Any]
 _ATTEMPT = "_pos3_attempt"
-_STOPS = (ExternalSignal, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
-"""The exceptions that say that the run is being stopped from outside."""
+_STOP_EXCEPTIONS = (ExternalSignal, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
+"""The exceptions with which a run is cancelled or its process terminated."""
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignores further SIGTERMs: a runner may send several for one cancellation, and the time to close is bounded."""
+def _ignoring_sigterm() -> Iterator[None]:
+    """Ignores further SIGTERMs. A runner may send several for one cancellation, and closing has a timeout anyway."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -48,14 +47,14 @@ def _undisturbed() -> Iterator[None]:
     try:
         yield
     finally:
-        # None stands for a handler that was not set from Python.
+        # None means a handler that was not set from Python.
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 class Attempt(AbstractContextManager[Runner]):
-    """Enters the real task runner, and closes the flow run's mirror when the last attempt is over.
+    """Enters the real task runner, and closes the flow run's mirror when the last attempt has ended.
 
-    An attempt of a subflow joins its parent's mirror and closes nothing, unless the subflow's own options differ.
+    An attempt of a subflow joins its parent's mirror and closes nothing, unless the subflow has other options.
     """
 
     def __init__(self, runner: Runner):
@@ -64,11 +63,11 @@ class Attempt(AbstractContextManager[Runner]):
         self._run: RunMirror | None = None
         self._has_begun = False
         self._owns_mirror = False
-        self._outer: Joined | None = None
+        self._outer: JoinedMirror | None = None
         self._flow_run: FlowRun | None = None
 
     def __enter__(self) -> Runner:
-        # Called in the context of the flow or task that calls this flow.
+        # The engine calls this in the context of the flow or task that calls this flow.
         self._outer = mirror_to_join()
         entered = self._runner.__enter__()
         self._watch(entered)
@@ -89,8 +88,8 @@ class Attempt(AbstractContextManager[Runner]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if isinstance(error, _STOPS):
-            # This comes first: a task may run on for longer than the one who stops the process waits.
+        if isinstance(error, _STOP_EXCEPTIONS):
+            # The mirror is closed first, because a task may run longer than the grace period of the process.
             self.end(error)
         try:
             self._runner.__exit__(kind, error, traceback)
@@ -98,15 +97,15 @@ class Attempt(AbstractContextManager[Runner]):
             self.end(error)
 
     def end(self, error: BaseException | None) -> None:
-        """Closes the mirror, unless it is the parent's, or no error passes and another attempt follows."""
-        if self._run is None or not self._owns_mirror or (error is None and self._run.goes_on):
+        """Closes the mirror, unless it is the parent's, or there is no error and another attempt follows."""
+        if self._run is None or not self._owns_mirror or (error is None and self._run.has_next_attempt):
             return
-        with _undisturbed() if isinstance(error, _STOPS) else contextlib.nullcontext():
+        with _ignoring_sigterm() if isinstance(error, _STOP_EXCEPTIONS) else contextlib.nullcontext():
             self._run.close(error)
 
     @staticmethod
     def of_this_call() -> Attempt | None:
-        """The attempt that the engine has just entered, if it is the engine that calls; each is given out once."""
+        """The attempt that the engine has just entered, returned once; None if the caller is not the engine."""
         context = FlowRunContext.get()
         attempt: Attempt | None = getattr(context.task_runner, _ATTEMPT, None) if context is not None else None
         if attempt is None or attempt._has_begun:
@@ -115,23 +114,23 @@ class Attempt(AbstractContextManager[Runner]):
         return attempt
 
     def begin(self, options: OptionLayers) -> None:
-        """Opens the flow run's mirror, or joins the one that is open for it or for its parent.
+        """Opens the flow run's mirror, or joins an open one of an earlier attempt or of the parent.
 
-        A subflow whose options differ from those of its parent's mirror has a mirror of its own. What its options leave
-        open is as in its parent's.
+        A subflow whose options differ from those of its parent's mirror has a mirror of its own. The options that it
+        does not give are those of its parent's mirror.
         """
         context = FlowRunContext.get()
         if context is None or context.flow_run is None:
             raise RuntimeError("an attempt begins inside its flow run")
-        parent = RunMirror.of_this_context()
+        parent = RunMirror.current()
         if parent is None and self._outer is not None:
-            parent = RunMirror.of_run(self._outer.address.flow_run_id)
+            parent = RunMirror.find(self._outer.address.flow_run_id)
         outer = parent or self._outer
         if outer is None:
-            self._run = RunMirror.of(context.flow_run, options.resolve)
+            self._run = RunMirror.get_or_open(context.flow_run, options.resolve)
             self._owns_mirror = True
-        elif (chosen := options.over(outer.options)) is not outer.options:
-            self._run = RunMirror.of(context.flow_run, lambda: chosen)
+        elif (chosen := options.applied_to(outer.options)) is not outer.options:
+            self._run = RunMirror.get_or_open(context.flow_run, lambda: chosen)
             self._owns_mirror = True
         else:
             self._run = parent
@@ -140,29 +139,29 @@ class Attempt(AbstractContextManager[Runner]):
         joined.address.write_to(context.flow_run)
         self._flow_run = context.flow_run
         if self._run is not None:
-            self._run.commits.expect(self._pending)
+            self._run.pre_commit_pushes.expect(self._pending)
 
     def recover(self) -> None:
-        """Pushes what an earlier attempt left here whose process was killed."""
+        """Pushes what an attempt in a killed process has left on this machine."""
         if self._run is not None and self._owns_mirror:
             self._run.recover()
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Makes the mirror that of the context."""
+        """Makes the mirror the active one of the context."""
         with contextlib.ExitStack() as stack:
             if self._run is not None and self._owns_mirror:
                 stack.enter_context(self._run.active())
             elif self._flow_run is not None:
-                stack.enter_context(scope(self._flow_run.id))
-                # A subflow's context has its parent's already, or one that the user opened around the call.
-                if RunMirror.of_this_context() is None and self._outer is not None:
+                stack.enter_context(registration_scope(self._flow_run.id))
+                # The context of a subflow already has the mirror of its parent, or one that the user has opened.
+                if RunMirror.current() is None and self._outer is not None:
                     stack.enter_context(pos3.activate(self._outer.mirror))
             yield
 
     @contextlib.contextmanager
-    def noting_errors(self) -> Iterator[None]:
-        """Remembers how the body ended, for the end of the run."""
+    def recording_errors(self) -> Iterator[None]:
+        """Remembers the error of the body, for the end of the run."""
         try:
             yield
         except BaseException as error:
@@ -175,22 +174,22 @@ class Attempt(AbstractContextManager[Runner]):
         return bool(self._pending)
 
     def wait(self) -> None:
-        """Returns when no submitted task runs any more; Prefect would cancel those that nobody waits for."""
+        """Returns when all submitted tasks have ended. Prefect would cancel tasks that are not waited for."""
         while pending := list(self._pending):
             for future in pending:
-                # Whether it failed is for the flow's result to say.
+                # The result of the flow decides whether a failed task matters.
                 with contextlib.suppress(Exception):
                     future.wait()
                 self._pending.discard(future)
 
     def finish(self, result: object) -> None:
-        """Pushes everything, unless ``result`` makes the run anything but completed.
+        """Pushes everything, if a run with this result is completed.
 
-        A subflow that has joined its parent's mirror leaves that to its parent. Only if its result is persisted, so
-        that it may never run again, what it has to do with is pushed now, without deletes.
+        A subflow that has joined its parent's mirror leaves the push to its parent. If its result is persisted, it may
+        never run again, so the uploads that it uses are pushed now, without deletes.
 
         Raises:
-            TransferError: some of it failed, and so the attempt did.
+            TransferError: some files failed, so the attempt fails.
         """
         if self._run is not None and self._owns_mirror:
             if is_completed(result):
@@ -200,24 +199,24 @@ class Attempt(AbstractContextManager[Runner]):
         elif should_persist_result() and is_completed(result):
             context = FlowRunContext.get()
             parameters = context.parameters if context is not None else None
-            self._secure(Handled((parameters, resolve_futures_to_states(result))))
+            self._secure(TaskData((parameters, resolve_futures_to_states(result))))
 
-    def _secure(self, handled: Handled) -> None:
+    def _secure(self, task_data: TaskData) -> None:
         if self._run is not None and self._flow_run is not None:
-            self._run.commits.secure_run(self._flow_run.id, handled)
+            self._run.pre_commit_pushes.ensure_stored_for_run(self._flow_run.id, task_data)
         elif self._outer is not None:
-            cast(Any, self._outer.mirror).secure(handled)
+            cast(Any, self._outer.mirror).ensure_stored(task_data)
 
 
 def is_completed(result: object) -> bool:
-    """Whether a flow that returns ``result`` is completed, by Prefect's rule: all returned states must be."""
+    """Whether a flow that returns ``result`` is completed. By Prefect's rule, all returned states must be completed."""
     outcome: Any = resolve_futures_to_states(result)
     states = outcome if is_state_iterable(outcome) else [outcome]
     return all(state.is_completed() for state in states if isinstance(state, State))
 
 
 class _Duplicate:
-    """Stands for a task runner's ``duplicate``: gives an attempt instead of a bare copy. Can be pickled."""
+    """Replaces a task runner's ``duplicate``. It returns an attempt, and can be pickled."""
 
     def __init__(self, runner: Runner):
         self._runner = runner
@@ -226,8 +225,8 @@ class _Duplicate:
         return Attempt(self._runner.duplicate())
 
 
-def scoped(runner: Runner) -> Runner:
-    """A task runner of the same type and configuration whose duplicates are attempts; ``runner`` is not changed."""
+def with_attempts(runner: Runner) -> Runner:
+    """A copy of the task runner whose duplicates are attempts. ``runner`` is not changed."""
     if isinstance(vars(runner).get("duplicate"), _Duplicate):
         return runner
     made = copy.copy(runner)

@@ -1,4 +1,4 @@
-"""The function of a mirrored flow: what the engine calls in place of the user's."""
+"""The function of a mirrored flow, which the engine calls instead of the user's function."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from pos3.orchestration.runtime.run import RunMirror
 class Body:
     """Runs the user's function in its flow run's mirror, once per attempt.
 
-    After a function that ended well, submitted tasks are waited for and everything is pushed, still inside the attempt:
-    a failed push fails it, and the flow's own retries apply. Called by anything but the engine, the function gets a
-    mirror of its own for the call, that of a flow run around it if the options are the same, and none while
-    ``flow.visualize()`` runs it.
+    When the function has returned, submitted tasks are waited for and everything is pushed, still inside the attempt.
+    So a failed push fails the attempt, and the flow's retries apply. If the function is not called by the engine, it
+    gets a mirror for the call, or the mirror of the flow run around it if the options are the same. While
+    ``flow.visualize()`` runs it, it has no mirror.
     """
 
     def __init__(self, given: FlowFunction):
@@ -39,19 +39,19 @@ class Body:
             attempt.begin(self.options)
         return attempt
 
-    def _outside(self) -> Function:
+    def _function_outside_engine(self) -> Function:
         if get_task_viz_tracker() is not None:
             return self.function
-        run = RunMirror.of_this_context()
+        run = RunMirror.current()
         outer = run.options if run is not None else None
-        chosen = self.options.resolve() if outer is None else self.options.over(outer)
+        chosen = self.options.resolve() if outer is None else self.options.applied_to(outer)
         return self.function if chosen is outer else pos3.mirror.of(chosen)(self.function)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = self._begin()
         if attempt is None:
-            return self._outside()(*args, **kwargs)
-        with attempt.noting_errors():
+            return self._function_outside_engine()(*args, **kwargs)
+        with attempt.recording_errors():
             attempt.recover()
             with attempt.active():
                 result = self.function(*args, **kwargs)
@@ -62,8 +62,8 @@ class Body:
     async def await_(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         attempt = self._begin()
         if attempt is None:
-            return await self._outside()(*args, **kwargs)
-        with attempt.noting_errors():
+            return await self._function_outside_engine()(*args, **kwargs)
+        with attempt.recording_errors():
             await to_thread.run_sync(attempt.recover)
             with attempt.active():
                 result = await self.function(*args, **kwargs)
@@ -73,10 +73,10 @@ class Body:
     def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
         attempt = self._begin()
         if attempt is None:
-            return (yield from self._outside()(*args, **kwargs))
-        with attempt.noting_errors():
+            return (yield from self._function_outside_engine()(*args, **kwargs))
+        with attempt.recording_errors():
             attempt.recover()
-            result = yield from _in_steps(attempt, self.function(*args, **kwargs))
+            result = yield from _step_through(attempt, self.function(*args, **kwargs))
             attempt.wait()
             attempt.finish(result)
         return result
@@ -84,10 +84,10 @@ class Body:
     async def agenerate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
         attempt = self._begin()
         if attempt is None:
-            async for item in self._outside()(*args, **kwargs):
+            async for item in self._function_outside_engine()(*args, **kwargs):
                 yield item
             return
-        with attempt.noting_errors():
+        with attempt.recording_errors():
             await to_thread.run_sync(attempt.recover)
             async with _closing(attempt, self.function(*args, **kwargs)) as items:
                 while True:
@@ -103,18 +103,18 @@ class Body:
 async def _finish_off_the_loop(attempt: Attempt, result: object) -> None:
     if attempt.has_pending:
         await to_thread.run_sync(attempt.wait, abandon_on_cancel=True)
-    # A push is not abandoned half-way for a timeout: that takes effect right after it.
+    # A timeout does not interrupt the push. It takes effect right after it.
     with anyio.CancelScope(shield=True):
         try:
             await to_thread.run_sync(attempt.finish, result)
         except anyio.get_cancelled_exc_class() as error:
-            # The run is being stopped from outside, and the thread would go on.
+            # The run is being cancelled, and without this the thread would continue.
             attempt.end(error)
             raise
 
 
-def _in_steps(attempt: Attempt, items: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Like ``yield from items``, but the consumer's code between the steps does not see the mirror."""
+def _step_through(attempt: Attempt, items: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Like ``yield from items``, but the mirror is not active in the consumer's code between two items."""
     step: Callable[[], Any] = functools.partial(next, items)
     while True:
         try:
@@ -143,15 +143,15 @@ async def _closing(attempt: Attempt, items: AsyncGenerator[Any, None]) -> AsyncI
             await items.aclose()
 
 
-def wrapped(function: Function, options: OptionLayers) -> Function:
-    """``function`` as a :class:`Body`, of the same kind, signature, globals and code location.
+def wrap_function(function: Function, options: OptionLayers) -> Function:
+    """A function that runs ``function`` in a :class:`Body`, with the same kind, signature, globals and code location.
 
-    Prefect resolves string annotations by ``__globals__``, and finds a flow's file by its code.
+    Prefect resolves string annotations by ``__globals__``, and finds the file of a flow by its code.
     """
     given = FlowFunction(flow_function(function).function, options)
     made = located_like(of_same_kind(given.function, Body(given)), given.function)
     functools.update_wrapper(made, given.function)
-    # Functions of C have none to copy.
+    # Functions written in C have no annotations.
     made.__annotations__ = getattr(given.function, "__annotations__", {})
     given.attach_to(made)
     return made

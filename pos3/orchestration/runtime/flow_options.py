@@ -1,4 +1,4 @@
-"""The options of a flow that ``pos3_flow`` passes on."""
+"""The options of ``prefect.flow`` that ``pos3_flow`` passes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hooks of flow runs and task runs that use pos3: what they register is pushed when they return."""
+"""Gives hooks of flow runs and task runs a mirror. What they register is pushed when they return."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pos3.orchestration.remote import Arguments, BrokeredMirror, MirrorAddress, 
 from pos3.orchestration.runtime.flow_function import layers_of
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.storing import Handled
+from pos3.orchestration.storing import TaskData
 from pos3.orchestration.ui import RunView
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ Hook = Callable[..., Any]
 
 
 class Hooks(list[T]):
-    """A flow's hooks of one kind, each of which has a mirror while it is called. Holds the user's own functions.
+    """The hooks of a flow of one kind. The list has the user's functions, and each has a mirror while it is called.
 
     It relies on Prefect's flows, which keep hooks in lists, append to them, and iterate over them to call the hooks.
     ``tests/orchestration/test_internals.py`` pins this.
@@ -45,9 +45,9 @@ class Hooks(list[T]):
 
 
 class HookMirror(MirrorProxy):
-    """The mirror of the run, if it is open; else one of the hook's own, with the run's options.
+    """The mirror of a hook: that of its run, if it is open, or else a mirror of its own with the run's options.
 
-    Chosen, and opened, when the hook first asks for something. Nothing is deleted.
+    It is chosen at the first call. It deletes nothing.
     """
 
     def __init__(self, flow: Flow[Any, Any] | None, flow_run: FlowRun | None, task_run: TaskRun | None = None):
@@ -78,27 +78,27 @@ class HookMirror(MirrorProxy):
 
     def confirm(self) -> None: ...
 
-    def secure(self, handled: Handled) -> None:
-        self._choose().secure(handled)
+    def ensure_stored(self, task_data: TaskData) -> None:
+        self._choose().ensure_stored(task_data)
 
     def finish(self) -> None:
-        """Pushes what the hook has registered. Further calls of pos3 are not for this mirror.
+        """Pushes what the hook has registered. After that, the mirror accepts no calls.
 
         Raises:
-            TransferError: some of it failed.
+            TransferError: some files failed.
         """
         self._is_over = True
         chosen = self._chosen
         if chosen is not None and self._registered:
             try:
-                chosen.secure(Handled(registered=frozenset(self._registered)))
+                chosen.ensure_stored(TaskData(registered=frozenset(self._registered)))
             except BaseException as error:
                 self.fail(error)
                 raise
         self._close(None)
 
     def fail(self, error: BaseException) -> None:
-        """Ends it after an exception: of a mirror of its own, only what has ``sync_on_error`` is pushed."""
+        """Ends it after an exception. A mirror of its own then pushes only registrations with ``sync_on_error``."""
         self._is_over = True
         self._close(error)
 
@@ -111,25 +111,26 @@ class HookMirror(MirrorProxy):
             if self._is_over:
                 raise pos3.NoMirrorError("the hook that this mirror belongs to is over")
             if self._chosen is None:
-                self._chosen = self._of_run() or self._own()
+                self._chosen = self._mirror_of_run() or self._open_own_mirror()
             return self._chosen
 
-    def _of_run(self) -> RunMirror | BrokeredMirror | None:
+    def _mirror_of_run(self) -> RunMirror | BrokeredMirror | None:
         if self._flow_run is None:
             return None
         address = MirrorAddress.read_from(self._flow_run)
-        run = RunMirror.of_run(address.flow_run_id)
+        run = RunMirror.find(address.flow_run_id)
         if run is not None and run.mirror.is_open:
             return run
         with contextlib.suppress(MirrorGoneError):
-            there = BrokeredMirror(address)
-            there.confirm()
-            return there
-        # A subflow that has not begun, or has ended, has no address.
-        parent = RunMirror.of_this_context()
-        return parent if parent is not None and self._layers().over(parent.options) is parent.options else None
+            brokered = BrokeredMirror(address)
+            brokered.confirm()
+            return brokered
+        # A subflow that has not begun or has ended has no address. If its options are those of its parent, that is
+        # used.
+        parent = RunMirror.current()
+        return parent if parent is not None and self._layers().applied_to(parent.options) is parent.options else None
 
-    def _own(self) -> _OwnMirror:
+    def _open_own_mirror(self) -> _OwnMirror:
         run = self._task_run or self._flow_run
         log = task_run_logger(run) if isinstance(run, TaskRun) else flow_run_logger(run)
         view = RunView(self._flow_run.id if self._flow_run is not None else None, log)
@@ -147,7 +148,7 @@ class _OwnMirror:
         self.mirror = view.new_mirror(options, group=group).open()
         view.opened()
 
-    def secure(self, handled: Handled) -> None:
+    def ensure_stored(self, task_data: TaskData) -> None:
         self.mirror.finish(delete=False)
 
     def close(self, error: BaseException | None) -> None:
@@ -164,7 +165,7 @@ def _in_mirror(hook: Hook) -> Hook:
     def in_mirror(*args: Any, **kwargs: Any) -> Any:
         given = inspect.signature(lambda flow, flow_run, state: None).bind(*args, **kwargs).arguments
         mirror = HookMirror(given["flow"], given["flow_run"])
-        with _ending_errors(mirror):
+        with _closing_on_error(mirror):
             with pos3.activate(mirror):
                 result = hook(*args, **kwargs)
             if asyncio.iscoroutine(result):
@@ -176,7 +177,7 @@ def _in_mirror(hook: Hook) -> Hook:
 
 
 async def _awaited(mirror: HookMirror, hook: Any) -> Any:
-    with _ending_errors(mirror):
+    with _closing_on_error(mirror):
         with pos3.activate(mirror):
             result = await hook
         await to_thread.run_sync(mirror.finish)
@@ -184,7 +185,7 @@ async def _awaited(mirror: HookMirror, hook: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _ending_errors(mirror: HookMirror) -> Iterator[None]:
+def _closing_on_error(mirror: HookMirror) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
@@ -194,18 +195,18 @@ def _ending_errors(mirror: HookMirror) -> Iterator[None]:
 
 @contextlib.contextmanager
 def around_task_hooks(hooks: TaskHooks) -> Iterator[Callable[[], object]]:
-    """The same for the hooks of a task run that a state calls, unless a user has opened a mirror around it."""
+    """Gives the hooks of a task run a mirror, unless the user has opened one around it."""
     context = FlowRunContext.get()
     flow = context.flow if context is not None else None
     flow_run = context.flow_run if context is not None else None
-    here: pos3.MirrorLike | None = None
+    current: pos3.MirrorLike | None = None
     with contextlib.suppress(pos3.NoMirrorError):
-        here = pos3.current_mirror()
+        current = pos3.current_mirror()
     address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
-    of_run = RunMirror.mirror_of(address.flow_run_id) if address is not None else None
-    if isinstance(here, pos3.Mirror) and here is not of_run:
+    run_mirror = RunMirror.mirror_of(address.flow_run_id) if address is not None else None
+    if isinstance(current, pos3.Mirror) and current is not run_mirror:
         yield lambda: None
         return
     mirror = HookMirror(flow, flow_run, hooks.task_run)
-    with _ending_errors(mirror), pos3.activate(mirror):
+    with _closing_on_error(mirror), pos3.activate(mirror):
         yield mirror.finish

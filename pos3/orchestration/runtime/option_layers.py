@@ -1,4 +1,4 @@
-"""The options of a flow's mirror, from all places in which they can be given."""
+"""The options of a flow's mirror, combined from all the ways to give them."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ if TYPE_CHECKING:
 
 MirrorChoice: TypeAlias = "pos3.MirrorOptions | Mapping[str, Any] | Pos3Mirror | str"
 
-IN_FLOWS = pos3.MirrorOptions(show_progress=False)
+FLOW_DEFAULTS = pos3.MirrorOptions(show_progress=False)
 _NAMES = tuple(item.name for item in fields(pos3.MirrorOptions))
 
 
 @dataclass(frozen=True)
 class OptionLayers:
-    """Choices of options, each over the one before it: for each option, the last one that gives it counts.
+    """Layers of mirror options. For each option, the last layer that has it wins.
 
-    A string names a block. Below all choices are the environment's options, and below those the defaults.
+    A string is the name of a block. Options that no layer has come from the environment, or else are the defaults.
     """
 
     layers: tuple[MirrorChoice, ...] = ()
 
-    def under(self, choice: MirrorChoice | OptionLayers | None) -> OptionLayers:
-        """These layers below ``choice``; None gives no option.
+    def with_layer(self, choice: MirrorChoice | OptionLayers | None) -> OptionLayers:
+        """These layers with ``choice`` on top; None adds no layer.
 
         Raises:
-            InvalidArgumentError: it names an option that there is not, or is no choice of options at all.
+            InvalidArgumentError: ``choice`` has an option that does not exist, or is of another type.
         """
         if isinstance(choice, OptionLayers):
             return OptionLayers((*self.layers, *choice.layers))
         return self if choice is None else OptionLayers((*self.layers, _checked(choice)))
 
     def resolve(self) -> pos3.MirrorOptions:
-        """The options that a run on this machine has.
+        """The options of a run on this machine.
 
         Raises:
-            InvalidArgumentError: there is no such block, or a variable of the environment has a value that cannot work.
+            InvalidArgumentError: a block does not exist, or a variable of the environment has a value that cannot work.
             ProfileError: a block cannot be loaded or cannot work.
         """
         given = self._given()
         named = pos3.MirrorOptions.named_by_environment(set(_NAMES) - set(given))
-        defaults = {name: getattr(IN_FLOWS, name) for name in _NAMES}
+        defaults = {name: getattr(FLOW_DEFAULTS, name) for name in _NAMES}
         return pos3.MirrorOptions(**{**defaults, **named, **given})
 
-    def over(self, outer: pos3.MirrorOptions) -> pos3.MirrorOptions:
-        """The options of a subflow: those of the mirror that it could join, and over them what these layers give.
+    def applied_to(self, outer: pos3.MirrorOptions) -> pos3.MirrorOptions:
+        """The options of a subflow: ``outer``, those of the mirror that it could join, with these layers on top.
 
-        It is ``outer`` itself, if these layers change nothing.
+        If the layers change nothing, the result is ``outer`` itself.
 
         Raises:
             As for :meth:`resolve`.
@@ -60,7 +60,7 @@ class OptionLayers:
         if not self.layers:
             return outer
         chosen = replace(outer, **self._given())
-        return outer if _meaning(chosen) == _meaning(outer) else chosen
+        return outer if _effective_values(chosen) == _effective_values(outer) else chosen
 
     def _given(self) -> dict[str, Any]:
         given: dict[str, Any] = {}
@@ -89,7 +89,7 @@ def _checked(choice: MirrorChoice) -> MirrorChoice:
 
 
 def _values(layer: MirrorChoice) -> Mapping[str, Any]:
-    """The options that a layer gives. A :class:`pos3.MirrorOptions` gives those that it was made with."""
+    """The options that a layer has. A :class:`pos3.MirrorOptions` has those that were given when it was created."""
     if isinstance(layer, str):
         return _block(layer).to_options()
     if isinstance(layer, pos3.MirrorOptions):
@@ -109,8 +109,8 @@ def _block(name: str) -> Pos3Mirror:
         ) from None
 
 
-def _meaning(options: pos3.MirrorOptions) -> dict[str, Any]:
-    """The options as they work, so that two ways to write one option compare equal."""
+def _effective_values(options: pos3.MirrorOptions) -> dict[str, Any]:
+    """The options in a normal form, in which two ways to write the same option are equal."""
     return {
         **{name: getattr(options, name) for name in _NAMES},
         "cache_root": os.path.realpath(os.path.expanduser(os.fspath(options.cache_root))),

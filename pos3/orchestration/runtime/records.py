@@ -1,4 +1,4 @@
-"""Says what a task run pushes before the engine commits the record of its result, and with which mirror."""
+"""Decides what a task run pushes before the engine commits the record of its result, and with which mirror."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ import pos3
 from pos3.orchestration.internals import Success
 from pos3.orchestration.remote import BrokeredMirror, MirrorAddress, MirrorGoneError, mirror_of_try
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.storing import Commits, Handled, Ledger
+from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskData
 
 
 def work_before_record(success: Success) -> Callable[[], object] | None:
-    """What a task run whose function has returned must still do; None for nothing, as where no record is left."""
-    handled = Handled((success.parameters, success.result)) if success.leaves_record else None
+    """The function to call before a task run completes; None if nothing is to do, as for a run without a record."""
+    task_data = TaskData((success.parameters, success.result)) if success.leaves_record else None
     own = mirror_of_try(success.transaction)
     if own is not None:
-        return functools.partial(own.finish, handled) if success.completes else None
-    return _secured(str(success.task_run.id), handled) if handled is not None else None
+        return functools.partial(own.finish, task_data) if success.completes else None
+    return _work_of_flow_mirror(str(success.task_run.id), task_data) if task_data is not None else None
 
 
-def _secured(task_run_id: str, handled: Handled) -> Callable[[], object] | None:
-    """A task run that has no mirror of its own has that of its flow run, and one that a user has opened around it."""
+def _work_of_flow_mirror(task_run_id: str, task_data: TaskData) -> Callable[[], object] | None:
+    """The work of a task run without a mirror of its own. It pushes with its flow run's mirror, and with a user's."""
     context = FlowRunContext.get()
     flow_run = context.flow_run if context is not None else None
     address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
-    run = RunMirror.of_run(address.flow_run_id) if address is not None else None
+    run = RunMirror.find(address.flow_run_id) if address is not None else None
     if run is None and address is not None and (address.socket or RunMirror.has_ended_unpushed(address.flow_run_id)):
-        return functools.partial(_secure_at, address, handled)
-    commits = [run.commits] if run is not None else []
-    users = _mirror_of_user(run)
-    if users is not None:
-        # Nobody has noted there who has registered what.
-        commits.append(Commits(users, Ledger()))
-    if not any(each.places() for each in commits):
+        return functools.partial(_ensure_stored_at, address, task_data)
+    pre_commit_pushes = [run.pre_commit_pushes] if run is not None else []
+    user_mirror = _mirror_of_user(run)
+    if user_mirror is not None:
+        # A mirror that the user has opened has no log of its registrations.
+        pre_commit_pushes.append(PreCommitPushes(user_mirror, RegistrationLog()))
+    if not any(each.registered_uploads() for each in pre_commit_pushes):
         return None
 
-    def secure() -> None:
-        for each in commits:
-            each.secure_run(task_run_id, handled)
+    def ensure_stored() -> None:
+        for each in pre_commit_pushes:
+            each.ensure_stored_for_run(task_run_id, task_data)
 
-    return secure
+    return ensure_stored
 
 
-def _secure_at(address: MirrorAddress, handled: Handled) -> None:
+def _ensure_stored_at(address: MirrorAddress, task_data: TaskData) -> None:
     try:
-        BrokeredMirror(address).secure(handled)
+        BrokeredMirror(address).ensure_stored(task_data)
     except MirrorGoneError as gone:
-        # A task that has registered something in another process has a mirror of its own by now, and is not here.
+        # A task in another process that has registered an upload has a mirror of its own by now, and does not get here.
         is_lost = RunMirror.has_ended_unpushed(address.flow_run_id) or (
-            handled.exists_here() and not _is_completed(address.flow_run_id)
+            task_data.exists_locally() and not _is_completed(address.flow_run_id)
         )
         if is_lost:
             raise MirrorGoneError(
@@ -71,9 +71,9 @@ def _is_completed(flow_run_id: UUID) -> bool:
 
 
 def _mirror_of_user(run: RunMirror | None) -> pos3.Mirror | None:
-    """The mirror that a user has opened in this context, if it is not that of the flow run."""
-    here: pos3.MirrorLike | None = None
+    """The mirror that a user has opened in this context; None if that is the flow run's mirror."""
+    current: pos3.MirrorLike | None = None
     with contextlib.suppress(pos3.NoMirrorError):
-        here = pos3.current_mirror()
+        current = pos3.current_mirror()
     own = run.mirror if run is not None else None
-    return here if isinstance(here, pos3.Mirror) and here is not own else None
+    return current if isinstance(current, pos3.Mirror) and current is not own else None

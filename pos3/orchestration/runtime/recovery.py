@@ -1,4 +1,4 @@
-"""What an earlier attempt of a flow run left on this machine when its process was killed."""
+"""Recovers what a killed process has left on this machine from an earlier attempt of a flow run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import logging
 from uuid import UUID
 
 import pos3
-from pos3.orchestration.ui import Log, say
+from pos3.orchestration.ui import Log, log_safely
 
 
 def label_of(flow_run_id: UUID) -> str:
-    """What the journals of a flow run's mirrors are called."""
+    """The label in the journals of a flow run's mirrors."""
     return f"prefect flow run {flow_run_id}"
 
 
 def recover_earlier(flow_run_id: UUID, options: pos3.MirrorOptions, progress: pos3.OpenProgress, log: Log) -> None:
-    """Pushes it, without deletes, and says so in the run's log. What fails is a warning: it does not stop the run.
+    """Pushes what an earlier attempt has left, without deletes. What fails is logged as a warning, not raised.
 
-    If this run then completes, its own push covers what failed here; else ``pos3 recover`` can still push it.
+    If this run then completes, its own push includes what failed here. Otherwise, ``pos3 recover`` can still push it.
     """
     try:
         found = pos3.recover(
@@ -27,16 +27,17 @@ def recover_earlier(flow_run_id: UUID, options: pos3.MirrorOptions, progress: po
             options.default_profile,
             options.max_upload_bytes_per_second,
             label=label_of(flow_run_id),
-            # Nobody else knows the run's id before it has begun, and there is nobody to ask.
+            # No other user knew the run's id before it began, so the journals are those of the run. Nobody can be
+            # asked.
             trust_endpoints=True,
             progress=progress,
         )
     except Exception as error:  # noqa: BLE001 - see above
-        say(log, logging.WARNING, "pos3: an earlier attempt may have left something here to push: %s", error)
+        log_safely(log, logging.WARNING, "pos3: an earlier attempt may have left something here to push: %s", error)
         return
     for item in found:
         if item.error is not None:
-            say(
+            log_safely(
                 log,
                 logging.WARNING,
                 "pos3: what a killed attempt left in %s could not be pushed to %s: %s",
@@ -45,6 +46,8 @@ def recover_earlier(flow_run_id: UUID, options: pos3.MirrorOptions, progress: po
                 item.error,
             )
         elif item.outcome == "pushed":
-            say(log, logging.INFO, "pos3 pushed what a killed attempt left for %s: %s", item.url, item.report)
+            log_safely(log, logging.INFO, "pos3 pushed what a killed attempt left for %s: %s", item.url, item.report)
             for kept in item.report.kept:
-                say(log, logging.WARNING, "pos3 did not push %s in %s: %s", kept.path or ".", item.local, kept.reason)
+                log_safely(
+                    log, logging.WARNING, "pos3 did not push %s in %s: %s", kept.path or ".", item.local, kept.reason
+                )

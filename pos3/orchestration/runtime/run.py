@@ -16,57 +16,57 @@ from prefect.logging.loggers import flow_run_logger
 import pos3
 from pos3.orchestration.remote import Broker, MirrorAddress, NoBroker
 from pos3.orchestration.runtime.recovery import label_of, recover_earlier
-from pos3.orchestration.storing import Commits, Handled, Ledger
-from pos3.orchestration.ui import RunView, say
+from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskData
+from pos3.orchestration.ui import RunView, log_safely
 
 _open: dict[UUID, RunMirror] = {}
 _unpushed: set[UUID] = set()
-"""The flow runs whose mirror was closed in this process before all was pushed."""
+"""The flow runs whose mirror was closed in this process before everything was pushed."""
 _current: ContextVar[RunMirror | None] = ContextVar("pos3_flow_run_mirror", default=None)
 
 
 class IncompleteRunError(RuntimeError):
-    """A flow run ended without an exception, but not as completed."""
+    """A flow run ended without an exception, but it is not completed."""
 
 
 class RunMirror:
-    """Opened by a flow run's first attempt, used by all of its attempts, and closed exactly once.
+    """The mirror of a flow run. The first attempt opens it, all attempts use it, and it is closed exactly once.
 
-    An attempt whose body ended well pushes with :meth:`finish`, so that a failed push fails the attempt. Nothing is
-    deleted when the run ended in any other way.
+    When the body of an attempt has returned, :meth:`finish` pushes, so a failed push fails the attempt. If the run ends
+    in any other way, nothing is deleted.
     """
 
     def __init__(self, flow_run: FlowRun, options: pos3.MirrorOptions):
         self.flow_run = flow_run
         self.error: BaseException | None = None
         self._is_pushed = False
-        # Not get_run_logger(): that fails in the mirror's threads.
+        # get_run_logger() would fail in the threads of the mirror.
         self._log = flow_run_logger(flow_run)
-        ledger = Ledger()
-        self._view = RunView(flow_run.id, self._log, ledger.note)
+        registration_log = RegistrationLog()
+        self._view = RunView(flow_run.id, self._log, registration_log.add)
         self._has_recovered = False
-        outer = RunMirror.of_this_context()
+        outer = RunMirror.current()
         group = outer.mirror.group if outer is not None else str(flow_run.id)
         mirror = self._view.new_mirror(options, label=label_of(flow_run.id), group=group)
         self.mirror: pos3.Mirror = mirror.open()
-        self.commits = Commits(self.mirror, ledger)
+        self.pre_commit_pushes = PreCommitPushes(self.mirror, registration_log)
         self._view.opened()
-        self._broker = self._served()
+        self._broker = self._open_broker()
 
-    def _served(self) -> Broker | NoBroker:
+    def _open_broker(self) -> Broker | NoBroker:
         try:
-            return Broker(self.mirror, self.commits, self.flow_run.id)
+            return Broker(self.mirror, self.pre_commit_pushes, self.flow_run.id)
         except OSError as error:
-            say(self._log, logging.WARNING, "pos3: tasks in other processes get mirrors of their own: %s", error)
+            log_safely(self._log, logging.WARNING, "pos3: tasks in other processes get mirrors of their own: %s", error)
             return NoBroker(self.flow_run.id)
 
     @classmethod
-    def of(cls, flow_run: FlowRun, resolve: Callable[[], pos3.MirrorOptions]) -> RunMirror:
-        """The mirror that an earlier attempt of this run left open, or a new one with the options of ``resolve``."""
+    def get_or_open(cls, flow_run: FlowRun, resolve: Callable[[], pos3.MirrorOptions]) -> RunMirror:
+        """The open mirror of an earlier attempt of this run, or a new one with the options of ``resolve``."""
         run = _open.get(flow_run.id)
         if run is None:
             run = _open[flow_run.id] = cls(flow_run, resolve())
-        # The engine reads the flow run anew for each attempt, and sets the state of that object.
+        # For each attempt, the engine reads the flow run again, and sets the state of that new object.
         run.flow_run = flow_run
         run.error = None
         run._is_pushed = False
@@ -75,29 +75,29 @@ class RunMirror:
         return run
 
     @staticmethod
-    def of_run(flow_run_id: UUID) -> RunMirror | None:
-        """What is open in this process for a flow run."""
+    def find(flow_run_id: UUID) -> RunMirror | None:
+        """The open mirror of a flow run in this process, as a :class:`RunMirror`, or None."""
         return _open.get(flow_run_id)
 
     @staticmethod
     def has_ended_unpushed(flow_run_id: UUID) -> bool:
-        """Whether a flow run's mirror was closed in this process before all was pushed."""
+        """Whether a flow run's mirror was closed in this process before everything was pushed."""
         return flow_run_id in _unpushed
 
     @staticmethod
     def mirror_of(flow_run_id: UUID) -> pos3.Mirror | None:
-        """The mirror that is open in this process for a flow run."""
+        """The open mirror of a flow run in this process, or None."""
         run = _open.get(flow_run_id)
         return run.mirror if run is not None else None
 
     @staticmethod
     def only_open_run() -> UUID | None:
-        """The flow run whose mirror is the only one that is open in this process."""
+        """The only flow run with an open mirror in this process; None if there are none or several."""
         return next(iter(_open)) if len(_open) == 1 else None
 
     @staticmethod
-    def of_this_context() -> RunMirror | None:
-        """The mirror that a subflow called here joins."""
+    def current() -> RunMirror | None:
+        """The mirror that a subflow called in this context joins, or None."""
         run = _current.get()
         return run if run is not None and run.mirror.is_open else None
 
@@ -107,19 +107,19 @@ class RunMirror:
 
     @property
     def address(self) -> MirrorAddress:
-        """Where tasks in other processes find the mirror."""
+        """The address at which tasks in other processes find the mirror."""
         return self._broker.address
 
-    def secure(self, handled: Handled) -> None:
-        """Pushes what somebody has registered, without deletes.
+    def ensure_stored(self, task_data: TaskData) -> None:
+        """Pushes the uploads that this data uses, without deletes.
 
         Raises:
-            TransferError: some of it failed.
+            TransferError: some files failed.
         """
-        self.commits.secure(handled.among(self.commits.places()))
+        self.pre_commit_pushes.ensure_stored(task_data.used_urls(self.pre_commit_pushes.registered_uploads()))
 
     def recover(self) -> None:
-        """Before the first attempt in this process: pushes what one in a killed process left on this machine."""
+        """Pushes what an attempt in a killed process has left on this machine. Only the first call does so."""
         if not self._has_recovered:
             self._has_recovered = True
             options = self.mirror.options
@@ -128,7 +128,7 @@ class RunMirror:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Makes this the mirror of the context, and so of the tasks that are started in it."""
+        """Makes this the mirror of the context, and of the tasks that are started in it."""
         token = _current.set(self)
         try:
             with pos3.activate(self.mirror):
@@ -137,33 +137,33 @@ class RunMirror:
             _current.reset(token)
 
     @property
-    def goes_on(self) -> bool:
+    def has_next_attempt(self) -> bool:
         """Whether another attempt follows."""
         state = self.flow_run.state
         return state is not None and state.is_running()
 
     def finish(self) -> None:
-        """Pushes everything and deletes stale objects; the mirror stays open for a retry.
+        """Pushes everything and deletes stale objects. The mirror stays open for a retry.
 
         Raises:
-            TransferError: some of it failed.
+            TransferError: some files failed.
         """
-        # Nobody would push what is registered from now on.
+        # What other processes would register from now on would not be pushed.
         self._broker.pause()
         report = self.mirror.finish()
         self._is_pushed = True
         if not report.is_empty:
-            say(self._log, logging.INFO, "pos3 final push: %s", report)
+            log_safely(self._log, logging.INFO, "pos3 final push: %s", report)
         self._view.completed(self.mirror)
 
     def close(self, error: BaseException | None = None) -> None:
-        """Ends the mirror, once. Never raises an ``Exception``: the run's state is final by now.
+        """Closes the mirror, once. It never raises an ``Exception``, because the run's state is final by now.
 
-        Unless :meth:`finish` succeeded, nothing is deleted, and only registrations with ``sync_on_error`` are pushed;
-        of a suspended run all are, because it may be resumed on another machine.
+        Unless :meth:`finish` has succeeded, nothing is deleted, and only registrations with ``sync_on_error`` are
+        pushed. For a suspended run all are pushed, because it may be resumed on another machine.
         """
         if _open.get(self.flow_run.id) is not self:
-            # A stopped run is closed before its tasks are waited for, and its attempt ends after that.
+            # A stopped run is closed before its tasks are waited for, and again when its attempt ends.
             return
         if not self._is_pushed:
             _unpushed.add(self.flow_run.id)
@@ -181,11 +181,11 @@ class RunMirror:
                 self._push_for_resumption()
             self.mirror.close(cause)
             for note in getattr(cause, "__notes__", ()):
-                say(self._log, logging.ERROR, "%s", note)
+                log_safely(self._log, logging.ERROR, "%s", note)
         except Exception as failure:  # noqa: BLE001 - see above
-            say(self._log, logging.ERROR, "pos3: the mirror did not end well: %s", failure)
+            log_safely(self._log, logging.ERROR, "pos3: the mirror did not end well: %s", failure)
         finally:
-            # Its traceback holds the frames of the flow.
+            # The traceback of the error would keep the frames of the flow alive.
             self.error = None
             self._view.closed(self.mirror, is_urgent=not isinstance(cause, Exception | Pause))
 
@@ -193,11 +193,11 @@ class RunMirror:
         try:
             self.mirror.flush()
         except Exception as failure:  # noqa: BLE001 - the run is suspended all the same
-            say(self._log, logging.ERROR, "pos3: the push at suspension failed: %s", failure)
+            log_safely(self._log, logging.ERROR, "pos3: the push at suspension failed: %s", failure)
 
 
 def _close_all() -> None:
-    """Closes the mirrors of runs whose engine never came to an end, such as generators that nobody exhausted."""
+    """Closes the mirrors of runs whose engine has not ended, such as generators that were not exhausted."""
     for run in list(_open.values()):
         run.close(IncompleteRunError("the interpreter exits"))
 

@@ -1,18 +1,18 @@
-"""Completed means stored: what is pushed before Prefect commits the record of a persisted result.
+"""Pushes the files of a task run before Prefect commits the record of its persisted result: completed means stored.
 
-It says which registered places a task run has to do with, from its arguments, its result and its registrations, and it
-pushes them, so that task runs that wait for one place share its next push. These pushes delete nothing. When they are
-due, and with which mirror, is for :mod:`pos3.orchestration.runtime`.
+This package finds the registered uploads that a task run uses, from its arguments, its result and its registrations,
+and pushes them. Task runs that wait for the same upload share its next push. These pushes delete nothing.
+:mod:`pos3.orchestration.runtime` decides when to push, and with which mirror.
 """
 
-from pos3.orchestration.storing.commits import Commits
-from pos3.orchestration.storing.handled import Handled
-from pos3.orchestration.storing.ledger import Elsewhere, Ledger, scope
+from pos3.orchestration.storing.pre_commit import PreCommitPushes
+from pos3.orchestration.storing.registration_log import OtherProcess, RegistrationLog, registration_scope
+from pos3.orchestration.storing.task_data import TaskData
 
 __all__ = [
-    "Commits",
-    "Elsewhere",
-    "Handled",
-    "Ledger",
-    "scope",
+    "OtherProcess",
+    "PreCommitPushes",
+    "RegistrationLog",
+    "TaskData",
+    "registration_scope",
 ]

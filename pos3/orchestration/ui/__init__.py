@@ -1,16 +1,16 @@
-"""What Prefect shows of a mirror at work: lines in the run's log, artifacts, and the lineage of assets.
+"""Shows the work of a mirror in Prefect: lines in the run's log, artifacts, and the lineage of assets.
 
-Nothing here fails a run or holds it up for more than a few seconds. It follows a mirror as its observer and knows no
+Nothing here makes a run fail or delays it for more than a few seconds. The package observes a mirror, and imports no
 other package of :mod:`pos3.orchestration`.
 """
 
-from pos3.orchestration.ui.lineage import note_reference
-from pos3.orchestration.ui.progress import Log, say
+from pos3.orchestration.ui.lineage import add_reference
+from pos3.orchestration.ui.progress import Log, log_safely
 from pos3.orchestration.ui.view import RunView
 
 __all__ = [
     "Log",
     "RunView",
-    "note_reference",
-    "say",
+    "add_reference",
+    "log_safely",
 ]

@@ -1,4 +1,4 @@
-"""Artifacts of a run, made by one call of the API each; also where Prefect's own functions find no run any more."""
+"""Creates artifacts of a run by one API call each, also when Prefect's functions no longer find the run."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from prefect.context import TaskRunContext
 from pos3.local import call_within
 
 _SCHEME = re.compile(r"(?<![a-z0-9+.-])[a-z0-9+.-]++://")
-_OTHERS = re.compile(r"[^a-z0-9]+")
+_OTHER_CHARACTERS = re.compile(r"[^a-z0-9]+")
 
 
 class RunArtifacts:
-    """The artifacts of one flow run, one for each key, and of the task run where one is running."""
+    """The artifacts of one flow run, one for each key. If a task run is running, they also belong to it."""
 
     def __init__(self, flow_run_id: UUID | None):
         self._flow_run_id = flow_run_id
         self._made: dict[str, UUID] = {}
 
     def put(self, kind: str, key: str, description: str, data: Any) -> None:
-        """Makes the artifact, or changes it; whatever goes wrong is raised."""
+        """Creates or updates the artifact. All errors are raised."""
         if key in self._made:
             with get_client(sync_client=True) as client:
                 client.update_artifact(self._made[key], ArtifactUpdate(description=description, data=data))
@@ -45,17 +45,17 @@ class RunArtifacts:
 
 
 def artifact_key(title: str) -> str:
-    """Of what may stand in a key: "pos3-uploading-bucket-run-1" for "Uploading s3://bucket/run_1"."""
+    """A valid key for an artifact: "pos3-uploading-bucket-run-1" for "Uploading s3://bucket/run_1"."""
     words = _SCHEME.sub("", title.lower())
-    return f"pos3-{_OTHERS.sub('-', words)}".strip("-")[:120]
+    return f"pos3-{_OTHER_CHARACTERS.sub('-', words)}".strip("-")[:120]
 
 
-def attempt(seconds: float, call: Callable[[], object]) -> None:
-    """Calls in this context, in a thread; returns after so many seconds at the latest, and never fails."""
+def call_quietly(seconds: float, call: Callable[[], object]) -> None:
+    """Calls a function in a thread, in this context, and waits for at most ``seconds``. It never raises."""
 
     def quietly() -> None:
         with contextlib.suppress(Exception):
             call()
 
-    # At the interpreter's exit, no thread can be started.
+    # When the interpreter exits, no thread can be started, and nothing is called.
     call_within(seconds, quietly, "pos3-artifact", instead=lambda: None)

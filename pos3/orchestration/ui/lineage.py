@@ -1,9 +1,9 @@
-"""Assets: a download is a reference, a push a materialization.
+"""Emits Prefect assets: a download is a reference, and a push is a materialization.
 
-The key of an asset is the URL without the profile, as in ``@materialize("s3://bucket/key")``. It says nothing of the
-endpoint, which is metadata. URLs that Prefect does not take for a key are left out.
+The key of an asset is the URL without the profile, as in ``@materialize("s3://bucket/key")``. The endpoint is only in
+the metadata. URLs that Prefect does not accept as keys are left out.
 
-``note_reference`` relies on Prefect's AssetContext, which keeps the assets that the running task depends on;
+``add_reference`` relies on Prefect's AssetContext, which has the assets on which the running task depends.
 ``tests/orchestration/test_internals.py`` pins it.
 """
 
@@ -24,15 +24,15 @@ REFERENCED = "prefect.asset.referenced"
 MATERIALIZED = "prefect.asset.materialization.succeeded"
 _PROFILE = re.compile(r"://[^/]*@")
 _HADOOP = re.compile(r"^s3[an]://")
-# A server refuses an event with more related resources than this, unless it is told otherwise.
-_MOST_RELATED = 80
-_MOST_EVENTS = 200
+# By default, a server refuses events with more related resources than this.
+_MAX_RELATED = 80
+_MAX_EVENTS = 200
 
 
-def note_reference(address: object) -> None:
-    """Makes what the running task has downloaded a dependency of what it materializes, and of the tasks after it.
+def add_reference(address: object) -> None:
+    """Makes a downloaded URL a dependency of what the running task materializes, and of the tasks after it.
 
-    Never fails; an address that is no asset's is left out.
+    It never raises. An address that cannot be an asset is left out.
     """
     context = AssetContext.get()
     if context is None:
@@ -45,14 +45,14 @@ def note_reference(address: object) -> None:
 
 
 def emit_lineage(registrations: Sequence[pos3.Registered]) -> None:
-    """Emits what a flow run has read, and what it has pushed out of it. Returns at once; Prefect sends in a thread."""
+    """Emits what a flow run has read and pushed. It returns at once, because Prefect sends the events in a thread."""
     read = [item for item in registrations if item.kind != "upload" and not item.failure and _asset(item.url)]
     written = [item for item in registrations if _is_written(item) and _asset(item.url)]
-    for item in read[:_MOST_EVENTS]:
+    for item in read[:_MAX_EVENTS]:
         emit_event(event=REFERENCED, resource=_resource(item), payload=_metadata(item))
-    for item in written[:_MOST_EVENTS]:
+    for item in written[:_MAX_EVENTS]:
         sources = [each for each in read if each.url != item.url]
-        related = [{**_resource(each), "prefect.resource.role": "asset"} for each in sources[:_MOST_RELATED]]
+        related = [{**_resource(each), "prefect.resource.role": "asset"} for each in sources[:_MAX_RELATED]]
         related.append({"prefect.resource.id": "pos3", "prefect.resource.role": "asset-materialized-by"})
         emit_event(event=MATERIALIZED, resource=_resource(item), related=related, payload=_metadata(item))
 

@@ -1,4 +1,4 @@
-"""Sends what pos3 itself logs, such as a background push that failed, to the log of the flow run that it belongs to."""
+"""Sends log records of pos3, for example about failed background pushes, to the log of their flow run."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _logger = logging.getLogger("pos3")
 class RunLogHandler(logging.Handler):
     """Sends records to Prefect's API, each to the run in whose context it was logged.
 
-    Threads of a mirror have the context of whoever began the work, so runs in one process do not mix. Consoles and
-    files show the records as before. Where the user has attached Prefect's own handler, that one sends them.
+    A mirror's thread has the context of the code that started the work, so the logs of runs in one process do not mix.
+    Consoles and files show the records as before. If the user has attached Prefect's own handler, that one sends them.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._api = APILogHandler()
         self._users = 0
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
 
     def attach(self) -> None:
-        """Begins to send, until :meth:`detach` was called as often."""
-        with self._counting:
+        """Begins to send records, until :meth:`detach` was called as often as this."""
+        with self._lock:
             self._users += 1
             _logger.addHandler(self)
 
     def detach(self) -> None:
-        with self._counting:
+        with self._lock:
             self._users -= 1
             if not self._users:
                 _logger.removeHandler(self)
@@ -55,7 +55,7 @@ class RunLogHandler(logging.Handler):
 
 
 def _handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
-    """Those that a record of the logger reaches."""
+    """The handlers that a record of the logger reaches."""
     at: logging.Logger | None = logger
     while at is not None:
         yield from at.handlers

@@ -1,4 +1,4 @@
-"""How a flow run says what pos3 does while it does it: lines in the run's log, and an artifact for long transfers."""
+"""Shows running transfers of a flow run: lines in the run's log, and an artifact for long transfers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pos3
 from pos3.orchestration.ui.artifacts import RunArtifacts, artifact_key
 from pos3.orchestration.ui.markdown import code
-from pos3.shown import escaped
+from pos3.redaction import escaped
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -22,25 +22,25 @@ _UPDATED_EVERY_SECONDS = 3.0
 _LAST_UPDATE_SECONDS = 1.0
 
 
-def say(log: Log, level: int, message: str, *args: object) -> None:
-    """Logs, and never fails: where the pipe to a supervisor is broken, a log call ends with SystemExit.
+def log_safely(log: Log, level: int, message: str, *args: object) -> None:
+    """Logs a message, and never raises. If the pipe to a supervisor is broken, a log call raises SystemExit.
 
-    Arguments come escaped, so that no name of a file begins a line of its own.
+    Arguments are escaped, so that the name of a file cannot begin a new line.
     """
     with contextlib.suppress(Exception, SystemExit):
         log.log(level, message, *(arg if isinstance(arg, (int, float)) else escaped(str(arg)) for arg in args))
 
 
 def run_log_progress(log: Log) -> pos3.OpenProgress:
-    """One line in the run's log every ten seconds, and one at the end of a transfer that took a while."""
-    return functools.partial(pos3.LogProgress, log=functools.partial(say, log, logging.INFO))
+    """Writes a line to the run's log every ten seconds, and one at the end of a long transfer."""
+    return functools.partial(pos3.LogProgress, log=functools.partial(log_safely, log, logging.INFO))
 
 
-class SeveralProgresses:
-    """Shows one transfer in several ways."""
+class CombinedProgress:
+    """Shows one transfer by several progress displays."""
 
-    def __init__(self, ways: list[pos3.OpenProgress], title: str, files: int, size_bytes: int):
-        self._opened = [way(title, files, size_bytes) for way in ways]
+    def __init__(self, openers: list[pos3.OpenProgress], title: str, files: int, size_bytes: int):
+        self._opened = [opener(title, files, size_bytes) for opener in openers]
 
     def moved(self, size_bytes: int) -> None:
         for progress in self._opened:
@@ -56,10 +56,10 @@ class SeveralProgresses:
 
 
 class ArtifactProgress:
-    """A progress artifact for a transfer that lasts some seconds; the next one of its place goes on with it.
+    """A progress artifact for a transfer of more than a few seconds. The next transfer with the same title reuses it.
 
-    The API is called in a thread of its own, so that a transfer neither waits for it nor fails with it. Only the last
-    update of an artifact is waited for, for a second.
+    A separate thread calls the API, so a transfer neither waits for it nor fails with it. Only the last update is
+    waited for, at most a second.
     """
 
     def __init__(self, artifacts: RunArtifacts, title: str, files: int, size_bytes: int):
@@ -73,10 +73,12 @@ class ArtifactProgress:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._is_shown = False
-        # The context says which task run the artifact belongs to, and where the API is.
+        # The context has the task run of the artifact and the address of the API.
         inherited = contextvars.copy_context()
-        self._thread = threading.Thread(target=inherited.run, args=(self._follow,), name="pos3-artifact", daemon=True)
-        # At the interpreter's exit, no thread can be started, and nothing is shown.
+        self._thread = threading.Thread(
+            target=inherited.run, args=(self._update_until_end,), name="pos3-artifact", daemon=True
+        )
+        # When the interpreter exits, no thread can be started, and nothing is shown.
         with contextlib.suppress(RuntimeError):
             self._thread.start()
 
@@ -93,7 +95,7 @@ class ArtifactProgress:
         if self._is_shown:
             self._thread.join(_LAST_UPDATE_SECONDS)
 
-    def _follow(self) -> None:
+    def _update_until_end(self) -> None:
         if self._ended.wait(_SHOWN_AFTER_SECONDS):
             return
         self._is_shown = True

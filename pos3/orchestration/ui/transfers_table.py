@@ -1,4 +1,4 @@
-"""The table artifact of a flow run: what each registration has moved."""
+"""The table artifact of a flow run, with the report of each registration."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pos3.orchestration.ui.artifacts import RunArtifacts
 from pos3.orchestration.ui.markdown import code, printable
 
 KEY = "pos3-transfers"
-_MOST_ROWS = 200
-_MOST_REASONS = 20
+_MAX_ROWS = 200
+_MAX_REASONS = 20
 
 Row = dict[str, str | int | float]
 
@@ -22,15 +22,15 @@ def is_worth_a_table(registrations: Sequence[pos3.Registered]) -> bool:
 
 
 def create_table(artifacts: RunArtifacts, registrations: Sequence[pos3.Registered], total: pos3.Report) -> None:
-    """Makes the artifact. Calls the API once."""
+    """Creates the artifact by one call of the API."""
     artifacts.put("table", KEY, description(registrations, total), json.dumps(rows(registrations)))
 
 
 def rows(registrations: Sequence[pos3.Registered]) -> list[Row]:
-    """A row for each registration, those that did something first; what does not fit is one row."""
+    """One row for each registration, those with transfers first. The last row sums up those that do not fit."""
     ordered = sorted(registrations, key=lambda item: (not item.failure, item.report.is_empty))
-    shown = [_row(item) for item in ordered[:_MOST_ROWS]]
-    if rest := ordered[_MOST_ROWS:]:
+    shown = [_row(item) for item in ordered[:_MAX_ROWS]]
+    if rest := ordered[_MAX_ROWS:]:
         report = sum((item.report for item in rest), pos3.Report())
         more = pos3.Registered(rest[0].kind, "", "", report=report)
         shown.append({**_row(more), "URL": f"and {len(rest)} more", "direction": ""})
@@ -57,7 +57,7 @@ def _amount(files: int, size_bytes: int) -> str:
 
 
 def description(registrations: Sequence[pos3.Registered], total: pos3.Report) -> str:
-    """The sum of it, and why something failed or was left alone, in Markdown."""
+    """The total, and the reasons for failed and kept files, in Markdown."""
     failed = [f"{code(item.url)}: {code(item.failure)}" for item in registrations if item.failure]
     kept = [
         f"{code(f'{item.url}/{kept.path}')}: {code(kept.reason)}" for item in registrations for kept in item.report.kept
@@ -70,7 +70,7 @@ def description(registrations: Sequence[pos3.Registered], total: pos3.Report) ->
 def _list(title: str, reasons: list[str]) -> list[str]:
     if not reasons:
         return []
-    lines = [f"- {reason}" for reason in reasons[:_MOST_REASONS]]
-    if len(reasons) > _MOST_REASONS:
-        lines.append(f"- and {len(reasons) - _MOST_REASONS} more")
+    lines = [f"- {reason}" for reason in reasons[:_MAX_REASONS]]
+    if len(reasons) > _MAX_REASONS:
+        lines.append(f"- and {len(reasons) - _MAX_REASONS} more")
     return [f"{title}:", "\n".join(lines)]

@@ -1,4 +1,4 @@
-"""What Prefect's UI shows of a flow run's mirror: log lines, artifacts, lineage. None of it fails or holds up a run."""
+"""Shows a flow run's mirror in Prefect's UI: log lines, artifacts, lineage. It never makes a run fail."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from uuid import UUID
 
 import pos3
 from pos3.orchestration.ui import transfers_table
-from pos3.orchestration.ui.artifacts import RunArtifacts, attempt
-from pos3.orchestration.ui.lineage import emit_lineage, note_reference
+from pos3.orchestration.ui.artifacts import RunArtifacts, call_quietly
+from pos3.orchestration.ui.lineage import add_reference, emit_lineage
 from pos3.orchestration.ui.logs import run_log_handler
-from pos3.orchestration.ui.progress import ArtifactProgress, Log, SeveralProgresses, run_log_progress, say
+from pos3.orchestration.ui.progress import ArtifactProgress, CombinedProgress, Log, log_safely, run_log_progress
 
 _TABLE_SECONDS = 5.0
 _TABLE_SECONDS_WHEN_STOPPED = 1.0
 
 
 class RunView:
-    """Follows one mirror, from before it opens (it is the mirror's observer) until after it is closed.
+    """Observes one mirror, from before it opens until after it is closed.
 
-    ``POS3_ARTIFACTS=0`` leaves artifacts and lineage out.
+    With ``POS3_ARTIFACTS=0``, there are no artifacts and no lineage.
 
     Args:
-        note_push: is told the URL of what is registered for upload, in the thread of the caller.
+        on_upload: is called with the URL of each registration for upload, in the thread that registers it.
     """
 
-    def __init__(self, flow_run_id: UUID | None, log: Log, note_push: Callable[[str], None] = lambda url: None):
+    def __init__(self, flow_run_id: UUID | None, log: Log, on_upload: Callable[[str], None] = lambda url: None):
         self._log = log
-        self._note_push = note_push
+        self._on_upload = on_upload
         self._artifacts = RunArtifacts(flow_run_id)
         self._makes_artifacts = os.environ.get("POS3_ARTIFACTS", "").lower() not in ("0", "false", "no", "off")
         self._pushed: set[str] = set()
@@ -40,16 +40,16 @@ class RunView:
         self._is_attached = False
 
     def progress(self, *, log_lines: bool) -> pos3.OpenProgress:
-        """How transfers show: never as a bar, which would tear up a worker's log."""
-        ways: list[pos3.OpenProgress] = []
+        """The progress displays of transfers. There is no bar, because it would break up a worker's log."""
+        openers: list[pos3.OpenProgress] = []
         if self._makes_artifacts:
-            ways.append(functools.partial(ArtifactProgress, self._artifacts))
+            openers.append(functools.partial(ArtifactProgress, self._artifacts))
         if log_lines:
-            ways.append(run_log_progress(self._log))
-        return functools.partial(SeveralProgresses, ways)
+            openers.append(run_log_progress(self._log))
+        return functools.partial(CombinedProgress, openers)
 
     def new_mirror(self, options: pos3.MirrorOptions, *, label: str = "", group: str = "") -> pos3.Mirror:
-        """A mirror that is not open yet, and shows here what it does. All of a flow run have one ``group``."""
+        """A new mirror, not open yet, which this view observes. All mirrors of a flow run have the same ``group``."""
         return pos3.Mirror(
             options,
             progress=self.progress(log_lines=options.show_progress),
@@ -65,14 +65,14 @@ class RunView:
 
     def registered(self, kind: str, url: str) -> None:
         if kind != "download":
-            self._note_push(url)
+            self._on_upload(url)
         if kind != "upload" and self._makes_artifacts:
-            note_reference(url)
+            add_reference(url)
 
     def transferred(self, kind: str, url: str, report: pos3.Report) -> None:
-        """A line for each download, and for the first push of a registration; later ones are for whoever debugs.
+        """Logs a line for each download and for the first push of a registration. Later pushes are logged as DEBUG.
 
-        A failure is told by whoever it happens to.
+        The code that gets a failure reports it.
         """
         self._transfers += 1
         if replace(report, failures=()).is_empty:
@@ -81,28 +81,28 @@ class RunView:
         if report.uploaded_files or report.deleted_remote:
             level = logging.DEBUG if url in self._pushed else logging.INFO
             self._pushed.add(url)
-        say(self._log, level, "pos3 %s %s: %s", kind, url, report)
+        log_safely(self._log, level, "pos3 %s %s: %s", kind, url, report)
 
     def completed(self, mirror: pos3.Mirror) -> None:
-        """All that the run has written is pushed."""
+        """Emits the lineage. By now, everything that the run has written is pushed."""
         if self._makes_artifacts:
             with contextlib.suppress(Exception):
                 emit_lineage(mirror.registrations())
 
     def closed(self, mirror: pos3.Mirror, *, is_urgent: bool) -> None:
-        """The end of the run, however it ended.
+        """Shows the total and the table at the end of the run, whether it succeeded or not.
 
         Args:
-            is_urgent: the process is being stopped.
+            is_urgent: whether the process is being stopped, so that little time is left.
         """
         total = mirror.report()
         if self._transfers > 1 and not total.is_empty:
-            say(self._log, logging.INFO, "pos3 in this run: %s", total)
+            log_safely(self._log, logging.INFO, "pos3 in this run: %s", total)
         with contextlib.suppress(Exception):
             registrations = mirror.registrations()
             if self._makes_artifacts and transfers_table.is_worth_a_table(registrations):
                 make = functools.partial(transfers_table.create_table, self._artifacts, registrations, total)
-                attempt(_TABLE_SECONDS_WHEN_STOPPED if is_urgent else _TABLE_SECONDS, make)
+                call_quietly(_TABLE_SECONDS_WHEN_STOPPED if is_urgent else _TABLE_SECONDS, make)
         if self._is_attached:
             self._is_attached = False
             run_log_handler.detach()

@@ -1,6 +1,6 @@
 """A Prefect worker that loses nothing when it is stopped: ``python -m pos3.orchestration.worker``.
 
-It is configured by environment variables alone (see :mod:`pos3.orchestration.worker.settings`). At start it pushes what
-a killed process left in the cache, and puts that process's flow runs back into the queue. On SIGTERM it takes no more
-work, lets each flow run push what ``sync_on_error`` covers, puts it back into the queue, and ends.
+It is configured by environment variables only (see :mod:`pos3.orchestration.worker.settings`). When it starts, it
+pushes what killed processes have left in the cache, and reschedules their flow runs. On SIGTERM, it takes no more work,
+lets each flow run push its ``sync_on_error`` registrations, reschedules the flow runs, and ends.
 """

@@ -1,4 +1,4 @@
-"""Starts a worker and ends it well. Exit statuses: 0 stopped, 69 the API cannot be used, 78 wrong settings."""
+"""Runs a worker until it is stopped. Exit statuses: 0 stopped, 69 the API cannot be used, 78 wrong settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from prefect.workers.process import ProcessWorker
 
 import pos3
 from pos3.orchestration.worker.draining import DrainingWorker
-from pos3.orchestration.worker.marks import Marks
+from pos3.orchestration.worker.run_locks import RunLocks
 from pos3.orchestration.worker.settings import WorkerSettings, WrongSettingError
 from pos3.orchestration.worker.states import reschedule
 
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 async def _until_stopped(log: logging.Logger) -> None:
-    """Ends with CancelledError after the first SIGTERM or SIGINT; further ones change nothing."""
+    """Runs a worker. It raises CancelledError after the first SIGTERM or SIGINT; further signals are ignored."""
     settings = WorkerSettings.from_environment()
     if not PREFECT_API_URL.value():
         raise WrongSettingError("PREFECT_API_URL is not set; expected such as http://prefect.example.com:4200/api")
@@ -68,7 +68,7 @@ async def _until_stopped(log: logging.Logger) -> None:
 
     def stop() -> None:
         for number in _STOP_SIGNALS:
-            # Not removed: the default would end the process in the middle of its last pushes.
+            # The handlers stay, because the default action would end the process during its last pushes.
             loop.add_signal_handler(number, bool)
         serving.cancel()
 
@@ -79,8 +79,8 @@ async def _until_stopped(log: logging.Logger) -> None:
 
 async def _serve(worker: Worker, settings: WorkerSettings, log: logging.Logger) -> None:
     await _check_api(settings, log)
-    await _look_after_the_abandoned(settings, log)
-    # A worker that is cancelled ends its runs first: see DrainingWorker.teardown.
+    await _recover_abandoned_runs(settings, log)
+    # When the worker is cancelled, DrainingWorker.teardown ends its flow runs first.
     await worker.start(with_healthcheck=True, printer=log.info)
 
 
@@ -100,7 +100,7 @@ def _make_worker(settings: WorkerSettings) -> Worker:
         raise WrongSettingError(f"POS3_WORKER_TYPE={settings.kind!r}: installed are {known}")
     if chosen is ProcessWorker:
         return DrainingWorker(
-            **arguments, marks=Marks(settings.cache_root, settings.name), grace_seconds=settings.grace_seconds
+            **arguments, run_locks=RunLocks(settings.cache_root, settings.name), grace_seconds=settings.grace_seconds
         )
     return chosen(**arguments)
 
@@ -115,10 +115,11 @@ def _job_template(settings: WorkerSettings) -> Any:
 
 
 async def _check_api(settings: WorkerSettings, log: logging.Logger) -> None:
-    """
+    """Returns when the API answers and the work pool can be used.
+
     Raises:
-        UnavailableError: it has not answered for a minute.
-        WrongSettingError: it refuses the worker, or the pool is one of another type.
+        UnavailableError: the API has not answered for a minute.
+        WrongSettingError: the API refuses the worker, or the work pool has another type.
     """
     url = PREFECT_API_URL.value()
     deadline = time.monotonic() + _API_SECONDS
@@ -146,9 +147,9 @@ async def _check_api(settings: WorkerSettings, log: logging.Logger) -> None:
         log.warning("the work pool %r is paused; nothing runs until it is resumed", settings.pool)
 
 
-async def _look_after_the_abandoned(settings: WorkerSettings, log: logging.Logger) -> None:
-    """Pushes what killed processes left in the cache, and then lets their flow runs start again."""
-    # Recovery never deletes, and what fails stays for the next start: nothing here may keep the worker from working.
+async def _recover_abandoned_runs(settings: WorkerSettings, log: logging.Logger) -> None:
+    """Pushes what killed processes have left in the cache, and then reschedules their flow runs."""
+    # Recovery never deletes, and what fails is tried at the next start. So no error may keep the worker from starting.
     try:
         trusts = settings.recovers_all
         recover = functools.partial(pos3.recover, settings.cache_root, show_progress=False, trust_endpoints=trusts)
@@ -159,13 +160,13 @@ async def _look_after_the_abandoned(settings: WorkerSettings, log: logging.Logge
     except Exception:
         log.exception("what a killed process had left could not be pushed; it stays for the next start")
     try:
-        with Marks(settings.cache_root).abandoned() as runs:
+        with RunLocks(settings.cache_root).abandoned() as runs:
             async with get_client() as client:
                 for flow_run_id, name in runs.items():
                     why = "its worker was killed"
                     await reschedule(client, flow_run_id, why, log, worker_name=name, restarts=settings.restarts)
     except Exception:
-        log.exception("some flow runs of a killed worker could not be put back; the next start tries again")
+        log.exception("some flow runs of a killed worker could not be rescheduled; the next start tries again")
 
 
 if __name__ == "__main__":

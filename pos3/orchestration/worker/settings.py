@@ -22,18 +22,18 @@ class WrongSettingError(ValueError):
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a worker is to do. ``mirror`` is what flow runs get for their mirrors, with all ``POS3_*`` variables in it.
+    """The settings of a worker. ``mirror`` has the options of its flow runs' mirrors, from the ``POS3_*`` variables.
 
     Args:
         pool: ``POS3_WORKER_POOL``, the work pool. It is created if there is none.
-        queues: ``POS3_WORKER_QUEUE``, names with commas between them; none for all of the pool.
+        queues: ``POS3_WORKER_QUEUE``, names with commas between them; none for all queues of the pool.
         kind: ``POS3_WORKER_TYPE``, such as "process", "docker" or "kubernetes".
-        limit: ``POS3_WORKER_LIMIT``, how many flow runs may run at once; None for any number.
-        name: ``POS3_WORKER_NAME``, unlike that of any other worker; the host's name if it is not given.
+        limit: ``POS3_WORKER_LIMIT``, how many flow runs may run at the same time; None for any number.
+        name: ``POS3_WORKER_NAME``, which no other worker may have; made from the host's name if it is not given.
         grace_seconds: ``POS3_WORKER_GRACE``, from SIGTERM to the end of the last flow run.
-        restarts: ``POS3_WORKER_RESTARTS``, how often a run whose worker was killed starts again.
-        recovers_all: ``POS3_WORKER_RECOVER``, "all" or "own": whether the start also pushes what journals of unknown
-            origin name together with an endpoint. That is right where the cache's volume is the worker's alone.
+        restarts: ``POS3_WORKER_RESTARTS``, how often a flow run whose worker was killed starts again.
+        recovers_all: ``POS3_WORKER_RECOVER``, "all" or "own": whether the start also pushes to endpoints that only
+            journals of unknown origin name. That is safe if no one but the worker can write to the cache's volume.
         job_template: ``POS3_WORKER_JOB_TEMPLATE``, a base job template for a pool that is created; None for Prefect's.
     """
 
@@ -54,9 +54,10 @@ class WorkerSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> WorkerSettings:
-        """
+        """The settings that the environment variables give.
+
         Raises:
-            WrongSettingError: something is missing or cannot work.
+            WrongSettingError: a variable is missing, or its value cannot work.
         """
         given = {name: environment.get(f"{_PREFIX}{name}", "").strip() for name in NAMES}
         unknown = sorted(name for name in environment if name.startswith(_PREFIX) and name[len(_PREFIX) :] not in given)
@@ -115,7 +116,7 @@ def _recovers_all(text: str) -> bool:
 def _mirror_options(environment: Mapping[str, str]) -> pos3.MirrorOptions:
     try:
         options = pos3.MirrorOptions().or_environment(environment).checked()
-        # It knows whether the default profile can be used.
+        # The mirror checks whether the default profile can be used.
         pos3.Mirror(options)
     except pos3.Pos3Error as error:
         text = " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Putting flow runs whose process was ended back into the queue of their work pool."""
+"""Reschedules flow runs whose process was ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 _WORKER_LABEL = "prefect.worker.name"
-_UNDER_WAY = {StateType.RUNNING, StateType.PENDING, StateType.CRASHED, StateType.PAUSED}
+_UNFINISHED_STATES = {StateType.RUNNING, StateType.PENDING, StateType.CRASHED, StateType.PAUSED}
 
 
 async def reschedule(
@@ -26,12 +26,12 @@ async def reschedule(
     worker_name: str = "",
     restarts: int | None = None,
 ) -> None:
-    """Makes a run that has no process any more start again, on this worker or another.
+    """Makes a flow run whose process has ended start again, on this worker or on another.
 
-    A run that has ended by itself stays as it is, as does one that another worker than ``worker_name`` has taken over,
-    and one that was being cancelled is cancelled. With ``restarts``, a
-    run that has started more often than that, its own retries not counted, is crashed for good: it may be what kills
-    its workers. ``why`` is a clause for its state's message.
+    A run that has ended by itself is not changed, nor is a run that another worker than ``worker_name`` has taken over.
+    A run that was being cancelled becomes cancelled. With ``restarts``, a run that has started more often than that,
+    not counting its own retries, becomes crashed for good, because it may be the run that kills its workers. ``why`` is
+    a clause for the message of its state.
     """
     try:
         flow_run = await client.read_flow_run(flow_run_id)
@@ -44,7 +44,7 @@ async def reschedule(
         return
     response = await client.set_flow_run_state(flow_run_id, state)
     if response.status != SetStateStatus.ACCEPT:
-        # A crashed run may not be scheduled again without force.
+        # Without force, a crashed run cannot be scheduled again.
         await client.set_flow_run_state(flow_run_id, state, force=True)
     log.info("flow run %r (%s) is %s: %s", flow_run.name, flow_run_id, state.name, state.message)
 
@@ -53,7 +53,7 @@ def _next_state(flow_run: FlowRun, why: str, restarts: int | None) -> State[Any]
     kind = flow_run.state.type if flow_run.state is not None else None
     if kind is StateType.CANCELLING:
         return Cancelled(message=f"Cancelled, and then {why}.")
-    if kind not in _UNDER_WAY:
+    if kind not in _UNFINISHED_STATES:
         return None
     allowed = None if restarts is None else 1 + restarts + (flow_run.empirical_policy.retries or 0)
     if allowed is not None and flow_run.run_count >= allowed:

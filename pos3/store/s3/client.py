@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import threading
 from contextlib import AbstractContextManager
@@ -19,13 +18,18 @@ from botocore.exceptions import ClientError
 
 from pos3.errors import CredentialsError
 from pos3.profiles import Profile
-from pos3.store.s3.errors import translating
+from pos3.store.endpoints import named_endpoint, shown_address
+from pos3.store.s3.attempts import attempts_of, has_defaults_mode
+from pos3.store.s3.errors import REGION, translating
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 20
 DEFAULT_REGION = "us-east-1"
-# What a server says becomes a part of the host's name.
-_REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_AWS_ENDPOINT = re.compile(
+    r"https?://s3(?P<accelerate>-accelerate)?(?P<fips>-fips)?(?P<dualstack>\.dualstack)?"
+    r"(?:[.-](?P<region>[a-z]+(?:-[a-z]+)+-\d+))?\.amazonaws\.com(?:\.cn)?/?"
+)
+_AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 DEFAULT_PROFILE = Profile(local_name="default", endpoint=None)
 
 
@@ -38,10 +42,10 @@ class Connection:
     def __init__(self, profile: Profile | None):
         """
         Raises:
-            ProfileError: the AWS profile does not exist.
+            ProfileError: the AWS profile does not exist, or a setting of AWS cannot work.
         """
         self.profile = profile or DEFAULT_PROFILE
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._regions: dict[str, str] = {}
         with self._translating():
             self.session = _botocore_session(self.profile.aws_profile)
@@ -50,6 +54,8 @@ class Connection:
             self.session.set_credentials(self.profile.access_key, self.profile.secret_key, self.profile.session_token)
         if self.profile.region is not None:
             self.session.set_config_variable("region", self.profile.region)
+        self._named_endpoint = named_endpoint(self.session, self.profile)
+        self.attempts = attempts_of(self.session)
 
     def _translating(self) -> AbstractContextManager[None]:
         return translating(f"profile {self.profile.local_name!r}")
@@ -57,17 +63,44 @@ class Connection:
     @functools.cached_property
     def client(self) -> Any:
         """The boto3 client. Importing boto3 and making one costs more than many a transfer."""
-        with self._lock, self._translating():
-            return _client(self.session, self.profile)
+        with self.lock, self._translating():
+            return _client(self)
+
+    @functools.cached_property
+    def _of_aws(self) -> re.Match[str] | None:
+        """The parts of a named endpoint that is one of AWS itself."""
+        return _AWS_ENDPOINT.fullmatch(self._named_endpoint.lower())
 
     @property
-    def _named_endpoint(self) -> str:
-        """The endpoint, as far as it is plain without a client; "" if botocore has to find it."""
-        if self.profile.endpoint:
-            return self.profile.endpoint
-        if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-            return ""
-        return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    def is_aws(self) -> bool:
+        """Whether it is AWS itself, whose addresses botocore knows for each region."""
+        return not self._named_endpoint or self._of_aws is not None
+
+    @property
+    def tells_regions(self) -> bool:
+        """Whether the region that a bucket is in can be asked for: of AWS, also by an endpoint of a private network."""
+        return self.is_aws or (urlsplit(self._named_endpoint).hostname or "").endswith(_AWS_HOSTS)
+
+    @property
+    def client_region(self) -> str:
+        """The region that the client asks in unless a bucket is known to be in another one."""
+        of_aws = self._of_aws
+        return of_aws["region"] if of_aws is not None and of_aws["region"] else self.region
+
+    @functools.cached_property
+    def s3_settings(self) -> dict[str, Any]:
+        """The settings of botocore for S3: those of the configuration file, and above them what the profile says."""
+        settings = dict(self.session.get_config_variable("s3") or {})
+        if self.profile.addressing_style != "auto":
+            settings["addressing_style"] = self.profile.addressing_style
+        return settings
+
+    @property
+    def connect_timeout_seconds(self) -> float:
+        """How long a connection may take."""
+        if has_defaults_mode(self.session):
+            return float(self.client.meta.config.connect_timeout)
+        return CONNECT_TIMEOUT_SECONDS
 
     @property
     def endpoint(self) -> str:
@@ -84,9 +117,7 @@ class Connection:
         return str(self.session.get_config_variable("region") or DEFAULT_REGION)
 
     def region_of(self, bucket: str) -> str:
-        """The region that a bucket is in: signatures must name it, and only there requests need no redirect."""
-        if not self.is_aws:
-            return self.region
+        """The region that a bucket of AWS is in: signatures must name it, and only there requests need no redirect."""
         if bucket not in self._regions:
             with translating(f"s3://{bucket}/"):
                 try:
@@ -98,16 +129,17 @@ class Connection:
                         raise
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
             told = str(headers.get("x-amz-bucket-region", ""))
-            self._regions[bucket] = told if _REGION.fullmatch(told) else self.region
+            self._regions[bucket] = told if REGION.fullmatch(told) else self.client_region
         return self._regions[bucket]
 
     @property
-    def is_aws(self) -> bool:
-        return _is_aws(self.endpoint)
+    def is_plain_http(self) -> bool:
+        return self._named_endpoint.startswith("http://")
 
     @property
-    def is_plain_http(self) -> bool:
-        return self.endpoint.startswith("http://")
+    def signs_bodies(self) -> bool:
+        """Whether signatures are to cover bodies; over TLS they need not."""
+        return self.is_plain_http or bool(self.s3_settings.get("payload_signing_enabled"))
 
     @property
     def ca_bundle(self) -> str | bool:
@@ -116,11 +148,6 @@ class Connection:
         if verify is True:
             verify = self.session.get_config_variable("ca_bundle") or True
         return str(Path(verify).expanduser()) if isinstance(verify, str) else verify
-
-    def is_virtual_hosted(self, bucket: str) -> bool:
-        """Whether requests go to bucket.host; a dot in the name would not match the certificate of that."""
-        style = self.profile.addressing_style
-        return "." not in bucket and (style == "virtual" or (style == "auto" and self.is_aws))
 
 
 def _botocore_session(aws_profile: str | None) -> Any:
@@ -138,34 +165,30 @@ def _service_models(data_path: str | None) -> Any:
     return botocore.loaders.create_loader(data_path)
 
 
-def shown_address(url: str) -> str:
-    """A URL, which need have no scheme, without what may be secret in it."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{re.split('[?#]', rest.rpartition('@')[2])[0]}"
-
-
-def _is_aws(endpoint: str) -> bool:
-    return (urlsplit(endpoint).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
-
-def _client(session: Any, profile: Profile) -> Any:
+def _client(connection: Connection) -> Any:
     import boto3.session
 
+    session, profile, of_aws = connection.session, connection.profile, connection._of_aws
+    s3: dict[str, Any] = {} if profile.addressing_style == "auto" else {"addressing_style": profile.addressing_style}
+    options: dict[str, Any] = {"signature_version": UNSIGNED} if profile.public else {}
+    if of_aws is not None:
+        # botocore knows the endpoints of all regions only if none is named.
+        options["ignore_configured_endpoint_urls"] = True
+        options |= {f"use_{kind}_endpoint": True for kind in ("dualstack", "fips") if of_aws[kind]}
+        s3 |= {"use_accelerate_endpoint": True} if of_aws["accelerate"] else {}
+    # None leaves it to the defaults that were asked for.
+    options["connect_timeout"] = None if has_defaults_mode(session) else CONNECT_TIMEOUT_SECONDS
+    if connection.attempts is None:
+        options["retries"] = {"mode": "standard", "total_max_attempts": 4}
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": 4},
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        read_timeout=READ_TIMEOUT_SECONDS,
-        tcp_keepalive=True,
-        s3={"addressing_style": profile.addressing_style},
-        user_agent_extra="pos3",
-        **({"signature_version": UNSIGNED} if profile.public else {}),
+        read_timeout=READ_TIMEOUT_SECONDS, tcp_keepalive=True, user_agent_extra="pos3", s3=s3 or None, **options
     )
-    region = None if session.get_config_variable("region") else DEFAULT_REGION
     verify = str(Path(profile.verify).expanduser()) if isinstance(profile.verify, str) else profile.verify
     return boto3.session.Session(botocore_session=session).client(
         "s3",
-        endpoint_url=profile.endpoint,
-        region_name=region,
+        endpoint_url=None if connection.is_aws else connection.endpoint,
+        region_name=connection.client_region,
+        use_ssl=not connection.is_plain_http,
         config=config,
         **({} if verify is True else {"verify": verify}),
     )

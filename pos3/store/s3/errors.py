@@ -21,7 +21,7 @@ from pos3.errors import (
     RemoteNotFoundError,
     StoreError,
 )
-from pos3.shown import shown
+from pos3.redaction import redacted
 from pos3.store.base import KeyRefusedError
 from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.xml import first_text, parsed
@@ -55,6 +55,23 @@ _SET = re.compile(r"(?<![\w-])([\w-]++)([\"']?\s*+[=:]\s*+[\"']?)([^\s,;&<\"']++
 # What a server may quote of the request that it refuses.
 _QUOTED_NAMES = ("signature", "credential", "token", "password")
 
+# What a server says becomes a part of signatures, and of the host's name.
+REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
+# What botocore says of settings that contradict each other, or the bucket.
+_SETTINGS_ERRORS = (
+    botocore_errors.EndpointProviderError,
+    botocore_errors.EndpointVariantError,
+    botocore_errors.InvalidConfigError,
+    botocore_errors.InvalidDefaultsMode,
+    botocore_errors.InvalidRegionError,
+    botocore_errors.InvalidS3UsEast1RegionalEndpointConfigError,
+    botocore_errors.ParamValidationError,
+    botocore_errors.UnknownSignatureVersionError,
+    botocore_errors.UnsupportedS3ArnError,
+    botocore_errors.UnsupportedS3ConfigurationError,
+    botocore_errors.UnsupportedS3AccesspointConfigurationError,
+)
+
 
 class NoSuchUploadError(BusyError):
     """There is no such multipart upload: none yet, on a server that is late, or none any more."""
@@ -83,7 +100,10 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
     if code == "InvalidRange" or status == 416:
         return ObjectChangedError(f"{where}: the object was replaced by a shorter one while it was being read")
     if code == "InvalidObjectState":
-        return StoreError(f"{where}: {code}: the object is archived; restore it first")
+        return StoreError(
+            f"{where}: {code}: the object is archived; restore it first, or leave such objects out with "
+            "skip_archived=True"
+        )
     if code in ("AccessDenied", "403", "AllAccessDisabled", "Forbidden") or status in (401, 403):
         told = ": ".join(part for part in (code or str(status), message) if part)
         return AccessDeniedError(f"{where}: access denied ({told}); check the credentials and the policy")
@@ -117,6 +137,10 @@ def translated(error: Exception, where: str) -> Exception:
         error, (botocore_errors.HTTPClientError, botocore_errors.ConnectionError, botocore_errors.IncompleteReadError)
     ):
         return UnreachableError(f"{where}: cannot reach the endpoint: {_short(error)}")
+    if isinstance(error, botocore_errors.MissingDependencyException):
+        return ProfileError(f"{where}: requests are signed with SigV4A, which needs a package: pip install awscrt")
+    if isinstance(error, _SETTINGS_ERRORS):
+        return ProfileError(f"{where}: {_short(error)}")
     if isinstance(error, botocore_errors.BotoCoreError):
         return StoreError(f"{where}: {type(error).__name__}: {_short(error)}")
     return error
@@ -131,6 +155,14 @@ def _unknown_aws_profile(name: str, where: str) -> ProfileError:
 def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
     """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
     return error_for(_code_in(body), status, first_text(body, "Message")[:_LONGEST_TEXT], where, endpoint)
+
+
+def region_in(body: bytes, status: int) -> str:
+    """The region for which an answer says that requests are to be signed; "" where it says nothing of the kind."""
+    if status != 400 or _code_in(body) != "AuthorizationHeaderMalformed":
+        return ""
+    region = first_text(body, "Region")
+    return region if REGION.fullmatch(region) else ""
 
 
 def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:
@@ -188,7 +220,7 @@ def strange(kind: type[StoreError], status: int, location: str, endpoint: str, w
 
 def _short(error: Exception) -> str:
     """What was told, without the body of the answer, which may quote the session token."""
-    return shown(_without_quotes(str(error).partition("<")[0]).strip())[:300]
+    return redacted(_without_quotes(str(error).partition("<")[0]).strip())[:300]
 
 
 def _code_in(body: bytes) -> str:
@@ -200,7 +232,7 @@ def _code_in(body: bytes) -> str:
 def _without_quotes(message: str) -> str:
     """The beginning of a message, with ``***`` for what it quotes of a signed request."""
     # Whole secrets before the cut, since half a one is harder to find.
-    return _SET.sub(_without_value, shown(message, keeps_lines=True)[:_LONGEST_TEXT])
+    return _SET.sub(_without_value, redacted(message, keeps_lines=True)[:_LONGEST_TEXT])
 
 
 def _without_value(found: re.Match[str]) -> str:

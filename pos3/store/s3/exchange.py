@@ -9,10 +9,10 @@ from typing import Any
 import pycurl
 
 from pos3.errors import EndpointError, StoreError
-from pos3.shown import shown
+from pos3.redaction import redacted
 from pos3.store.clock import seconds_of
 from pos3.store.retry import BusyError, UnreachableError
-from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, strange
+from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, region_in, strange
 from pos3.store.s3.requests import Request, Requests, Response, TooLongError
 
 _SEND_BYTES = 256 * 1024
@@ -56,6 +56,7 @@ class Exchange:
     _received_bytes: int = 0
     _is_cut: bool = False
     _method: str = ""
+    _region: str = ""
     _sent_at: float = 0.0
 
     @classmethod
@@ -86,6 +87,7 @@ class Exchange:
         if request.method != self._method or request.method in ("PUT", "POST"):
             self._set_method(request)
         url = self.requests.url(request)
+        self._region = self.requests.region
         headers = self.requests.signed(handle, request, url, signs=self.signs)
         # Neither a pause before the body, nor the type of a form. An empty list would leave the headers as they were.
         headers += ["Expect:", "Content-Type:"]
@@ -165,7 +167,7 @@ class Exchange:
         try:
             return self._result(code, message)
         except StoreError as error:
-            error.url = error.url or shown(self.requests.place(self.request))
+            error.url = error.url or redacted(self.requests.place(self.request))
             if isinstance(error, (BusyError, UnreachableError)):
                 error.operation = "" if self.request.where else self.request.method
             raise
@@ -198,6 +200,9 @@ class Exchange:
                 self.requests.endpoint,
                 where,
             )
+        if (region := region_in(b"".join(self._body), status)) not in ("", self._region):
+            self.requests.sign_for(region)
+            raise BusyError(f"{where}: the server's region is {region}, and not {self._region}")
         if status >= 300:
             raise error_of_body(status, b"".join(self._body), where, self.requests.endpoint)
         blocks, self._body = self._body, []

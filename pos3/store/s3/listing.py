@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
 
-from pos3.entries import EARLIEST_NS, LATEST_NS, Entry, held_ns
+from pos3.entries import EARLIEST_NS, LATEST_NS, Entry, storable_ns
 from pos3.errors import EndpointError, StoreError
 from pos3.etags import token
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
@@ -237,9 +238,9 @@ def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
     last = ""
     for page in pages:
         last = _last_in_order(page, last, where)
-        for key, size_bytes, modified_ns, etag, _, _ in page.entries:
+        for key, size_bytes, modified_ns, etag, _, _, storage_class in page.entries:
             if len(key) > cut:
-                yield Entry(key[cut:], size_bytes, modified_ns, etag)
+                yield Entry(key[cut:], size_bytes, modified_ns, etag, 0, "", storage_class)
 
 
 def _rest(pages: Iterator[Page], known: str, where: str) -> Iterator[Page]:
@@ -267,7 +268,7 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
     try:
         document = read_page(response.body)
         is_quoted = document.is_quoted
-        entries = [_entry(key, size, modified, etag, is_quoted) for key, modified, etag, size in document.objects]
+        entries = [_entry(*found, is_quoted) for found in document.objects]
     except TooManyEntriesError as error:
         # To ask again would only cost as much again.
         raise StoreError(f"{where}: {endpoint} sent {error}") from error
@@ -292,14 +293,17 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
     )
 
 
-def _entry(key: str, size: str, modified: str, etag: str, is_quoted: bool) -> Entry:
+def _entry(key: str, modified: str, etag: str, size: str, storage_class: str, is_quoted: bool) -> Entry:
     """
     Raises:
         ValueError, OverflowError: it has no key or no size, or what it has is none.
     """
     if not key or not size.isdecimal():
         raise ValueError(f"key {key!r} of size {size!r}")
-    return Entry(_unquoted(key, is_quoted), int(size), timestamp_ns(modified), token(etag) if '"' in etag else etag)
+    etag = token(etag) if '"' in etag else etag
+    # There are a handful of them, for millions of objects.
+    held = sys.intern(storage_class)
+    return Entry(_unquoted(key, is_quoted), int(size), timestamp_ns(modified), etag, storage_class=held)
 
 
 def _unquoted(text: str, is_quoted: bool) -> str:
@@ -319,4 +323,4 @@ def timestamp_ns(text: str) -> int:
     if beyond := _BEYOND_DATETIME.match(text):
         return EARLIEST_NS if beyond[1] == "-" or not int(beyond[2]) else LATEST_NS
     moment = datetime.fromisoformat(text)
-    return held_ns(int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000)
+    return storable_ns(int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000)

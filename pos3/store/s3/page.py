@@ -25,7 +25,10 @@ class TooManyEntriesError(ValueError):
 
 # Others are not kept, however many there are.
 _WANTED = frozenset(
-    {"Key", "LastModified", "ETag", "Size", "Prefix", "EncodingType", "IsTruncated", "NextContinuationToken"}
+    {
+        *("Key", "LastModified", "ETag", "Size", "StorageClass"),
+        *("Prefix", "EncodingType", "IsTruncated", "NextContinuationToken"),
+    }
 )
 _OPEN, _CLOSE = "<Contents>", "</Contents>"
 # The elements of an object come in any order; those that are not wanted hold only text, or others that do. Nothing that
@@ -36,7 +39,8 @@ _OBJECT = re.compile(
     r"|<LastModified>([^<&]*+)</LastModified>"
     r"|<ETag>(?:&quot;|&#34;)?([^<&]*+)(?:&quot;|&#34;)?</ETag>"
     r"|<Size>([0-9]{1,18}+)</Size>"
-    r"|<(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>[^<]*+</(?:StorageClass|Type|ChecksumAlgorithm|ChecksumType)>"
+    r"|<StorageClass>([^<&]*+)</StorageClass>"
+    r"|<(?:Type|ChecksumAlgorithm|ChecksumType)>[^<]*+</(?:Type|ChecksumAlgorithm|ChecksumType)>"
     r"|<Owner>\s*+(?:<(?:ID|DisplayName)>[^<]*+</(?:ID|DisplayName)>\s*+)*+</Owner>"
     r"|\s++)*+</Contents>\s*+(?=<Contents>|\Z)"
 )
@@ -60,11 +64,11 @@ class Page:
 
 @dataclass
 class Document:
-    """What a page holds. ``objects`` are (key, time, etag, size), as they stand there, with "" for what is missing."""
+    """What a page holds. ``objects`` are (key, time, etag, size, storage class), with "" for what is missing."""
 
     root: str = ""
     fields: dict[str, str] = field(default_factory=dict)
-    objects: Sequence[tuple[str, str, str, str]] = ()
+    objects: Sequence[tuple[str, str, str, str, str]] = ()
     directories: list[str] = field(default_factory=list)
 
     @property
@@ -116,7 +120,7 @@ class _Reader:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text.append
         parser.Parse(page, True)
-        names = ("Key", "LastModified", "ETag", "Size")
+        names = ("Key", "LastModified", "ETag", "Size", "StorageClass")
         document = self._document
         document.objects = [(*(fields.get(name, "") for name in names),) for fields in self._objects]  # type: ignore[misc]
         document.directories = [fields.get("Prefix", "") for fields in self._directories]

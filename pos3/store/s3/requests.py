@@ -10,30 +10,23 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 import pycurl
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.httpsession import get_cert_path
-from botocore.utils import get_environ_proxies
 
-from pos3.entries import Entry, held_ns
+from pos3.entries import Entry, storable_ns
 from pos3.errors import CredentialsError, ProfileError, StoreError
 from pos3.etags import is_weak, token
-from pos3.shown import hide
+from pos3.redaction import add_secrets
 from pos3.store.clock import ServerClock, seconds_of
+from pos3.store.endpoints import shown_address
 from pos3.store.retry import ATTEMPTS, Patience, UnreachableError
-from pos3.store.s3.client import (
-    CONNECT_TIMEOUT_SECONDS,
-    READ_TIMEOUT_SECONDS,
-    Connection,
-    session_credentials,
-    shown_address,
-)
+from pos3.store.s3.client import READ_TIMEOUT_SECONDS, Connection, session_credentials
+from pos3.store.s3.endpoint_resolution import ResolvedEndpoint, resolve_endpoint
 from pos3.store.s3.errors import translating
+from pos3.store.s3.proxies import proxy_of, proxy_options
 
 logger = logging.getLogger("pos3.store")
 
@@ -118,7 +111,7 @@ class Response:
     @property
     def modified_ns(self) -> int:
         """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
-        return held_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
+        return storable_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
 
     def entry(self, path: str, where: str) -> Entry:
         """The object that a HEAD was answered for.
@@ -129,42 +122,13 @@ class Response:
         length = self.header("content-length")
         if not (length.isdecimal() and len(length) <= _LONGEST_SIZE):
             raise UnreachableError(f"{where}: the answer to HEAD has no length, so it is not of an object")
-        return Entry(path, int(length), self.modified_ns, self.etag)
+        storage_class = self.header("x-amz-storage-class")
+        return Entry(path, int(length), self.modified_ns, self.etag, storage_class=storage_class)
 
 
 def can_be_sent(text: str) -> bool:
     """Whether the text can stand in a header."""
     return _CAN_BE_SENT.fullmatch(text) is not None
-
-
-class _Signer(S3SigV4Auth):  # type: ignore[misc]
-    def payload(self, request: AWSRequest) -> str:
-        # What is read from a file while it is sent has been hashed before.
-        return str(request.headers.get("x-amz-content-sha256") or super().payload(request))
-
-    def _modify_request_before_signing(self, request: AWSRequest) -> None:
-        payload = self.payload(request)
-        super()._modify_request_before_signing(request)
-        request.headers.replace_header("X-Amz-Content-SHA256", payload)
-
-
-def signed_headers(
-    method: str, url: str, headers: Sequence[str], credentials: Any, region: str, body: bytes
-) -> list[str]:
-    """The headers of a request, with botocore's signature over its path as it stands."""
-    named = dict(header.split(": ", 1) for header in headers)
-    request = AWSRequest(method, url, named, body)
-    _Signer(credentials, "s3", region).add_auth(request)
-    return [f"{name}: {value}" for name, value in request.headers.items()]
-
-
-def regional(endpoint: str, configured: str, region: str) -> str:
-    """The AWS endpoint of another region than the configured one: only there a bucket answers without a redirect."""
-    if region == configured:
-        return endpoint
-    if f".{configured}." in endpoint:
-        return endpoint.replace(f".{configured}.", f".{region}.")
-    return endpoint.replace("//s3.amazonaws.", f"//s3.{region}.amazonaws.")
 
 
 class TooLongError(StoreError):
@@ -178,19 +142,34 @@ class Requests:
         self._connection = connection
         self._bucket = bucket
         self._headers = headers
-        self._base = ""
-        self._proxy = ""
+        self._is_logged = False
         self.has_answered = False
         self.clock = ServerClock()
         self._hidden: tuple[str | None, str | None] = (None, None)
 
-    def _region(self) -> str:
-        return self._connection.region_of(self._bucket)
+    @functools.cached_property
+    def _resolved(self) -> ResolvedEndpoint:
+        return resolve_endpoint(self._connection, self._bucket)
+
+    @property
+    def region(self) -> str:
+        """What requests are signed for."""
+        return self._resolved.signing.region
+
+    def sign_for(self, region: str) -> None:
+        """From now on. A server may say what its region is."""
+        signing = self._resolved.signing
+        if signing.chosen is None and signing.region != region:
+            self._resolved = replace(self._resolved, signing=replace(signing, region=region))
+
+    @functools.cached_property
+    def _proxy_options(self) -> list[tuple[int, str]]:
+        return proxy_options(self._connection.session, self._resolved.base_url)
 
     @property
     def endpoint(self) -> str:
         """The endpoint as it may be shown."""
-        return self._connection.shown_endpoint
+        return self._resolved.endpoint
 
     def where(self, request: Request) -> str:
         """What the request is for, in errors."""
@@ -202,7 +181,7 @@ class Requests:
 
     def patience(self) -> Patience:
         """For one request. An endpoint that has never answered is more likely wrong than down, so it soon ends."""
-        return Patience(ATTEMPTS if self.has_answered else 2)
+        return Patience(self._connection.attempts or (ATTEMPTS if self.has_answered else 2))
 
     def open_handle(self, *, signs: bool) -> pycurl.Curl:
         """A handle with all settings that do not depend on the request; with ``signs``, libcurl signs what it sends.
@@ -210,34 +189,28 @@ class Requests:
         Raises:
             CredentialsError: there are none.
         """
-        is_first = not self._base
-        if is_first:
-            base = self._base_url()
-            self._proxy = get_environ_proxies(base).get(urlsplit(base).scheme) or ""
-            self._base = base
+        resolved = self._resolved
+        region = resolved.signing.region
         handle = pycurl.Curl()
         for option, value in (
             (pycurl.NOSIGNAL, 1),
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
-            (pycurl.CONNECTTIMEOUT, CONNECT_TIMEOUT_SECONDS),
+            (pycurl.CONNECTTIMEOUT_MS, int(self._connection.connect_timeout_seconds * 1000)),
             (pycurl.LOW_SPEED_LIMIT, 1),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
             (pycurl.USERAGENT, "pos3"),
-            (pycurl.PROXY, self._proxy),
+            *self._proxy_options,
         ):
             handle.setopt(option, value)
-        if self._base.startswith("https:"):
+        if resolved.base_url.startswith("https:"):
             self._trust(handle)
-        if not can_be_sent(self._region()):
-            raise ProfileError(
-                f"the region {self._region()!r} is none: it has blanks, line ends or letters beyond ASCII"
-            )
-        if self._caller is not None and signs:
-            handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{self._region()}:s3")
+        if not can_be_sent(region):
+            raise ProfileError(f"the region {region!r} is none: it has blanks, line ends or letters beyond ASCII")
         if not signs:
             handle.setopt(pycurl.PATH_AS_IS, 1)
-        if is_first:
+        if not self._is_logged:
+            self._is_logged = True
             self._log_how_it_is_reached()
         return handle
 
@@ -245,16 +218,16 @@ class Requests:
         connection = self._connection
         profile = connection.profile
         told = [
-            f"endpoint {connection.shown_endpoint}",
-            f"{'virtual-hosted' if connection.is_virtual_hosted(self._bucket) else 'path'} addressing",
-            f"region {self._region()}",
+            f"endpoint {self.endpoint}",
+            f"{self._resolved.addressing} addressing",
+            f"region {self._resolved.signing.region}",
             f"profile {profile.local_name!r}",
             "unsigned" if self._caller is None else f"credentials from {self._caller.method!r}",
         ]
         if profile.aws_profile:
             told.append(f"AWS profile {profile.aws_profile!r}")
-        if self._proxy:
-            told.append(f"proxy {shown_address(self._proxy)}")
+        if proxy := proxy_of(self._resolved.base_url):
+            told.append(f"proxy {shown_address(proxy)}")
         logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
 
     def _trust(self, handle: pycurl.Curl) -> None:
@@ -265,18 +238,8 @@ class Requests:
         else:
             handle.setopt(pycurl.CAINFO, str(get_cert_path(bundle)))
 
-    def _base_url(self) -> str:
-        endpoint = self._connection.endpoint.rstrip("/")
-        if self._connection.is_aws:
-            endpoint = regional(endpoint, self._connection.region, self._region())
-        if not self._connection.is_virtual_hosted(self._bucket):
-            return f"{endpoint}/{self._bucket}/"
-        scheme, host = endpoint.split("://", 1)
-        return f"{scheme}://{self._bucket}.{host}/"
-
     def url(self, request: Request) -> str:
-        query = f"?{request.query}" if request.query else ""
-        return f"{self._base}{quote(request.key, safe='/~')}{query}"
+        return self._resolved.url(request.key, request.query)
 
     @functools.cached_property
     def _caller(self) -> Any:
@@ -296,7 +259,7 @@ class Requests:
         Raises:
             CredentialsError: there are none.
         """
-        if "." in request.key and _DOTS.search(request.key):
+        if not self._resolved.signing.is_plain or ("." in request.key and _DOTS.search(request.key)):
             return False
         if self._caller is None:
             return True
@@ -320,14 +283,17 @@ class Requests:
         frozen = self._frozen(request)
         if frozen.secret_key is not self._hidden[0] or frozen.token is not self._hidden[1]:
             self._hidden = (frozen.secret_key, frozen.token)
-            hide(self._hidden)
+            add_secrets(self._hidden)
         if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
             raise CredentialsError(
                 f"{self.where(request)}: the access key or the session token is empty or has line ends, blanks around "
                 "it or letters beyond ASCII; check where they come from"
             )
         if not signs:
-            return signed_headers(request.method, url, headers, frozen, self._region(), request.body)
+            with translating(self.where(request)):
+                return self._resolved.signing.headers(request.method, url, headers, frozen, request.body)
+        signing = self._resolved.signing
+        handle.setopt(pycurl.AWS_SIGV4, f"aws:amz:{signing.region}:{signing.service}")
         handle.setopt(pycurl.USERNAME, frozen.access_key)
         handle.setopt(pycurl.PASSWORD, frozen.secret_key)
         if frozen.token:

@@ -10,7 +10,19 @@ from itertools import pairwise
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
-from pos3.store.base import KeyRefusedError, Landmarks, OnBytes, Survey, UnsortedListingError, nothing_known
+from pos3.store.base import (
+    UNLIMITED,
+    CancelToken,
+    KeyRefusedError,
+    Landmarks,
+    Moved,
+    Rate,
+    Survey,
+    UnsortedListingError,
+    nothing_known,
+    pacing,
+    unseen,
+)
 from pos3.store.endpoints import endpoint_in
 from pos3.store.s3.bodies import Bodies
 from pos3.store.s3.client import Connection
@@ -43,7 +55,7 @@ class S3Store:
         self._requests = Requests(connection, bucket, payer)
         self._lines = ConnectionPool(lambda: Line(self._requests))
         self._listing = Listing(self._requests, bucket, self._lines, min(max_workers, _MOST_PAGES_AT_ONCE))
-        self._bodies = Bodies(self._requests, self._creation_headers, connection.is_plain_http)
+        self._bodies = Bodies(self._requests, self._creation_headers, connection.signs_bodies)
         self._deletes = Deletes(self._requests, bucket, max_workers)
         self._sorted = True
         self._holds_markers: bool | None = None
@@ -126,7 +138,7 @@ class S3Store:
         first = self._first_page(key)
         for entry in first.entries:
             if entry.path == key:
-                yield Entry("", entry.size_bytes, entry.modified_ns, entry.etag)
+                yield entry._replace(path="")
                 return
         below = f"{key}/"
         where = self._where(below)
@@ -147,31 +159,41 @@ class S3Store:
         if key and not is_prefix:
             head = self._find(key)
             if head is not None:
-                yield Entry("", head.size_bytes, head.modified_ns, head.etag)
+                yield head._replace(path="")
                 return
         found = gathered(self._listing.pages(below), self._where(below))
         for path in sorted(found):
             if path != below:
-                entry = found[path]
-                yield Entry(path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
+                yield found[path]._replace(path=path[len(below) :])
 
     def children(self, key: str) -> Iterator[Entry]:
         below = f"{key}/" if key else ""
         found = gathered(self._listing.pages(below, delimiter="/"), self._where(below))
         for path in sorted(found):
             if path != below:
-                entry = found[path]
-                yield Entry(path[len(below) :], entry.size_bytes, entry.modified_ns, entry.etag)
+                yield found[path]._replace(path=path[len(below) :])
 
     # Bodies
 
     def lanes(self, workers: int) -> Sequence[Lane]:
         return [Loop(self._requests, workers)]
 
-    def download(self, key: str, expected: Entry, target: str, on_bytes: OnBytes) -> Steps[Entry]:
+    def download(
+        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+    ) -> Steps[Entry]:
+        on_bytes = pacing(moved, cancelled, UNLIMITED, "the download was stopped")
         return self._bodies.download(key, expected, target, on_bytes)
 
-    def upload(self, key: str, source: str, size_bytes: int, on_bytes: OnBytes) -> Steps[str]:
+    def upload(
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        rate: Rate = UNLIMITED,
+    ) -> Steps[str]:
+        on_bytes = pacing(moved, cancelled, rate, "the upload was stopped")
         return self._bodies.upload(key, source, size_bytes, on_bytes)
 
     def abort_unfinished(self, *, stopped: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
-from pos3.local import StopAt, call_within
+from pos3.local import DeadlineEvent, call_within
 from pos3.store.retry import is_shared, is_transient
 from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
 from pos3.store.s3.listing import timestamp_ns
@@ -43,7 +43,7 @@ def abort(uploads: Collection[MultipartUpload], requests: Requests, in_flight: i
         _ABORT_SECONDS,
         functools.partial(_abort_all, left, requests, in_flight),
         "pos3-abort",
-        instead=functools.partial(_abort_all, left, requests, in_flight, StopAt(lambda: give_up_at)),
+        instead=functools.partial(_abort_all, left, requests, in_flight, DeadlineEvent(lambda: give_up_at)),
     )
     return left.copy()
 

@@ -1,4 +1,4 @@
-"""Says which registered places a task run uses: those that hold a path among its arguments or in its result."""
+"""Finds the registered uploads that a task run uses: those of the paths in its arguments and in its result."""
 
 from __future__ import annotations
 
@@ -11,68 +11,74 @@ from typing import Any
 
 from pydantic import BaseModel
 
-Place = tuple[str, str]
-"""The URL and the local path of what is registered for upload."""
+RegisteredUpload = tuple[str, str]
+"""The URL and the local path of a registration for upload."""
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^/@]*@)?(.*)", re.DOTALL)
-_LONGEST_PATH = 4096
-_PLAIN = frozenset({int, float, bool, bytes, type(None)})
-"""Types of which there may be many, and which hold nothing."""
+_MAX_PATH_LENGTH = 4096
+_LEAF_TYPES = frozenset({int, float, bool, bytes, type(None)})
+"""Types that contain no paths. There may be many values of them, so they are skipped early."""
 
 
 @dataclass(frozen=True)
-class Handled:
-    """What a task run was given, has made, and has registered.
+class TaskData:
+    """The arguments, the result and the registrations of a task run.
 
     Args:
-        values: searched at any depth for paths and URLs, in containers, dataclasses, attrs classes and pydantic models.
-        registered: paths or URLs that count in any case.
+        values: values that are searched for paths and URLs at any depth, in containers, dataclasses, attrs classes and
+            pydantic models.
+        registered: paths or URLs that the task run has registered.
     """
 
     values: tuple[Any, ...] = field(default=(), repr=False)
     registered: frozenset[str] = frozenset()
 
-    def among(self, places: Iterable[Place]) -> set[str]:
-        """The URLs of the places that these lie at, in or above; all of them if there are none."""
-        places = tuple(places)
-        all_urls = {url for url, _ in places}
+    def used_urls(self, uploads: Iterable[RegisteredUpload]) -> set[str]:
+        """The URLs of the uploads that overlap a path or URL of this data; all URLs if there are none."""
+        uploads = tuple(uploads)
+        all_urls = {url for url, _ in uploads}
         if len(all_urls) < 2:
             return all_urls
-        return self._named(_Lookup(places), len(all_urls)) or all_urls
+        return self._find_urls(_Lookup(uploads), len(all_urls)) or all_urls
 
-    def exists_here(self) -> bool:
-        """Whether one of these is a path, with a directory, of something that is on this machine."""
-        return any(os.sep in text and len(text) <= _LONGEST_PATH and _exists(text) for text in _texts(self.values))
+    def exists_locally(self) -> bool:
+        """Whether one of the values is a path with a directory part that exists on this machine."""
+        return any(os.sep in text and len(text) <= _MAX_PATH_LENGTH and _exists(text) for text in _texts(self.values))
 
-    def _named(self, lookup: _Lookup, most: int) -> set[str]:
+    def _find_urls(self, lookup: _Lookup, most: int) -> set[str]:
         found: set[str] = set()
         seen: set[str] = set()
         for text in (*self.registered, *_texts(self.values)):
             if text not in seen:
                 seen.add(text)
-                found |= lookup.holding(text)
+                found |= lookup.urls_at(text)
                 if len(found) == most:
                     break
         return found
 
 
 class _Lookup:
-    """Finds places by a path in them or above them, in steps that do not depend on how many there are."""
+    """Finds the uploads that overlap a path. The time does not depend on the number of uploads."""
 
-    def __init__(self, places: Iterable[Place]):
+    def __init__(self, uploads: Iterable[RegisteredUpload]):
         self._at: dict[str, set[str]] = {}
         self._above: dict[str, set[str]] = {}
         self._real_directories: dict[str, str] = {}
-        for url, local in places:
+        for url, local in uploads:
             for address in (_plain_url(url), local):
                 self._at.setdefault(address, set()).add(url)
                 for above in (address, *_ancestors(address)):
                     self._above.setdefault(above, set()).add(url)
-        here = os.getcwd()
-        self._is_here = bool(self._overlapping(here))
+        working_directory = os.getcwd()
+        self._covers_working_directory = bool(self._overlapping(working_directory))
 
-    def holding(self, text: str) -> set[str]:
-        if not text or (os.sep not in text and not self._is_here) or len(text) > _LONGEST_PATH or "\0" in text:
+    def urls_at(self, text: str) -> set[str]:
+        if (
+            not text
+            or (os.sep not in text and not self._covers_working_directory)
+            or len(text) > _MAX_PATH_LENGTH
+            or "\0" in text
+        ):
             return set()
         if _ADDRESS.fullmatch(text):
             return self._overlapping(_plain_url(text))
@@ -80,7 +86,7 @@ class _Lookup:
         return self._overlapping(path) or self._overlapping(self._real(path))
 
     def _real(self, path: str) -> str:
-        """Where a path leads. Many paths lie in few directories."""
+        """The path with links resolved. Directories are cached, because many paths lie in few directories."""
         directory, name = os.path.split(path)
         if os.path.islink(path):
             return os.path.realpath(path)
@@ -99,18 +105,18 @@ def _exists(text: str) -> bool:
     try:
         return bool(text.strip(os.sep)) and os.path.lexists(os.path.expanduser(text))
     except ValueError:
-        # No path holds a zero byte.
+        # A path cannot contain a zero byte.
         return False
 
 
 def _plain_url(url: str) -> str:
-    """Without the name of a profile."""
+    """The URL without the name of a profile and without a slash at its end."""
     match = _ADDRESS.fullmatch(url)
     return (match[1].lower() + match[2] if match else url).rstrip("/")
 
 
 def _ancestors(address: str) -> Iterator[str]:
-    """Those below the root, or below the scheme; the innermost first."""
+    """The directories above a path, or above a URL's key and bucket; the innermost first."""
     while True:
         address, separator, _ = address.rpartition("/")
         if not separator or not address or address.endswith("/"):
@@ -126,12 +132,12 @@ def _texts(values: Iterable[Any]) -> Iterator[str]:
         value = waiting.popleft()
         if isinstance(value, str):
             yield value
-        elif type(value) in _PLAIN:
+        elif type(value) in _LEAF_TYPES:
             continue
         elif isinstance(value, os.PathLike):
             path = os.fspath(value)
             if isinstance(path, str):
-                # With a separator, it is looked at as a path wherever it leads.
+                # With a separator, the lookup treats the text as a path.
                 yield path if os.sep in path else f".{os.sep}{path}"
         elif id(value) not in seen and (parts := _parts(value)):
             seen.add(id(value))

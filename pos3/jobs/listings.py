@@ -1,4 +1,4 @@
-"""Listings as URLs and paths, for people and scripts."""
+"""Lists prefixes and local directories as URLs and paths, for :meth:`pos3.Mirror.ls`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pos3.url import Location
 
 
 def list_remote(store: Store, location: Location, recursive: bool) -> list[str]:
-    """The URLs of what lies below ``location``, sorted; directories too, without a trailing slash."""
+    """The URLs of the objects and directories below ``location``, sorted; directories have no slash at the end."""
     if recursive:
         return sorted(location.child(path) for path in _with_directories(_paths(store, location)))
     if location.key and not location.is_prefix and store.survey(location.key).is_object:
@@ -26,19 +26,19 @@ def _paths(store: Store, location: Location) -> list[str]:
 
 
 def _with_directories(paths: list[str]) -> set[str]:
-    found = set()
+    names = set()
     for path in paths:
         name = path.rstrip("/")
-        found.add(name)
+        names.add(name)
         while "/" in name:
             name = name.rpartition("/")[0]
-            found.add(name)
-    return found
+            names.add(name)
+    return names
 
 
 def list_local(address: str | os.PathLike[str], recursive: bool) -> list[str]:
-    """The paths of what lies in a local directory, sorted; of a file, its own."""
-    shown = Path(os.path.expanduser(os.fspath(address).removeprefix("file://")))
-    if not shown.is_dir():
-        return [str(shown)] if shown.exists() else []
-    return sorted(str(child) for child in (shown.rglob("*") if recursive else shown.iterdir()))
+    """The paths of the files and directories in a local directory, sorted. A file is listed as itself."""
+    top = Path(os.path.expanduser(os.fspath(address).removeprefix("file://")))
+    if not top.is_dir():
+        return [str(top)] if top.exists() else []
+    return sorted(str(child) for child in (top.rglob("*") if recursive else top.iterdir()))

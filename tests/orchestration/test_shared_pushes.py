@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pos3.orchestration.storing.turns import Turns
+from pos3.orchestration.storing.shared_pushes import SharedPushes
 from tests.orchestration.conftest import eventually
 
 
@@ -31,27 +31,27 @@ class Pushes:
             raise self.errors.pop(0)
 
 
-def take(turns: Turns) -> None:
-    turn = turns.join()
+def take(shared_pushes: SharedPushes) -> None:
+    ticket = shared_pushes.join()
     try:
-        if turn.is_mine:
-            turn.carry_out()
+        if ticket.is_leader:
+            ticket.carry_out()
     finally:
-        if turn.is_mine:
-            turn.abandon()
-    turn.wait()
+        if ticket.is_leader:
+            ticket.abandon()
+    ticket.wait()
 
 
 @pytest.mark.parametrize("error", [None, ValueError("mine"), KeyboardInterrupt()], ids=["ends", "fails", "interrupted"])
 def test_at_most_one_runs_and_one_waits(error: BaseException | None) -> None:
     pushes = Pushes()
-    turns = Turns(pushes, lambda: 0)
+    shared_pushes = SharedPushes(pushes, lambda: 0)
     with ThreadPoolExecutor(21) as pool:
-        first = pool.submit(take, turns)
+        first = pool.submit(take, shared_pushes)
         eventually(lambda: pushes.running == 1)
         # These have written something that the first may have passed by.
-        others = [pool.submit(take, turns) for _ in range(20)]
-        eventually(lambda: turns._next.waiting == 20)
+        others = [pool.submit(take, shared_pushes) for _ in range(20)]
+        eventually(lambda: shared_pushes._next.waiting == 20)
         pushes.go.release()
         first.result()
         eventually(lambda: pushes.running == 1)
@@ -71,7 +71,7 @@ def test_at_most_one_runs_and_one_waits(error: BaseException | None) -> None:
 def test_a_push_waits_for_task_runs_under_way_until_none_comes_any_more() -> None:
     pushes = Pushes()
     pushes.go.release(10)
-    turns = Turns(pushes, lambda: 100)
+    shared_pushes = SharedPushes(pushes, lambda: 100)
     with ThreadPoolExecutor(10) as pool:
-        list(pool.map(lambda _: take(turns), range(10)))
+        list(pool.map(lambda _: take(shared_pushes), range(10)))
     assert pushes.begun == 1

@@ -1,21 +1,25 @@
-"""PURE. A plan while it is being made."""
+"""PURE. Collects the actions of a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
-from pos3.entries import LEFT_OUT, Entry, Record
+from pos3.entries import WITHOUT_CONTENT, Entry, Record
 from pos3.errors import UnsafeKeysError
-from pos3.plan.model import Action, Direction, Plan, Policy
-from pos3.plan.path_rules import MOST_PROBLEMS
+from pos3.plan.actions import Action, Actions
+from pos3.plan.model import Direction, Plan, Policy
+from pos3.plan.path_rules import MAX_PROBLEMS
 from pos3.reports import Kept
 
 
 @dataclass
-class Draft:
-    copies: list[Action] = field(default_factory=list)
-    last_copies: list[Action] = field(default_factory=list)
+class PlanBuilder:
+    """The parts of a plan that is not complete yet. :meth:`build` makes the plan."""
+
+    copies: Actions = field(default_factory=Actions)
+    last_copies: Actions = field(default_factory=Actions)
     deletes: list[Action] = field(default_factory=list)
     directories: list[Action] = field(default_factory=list)
     emptied: list[Action] = field(default_factory=list)
@@ -29,41 +33,45 @@ class Draft:
     lost: list[Action] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
-    def note_unusable(self, local: Entry, policy: Policy) -> None:
-        """Notes that something local is not pushed: what cannot be read is a failure, all else is kept."""
+    def add_unusable(self, local: Entry, policy: Policy) -> None:
+        """Adds a local entry that cannot be pushed. If it cannot be read, that is a failure; otherwise it is kept."""
         path = f"{policy.local_root}/{local.path}".rstrip("/")
         if local.is_unreadable:
             self.unreadable.append(f"{path!r} {local.unusable}: allow to read it, or leave it out with exclude=[...]")
-        elif not local.path and local.unusable in LEFT_OUT:
+        elif not local.path and local.unusable in WITHOUT_CONTENT:
             self.unreadable.append(f"{path!r} is {local.unusable}: only files and directories can be pushed")
         else:
             self.kept.append(Kept(local.path, local.unusable))
 
-    def pass_over(self, files: int, *, destination_files: int | None = None) -> None:
-        """Counts files that are on both sides and unchanged."""
+    def count_unchanged(self, files: int, *, destination_files: int | None = None) -> None:
+        """Counts unchanged files that exist on both sides."""
         self.unchanged += files
         self.source_files += files
         self.destination_files += files if destination_files is None else destination_files
 
     def confirm(self, local: Entry, etag: str, record: Record | None, policy: Policy) -> None:
-        """Notes a pair that was found equal, unless that is on record; equal sizes alone are no such finding."""
+        """Adds the record of a pair that was found equal, unless the record exists. Equal sizes alone do not count."""
         known = record is not None and record.matches_local(local) and record.etag == etag
         if known or policy.compare == "size":
             return
-        # Found equal, not transferred: unless it was before, such a pair belongs to no mirror.
+        # This mirror did not transfer the pair. Without an earlier record of the same object, it has no owner.
         owner = record.owner if record is not None and record.etag == etag else ""
         self.confirmed.append(Record(local.path, local.size_bytes, local.modified_ns, local.inode, etag, owner))
 
-    def leave_out(self, paths: set[str]) -> None:
-        """These are not copied after all."""
-        self.copies = [action for action in self.copies if action.path not in paths]
-        self.last_copies = [action for action in self.last_copies if action.path not in paths]
+    def drop_copies(self, paths: set[str]) -> None:
+        """Removes the copies of these paths from the plan."""
+        self.copies, self.last_copies = self.copies.without(paths), self.last_copies.without(paths)
 
-    def plan(self, direction: Direction, problems: Sequence[str], where: str) -> Plan:
+    def build(self, direction: Direction, problems: Sequence[str], where: str) -> Plan:
+        """The plan. It has no deletes if the source is empty, or if some files cannot be uploaded.
+
+        Raises:
+            UnsafeKeysError: it is a download, and there are problems.
+        """
         if problems and direction == "download":
             raise UnsafeKeysError(where, problems)
         if problems:
-            # What has such a name may be what is missing elsewhere: a file that was renamed, for example.
+            # A file that cannot be uploaded may be a renamed one, whose old object would be deleted.
             self._keep_all("some files cannot be uploaded")
         elif self.unreadable:
             self._keep_all("some files cannot be read")
@@ -71,8 +79,8 @@ class Draft:
             self._keep_all("the source is empty")
         return Plan(
             direction,
-            tuple(self.copies),
-            tuple(self.last_copies),
+            self.copies,
+            self.last_copies,
             tuple(self.deletes),
             (*self.directories, *self.emptied),
             tuple(self.obstacles),
@@ -82,25 +90,25 @@ class Draft:
             self.unchanged,
             self.source_files,
             self.destination_files,
-            problems=tuple(problems[:MOST_PROBLEMS]),
+            problems=tuple(problems[:MAX_PROBLEMS]),
             unreadable=tuple(self.unreadable),
             lost=() if problems or self.unreadable else tuple(self.lost),
         )
 
     def _keep_all(self, reason: str) -> None:
-        """Nothing is deleted, and nothing copied where what stays is in the way."""
-        staying = {action.path for action in self.deletes}
-        above = {path[:end] for path in staying for end, letter in enumerate(path) if letter == "/"}
-        copies = [action.path for action in (*self.copies, *self.last_copies)]
-        blocked = {path for path in copies if path in above or _is_below(path, staying)}
-        self.leave_out(blocked)
+        """Turns all deletes into kept files, and removes the copies that these files block."""
+        kept_paths = {action.path for action in self.deletes}
+        parents = {path[:end] for path in kept_paths for end, letter in enumerate(path) if letter == "/"}
+        copies = [action.path for action in chain(self.copies, self.last_copies)]
+        blocked = {path for path in copies if path in parents or _is_below(path, kept_paths)}
+        self.drop_copies(blocked)
         self.kept += [Kept(path, "what lies in its way stays") for path in sorted(blocked)]
         self.kept += [Kept(action.path, reason) for action in self.deletes]
-        self.directories = [action for action in self.directories if not _is_below(action.path, staying)]
+        self.directories = [action for action in self.directories if not _is_below(action.path, kept_paths)]
         self.deletes = []
         self.emptied = []
 
 
 def _is_below(path: str, names: set[str]) -> bool:
-    """Whether one of the names is a file in which ``path`` would lie."""
+    """Whether ``path`` lies below one of the names."""
     return any(path[:end] in names for end, letter in enumerate(path) if letter == "/")

@@ -1,4 +1,4 @@
-"""Who has registered what for upload, noted in the context of whoever registers it."""
+"""Remembers which run has registered which upload, found from the context of the registering code."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from pos3.orchestration.internals import task_runs_here
 _scopes: ContextVar[tuple[Hashable, ...]] = ContextVar("pos3_registration_scopes", default=())
 
 
-class Elsewhere(Enum):
-    """Stands for the task runs in other processes, which know themselves what they have registered."""
+class OtherProcess(Enum):
+    """The log has these entries for all task runs in other processes, which know themselves what they register."""
 
     TASK = "task"
     NESTED_TASK = "nested task"
-    """Called by another task run, which may not know of it."""
+    """A task run that was called by another task run, which may not know of its registrations."""
 
 
-class Unknown(Enum):
-    """Stands for whoever registers something where no run is known."""
+class NoRun(Enum):
+    """The log has this entry for registrations by code whose run is not known."""
 
-    PLACE = "a thread without a run"
+    THREAD = "a thread without a run"
 
 
 @contextlib.contextmanager
-def scope(holder: Hashable) -> Iterator[None]:
-    """What is registered inside is also noted for ``holder``."""
+def registration_scope(holder: Hashable) -> Iterator[None]:
+    """Uploads that are registered inside also belong to ``holder``, the id of a run."""
     token = _scopes.set((*_scopes.get(), holder))
     try:
         yield
@@ -39,25 +39,26 @@ def scope(holder: Hashable) -> Iterator[None]:
         _scopes.reset(token)
 
 
-class Ledger:
-    """Which task runs and subflow runs have registered which URLs for upload."""
+class RegistrationLog:
+    """The URLs of the uploads that each task run and subflow run has registered."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._urls: dict[Hashable, set[str]] = {}
 
-    def note(self, url: str) -> None:
-        """A registration has been made here: in the run, and in those around it, of this context."""
+    def add(self, url: str) -> None:
+        """Adds a registered URL for the run of this context, and for the runs that have called it."""
         context = TaskRunContext.get()
         holders: set[Hashable] = {*_scopes.get(), *task_runs_here()}
         if context is not None:
             holders.add(str(context.task_run.id))
         if not holders and FlowRunContext.get() is None:
-            holders.add(Unknown.PLACE)
+            holders.add(NoRun.THREAD)
         with self._lock:
             for holder in holders:
                 self._urls.setdefault(holder, set()).add(url)
 
-    def of(self, *holders: Hashable) -> set[str]:
+    def urls_of(self, *holders: Hashable) -> set[str]:
+        """The URLs that any of these runs have registered."""
         with self._lock:
             return {url for holder in holders for url in self._urls.get(holder, ())}

@@ -1,4 +1,4 @@
-"""Finds profiles that are Prefect blocks: see ``pos3.profiles``."""
+"""Finds profiles that are Prefect blocks, by the entry point ``pos3.profiles``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pos3.orchestration.runtime.run import RunMirror
 
 
 def find_profile(name: str) -> pos3.Profile | None:
-    """The :class:`Pos3Profile` block called ``name``, if there is one and this place belongs to a flow run.
+    """The profile of the :class:`Pos3Profile` block ``name``; None outside of flow runs and if there is no such block.
 
-    A block is loaded once for each flow run and process, so that a run goes on with what it began with.
+    A block is loaded once for each flow run and process, so a change does not affect a run that has loaded it.
 
     Raises:
-        ProfileError: there is such a block, but it cannot be loaded or cannot work.
+        ProfileError: the block exists, but it cannot be loaded or cannot work.
     """
     run_id = _run_id()
     if run_id is None:
@@ -29,7 +29,7 @@ def find_profile(name: str) -> pos3.Profile | None:
 
 
 def _run_id() -> UUID | None:
-    """The flow run of this place. A thread without a context belongs to the only run that is open, as in pos3."""
+    """The current flow run. A thread without a context belongs to the only open run, as elsewhere in pos3."""
     task = TaskRunContext.get()
     if task is not None and task.task_run.flow_run_id is not None:
         return task.task_run.flow_run_id
@@ -41,9 +41,10 @@ def _run_id() -> UUID | None:
 
 @lru_cache(maxsize=256)
 def _of_run(run_id: UUID, name: str) -> pos3.Profile:
-    """
+    """The profile of a block, from a cache for each flow run.
+
     Raises:
-        LookupError: there is no such block, which is not remembered.
+        LookupError: there is no such block. This is not cached.
     """
     from pos3.orchestration.blocks import Pos3Profile, load_block
 

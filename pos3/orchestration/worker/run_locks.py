@@ -1,7 +1,7 @@
-"""Which flow runs a process of this node works on: marks in the cache that outlive a kill, but not unnoticed.
+"""Run locks: files in the cache that show which flow runs the workers of this node are executing.
 
-A mark is a file ``<cache_root>/.pos3/flow-runs/<flow run id>`` with the worker's name, on which it holds a lock. The
-kernel drops the lock when the worker dies, so a mark without a lock is a run that nobody looks after any more.
+A run lock is a file ``<cache_root>/.pos3/flow-runs/<flow run id>`` with the worker's name, which the worker locks. The
+kernel drops the lock when the worker dies. So a file without a lock is that of an abandoned flow run.
 """
 
 from __future__ import annotations
@@ -15,59 +15,59 @@ from uuid import UUID
 
 from pos3.local import STATE_DIRECTORY, ForeignFileError, is_trusted, make_private, open_lock, open_own
 
-_MOST_NAME_BYTES = 1000
+_MAX_NAME_BYTES = 1000
 
 
-class Mark:
-    """One mark that is held. It goes with the end of the body, unless :meth:`keep` is called."""
+class RunLock:
+    """The lock of one flow run. :meth:`release` removes its file, unless :meth:`keep` was called."""
 
     def __init__(self, path: Path, worker_name: str):
         self._path = path
         self._descriptor = open_lock(str(path))
-        # A run that another worker looks after stays marked by that one.
-        self._goes = _locked(self._descriptor)
-        if self._goes:
+        # If another worker holds the lock, the file stays with that worker's name.
+        self._removes_file = _locked(self._descriptor)
+        if self._removes_file:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, worker_name.encode(), 0)
 
     def keep(self) -> None:
-        """Leaves the run to the next worker that starts here."""
-        self._goes = False
+        """Leaves the file, so that the next worker that starts here reschedules the run."""
+        self._removes_file = False
 
     def release(self) -> None:
-        if self._goes:
+        if self._removes_file:
             self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 
-class Marks:
-    """The marks of one cache, which several workers may share."""
+class RunLocks:
+    """The run locks of one cache, which several workers may share."""
 
     def __init__(self, cache_root: Path, worker_name: str = ""):
         self._worker_name = worker_name
         self._directory = cache_root / STATE_DIRECTORY / "flow-runs"
 
     @contextlib.contextmanager
-    def holding(self, flow_run_id: UUID) -> Iterator[Mark]:
-        """Marks a flow run for as long as the body runs; longer, if the body is cancelled."""
+    def holding(self, flow_run_id: UUID) -> Iterator[RunLock]:
+        """Holds the lock of a flow run during the block. If the block is cancelled or interrupted, the file stays."""
         make_private(str(self._directory.parent))
         make_private(str(self._directory))
-        mark = Mark(self._directory / str(flow_run_id), self._worker_name)
+        run_lock = RunLock(self._directory / str(flow_run_id), self._worker_name)
         try:
-            yield mark
+            yield run_lock
         except BaseException as error:
             if not isinstance(error, Exception):
-                mark.keep()
+                run_lock.keep()
             raise
         finally:
-            mark.release()
+            run_lock.release()
 
     @contextlib.contextmanager
     def abandoned(self) -> Iterator[dict[UUID, str]]:
-        """The runs whose worker is gone, each with that worker's name.
+        """The flow runs whose worker is dead, each with the name of that worker.
 
-        The body looks after them; if it succeeds, they are no longer marked. While it runs, no other worker gets the
-        same ones.
+        The block reschedules them. If it succeeds, their files are removed. During the block, no other worker gets the
+        same flow runs.
         """
         found: dict[UUID, str] = {}
         with contextlib.ExitStack() as stack:
@@ -77,8 +77,8 @@ class Marks:
                     flow_run_id = UUID(path.name)
                     descriptor = open_own(str(path), os.O_RDWR)
                     stack.callback(os.close, descriptor)
-                    if _locked(descriptor) and not _runs_still(flow_run_id):
-                        found[flow_run_id] = os.pread(descriptor, _MOST_NAME_BYTES, 0).decode("utf-8", "replace")
+                    if _locked(descriptor) and not _is_still_running(flow_run_id):
+                        found[flow_run_id] = os.pread(descriptor, _MAX_NAME_BYTES, 0).decode("utf-8", "replace")
             yield found
             for flow_run_id in found:
                 (self._directory / str(flow_run_id)).unlink(missing_ok=True)
@@ -92,8 +92,8 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _runs_still(flow_run_id: UUID) -> bool:
-    """Whether a process on this machine still executes the run: outside a container it may survive its worker."""
+def _is_still_running(flow_run_id: UUID) -> bool:
+    """Whether a process on this machine still executes the run. Outside of containers, it may survive its worker."""
     wanted = f"PREFECT__FLOW_RUN_ID={flow_run_id}".encode()
     for environment in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The block of a mirror: a ``with`` statement and a decorator."""
+"""Opens and closes mirrors: the ``with`` statement :class:`mirror`, and the decorator :func:`with_mirror`."""
 
 from __future__ import annotations
 
@@ -25,26 +25,29 @@ R = TypeVar("R")
 class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads as the verb that it is
     """Opens a mirror for the body of a ``with`` statement.
 
-    On a clean exit, all that is registered for upload is pushed, and a failed push raises. When the body ends with an
-    exception of any kind, only registrations with ``sync_on_error`` are pushed, and nothing is deleted.
+    When the body ends without an exception, everything that is registered for upload is pushed, and a failed push
+    raises. When the body ends with an exception of any kind, only registrations with ``sync_on_error`` are pushed, and
+    nothing is deleted.
 
-    Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. Where nobody else handles SIGTERM,
-    it unwinds the body like an exception.
+    Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. If nobody else handles SIGTERM, it
+    ends the body like an exception.
 
     An option that is not given comes from the environment: ``cache_root`` from ``POS3_CACHE_ROOT``, and so on.
 
     Args:
-        cache_root: directory for everything without an explicit local path.
-        show_progress: a bar on a terminal, elsewhere log lines of transfers that take 2 s or more; False is silent.
-        max_workers: threads, and so requests in flight, of one transfer.
-        default_profile: a profile or its name for URLs that name none.
-        max_upload_bytes_per_second: the rate of all uploads together; None for full speed.
-        cache_limit: bytes, or a size such as "50GB", that the cache is brought down to when the mirror opens, after
-            each download and when it closes. Least recently used first; never what is in use, changed or not pushed.
-        shutdown_timeout: seconds for the pushes of ``sync_on_error`` when the process is being stopped.
+        cache_root: the directory for everything without an explicit local path.
+        show_progress: show a bar on a terminal, and elsewhere log lines of transfers that take 2 s or more. False shows
+            nothing.
+        max_workers: the maximum number of threads, and so of requests in flight, of one transfer.
+        default_profile: a profile or its name, for URLs that name none.
+        max_upload_bytes_per_second: the maximum rate of all uploads together; None for full speed.
+        cache_limit: bytes, or a size such as "50GB". When the mirror opens, after each download and when it closes,
+            the least recently used data is removed until the cache is within the limit. What is in use, changed or not
+            pushed is never removed.
+        shutdown_timeout: the seconds for the pushes of ``sync_on_error`` when the process is being stopped.
 
     Raises:
-        InvalidArgumentError, ProfileError: before anything is changed.
+        InvalidArgumentError, ProfileError: an option is wrong; nothing was changed.
     """
 
     def __init__(
@@ -76,25 +79,25 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
 
     def __enter__(self) -> Mirror:
         opened = Mirror(self._options.or_environment()).open()
-        self._entered[opened] = undone = contextlib.ExitStack()
-        undone.enter_context(sigterm_raises())
-        undone.callback(leave, enter(opened))
+        self._entered[opened] = stack = contextlib.ExitStack()
+        stack.enter_context(sigterm_raises())
+        stack.callback(leave, enter(opened))
         return opened
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorates a function, as :func:`with_mirror` does."""
-        made = of_same_kind(function, _InMirror(function, self._fresh))
-        return functools.wraps(function)(made)
+        decorated = of_same_kind(function, _InMirror(function, self._new_block))
+        return functools.wraps(function)(decorated)
 
-    def _fresh(self) -> mirror:
+    def _new_block(self) -> mirror:
         return mirror.of(self._options)
 
     @classmethod
     def of(cls, options: MirrorOptions) -> mirror:
-        """The block of a mirror with these options; those that were not given come from the environment."""
-        made = cls()
-        made._options = options
-        return made
+        """The block of a mirror with these options. Options that were not given come from the environment."""
+        block = cls()
+        block._options = options
+        return block
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -106,9 +109,9 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             self._entered.pop(opened).close()
 
     def _innermost(self) -> Mirror:
-        """What this object opened last; in this context, if it was entered in several."""
-        here = active_mirror()
-        return here if isinstance(here, Mirror) and here in self._entered else list(self._entered)[-1]
+        """The mirror of this context if this object has opened it, else the mirror that this object opened last."""
+        active = active_mirror()
+        return active if isinstance(active, Mirror) and active in self._entered else list(self._entered)[-1]
 
 
 @overload
@@ -138,9 +141,10 @@ def with_mirror(
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
 ) -> Any:
-    """Decorates a function so that each call runs in a mirror of its own. Works for sync and async functions, and for
-    generators of both kinds, and without parentheses. See :func:`mirror` for the arguments, which are checked at the
-    call.
+    """Decorates a function so that each call runs in a mirror of its own.
+
+    It works for sync and async functions and for generators of both kinds, and also without parentheses. The arguments
+    are those of :func:`mirror`, and are checked at the call.
     """
     if not isinstance(cache_root, (str, os.PathLike)) and callable(cache_root):
         return mirror()(cache_root)
@@ -158,30 +162,30 @@ def with_mirror(
 class _InMirror:
     """Runs a function in a mirror of its own, each time it is called."""
 
-    def __init__(self, function: Callable[..., Any], fresh: Callable[[], mirror]):
+    def __init__(self, function: Callable[..., Any], new_block: Callable[[], mirror]):
         self._function = function
-        self._fresh = fresh
+        self._new_block = new_block
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        with self._fresh():
+        with self._new_block():
             return self._function(*args, **kwargs)
 
     async def await_(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        async with _off_the_loop(self._fresh()):
+        async with _closed_in_thread(self._new_block()):
             return await self._function(*args, **kwargs)
 
     def generate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Generator[Any, Any, Any]:
-        with self._fresh():
+        with self._new_block():
             return (yield from self._function(*args, **kwargs))
 
     async def agenerate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any, None]:
-        async with _off_the_loop(self._fresh()):
+        async with _closed_in_thread(self._new_block()):
             async for item in self._function(*args, **kwargs):
                 yield item
 
 
-class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N801
-    """A mirror whose final push runs in a thread, so that the event loop's other tasks go on."""
+class _closed_in_thread(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N801
+    """A mirror whose final push runs in a thread, so that the other tasks of the event loop go on."""
 
     def __init__(self, inner: mirror):
         self._inner = inner
@@ -196,14 +200,14 @@ class _off_the_loop(contextlib.AbstractAsyncContextManager[Mirror]):  # noqa: N8
         import asyncio
 
         if not threading.main_thread().is_alive():
-            # The loop gets no thread any more.
+            # The interpreter is exiting, so the loop cannot start a thread any more.
             self._inner.__exit__(kind, error, traceback)
             return
         closing = asyncio.ensure_future(asyncio.to_thread(self._opened.close, error))
         try:
             await asyncio.shield(closing)
         except asyncio.CancelledError:
-            # The push is not abandoned half-way; the cancellation takes effect right after it.
+            # The push is finished first. The cancellation takes effect directly after it.
             await asyncio.wait([closing])
             raise
         finally:

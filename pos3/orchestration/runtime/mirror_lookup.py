@@ -1,4 +1,4 @@
-"""Finds the mirror of a flow or task run for a call of pos3 that has none in its context: see ``pos3.mirrors``."""
+"""Finds the mirror for calls of pos3 in flow and task runs that have no active mirror: entry point ``pos3.mirrors``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from pos3.orchestration.remote import (
 from pos3.orchestration.runtime.flow_function import has_mirror, mirror_options_of
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.ui import RunView, say
+from pos3.orchestration.ui import RunView, log_safely
 
 ResolveOptions = Callable[[], pos3.MirrorOptions]
 
 
 @dataclass(frozen=True)
-class Joined:
-    """The mirror of the flow run that called this one from a task elsewhere, and where it is."""
+class JoinedMirror:
+    """The mirror of the calling flow run, which may be in another process, and its address."""
 
     mirror: pos3.MirrorLike
     address: MirrorAddress
@@ -45,13 +45,13 @@ class Joined:
 
 
 def find_mirror() -> pos3.MirrorLike | None:
-    """The mirror of the flow run that this place belongs to, or of its task run; None outside of both.
+    """The mirror of the current flow run or task run; None outside of both.
 
-    In the flow's process, its mirror. In another, that same mirror through its broker, until it is gone; from then on,
-    and in a task without a flow, a mirror of the task run's own.
+    In the flow's process, it is the flow run's mirror. In another process, it is the same mirror through its broker.
+    When that is gone, and in a task without a flow, it is a mirror of the task run itself.
 
     Raises:
-        NoMirrorError: the flow is no ``pos3_flow``, or it has ended and this is no task.
+        NoMirrorError: the flow is not a ``pos3_flow``, or it has ended and there is no task run.
     """
     flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
     task_run = task_context.task_run if task_context is not None else None
@@ -60,8 +60,8 @@ def find_mirror() -> pos3.MirrorLike | None:
     return _of_task_run(task_run, NoMirror(), OptionLayers().resolve, "") if task_run is not None else None
 
 
-def mirror_to_join() -> Joined | None:
-    """The mirror that a flow called here joins: that of the flow run that this place belongs to, while it is open."""
+def mirror_to_join() -> JoinedMirror | None:
+    """The mirror that a subflow called from here joins: that of the current flow run, if it is open."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return None
@@ -72,7 +72,7 @@ def mirror_to_join() -> Joined | None:
         except MirrorGoneError:
             return None
     mirror = find_mirror()
-    return Joined(mirror, address) if mirror is not None else None
+    return JoinedMirror(mirror, address) if mirror is not None else None
 
 
 def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskRun | None) -> pos3.MirrorLike:
@@ -91,7 +91,7 @@ def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskR
     if task_run is not None:
         group = str(address.flow_run_id)
         mirror = _of_task_run(task_run, flow_mirror, lambda: mirror_options_of(flow), group)
-    return mirror or _still_there(flow_mirror)
+    return mirror or _confirmed(flow_mirror)
 
 
 def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOptions, group: str) -> TaskMirror | None:
@@ -102,15 +102,15 @@ def _of_task_run(task_run: TaskRun, flow_mirror: MirrorProxy, options: ResolveOp
 
 
 def _open_own(task_run: TaskRun, options: ResolveOptions, group: str, reason: MirrorGoneError) -> pos3.Mirror:
-    # Not get_run_logger(): that fails in the mirror's threads.
+    # get_run_logger() would fail in the threads of the mirror.
     log = task_run_logger(task_run)
     opened = RunView(task_run.flow_run_id, log).new_mirror(options(), group=group).open()
     level = logging.INFO if task_run.flow_run_id is not None else logging.DEBUG
-    say(log, level, "pos3: this task has a mirror of its own, for %s", reason)
+    log_safely(log, level, "pos3: this task has a mirror of its own, for %s", reason)
     return opened
 
 
-def _still_there(flow_mirror: BrokeredMirror) -> BrokeredMirror:
-    """The mirror, if it is open. Functions of a process pool that a task has started get it, too."""
+def _confirmed(flow_mirror: BrokeredMirror) -> BrokeredMirror:
+    """The mirror, if it is open. Functions in a process pool that a task has started also get it."""
     flow_mirror.confirm()
     return flow_mirror
