@@ -92,8 +92,8 @@ def test_all_that_fail_are_in_the_error_in_the_order_of_registration(
 ) -> None:
     proxied(
         rclone_site,
-        Status(403, match=on("PUT", key="b/f"), times=None),
-        Status(403, match=on("PUT", key="e/f"), times=None),
+        Status(403, "AccessDenied", match=on("PUT", key="b/f")),
+        Status(403, "AccessDenied", match=on("PUT", key="e/f")),
     )
     mirror = opened(tmp_path)
     expected = registered(mirror, rclone_site, list("abcdef"))

@@ -304,6 +304,7 @@ def test_the_progress_of_one_large_object_moves_with_its_bytes(
     assert followed.states[-1] == size_bytes
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     ("direction", "size_bytes", "fault"),
     [

@@ -35,7 +35,7 @@ def main(path: str, modules: list[str]) -> None:
         listener.listen(64)
         print("listening", flush=True)
         while True:
-            ready, _, _ = select.select([listener, 0], [], [])
+            ready, _, _ = select.select([listener.fileno(), 0], [], [])
             if 0 in ready:
                 return
             connection, _ = listener.accept()
