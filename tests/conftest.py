@@ -37,12 +37,18 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("pos3")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what runs on the server that the environment names."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Marks what runs on the server that the environment names; what takes longest comes first.
+
+    Whichever of several processes got the last long test would keep the others waiting. And those that start many
+    processes do not come all at once, since a process of pytest begins with a part of all tests in their order.
+    """
     for item in items:
         if hasattr(item, "callspec") and "env" in item.callspec.params.values():
             item.add_marker("contract")
+    yield
+    items.sort(key=lambda item: item.path.parent.name != "orchestration")
 
 
 @pytest.fixture(autouse=True)

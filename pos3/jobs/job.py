@@ -170,7 +170,7 @@ class Job:
         return self.pair.store
 
     def first_survey(self) -> Survey:
-        """What the store had at the URL at the first call. Later calls send no request.
+        """The survey of the URL from the first call. Later calls send no request.
 
         The first call proves that there is access. Objects that appear after it, and that this mirror has not put
         there, were put there by others.

@@ -1,6 +1,6 @@
 """Decides which objects a push keeps although they have no local file, so that no work of another writer is lost.
 
-Here, and in :mod:`pos3.plan.uploads`, are the reasons why a run did not delete an object; its report names them.
+:mod:`pos3.plan.deletes` lists the other reasons why a run does not delete something.
 """
 
 from __future__ import annotations

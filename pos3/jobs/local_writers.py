@@ -34,7 +34,7 @@ RecordOf = Callable[[str], Record | None]
 
 
 class OnChange(Enum):
-    """What happens when a download would change a file that it must leave alone."""
+    """The consequence if a download would change a file that it must leave alone."""
 
     RAISE = "it is an error"
     RAISE_INSIDE = "it is an error if all of the download lies in the writer's path, else that path is left alone"

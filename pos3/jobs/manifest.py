@@ -48,7 +48,7 @@ class ManifestBuilder:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the files of one complete set are. ``sha256`` is a digest of their paths and sizes."""
+    """Describes the files of one complete set. ``sha256`` is a digest of their paths and sizes."""
 
     files: int
     size_bytes: int

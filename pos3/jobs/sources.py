@@ -91,7 +91,7 @@ class Sources:
         return entries if self._hides is nothing else (entry for entry in entries if not self._hides(entry.path))
 
     def objects(self, chosen: Filter, *, is_prefix: bool, only_object: bool = False, to_push: bool = False) -> Entries:
-        """The objects.
+        """The objects at the location of the job.
 
         Objects with the name of a temporary file of pos3 are left out. A push also leaves out keys in a state
         directory; a download must see them, because it refuses them.

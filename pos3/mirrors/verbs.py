@@ -137,13 +137,13 @@ class Mirror:
         self._closed = threading.Event()
         _mirrors.add(self)
 
-    def _assemble(self, parts: Components) -> None:
+    def _assemble(self, components: Components) -> None:
         self._lock = threading.RLock()
-        self._components = parts
+        self._components = components
         self._pusher = Pusher(
-            parts, self._lock, self._check_open, self._background_progress, self.options.max_workers, self._pid
+            components, self._lock, self._check_open, self._background_progress, self.options.max_workers, self._pid
         )
-        self._downloader = Downloader(parts, self._check_open)
+        self._downloader = Downloader(components, self._check_open)
 
     def _after_fork(self) -> None:
         """Makes new components in a forked child, so that all locks are free and no connection is shared."""

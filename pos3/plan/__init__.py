@@ -9,8 +9,8 @@ The table in :mod:`pos3.plan.changes` says what counts as changed.
 """
 
 from pos3.plan.actions import Action, Actions
+from pos3.plan.deletes import check_max_delete, delete_refusal, parse_max_delete
 from pos3.plan.downloads import plan_download
-from pos3.plan.limits import check_max_delete, delete_refusal, parse_max_delete
 from pos3.plan.merge import merge_listings
 from pos3.plan.model import EMPTIED, LOST, NEW, Compare, Direction, Plan, Policy, TransferPlan, TwoWayPlan
 from pos3.plan.path_rules import IN_STATE, segment_problem

@@ -9,6 +9,7 @@ from itertools import chain
 from pos3.entries import WITHOUT_CONTENT, Entry, Record
 from pos3.errors import UnsafeKeysError
 from pos3.plan.actions import Action, Actions
+from pos3.plan.deletes import reason_to_keep_all
 from pos3.plan.model import Direction, Plan, Policy
 from pos3.plan.path_rules import MAX_PROBLEMS
 from pos3.reports import Kept
@@ -70,13 +71,11 @@ class PlanBuilder:
         """
         if problems and direction == "download":
             raise UnsafeKeysError(where, problems)
-        if problems:
-            # A file that cannot be uploaded may be a renamed one, whose old object would be deleted.
-            self._keep_all("some files cannot be uploaded")
-        elif self.unreadable:
-            self._keep_all("some files cannot be read")
-        elif not self.source_files and self.deletes:
-            self._keep_all("the source is empty")
+        reason = reason_to_keep_all(
+            has_problems=bool(problems), has_unreadable=bool(self.unreadable), source_files=self.source_files
+        )
+        if reason and (self.deletes or problems or self.unreadable):
+            self._keep_all(reason)
         return Plan(
             direction,
             self.copies,

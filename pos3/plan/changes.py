@@ -49,3 +49,11 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
     if policy.direction == "download":
         return "" if local.modified_ns // _NS == remote.modified_ns // _NS else "different modification time"
     return "newer than the object" if local.modified_ns // _NS > remote.modified_ns // _NS else ""
+
+
+def is_as_recorded(local: Entry, record: Record, policy: Policy) -> bool:
+    """Whether the file is as recorded, or proven to have the recorded content."""
+    if record.matches_local(local):
+        return True
+    recorded = Entry(record.path, record.size_bytes, etag=record.etag)
+    return local.size_bytes == record.size_bytes and policy.proven_equal(local, recorded)

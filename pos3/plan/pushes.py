@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pos3.entries import Entry, Record
 from pos3.plan.actions import Action
 from pos3.plan.builder import PlanBuilder
+from pos3.plan.changes import is_as_recorded
 from pos3.plan.merge import UnchangedRange, merge_listings, merge_local_with_ranges
 from pos3.plan.model import NEW, Plan, Policy
 from pos3.plan.path_rules import AncestorStack
@@ -39,7 +40,7 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
             builder.add_unusable(local_entry, policy)
         elif local_entry is not None and not local_entry.is_directory:
             builder.source_files += 1
-            changed = record is None or not _is_as_recorded(local_entry, record, policy)
+            changed = record is None or not is_as_recorded(local_entry, record, policy)
             if problem := key_problem(path, policy.key_prefix):
                 problems.append(f"{path!r}: {problem}")
             elif changed or policy.overwrite(path):
@@ -60,11 +61,3 @@ def plan_push(local: Iterable[Entry], records: Iterable[Record], owner: str, pol
                 builder.deletes.append(delete)
     empty_directories.leave("")
     return builder.build("upload", problems, policy.where)
-
-
-def _is_as_recorded(local: Entry, record: Record, policy: Policy) -> bool:
-    """Whether the file is as recorded, or proven to have the recorded content."""
-    if record.matches_local(local):
-        return True
-    recorded = Entry(record.path, record.size_bytes, etag=record.etag)
-    return local.size_bytes == record.size_bytes and policy.proven_equal(local, recorded)

@@ -6,12 +6,16 @@ found. What fails loudly in every test is not tested here.
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -21,6 +25,8 @@ from urllib.parse import urlsplit
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -46,6 +52,7 @@ from tests.support import (
     SkewedClock,
     Slowdown,
     Status,
+    TlsProxy,
     Trickle,
     Truncate,
     Unseen,
@@ -56,6 +63,7 @@ from tests.support import (
 )
 from tests.support.forks import command_line
 from tests.support.program import ROOT
+from tests.support.signatures import is_signed
 from tests.support.trees import longest_name, many_files, pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -499,3 +507,59 @@ def test_a_marker_stands_only_for_an_empty_directory(moto_site: S3Site, tmp_path
 def test_many_files_all_differ(tmp_path: Path) -> None:
     tree = many_files(tmp_path / "tree", 450, size=16)
     assert len(set(contents(tree).values())) == 450
+
+
+# -- signatures
+
+
+@pytest.mark.parametrize("signer", ["botocore.auth.S3SigV4Auth", "botocore.crt.auth.CrtS3SigV4AsymAuth"])
+def test_a_signature_is_right_only_for_what_was_signed(signer: str) -> None:
+    if ".crt." in signer:
+        pytest.importorskip("awscrt")
+    module, _, name = signer.rpartition(".")
+    request = AWSRequest("PUT", "https://host.example.com/b/a%20b?x=1&y=", {"x-amz-meta-a": "1"}, b"body")
+    make = getattr(importlib.import_module(module), name)
+    make(Credentials("key", "secret"), "s3", "us-east-1").add_auth(request)
+    headers = {"host": "host.example.com", **{name.lower(): value for name, value in request.headers.items()}}
+    target = "/b/a%20b?x=1&y="
+    assert is_signed("PUT", target, headers, b"body", "secret")
+    for wrong in (
+        is_signed("GET", target, headers, b"body", "secret"),
+        is_signed("PUT", "/b/a%20c?x=1&y=", headers, b"body", "secret"),
+        is_signed("PUT", "/b/a%20b?x=2&y=", headers, b"body", "secret"),
+        is_signed("PUT", target, {**headers, "host": "other.example.com"}, b"body", "secret"),
+        is_signed("PUT", target, {**headers, "x-amz-meta-a": "2"}, b"body", "secret"),
+        is_signed("PUT", target, headers, b"other", "secret"),
+        is_signed("PUT", target, headers, b"body", "other"),
+    ):
+        assert not wrong
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_proxy_for_every_host_leads_to_the_bucket_that_was_named(
+    moto_site: S3Site, tmp_path: Path, scheme: str
+) -> None:
+    moto_site.put("data/a b", b"1")
+    with TlsProxy(moto_site.server, tmp_path) as proxy:
+        proxy.lead("named", moto_site.bucket, base="/base")
+        proxies = urllib.request.ProxyHandler({scheme: proxy.url})
+        trusting = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=proxy.bundle))
+        opener = urllib.request.build_opener(proxies, trusting)
+        moto_site.server.s3.put_object_acl(Bucket=moto_site.bucket, Key="data/a b", ACL="public-read")
+        for url in (
+            "named.example.com/data/a%20b",
+            "example.com/named/data/a%20b",
+            "example.com/base/named/data/a%20b",
+        ):
+            with opener.open(f"{scheme}://{url}", timeout=20) as answer:
+                assert answer.read() == b"1"
+        hosts = [(asked.host, asked.path) for asked in proxy.clear()]
+        assert hosts == [
+            ("named.example.com", "/data/a%20b"),
+            ("example.com", "/named/data/a%20b"),
+            ("example.com", "/base/named/data/a%20b"),
+        ]
+        proxy.busy = 1
+        with pytest.raises(urllib.error.HTTPError, match="503"):
+            opener.open(f"{scheme}://named.example.com/data/a%20b", timeout=20)
+        assert proxy.busy == 0

@@ -26,6 +26,7 @@ from pos3.store.base import (
 from pos3.store.endpoints import endpoint_in
 from pos3.store.s3.bodies import Bodies
 from pos3.store.s3.client import Connection
+from pos3.store.s3.creation_headers import creation_headers
 from pos3.store.s3.deletes import Deletes
 from pos3.store.s3.lines import ConnectionPool, Line, asked
 from pos3.store.s3.listing import Listing, gathered, in_order
@@ -51,7 +52,7 @@ class S3Store:
         self.endpoint = endpoint_in(connection.session, profile)
         self._bucket = bucket
         self._max_workers = max_workers
-        self._creation_headers = _creation_headers(settings)
+        self._creation_headers = creation_headers(settings)
         self._requests = Requests(connection, bucket, payer)
         self._lines = ConnectionPool(lambda: Line(self._requests))
         self._listing = Listing(self._requests, bucket, self._lines, min(max_workers, _MOST_PAGES_AT_ONCE))
@@ -234,12 +235,3 @@ def _whole_keys(landmarks: Landmarks, below: str) -> Landmarks:
 
 def _is_ordered(page: Page) -> bool:
     return all(one.path < other.path for one, other in pairwise(page.entries))
-
-
-def _creation_headers(profile: Profile) -> tuple[str, ...]:
-    """What a request must carry so that the object is encrypted as the profile wants."""
-    values = {
-        "x-amz-server-side-encryption": profile.server_side_encryption or ("aws:kms" if profile.sse_kms_key_id else ""),
-        "x-amz-server-side-encryption-aws-kms-key-id": profile.sse_kms_key_id,
-    }
-    return tuple(f"{name}: {value}" for name, value in values.items() if value)
