@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import pos3
+from tests.faults.base import eventually
 from tests.support import Latency, Proxy, S3Site, Status, contents, on, write_tree
 from tests.support.program import run_program
 
@@ -480,6 +481,17 @@ def test_mirrors_of_one_group_bring_nothing_that_the_last_push_is_to_delete(
 # -- beginnings
 
 
+def wait_for_claim(kind: str, cache: str) -> None:
+    """Until a mirror of that cache has begun such a registration."""
+    claims = claims_directory() / "claims.log"
+
+    def has_begun() -> bool:
+        lines = claims.read_text().splitlines() if claims.exists() else []
+        return any(f'"kind": "{kind}"' in line and f"/{cache}/.pos3/" in line for line in lines)
+
+    eventually(has_begun)
+
+
 def test_who_will_write_waits_for_a_download_that_is_under_way(
     rclone_site: S3Site, tmp_path: Path, another: Open, proxied: PutBefore
 ) -> None:
@@ -488,9 +500,7 @@ def test_who_will_write_waits_for_a_download_that_is_under_way(
     reader, writer = another(max_workers=1), another()
     reading = threading.Thread(target=reader.download, args=(rclone_site.url("data"),))
     reading.start()
-    claims = claims_directory() / "claims.log"
-    while not (claims.exists() and "download" in claims.read_text()):
-        time.sleep(0.01)
+    wait_for_claim("download", "cache")
     path = writer.sync(rclone_site.url("data"), interval=INTERVAL)
     assert reader.report().downloaded_files == 4
     assert len(contents(path)) == 4
@@ -510,12 +520,10 @@ def test_a_registration_that_only_begins_is_not_pushed_by_an_end(
     reader, writer = another("another cache", max_workers=1), another()
     reading = threading.Thread(target=reader.download, args=(rclone_site.url("data"), old), kwargs={"delete": False})
     reading.start()
-    while "download" not in (claims_directory() / "claims.log").read_text().rpartition("another cache")[2]:
-        time.sleep(0.01)
+    wait_for_claim("download", "another cache")
     beginning = threading.Thread(target=writer.sync, args=(rclone_site.url("data"),), kwargs={"interval": INTERVAL})
     beginning.start()
-    while "sync" not in (claims_directory() / "claims.log").read_text():
-        time.sleep(0.01)
+    wait_for_claim("sync", "cache")
     writer.finish()
     assert len(rclone_site.keys("data/")) == 4
     beginning.join()

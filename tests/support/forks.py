@@ -86,7 +86,8 @@ class ForkServer:
             },
         )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"listening\n"
+        with self._process.stdout as told:
+            assert told.readline() == b"listening\n"
 
     def fits(self, environment: Mapping[str, str]) -> bool:
         """Whether a forked program can have this environment in full."""
