@@ -18,6 +18,9 @@ no      same size, no MD5 known    copy, unless the    copy, if the file is newe
 ======  ===========  ============  ==================  ==========================================
 
 ``compare="size"`` compares sizes only. With ``compare="checksum"``, a file is unchanged only if it is proven equal.
+
+Two modules decide a part of it earlier. :mod:`pos3.plan.merge` passes over whole ranges of the first row, unless
+``Policy.trusts_records`` is false. A background push compares the local side alone, by :func:`is_as_recorded`.
 """
 
 from __future__ import annotations

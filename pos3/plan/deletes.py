@@ -1,7 +1,7 @@
 """PURE. Decides whether the deletes of a plan are carried out.
 
-These are all the reasons why a run does not delete something. The report names the file or object with its reason in
-``kept``, unless nobody asked for deletes.
+These are the reasons why a run does not delete something. Where somebody has asked for deletes, ``kept`` of the report
+names most of what stays, with its reason. What ``include`` and ``exclude`` hide takes no part, and is not named.
 
 =================================================  ==================================================================
 reason                                             where it is decided
@@ -12,13 +12,17 @@ read or uploaded
 ``max_delete``                                     :func:`check_max_delete`, here
 something failed before, or was cancelled          :mod:`pos3.transfer`: deletes come last
 an object that another writer put there, or that   :mod:`pos3.jobs.kept_objects`
-``exclude`` hides
+only ``upload_exclude`` shows to the push
 an object whose local file cannot be read          :mod:`pos3.plan.uploads`
 an object that this mirror has not put there,      :mod:`pos3.plan.pushes`
 in a background push
 an object that was replaced since it was listed    :meth:`pos3.jobs.Job.without_replaced`
 a local file that somebody else writes             :mod:`pos3.jobs.local_writers`
 a local file whose object is archived              :mod:`pos3.jobs.archived`
+a FIFO, a device or a broken link                  :mod:`pos3.plan.downloads`
+a directory that pos3 has never filled             :mod:`pos3.jobs.adoption`: the run is refused
+a local file whose object the store has lost       :class:`pos3.jobs.Job`, in its policy
+there is no local side                             :meth:`pos3.jobs.Job.plan_upload`: nothing is pushed
 a local file that ``upload_exclude`` hides         :class:`pos3.jobs.Job`
 a file of ``bisync`` that has changed              :mod:`pos3.jobs.bisync_job`
 unfinished files, and pos3's own state             :mod:`pos3.jobs.sources`
