@@ -30,7 +30,7 @@ ONE_PYTHON := blocks chaos contents draining_worker examples options pages publi
 PROCESS_TESTS := $(filter-out $(ONE_PYTHON:%=tests/orchestration/test_%.py),$(wildcard tests/orchestration/test_*.py)) \
 	tests/faults/test_forks.py tests/faults/test_processes.py tests/faults/test_signals.py tests/faults/test_kills.py \
 	tests/faults/test_interrupts.py tests/faults/test_exits.py tests/state/test_locks.py tests/behaviour/test_lifecycle.py \
-	tests/test_imports.py tests/state/test_claims.py tests/behaviour/test_composing.py
+	tests/test_imports.py tests/behaviour/test_claims.py tests/behaviour/test_composing.py
 
 test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13
 	@set -eu; \

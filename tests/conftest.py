@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,6 +21,9 @@ from tests.support.remembering import remember_at
 
 _ENVIRONMENT = dict(os.environ)
 os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+# Tests start hundreds of Pythons. Where each of them has to compile pos3 anew, it takes 0.6 s more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # A shell starts its background jobs with SIGINT ignored, and children inherit that: programs that are interrupted in
 # tests would not notice.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -33,12 +37,18 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("pos3")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what runs on the server that the environment names."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Marks what runs on the server that the environment names; what takes longest comes first.
+
+    Whichever of several processes got the last long test would keep the others waiting. And those that start many
+    processes do not come all at once, since a process of pytest begins with a part of all tests in their order.
+    """
     for item in items:
         if hasattr(item, "callspec") and "env" in item.callspec.params.values():
             item.add_marker("contract")
+    yield
+    items.sort(key=lambda item: item.path.parent.name != "orchestration")
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +179,13 @@ def shown(rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S
             'access_key="key"': f'access_key="{rclone.access_key}"',
             'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
         }
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many attempts as ever, with pauses of a twentieth between them: for a store that fails each time, or some."""
+    monkeypatch.setattr("pos3.store.retry._FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("pos3.store.retry._LONGEST_PAUSE_SECONDS", 0.25)
 
 
 @pytest.fixture

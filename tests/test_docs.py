@@ -15,7 +15,7 @@ import pytest
 
 import pos3
 from tests.support.pages import Snippet, fenced, replaced
-from tests.support.program import ROOT
+from tests.support.program import ROOT, run_script
 
 PAGES = ("README.md", "docs/guide.md", "docs/safety.md", "docs/switching.md", "docs/architecture.md")
 PRELUDE = "import pos3; train = evaluate = lambda *paths: None\n"
@@ -48,7 +48,8 @@ def run(arguments: list[str], folder: Path) -> str:
 def test_a_python_snippet_runs(snippet: Snippet, shown: dict[str, str], tmp_path: Path) -> None:
     script = tmp_path / "snippet.py"
     script.write_text(PRELUDE + replaced(snippet.text, shown), encoding="utf-8")
-    run([sys.executable, str(script)], tmp_path)
+    ran = run_script(script)
+    assert ran.status == 0, f"status {ran.status}\n{ran.stdout}\n{ran.stderr}"
 
 
 @pytest.mark.parametrize("snippet", COMMANDS, ids=str)

@@ -32,8 +32,7 @@ def registered(mirror: pos3.Mirror, s3: S3Site, names: list[str]) -> dict[str, b
 def test_a_push_that_hangs_does_not_keep_the_others_from_theirs(
     rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    hang = Hang(match=on("PUT", key="a/f"), times=1)
-    proxied(rclone_site, hang)
+    proxy = proxied(rclone_site, Hang(match=on("PUT", key="a/f"), times=1))
     mirror = opened(tmp_path)
     expected = registered(mirror, rclone_site, list("abcdefgh"))
     end = threading.Thread(target=mirror.close, daemon=True)
@@ -41,6 +40,7 @@ def test_a_push_that_hangs_does_not_keep_the_others_from_theirs(
     others = {name: data for name, data in expected.items() if name != "a/f"}
     eventually(lambda: rclone_site.objects() == others)
     assert end.is_alive()
+    proxy.end_hangs()
     end.join(60)
     assert rclone_site.objects() == expected
 
@@ -92,8 +92,8 @@ def test_all_that_fail_are_in_the_error_in_the_order_of_registration(
 ) -> None:
     proxied(
         rclone_site,
-        Status(403, match=on("PUT", key="b/f"), times=None),
-        Status(403, match=on("PUT", key="e/f"), times=None),
+        Status(403, "AccessDenied", match=on("PUT", key="b/f")),
+        Status(403, "AccessDenied", match=on("PUT", key="e/f")),
     )
     mirror = opened(tmp_path)
     expected = registered(mirror, rclone_site, list("abcdef"))

@@ -22,10 +22,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.mirrors.schedule import Schedule
-from pos3.reports import format_bytes, parse_bytes
-from pos3.transfer.progress import LogProgress
-from pos3.transfer.rate import ByteRate
 from tests.support import Fault, Flip, Latency, Proxy, ResetAfter, S3Site, Status, Truncate, on, write_tree
 
 PutBefore = Callable[..., Proxy]
@@ -206,36 +202,6 @@ def test_a_report_reads_like_a_sentence() -> None:
     assert str(pos3.Report()).startswith("nothing to do")
 
 
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("0", 0),
-        ("17", 17),
-        ("500M", 500_000_000),
-        ("10GB", 10_000_000_000),
-        ("1.5 GiB", 1_610_612_736),
-        (" 2kb ", 2000),
-        ("3KiB", 3072),
-        ("1TB", 10**12),
-        (12, 12),
-    ],
-)
-def test_sizes_are_read_as_people_write_them(text: str | int, size: int) -> None:
-    assert parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "ten", "1XB", "1 2", "nan", "inf", "1e999"])
-def test_what_is_no_size_is_a_value_error_that_quotes_it(text: str) -> None:
-    with pytest.raises(ValueError, match="size"):
-        parse_bytes(text)
-
-
-@given(size=st.integers(0, 10**16))
-def test_a_size_for_people_is_within_a_twentieth_of_the_truth(size: int) -> None:
-    shown = parse_bytes(format_bytes(size))
-    assert abs(shown - size) <= max(size / 19, 1)
-
-
 # -- progress
 
 
@@ -304,6 +270,7 @@ def test_the_progress_of_one_large_object_moves_with_its_bytes(
     assert followed.states[-1] == size_bytes
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     ("direction", "size_bytes", "fault"),
     [
@@ -377,166 +344,3 @@ def test_a_bar_shows_its_figures_on_a_narrow_terminal_too(rclone_site: S3Site, t
     drawn = [line for line in shown.split("\r") if line.startswith("Downloading")]
     assert drawn
     assert all(re.search(r"^Downloading \.\.\.\S+:  *\d+%\|.*B/s", line) for line in drawn), drawn
-
-
-class Clock:
-    """A time that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += max(0.0, seconds)
-
-
-def test_a_log_gets_a_line_now_and_then_and_one_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "pos3")
-    clock = Clock()
-    progress = LogProgress("Downloading s3://bucket/x", 10, 10_000, clock)
-    for _ in range(30):
-        clock.now += 1
-        progress.moved(100)
-    progress.finished_file()
-    assert len(caplog.records) == 3
-    progress.close()
-    lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == 4
-    assert lines[-1] == "Downloading s3://bucket/x: 1/10 files, 2.9 KiB of 9.8 KiB, 100 B/s"
-
-
-def test_what_grows_while_it_is_uploaded_is_never_more_than_all(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "pos3")
-    clock = Clock()
-    progress = LogProgress("Uploading s3://bucket/x", 1, 1024, clock)
-    clock.now += 2
-    progress.moved(2048)
-    progress.finished_file()
-    progress.close()
-    assert caplog.records[-1].getMessage() == "Uploading s3://bucket/x: 1/1 files, 2.0 KiB of 2.0 KiB, 1.0 KiB/s"
-
-
-def test_a_short_transfer_leaves_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "pos3")
-    clock = Clock()
-    progress = LogProgress("Downloading", 1, 1, clock)
-    clock.now += 0.5
-    progress.moved(1)
-    progress.finished_file()
-    progress.close()
-    assert caplog.records == []
-
-
-# -- rate
-
-
-@given(rate=st.integers(1, 10**6), sizes=st.lists(st.integers(0, 10**6), min_size=1, max_size=20))
-def test_no_more_bytes_pass_than_the_rate_allows(rate: int, sizes: list[int]) -> None:
-    clock = Clock()
-    limit = ByteRate(rate, clock)
-    passed = 0
-    for size in sizes:
-        clock.sleep(limit.wait_seconds(size))
-        passed += size
-        assert passed <= clock.now * rate * (1 + 1e-9) + 1e-6
-    assert clock.now * rate <= passed * (1 + 1e-9) + 1e-6
-
-
-@given(rate=st.integers(1, 1000), idle=st.integers(1, 10_000))
-def test_an_idle_rate_saves_nothing_up(rate: int, idle: int) -> None:
-    clock = Clock()
-    limit = ByteRate(rate, clock)
-    clock.sleep(limit.wait_seconds(rate))
-    clock.now += idle
-    assert limit.wait_seconds(10 * rate) == pytest.approx(10)
-
-
-# -- schedule
-
-
-class Pushes:
-    """Counts calls, and lets a test wait for the next one."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-        self._called = threading.Condition()
-
-    def note(self, now: float) -> None:
-        with self._called:
-            self.times.append(now)
-            self._called.notify_all()
-
-    def wait_for(self, count: int) -> None:
-        with self._called:
-            assert self._called.wait_for(lambda: len(self.times) >= count, 5), self.times
-
-
-def test_calls_come_one_interval_after_registration_and_after_each_end() -> None:
-    clock, pushes = Clock(), Pushes()
-    schedule = Schedule(clock)
-
-    def push() -> None:
-        pushes.note(clock.now)
-        clock.now += 3
-
-    def wake() -> None:
-        schedule.every(10**6, lambda: None)
-
-    schedule.every(10, push)
-    try:
-        clock.now = 9.9
-        wake()
-        clock.now = 10
-        wake()
-        pushes.wait_for(1)
-        for moment in (22.9, 23):
-            clock.now = moment
-            wake()
-        pushes.wait_for(2)
-        clock.now = 36
-        wake()
-        pushes.wait_for(3)
-    finally:
-        assert schedule.stop(5)
-    assert pushes.times == [10, 23, 36]
-
-
-def test_registrations_keep_their_own_intervals() -> None:
-    fast, slow = Pushes(), Pushes()
-    schedule = Schedule()
-    schedule.every(0.05, lambda: fast.note(0))
-    schedule.every(0.2, lambda: slow.note(0))
-    slow.wait_for(2)
-    schedule.stop(5)
-    assert len(fast.times) > len(slow.times)
-
-
-def test_no_call_begins_after_a_stop() -> None:
-    pushes = Pushes()
-    schedule = Schedule()
-    schedule.every(0.02, lambda: pushes.note(0))
-    pushes.wait_for(1)
-    assert schedule.stop(5)
-    count = len(pushes.times)
-    schedule.every(0.01, lambda: pushes.note(0))
-    threading.Event().wait(0.1)
-    assert len(pushes.times) == count
-
-
-def test_a_stop_waits_for_the_call_that_runs_but_no_longer_than_it_may() -> None:
-    begun, release = threading.Event(), threading.Event()
-    schedule = Schedule()
-
-    def push() -> None:
-        begun.set()
-        release.wait(5)
-
-    schedule.every(0.01, push)
-    assert begun.wait(5)
-    assert not schedule.stop(0.05)
-    release.set()
-    assert schedule.stop(5)

@@ -27,6 +27,7 @@ from tests.support import (
 )
 from tests.support.trees import pseudo_random
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
 FLAWS = [
     pytest.param(Truncate(times=2, match=on("GET")), id="half"),
     pytest.param(Truncate(times=2, keep=0.0, match=on("GET")), id="nothing"),

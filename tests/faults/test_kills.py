@@ -55,11 +55,12 @@ def test_downloads_that_are_killed_leave_whole_files_and_the_next_one_completes_
 def test_uploads_that_are_killed_leave_whole_objects_and_the_next_one_completes_them(
     rclone_site: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:
-    rclone_site.put("data/stale", b"1")
     proxy = proxied(rclone_site, Latency(seconds=0.03))
     dice = Random(5)
     seen: list[dict[str, bytes]] = []
     for number in range(KILLS):
+        # One that was done before it could be killed has deleted it.
+        rclone_site.put("data/stale", b"1")
         seen.append(versions(number))
         tree = write_tree(tmp_path / "tree", seen[-1])
         killed_at_a_random_moment(proxy, dice, "upload", tmp_path / "cache", rclone_site.url("data"), tree)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 
 from tests.support.program import ROOT
@@ -10,6 +11,7 @@ from tests.support.program import ROOT
 PAGE = ROOT / "docs" / "faults.md"
 
 
+@functools.cache
 def functions_of(file: str) -> set[str]:
     path = ROOT / file
     tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])

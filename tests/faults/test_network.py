@@ -38,6 +38,7 @@ STORMS = [
 ]
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("storm", STORMS)
 def test_a_download_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: PutBefore, storm: Fault) -> None:
     files = small_files(40) | {"large": pseudo_random(17 * MIB)}
@@ -60,6 +61,7 @@ def test_a_server_that_breaks_off_the_first_requests_is_no_wrong_endpoint(
     assert fault.struck == 3
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("storm", STORMS[:-1])
 def test_an_upload_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: PutBefore, storm: Fault) -> None:
     tree = write_tree(tmp_path / "tree", small_files(40) | {"large": pseudo_random(17 * MIB)})
@@ -72,6 +74,7 @@ def test_an_upload_comes_through_a_storm(s3: S3Site, tmp_path: Path, proxied: Pu
     assert any(request.faults for request in proxy.requests)
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("kind", ["POST ?uploads", "PUT ?partNumber", "POST ?uploadId", "HEAD", "PUT", "POST ?delete"])
 def test_an_answer_that_is_lost_after_the_work_was_done_does_no_harm(
     moto_site: S3Site, tmp_path: Path, proxied: PutBefore, kind: str
@@ -86,6 +89,7 @@ def test_an_answer_that_is_lost_after_the_work_was_done_does_no_harm(
     assert moto_site.server.uploads(moto_site.bucket) == []
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     "trouble",
     [

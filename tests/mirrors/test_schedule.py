@@ -17,6 +17,7 @@ from pos3.cli.stopping import StopSignals
 from pos3.mirrors.schedule import Schedule
 from tests.faults.base import eventually
 from tests.support import S3Site
+from tests.support.clock import Clock
 
 HUGE = [sys.maxsize, 1e300, 10**400, threading.TIMEOUT_MAX * 2]
 
@@ -114,3 +115,87 @@ def test_huge_times_to_wait_are_waited_for(rclone_site: S3Site, tmp_path: Path) 
         assert signals.wait(1e300)
     mirror.close(KeyboardInterrupt())
     assert rclone_site.objects("out/") == {"file": b"12"}
+
+
+class Pushes:
+    """Counts calls, and lets a test wait for the next one."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self._called = threading.Condition()
+
+    def note(self, now: float) -> None:
+        with self._called:
+            self.times.append(now)
+            self._called.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self._called:
+            assert self._called.wait_for(lambda: len(self.times) >= count, 5), self.times
+
+
+def test_calls_come_one_interval_after_registration_and_after_each_end() -> None:
+    clock, pushes = Clock(), Pushes()
+    schedule = Schedule(clock)
+
+    def push() -> None:
+        pushes.note(clock.now)
+        clock.now += 3
+
+    def wake() -> None:
+        schedule.every(10**6, lambda: None)
+
+    schedule.every(10, push)
+    try:
+        clock.now = 9.9
+        wake()
+        clock.now = 10
+        wake()
+        pushes.wait_for(1)
+        for moment in (22.9, 23):
+            clock.now = moment
+            wake()
+        pushes.wait_for(2)
+        clock.now = 36
+        wake()
+        pushes.wait_for(3)
+    finally:
+        assert schedule.stop(5)
+    assert pushes.times == [10, 23, 36]
+
+
+def test_registrations_keep_their_own_intervals() -> None:
+    fast, slow = Pushes(), Pushes()
+    schedule = Schedule()
+    schedule.every(0.05, lambda: fast.note(0))
+    schedule.every(0.2, lambda: slow.note(0))
+    slow.wait_for(2)
+    schedule.stop(5)
+    assert len(fast.times) > len(slow.times)
+
+
+def test_no_call_begins_after_a_stop() -> None:
+    pushes = Pushes()
+    schedule = Schedule()
+    schedule.every(0.02, lambda: pushes.note(0))
+    pushes.wait_for(1)
+    assert schedule.stop(5)
+    count = len(pushes.times)
+    schedule.every(0.01, lambda: pushes.note(0))
+    threading.Event().wait(0.1)
+    assert len(pushes.times) == count
+
+
+def test_a_stop_waits_for_the_call_that_runs_but_no_longer_than_it_may() -> None:
+    begun, release = threading.Event(), threading.Event()
+    schedule = Schedule()
+
+    def push() -> None:
+        begun.set()
+        release.wait(5)
+
+    schedule.every(0.01, push)
+    assert begun.wait(5)
+    assert not schedule.stop(0.05)
+    release.set()
+    assert schedule.stop(5)

@@ -14,7 +14,7 @@ from tests.model.machine import histories_on
 from tests.support import Proxy, S3Site, Server
 
 # More of them, and others each time: make histories.
-HISTORIES = int(os.environ.get("POS3_HISTORIES", "5"))
+HISTORIES = int(os.environ.get("POS3_HISTORIES", "3"))
 
 
 @pytest.mark.timeout(max(300, 10 * HISTORIES))

@@ -14,7 +14,7 @@ from tests.model.writers import Writers
 from tests.support import S3Site, Server
 
 # More of them, and others each time: make histories.
-HISTORIES = int(os.environ.get("POS3_HISTORIES", "4"))
+HISTORIES = int(os.environ.get("POS3_HISTORIES", "3"))
 
 
 @pytest.mark.timeout(max(300, 4 * HISTORIES))

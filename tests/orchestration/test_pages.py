@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL
 
+from tests.orchestration.conftest import environment_of_children
+from tests.support.forks import ForkServer
 from tests.support.pages import Snippet, fenced, replaced
-from tests.support.program import ROOT
 
 PAGES = ("README.md", "docs/prefect.md")
 SNIPPETS = [snippet for page in PAGES for snippet in fenced(page)]
@@ -19,13 +17,12 @@ PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python" and sn
 
 @pytest.mark.parametrize("snippet", PYTHON, ids=str)
 def test_a_snippet_about_prefect_runs(
-    snippet: Snippet, shown: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    snippet: Snippet, shown: dict[str, str], programs: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    script = tmp_path / "snippet.py"
+    monkeypatch.chdir(tmp_path)
+    script, log = tmp_path / "snippet.py", tmp_path / "log"
     script.write_text(replaced(snippet.text, shown), encoding="utf-8")
-    ran = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
-    assert ran.returncode == 0, f"{snippet}\n{ran.stdout}\n{ran.stderr}"
+    command = ["-c", f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"]
+    with log.open("wb") as output:
+        status = programs.start(command, environment_of_children(), output, output).wait(110)
+    assert status == 0, f"{snippet}\n{log.read_text()}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from uuid import UUID
@@ -16,12 +14,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Scheduled
 
 import pos3
 from pos3.orchestration import pos3_flow
+from tests.orchestration.conftest import environment_of_children
 from tests.support import S3Site, Status, on
+from tests.support.forks import ForkServer
 
 SCRIPT = """
 import sys, time
@@ -42,25 +41,17 @@ learn()
 """
 
 
-def killed_run(site: S3Site, cache: Path) -> UUID:
+def killed_run(programs: ForkServer, site: S3Site, cache: Path) -> UUID:
     """The id of a flow run whose process was killed in the middle."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, site.url(), str(cache)],
-        env={
-            **os.environ,
-            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-            "PYTHONPATH": str(Path(pos3.__file__).parents[1]),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    said, told = os.pipe()
+    with os.fdopen(told, "wb") as stdout, open(os.devnull, "wb") as nothing:
+        child = programs.start(["-c", SCRIPT, site.url(), str(cache)], environment_of_children(), stdout, nothing)
     try:
-        assert child.stdout is not None
-        return UUID(child.stdout.readline().strip())
+        with os.fdopen(said) as stream:
+            return UUID(stream.readline().strip())
     finally:
         child.kill()
-        child.communicate()
+        child.wait(60)
 
 
 def run_again(flow: Flow[[], None], flow_run_id: UUID) -> None:
@@ -91,9 +82,11 @@ def journals(cache: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_the_next_attempt_pushes_what_was_left_before_it_begins(rclone_site: S3Site, cache: Path, kind: str) -> None:
+def test_the_next_attempt_pushes_what_was_left_before_it_begins(
+    programs: ForkServer, rclone_site: S3Site, cache: Path, kind: str
+) -> None:
     rclone_site.put_all({"out/stale": b"stale", "ckpt/step": b"0"})
-    flow_run_id = killed_run(rclone_site, cache)
+    flow_run_id = killed_run(programs, rclone_site, cache)
     seen: list[dict[str, bytes]] = []
     steps: list[str] = []
 
@@ -127,9 +120,9 @@ def test_the_next_attempt_pushes_what_was_left_before_it_begins(rclone_site: S3S
 
 
 def test_a_recovery_that_fails_does_not_stop_the_run_whose_own_push_settles_it(
-    rclone_site: S3Site, cache: Path, proxied
+    programs: ForkServer, rclone_site: S3Site, cache: Path, proxied
 ) -> None:
-    flow_run_id = killed_run(rclone_site, cache)
+    flow_run_id = killed_run(programs, rclone_site, cache)
     proxied(rclone_site, Status(403, "AccessDenied", match=on("PUT"), times=2))
 
     @pos3_flow(cache_root=cache)
@@ -146,9 +139,9 @@ def test_a_recovery_that_fails_does_not_stop_the_run_whose_own_push_settles_it(
 
 
 def test_what_was_left_gives_way_to_what_the_run_has_written_on_another_machine(
-    rclone_site: S3Site, cache: Path, tmp_path: Path
+    programs: ForkServer, rclone_site: S3Site, cache: Path, tmp_path: Path
 ) -> None:
-    flow_run_id = killed_run(rclone_site, cache)
+    flow_run_id = killed_run(programs, rclone_site, cache)
 
     @pos3_flow(cache_root=tmp_path / "elsewhere")
     def learn() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from prefect.client.orchestration import get_client
 
 from tests.orchestration.conftest import environment_of_children, eventually
 from tests.support import Latency, Proxy, S3Site, on
+from tests.support.forks import ForkServer
 
 SCRIPT = """
 import asyncio, inspect, os, sys, time
@@ -116,23 +116,18 @@ STALE = {"out/stale", "other/stale", "log/stale"}
 class Child:
     """A process that runs one of the flows of the script."""
 
-    def __init__(self, site: S3Site, folder: Path, kind: str):
+    def __init__(self, programs: ForkServer, site: S3Site, folder: Path, kind: str):
         self.cache = folder / "cache"
         self._log = folder / "log"
-        self._site = site
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, site.url(), str(self.cache), kind],
-                env=environment_of_children(),
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        command = ["-c", SCRIPT, site.url(), str(self.cache), kind]
+        self._said, told = os.pipe()
+        with self._log.open("wb") as log, os.fdopen(told, "wb") as stdout:
+            self._process = programs.start(command, environment_of_children(), stdout, log)
 
     def wait_until_ready(self) -> None:
         """Until the flow has written its files."""
-        assert self._process.stdout is not None
-        self._flow_run_id = self._process.stdout.readline().strip()
+        with os.fdopen(self._said) as said:
+            self._flow_run_id = said.readline().strip()
         assert self._flow_run_id, self._log.read_text()
 
     @property
@@ -148,20 +143,20 @@ class Child:
 
     def end(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait(60)
 
 
 Start = Callable[[str], Child]
 
 
 @pytest.fixture
-def start(rclone_site: S3Site, tmp_path: Path) -> Iterator[Start]:
+def start(programs: ForkServer, rclone_site: S3Site, tmp_path: Path) -> Iterator[Start]:
     """Starts one flow of the script; every prefix that it pushes to holds a stale object."""
     rclone_site.put_all(dict.fromkeys(STALE, b"old"))
     with ExitStack() as stack:
 
         def start_one(kind: str) -> Child:
-            child = Child(rclone_site, tmp_path, kind)
+            child = Child(programs, rclone_site, tmp_path, kind)
             stack.callback(child.end)
             return child
 

@@ -25,6 +25,9 @@ ETAG = b'ETag: "' + MD5_OF_ABC.encode() + b'"'
 _MEASURED = """
 import resource, sys
 import pos3
+from pos3.store import retry
+# As many attempts as ever.
+retry._FIRST_PAUSE_SECONDS, retry._LONGEST_PAUSE_SECONDS = 0.01, 0.25
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     with pos3.mirror(sys.argv[1], show_progress=False):

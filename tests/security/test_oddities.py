@@ -14,6 +14,7 @@ from pos3.jobs.manifest import Manifest
 from tests.support import write_tree
 from tests.support.hostile import HostileStore, Play, element, found, page, raw
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
 Stage = Callable[[dict[str, Play]], HostileStore]
 MIB = 1 << 20
 DOCTYPE = (

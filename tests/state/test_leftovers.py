@@ -48,7 +48,7 @@ def a_download_under_way(
     program = run_python(TRANSFER, "download", tmp_path / "cache", site.url("model.pt"), target)
     try:
         eventually(lambda: notes(tmp_path) and proxy.count("GET") > 1)
-        yield program, proxy.inject
+        yield program, proxy.end_hangs
     finally:
         program.kill()
         program.communicate()

@@ -461,6 +461,7 @@ def test_uploads_that_were_stopped_are_aborted_and_others_go_on(
     assert moto_site.server.uploads(moto_site.bucket) == [other]
 
 
+@pytest.mark.usefixtures("short_pauses")
 def test_an_upload_whose_id_was_lost_is_taken_back_and_that_of_another_writer_goes_on(
     s3: S3Site, tmp_path: Path, proxied: PutBefore
 ) -> None:

@@ -281,6 +281,7 @@ def test_what_is_weak_in_answers_or_listings_alone_is_the_same_version(
     assert server.moved() == []
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize("size", [3, 2 * MIB, 9 * MIB], ids=["memory", "stream", "parts"])
 def test_an_etag_that_is_exactly_an_md5_still_proves_that_a_body_was_spoiled(
     serve_from_memory: Serve, tmp_path: Path, size: int

@@ -251,6 +251,7 @@ def test_where_directories_cannot_be_looked_at_the_listing_is_whole(
     assert listed(store_of(tree.bucket)) == NAMES
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     "fault",
     [

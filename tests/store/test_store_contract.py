@@ -1089,6 +1089,7 @@ def test_an_exact_object_is_found_in_whatever_order_a_store_lists(
     assert store.survey("data").is_object
 
 
+@pytest.mark.usefixtures("short_pauses")
 @pytest.mark.parametrize(
     ("before", "after", "text"),
     [

@@ -88,12 +88,21 @@ async def discard(_data: bytes) -> None:
     return None
 
 
-async def silence(reader: asyncio.StreamReader, seconds: float) -> None:
-    """Takes whatever the client sends and answers nothing, until it leaves or `seconds` have passed."""
-    with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(seconds):
+async def silence(reader: asyncio.StreamReader, seconds: float, ends: asyncio.Event) -> None:
+    """Takes what the client sends and answers nothing, until it leaves, `seconds` have passed or the event comes."""
+
+    async def listen() -> None:
+        with contextlib.suppress(OSError):
             while await reader.read(CHUNK_BYTES):
                 pass
+
+    waiting = [asyncio.ensure_future(listen()), asyncio.ensure_future(ends.wait())]
+    try:
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def abort(writer: asyncio.StreamWriter) -> None:

@@ -40,10 +40,10 @@ class Proxy:
         self._requests: list[Request] = []
         self._in_flight = 0
         self._peak = 0
-        self._connected = 0
         self._since_clear: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._hangs_end = asyncio.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="s3-proxy", daemon=True)
         self._port = 0
@@ -62,6 +62,15 @@ class Proxy:
     def inject(self, *faults: Fault) -> None:
         """From the next request on, these faults and no others; without arguments the proxy is honest."""
         self._faults = faults
+
+    def end_hangs(self) -> None:
+        """Resets the connections of all requests that hang now."""
+
+        def end() -> None:
+            self._hangs_end.set()
+            self._hangs_end = asyncio.Event()
+
+        self._loop.call_soon_threadsafe(end)
 
     @property
     def requests(self) -> list[Request]:
@@ -91,11 +100,6 @@ class Proxy:
     def under_way(self) -> int:
         """How many requests are under way, those of clients that have left included."""
         return self._in_flight
-
-    @property
-    def connected(self) -> int:
-        """How many connections clients have begun."""
-        return self._connected
 
     def clear(self) -> None:
         """Forgets what was recorded; faults stay."""
@@ -142,7 +146,6 @@ class Proxy:
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = self._loop.create_task(self._connection(reader, writer))
-            self._connected += 1
             for known in (connections, self._since_clear):
                 known.add(task)
                 task.add_done_callback(known.discard)
@@ -192,7 +195,7 @@ class Proxy:
         if sabotage.reset_before:
             raise _ResetError
         if sabotage.hang:
-            await silence(reader, sabotage.hang)
+            await silence(reader, sabotage.hang, self._hangs_end)
             raise _ResetError
         if sabotage.refusal:
             return await self._refuse(call, sabotage.refusal, reader, writer)

@@ -1,6 +1,6 @@
 """Chaos: many flow runs that are failed, stopped, killed and cancelled, on an S3 server that fails one request in 20.
 
-    python tests/stress/chaos [--runs 100] [--seed 1] [--only run-017] [--at-once 3] [--home DIRECTORY]
+    python tests/stress/chaos [--runs 100] [--seed 1] [--only run-017] [--at-once 3] [--home DIRECTORY] [--prefect URL]
 
 Everything runs on this machine: a Prefect server, an S3 server, a proxy that breaks requests, and for each flow run a
 process at a time, as a worker starts them. What happens to a run is made from the seed and the run's name alone
@@ -198,18 +198,18 @@ def _await_group(group: int) -> None:
 
 
 @contextlib.contextmanager
-def servers(home: Path, seed: int) -> Iterator[Site]:
-    """An S3 server behind a proxy that breaks one request in 20, and a Prefect server."""
+def servers(home: Path, seed: int, prefect_url: str) -> Iterator[Site]:
+    """An S3 server behind a proxy that breaks one request in 20, and a Prefect server: the given one, or a new one."""
     os.environ |= {"PREFECT_HOME": str(home / "prefect"), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     os.environ |= {"DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "ERROR"}
-    from prefect.settings import PREFECT_API_URL
+    from prefect.settings import PREFECT_API_URL, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
     faults = [Slowdown(0.02), ResetBefore(0.015), ResetAfter(0.01), Truncate(0.05, match=on("GET"))]
     with (
         RcloneServer() as server,
         Proxy(server, *faults, seed=seed) as proxy,
-        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_API_URL: prefect_url}) if prefect_url else prefect_test_harness(120),
     ):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "POS3_"))}
         environment = (
@@ -277,6 +277,7 @@ def main() -> int:
     parser.add_argument("--only", help="repeat one run, such as run-017")
     parser.add_argument("--at-once", type=int, default=3, help="flow runs at the same time")
     parser.add_argument("--home", type=Path, help="keep logs, diaries and the cache there")
+    parser.add_argument("--prefect", default="", help="the API of a Prefect server that is there already")
     options = parser.parse_args()
     plans = [make_plan(options.seed, number) for number in range(options.runs)]
     if options.only:
@@ -286,7 +287,7 @@ def main() -> int:
     for name in ("diaries", "logs", "cache", "tmp"):
         (home / name).mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    with servers(home, options.seed) as site, ThreadPoolExecutor(options.at_once) as pool:
+    with servers(home, options.seed, options.prefect) as site, ThreadPoolExecutor(options.at_once) as pool:
         # Prefect's settings are in the context.
         waiting = [pool.submit(contextvars.copy_context().run, run_to_its_end, site, plan) for plan in plans]
         outcomes = []
