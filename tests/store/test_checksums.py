@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import pos3
 from pos3.store.s3.checksums import Algorithm, algorithms, encoded
-from tests.support import Flip, Proxy, S3Site, on
+from tests.support import Flip, Proxy, S3Site, Status, on
 
 PutBefore = Callable[..., Proxy]
 ALGORITHMS = list(algorithms().values())
@@ -122,3 +122,60 @@ def test_the_setting_of_boto3_says_whether_checksums_are_asked_for(
     with opened(tmp_path):
         pos3.download(moto_site.url("data"))
     assert asked(proxy.requests) == {expected}
+
+
+def checksums(site: S3Site, key: str) -> dict[str, str]:
+    found = site.server.s3.head_object(Bucket=site.bucket, Key=key, ChecksumMode="ENABLED")
+    return {name.removeprefix("Checksum"): value for name, value in found.items() if name.startswith("Checksum")}
+
+
+@pytest.mark.skipif(not JOINABLE, reason="awscrt is not installed")
+@pytest.mark.parametrize("size_bytes", SIZES.values(), ids=SIZES)
+def test_uploads_are_sent_with_a_checksum_where_the_setting_of_boto3_says_so(
+    moto_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int
+) -> None:
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+    body = os.urandom(size_bytes)
+    with opened(tmp_path):
+        out = pos3.upload(moto_site.url("out"), interval=None)
+        (out / "x").write_bytes(body)
+    assert moto_site.get("out/x") == body
+    expected = encoded(digest_of(JOINABLE[0], body))
+    assert checksums(moto_site, "out/x").get(JOINABLE[0].name) == expected
+
+
+def test_a_named_endpoint_gets_no_checksum_unless_it_wants_one(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore
+) -> None:
+    proxy = proxied(moto_site)
+    with opened(tmp_path):
+        out = pos3.upload(moto_site.url("out"), interval=None)
+        (out / "x").write_bytes(b"1")
+    (put_request,) = [request for request in proxy.requests if request.kind == "PUT"]
+    assert not [name for name in put_request.headers if name.startswith("x-amz-checksum")]
+
+
+def without_checksum(request: Any) -> bool:
+    sends_a_body = request.kind in ("PUT", "PUT ?partNumber")
+    return sends_a_body and not any(name.startswith("x-amz-checksum") for name in request.headers)
+
+
+@pytest.mark.parametrize("size_bytes", SIZES.values(), ids=SIZES)
+def test_a_store_that_takes_nothing_without_a_checksum_gets_one_from_then_on(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, size_bytes: int
+) -> None:
+    """As buckets with Object Lock and default retention do."""
+    body = os.urandom(size_bytes)
+    proxy = proxied(moto_site, Status(400, "InvalidRequest", match=without_checksum, message=_WANTED))
+    with opened(tmp_path):
+        out = pos3.upload(moto_site.url("out"), interval=None)
+        for name in ("a", "b", "c"):
+            (out / name).write_bytes(body)
+            pos3.flush()
+    assert moto_site.objects("out/") == {"a": body, "b": body, "c": body}
+    refused = [request for request in proxy.requests if without_checksum(request)]
+    assert {request.key.rpartition("/")[2] for request in refused} == {"a"}
+    assert moto_site.server.s3.list_multipart_uploads(Bucket=moto_site.bucket).get("Uploads", []) == []
+
+
+_WANTED = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"

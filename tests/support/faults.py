@@ -124,9 +124,10 @@ class Status(Fault):
     times: int | None = field(default=None, kw_only=True)
     code: int = 500
     error_code: str = "InternalError"
+    message: str = field(default="injected", kw_only=True)
 
     def apply(self, sabotage: Sabotage) -> None:
-        sabotage.refusal = sabotage.refusal or Refusal(self.code, self.error_code)
+        sabotage.refusal = sabotage.refusal or Refusal(self.code, self.error_code, self.message)
 
 
 @dataclass

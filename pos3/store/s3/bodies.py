@@ -27,13 +27,14 @@ class Bodies:
         headers: sent with what creates an object, such as those for encryption.
         proves: whether bodies are proven even if they are large; over TLS they need not be.
         asks: whether the store is asked for the checksums of objects.
+        sends: whether it is sent those of what is uploaded.
     """
 
-    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool, asks: bool):
+    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool, asks: bool, sends: bool):
         self._client = client
         self._proves = proves
         self._downloads = Downloads(client, proves, asks)
-        self._uploads = Uploads(client, headers, proves)
+        self._uploads = Uploads(client, headers, proves, sends)
         # Encryption may give objects other ETags.
         self._etags_are_md5 = not headers
 

@@ -47,6 +47,13 @@ class Algorithm:
         """The name of the header that tells its value, in lower case."""
         return f"x-amz-checksum-{self.name.lower()}"
 
+    def header_of(self, digest: bytes) -> str:
+        return f"{self.header}: {encoded(digest)}"
+
+    def headers_of_body(self, digest: bytes) -> tuple[str, ...]:
+        """What a body is sent with, so that the store compares it and keeps it. The first one is for older stores."""
+        return f"x-amz-sdk-checksum-algorithm: {self.name}", self.header_of(digest)
+
     def joined(self, pieces: Iterable[tuple[bytes, int]]) -> bytes:
         """The checksum of pieces that follow each other, each with its checksum and its length; at least one."""
         assert self.join is not None
@@ -98,6 +105,12 @@ def algorithms() -> dict[str, Algorithm]:
     found.append(Algorithm("SHA1", lambda: hashlib.sha1(usedforsecurity=False)))
     found.append(Algorithm("SHA256", hashlib.sha256))
     return {algorithm.header: algorithm for algorithm in found}
+
+
+def algorithm_of_uploads() -> Algorithm:
+    """The one that uploads are sent with: the fastest whose pieces can be joined, else the one that boto3 takes."""
+    joinable = (algorithm for algorithm in algorithms().values() if algorithm.join is not None)
+    return next(joinable, algorithms()["x-amz-checksum-crc32"])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import threading
 from contextlib import AbstractContextManager
@@ -140,6 +141,16 @@ class Connection:
     def asks_for_checksums(self) -> bool:
         """Whether the store is to tell the checksums of objects (``response_checksum_validation`` of botocore)."""
         return bool(self.session.get_config_variable("response_checksum_validation") != "when_required")
+
+    @property
+    def sends_checksums(self) -> bool:
+        """Whether bodies are sent with a checksum (``request_checksum_calculation`` of botocore).
+
+        Left unset, they are at AWS alone: not every other server knows such headers.
+        """
+        name = "request_checksum_calculation"
+        is_set = os.environ.get(f"AWS_{name.upper()}") or self.session.get_scoped_config().get(name)
+        return self.is_aws if not is_set else bool(self.session.get_config_variable(name) == "when_supported")
 
     @property
     def signs_bodies(self) -> bool:

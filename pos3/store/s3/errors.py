@@ -77,8 +77,15 @@ class NoSuchUploadError(BusyError):
     """There is no such multipart upload: none yet, on a server that is late, or none any more."""
 
 
+class ChecksumWantedError(StoreError):
+    """The store takes no body without a checksum, as buckets do whose objects are locked by default."""
+
+
 class StrangeAnswerError(EndpointError):
     """Somebody else has answered than an S3 server, or one that does not know such requests."""
+
+
+_CHECKSUM_CODES = frozenset(("InvalidRequest", "MissingContentMD5"))
 
 
 def error_for(code: str, status: int, message: str, where: str, endpoint: str = "the endpoint") -> StoreError:
@@ -99,6 +106,8 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
         return ObjectChangedError(f"{where}: the object was replaced while it was being read")
     if code == "InvalidRange" or status == 416:
         return ObjectChangedError(f"{where}: the object was replaced by a shorter one while it was being read")
+    if code in _CHECKSUM_CODES and any(name in message.lower() for name in ("content-md5", "checksum")):
+        return ChecksumWantedError(f"{where}: the store answered {code}: {message}")
     if code == "InvalidObjectState":
         return StoreError(
             f"{where}: {code}: the object is archived; restore it first, or leave such objects out with "

@@ -61,8 +61,8 @@ class S3Store:
         self._client = Client(Address(connection, bucket, payer))
         self._most_pages_at_once = min(max_workers, _MOST_PAGES_AT_ONCE)
         self._listing = Listing(self._client, bucket, self._most_pages_at_once)
-        proves, asks = connection.signs_bodies, connection.asks_for_checksums
-        self._bodies = Bodies(self._client, self._creation_headers, proves, asks)
+        proves, asks, sends = connection.signs_bodies, connection.asks_for_checksums, connection.sends_checksums
+        self._bodies = Bodies(self._client, self._creation_headers, proves, asks, sends)
         self._deletes = Deletes(self._client, bucket, max_workers)
         self._sorted = True
         self._holds_markers: bool | None = None

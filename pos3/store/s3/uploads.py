@@ -16,8 +16,9 @@ from pos3.etags import contradicts, is_weak, joined_etag, part_size, token
 from pos3.local import open_file, read_at
 from pos3.store.base import CancelToken, Counted, Moved, Rate
 from pos3.store.retry import UnreachableError, repeated
+from pos3.store.s3.checksums import Algorithm, Running, algorithm_of_uploads, encoded
 from pos3.store.s3.creation_headers import combined, content_type_of
-from pos3.store.s3.errors import NoSuchUploadError, error_of_body
+from pos3.store.s3.errors import ChecksumWantedError, NoSuchUploadError, error_of_body
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request
 from pos3.store.s3.xml import first_text, written
@@ -80,12 +81,15 @@ class Uploads:
     Args:
         headers: sent with what creates an object, such as those for encryption.
         proves: whether bodies are signed and proven even if they are large; over TLS they need not be.
+        sends_checksums: whether every body is sent with a checksum, which the store compares and keeps. A store that
+            takes none without is sent one in any case.
     """
 
-    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool):
+    def __init__(self, client: Client, headers: tuple[str, ...], proves: bool, sends_checksums: bool):
         self._client = client
         self._headers = headers
         self._proves = proves
+        self._algorithm = algorithm_of_uploads() if sends_checksums else None
         self.under_way: set[MultipartUpload] = set()
         self.left_behind: set[MultipartUpload] = set()
 
@@ -113,6 +117,10 @@ class Uploads:
                     return await self._in_parts(key, file.fileno(), size_bytes, pace, headers)
                 except _ShorterError:
                     continue
+                except ChecksumWantedError:
+                    if self._algorithm is not None:
+                        raise
+                    self._algorithm = algorithm_of_uploads()
                 except _SpoiledError as error:
                     where = self._client.address.place(key)
                     raise IntegrityError(
@@ -133,6 +141,10 @@ class Uploads:
         if not self._proves:
             # Where a body need not be signed, its hash need not be computed.
             headers = (*headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
+        if self._algorithm is not None:
+            running = self._algorithm.begin()
+            running.update(body)
+            headers = (*headers, *self._algorithm.headers_of_body(running.digest()))
         try:
             response = await self._client.send(Request("PUT", key, headers=headers, body=body))
         except BaseException:
@@ -150,25 +162,33 @@ class Uploads:
     async def _send(
         self, key: str, query: str, headers: tuple[str, ...], descriptor: int, start: int, end: int, pace: Pace
     ) -> _Part:
-        digest = b""
-        payload = "UNSIGNED-PAYLOAD"
+        digest = checksum = b""
+        payload, algorithm = "UNSIGNED-PAYLOAD", self._algorithm
+        md5, content = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        running = algorithm.begin() if algorithm is not None else None
+        seeing: list[Running] = [*((md5, content) if self._proves else ()), *((running,) if running else ())]
+        if seeing:
+            await _read_for(seeing, descriptor, start, end, pace)
         if self._proves:
-            digest, content = await _hashed(descriptor, start, end, pace)
-            payload = content.hex()
+            digest, payload = md5.digest(), content.hexdigest()
+        headers = (*headers, f"x-amz-content-sha256: {payload}")
+        if algorithm is not None and running is not None:
+            checksum = running.digest()
+            headers = (*headers, *algorithm.headers_of_body(checksum))
         with _Leaving(descriptor, start, end, pace) as leaving:
-            response = await self._client.send(
-                Request("PUT", key, query, (*headers, f"x-amz-content-sha256: {payload}"), source=leaving)
-            )
+            response = await self._client.send(Request("PUT", key, query, headers, source=leaving))
             # Under KMS an ETag is no MD5.
             may_prove = not (response.is_weak or response.header("x-amz-server-side-encryption").startswith("aws:"))
             if digest and may_prove and contradicts(response.etag, digest.hex()):
                 raise _SpoiledError
-        return _Part(response.etag, response.header("etag") or '""', digest)
+        return _Part(response.etag, response.header("etag") or '""', digest, checksum, end - start)
 
     async def _in_parts(
         self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
     ) -> Uploaded:
-        upload_id = await self._begun(key, headers)
+        # One for all parts, whatever becomes known meanwhile.
+        algorithm = self._algorithm
+        upload_id = await self._begun(key, (*headers, *_begun_with(algorithm)))
         begun = MultipartUpload(key, upload_id)
         quoted_id = quote(upload_id, safe="")
         counted = Counted(pace.moved)
@@ -188,7 +208,7 @@ class Uploads:
                     for number, start in enumerate(range(0, size_bytes, step), start=1)
                 ]
             )
-            etag = await self._complete(key, quoted_id, parts)
+            etag = await self._complete(key, quoted_id, parts, algorithm)
         except asyncio.CancelledError:
             # Stopped: whoever stops it does not wait for another request, so abort_unfinished() sends it.
             counted.take_back()
@@ -233,17 +253,36 @@ class Uploads:
         counted.keep(end - start)
         return part
 
-    async def _complete(self, key: str, quoted_id: str, parts: list[_Part]) -> str:
-        listed = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{written(part.shown_etag)}</ETag></Part>"
-            for number, part in enumerate(parts, start=1)
-        )
+    async def _complete(self, key: str, quoted_id: str, parts: list[_Part], algorithm: Algorithm | None) -> str:
+        listed = "".join(_listed(number, part, algorithm) for number, part in enumerate(parts, start=1))
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
-        answer = await self._client.send(Request("POST", key, f"uploadId={quoted_id}", body=body))
+        headers = _completed_with(algorithm, parts)
+        answer = await self._client.send(Request("POST", key, f"uploadId={quoted_id}", headers, body=body))
         if b"<Error>" in answer.body:
             # S3 answers 200 at once, and what went wrong afterwards stands in the body.
             raise error_of_body(200, answer.body, self._client.address.place(key))
         return token(first_text(answer.body, "ETag"))
+
+
+def _begun_with(algorithm: Algorithm | None) -> tuple[str, ...]:
+    if algorithm is None:
+        return ()
+    kind = "FULL_OBJECT" if algorithm.join is not None else "COMPOSITE"
+    return f"x-amz-checksum-algorithm: {algorithm.name}", f"x-amz-checksum-type: {kind}"
+
+
+def _completed_with(algorithm: Algorithm | None, parts: list[_Part]) -> tuple[str, ...]:
+    if algorithm is None or algorithm.join is None:
+        return ()
+    whole = algorithm.joined((part.checksum, part.size_bytes) for part in parts)
+    return algorithm.header_of(whole), "x-amz-checksum-type: FULL_OBJECT"
+
+
+def _listed(number: int, part: _Part, algorithm: Algorithm | None) -> str:
+    checksum = ""
+    if algorithm is not None:
+        checksum = f"<Checksum{algorithm.name}>{encoded(part.checksum)}</Checksum{algorithm.name}>"
+    return f"<Part><PartNumber>{number}</PartNumber><ETag>{written(part.shown_etag)}</ETag>{checksum}</Part>"
 
 
 async def aborted(client: Client, key: str, upload_id: str) -> None:
@@ -254,7 +293,7 @@ async def aborted(client: Client, key: str, upload_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What the store answered to a part, and the MD5 of what was sent, if it was computed.
+    """What the store answered to a part, and the MD5 and the checksum of what was sent, if they were computed.
 
     ``shown_etag`` is as the store shows it, since that is how it wants to be told of the part.
     """
@@ -262,22 +301,22 @@ class _Part:
     etag: str
     shown_etag: str
     digest: bytes
+    checksum: bytes
+    size_bytes: int
 
     @property
     def is_weak(self) -> bool:
         return is_weak(self.shown_etag)
 
 
-async def _hashed(descriptor: int, start: int, end: int, pace: Pace) -> tuple[bytes, bytes]:
-    """MD5 and SHA-256 of a piece of a file. In between, the loop moves other bodies."""
-    md5, content = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+async def _read_for(seeing: list[Running], descriptor: int, start: int, end: int, pace: Pace) -> None:
+    """Shows a piece of a file to running checksums. In between, the loop moves other bodies."""
     for offset in range(start, end, MIB):
         pace.check()
         block = read_at(descriptor, min(MIB, end - offset), offset)
-        content.update(block)
-        md5.update(block)
+        for running in seeing:
+            running.update(block)
         await asyncio.sleep(0)
-    return md5.digest(), content.digest()
 
 
 class _ShorterError(Exception):
