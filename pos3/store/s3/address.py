@@ -78,6 +78,7 @@ class Address:
         self._headers = headers
         self._is_logged = False
         self._caller = NOBODY
+        self._last_headers: tuple[tuple[str, ...], Caller, tuple[str, ...]] = ((), NOBODY, ())
 
     @functools.cached_property
     def _resolved(self) -> ResolvedEndpoint:
@@ -220,6 +221,10 @@ class Address:
         """
         if not request.headers and signs:
             return caller.headers
+        # All downloads have the same ones, and a handle need not be given again what it has.
+        of_request, of_caller, last = self._last_headers
+        if signs and of_request is request.headers and of_caller is caller:
+            return last
         headers = (*request.headers, *self._headers)
         if not all(map(can_be_sent, headers)):
             raise StoreError(
@@ -227,7 +232,9 @@ class Address:
                 "beyond ASCII; check the encryption settings of the profile"
             )
         if signs:
-            return (*request.headers, *caller.headers)
+            all_headers = (*request.headers, *caller.headers)
+            self._last_headers = request.headers, caller, all_headers
+            return all_headers
         if caller.credentials is None:
             return (*headers, *_NO_HEADERS)
         with translating(where):
