@@ -171,7 +171,10 @@ class _Recovery:
 
     def _plan(self, entry: JournalEntry, recovered: Recovered, journal: AbandonedJournal) -> Recovered:
         job = self._job(entry, "", journal)
-        plan = as_transfer_plan(job.registration, job.plan_upload(delete=False))
+        try:
+            plan = as_transfer_plan(job.registration, job.plan_upload(delete=False))
+        finally:
+            job.store.hang_up()
         return replace(recovered, outcome="planned", plan=plan)
 
     def _push(self, entry: JournalEntry, recovered: Recovered, journal: AbandonedJournal) -> Recovered:
@@ -182,6 +185,7 @@ class _Recovery:
             runner.run(job, lambda job, terms: job.push_finally(terms, delete=False))
         finally:
             job.end_use()
+            job.store.hang_up()
         return replace(recovered, outcome="pushed", report=runner.total)
 
 

@@ -57,6 +57,11 @@ class Stores:
                 self._endpoints[key] = endpoint_of(scheme, profile) if store is None else store.endpoint
             return self._endpoints[key]
 
+    def hang_up(self) -> None:
+        """Ends idle connections, of all stores."""
+        for store in list(self._stores.values()):
+            store.hang_up()
+
     def abort_unfinished(self) -> None:
         """Aborts multipart uploads that were stopped, in all stores."""
         for store in list(self._stores.values()):

@@ -799,6 +799,7 @@ class Mirror:
         max_delete: int | str | None = None,
         upload_last: Patterns = None,
         follow_symlinks: bool = True,
+        extra_args: Mapping[str, Any] | None = None,
     ) -> TransferPlan:
         """Returns what the final push of :meth:`upload` would do now. Without a local side, the plan is empty.
 
@@ -807,7 +808,7 @@ class Mirror:
 
         Args:
             remote, local, exclude, profile, include, compare, delete, max_delete, upload_last, overwrite,
-                follow_symlinks: as for :meth:`upload`.
+                follow_symlinks, extra_args: as for :meth:`upload`.
 
         Raises:
             InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`upload`.
@@ -824,6 +825,7 @@ class Mirror:
             max_delete=max_delete,
             upload_last=upload_last,
             follow_symlinks=follow_symlinks,
+            extra_args=extra_args,
         )
         return as_transfer_plan(*self.upload_plan_of(request))
 
@@ -1034,6 +1036,7 @@ class Mirror:
             job.end_use()
         if self._part_of is None:
             self._components.claims.end()
+        self._components.stores.hang_up()
         self._evict_to_limit()
 
     def _push_at_end(self, error: BaseException | None, push: bool) -> None:

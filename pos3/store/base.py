@@ -225,6 +225,10 @@ class Store(Protocol):
         """
         ...
 
+    def hang_up(self) -> None:
+        """Ends the connections on which nothing is under way. The store can be used afterwards, with new ones."""
+        ...
+
     def abort_unfinished(self, *, stopped: bool) -> None:
         """Takes back what failed uploads have begun and left there, as far as that is done within seconds.
 

@@ -244,6 +244,9 @@ class FsspecStore:
                 failed.append((key, error))
         return failed
 
+    def hang_up(self) -> None:
+        pass
+
     def abort_unfinished(self, *, stopped: bool) -> None:
         """Nothing to do: a file that was not committed is not there, or has a name that no listing shows."""
 

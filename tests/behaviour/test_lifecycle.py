@@ -490,3 +490,19 @@ def test_mirror_as_a_decorator_without_parentheses_names_the_one_that_is_meant()
 
     with pytest.raises(pos3.InvalidArgumentError, match=r"write @pos3\.with_mirror"):
         pos3.mirror(work)  # type: ignore[arg-type]
+
+
+def test_mirrors_that_are_closed_leave_no_descriptor_open(s3: S3Site, tmp_path: Path) -> None:
+    s3.put_all({f"data/{number}": b"x" for number in range(20)})
+
+    def one_mirror(number: int) -> None:
+        with pos3.mirror(tmp_path / f"cache{number}", show_progress=False):
+            pos3.download(s3.url("data"))
+            out = pos3.upload(s3.url(f"out{number}"), interval=None)
+            (out / "a").write_bytes(b"1")
+
+    one_mirror(0)
+    before = len(os.listdir("/dev/fd"))
+    for number in range(1, 6):
+        one_mirror(number)
+        assert len(os.listdir("/dev/fd")) <= before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import weakref
+import sys
 from collections import deque
 from contextlib import suppress
 
@@ -22,7 +22,12 @@ class Pool:
     def __init__(self, server: Server):
         self._server = server
         self._idle: deque[tuple[int, Engine]] = deque()
-        weakref.finalize(self, _close_all, self._idle)
+
+    def __del__(self) -> None:
+        # No finalizer of weakref: what a loop has scheduled knows the context that it was scheduled in, and so perhaps
+        # whoever has this pool, which would be kept for ever.
+        if not sys.is_finalizing():
+            self.close_idle()
 
     def take(self) -> Engine:
         with suppress(IndexError):
@@ -39,9 +44,10 @@ class Pool:
         else:
             engine.close()
 
-
-def _close_all(idle: deque[tuple[int, Engine]]) -> None:
-    while idle:
-        pid, engine = idle.pop()
-        if pid == os.getpid():
-            engine.close()
+    def close_idle(self) -> None:
+        """Hangs up the engines that wait. In a forked child, those of the parent are left alone."""
+        with suppress(IndexError):
+            while True:
+                pid, engine = self._idle.pop()
+                if pid == os.getpid():
+                    engine.close()

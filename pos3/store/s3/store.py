@@ -219,6 +219,9 @@ class S3Store:
     ) -> str:
         return await self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers)
 
+    def hang_up(self) -> None:
+        self._client.pool.close_idle()
+
     def abort_unfinished(self, *, stopped: bool) -> None:
         if unfinished := self._bodies.take_unfinished(stopped=stopped):
             self._bodies.give_back_unfinished(abort(unfinished, self._client, self._max_workers))
