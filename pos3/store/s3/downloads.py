@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Self
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
 from pos3.etags import joined_etag, part_size_candidates
-from pos3.local import create_file, write_all, write_blocks_at
+from pos3.local import blocks, create_file, write_all, write_blocks_at
 from pos3.store.base import CancelToken, Counted, Moved
 from pos3.store.retry import repeated
 from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, Running, Told, told_by
@@ -160,7 +161,8 @@ class Downloads:
         # Ranges that are the parts of the upload give the ETag without a second look at the file.
         known = [wanted for wanted in part_size_candidates(expected.etag, size) if wanted <= _RANGE_BYTES]
         step = known[0] if known else _RANGE_BYTES
-        algorithm = told.algorithm if told is not None else _MD5 if self._proves else None
+        joins = told is not None and told.algorithm.join is not None
+        algorithm = told.algorithm if told is not None and joins else _MD5 if self._proves and told is None else None
         descriptor = create_file(target)
         counted = Counted(moved)
         try:
@@ -168,6 +170,10 @@ class Downloads:
             parts = await together(
                 [self._range(key, expected, descriptor, *each, counted, cancelled, algorithm) for each in borders]
             )
+            content = b""
+            if told is not None and not joins:
+                # Checksums of the ranges tell nothing of the whole, so all of it is read again.
+                content = await self._client.spread(_read, target, told.algorithm)
         except BaseException as error:
             counted.take_back()
             os.unlink(target)
@@ -177,6 +183,8 @@ class Downloads:
         finally:
             os.close(descriptor)
         entry = self._entry(parts[0][0], expected, size)
+        if told is not None and not joins:
+            return Delivered(entry, told=told, content=content)
         if told is not None:
             sizes = (min(step, size - start) for start in range(0, size, step))
             pieces = zip((digest for _, digest in parts), sizes, strict=True)
@@ -185,7 +193,7 @@ class Downloads:
         return Delivered(entry, digests)
 
     async def _told(self, key: str, expected: Entry) -> Told | None:
-        """The checksum of exactly this object, if the store tells one that can be put together of those of ranges."""
+        """The checksum of exactly this object, if the store tells one."""
         if not self._tells_checksums:
             return None
         arguments = Request("HEAD", key, headers=self._headers)
@@ -194,9 +202,7 @@ class Downloads:
         if told is None:
             # Stores that keep checksums have them of older objects, too, or of none.
             self._tells_checksums = self._client.address.is_of_aws
-        if told is None or told.algorithm.join is None or response.etag != expected.etag:
-            return None
-        return told
+        return told if response.etag == expected.etag else None
 
     async def _range(
         self,
@@ -256,6 +262,15 @@ class Downloads:
         if etag == expected.etag and size_bytes == expected.size_bytes and expected.modified_ns:
             return expected
         return Entry("", size_bytes, response.modified_ns, etag)
+
+
+async def _read(target: str, algorithm: Algorithm) -> bytes:
+    """The checksum of a file. In between, the loop moves other bodies."""
+    running = algorithm.begin()
+    for block in blocks(target):
+        running.update(block)
+        await asyncio.sleep(0)
+    return running.digest()
 
 
 def _check(cancelled: CancelToken) -> None:
