@@ -92,7 +92,7 @@ def test_files_that_go_last_are_pushed_after_all_others(
         pos3.bisync(site.url("data"), here, upload_last="_SUCCESS")
     put = [request.key for request in proxy.requests if request.kind == "PUT"]
     assert put[-1].endswith("data/_SUCCESS")
-    assert len(put) == 3
+    assert len(set(put)) == 3
 
 
 def test_an_object_that_another_writer_replaces_meanwhile_is_not_deleted(
