@@ -25,7 +25,6 @@ from pos3.jobs.local_writers import (
     RecordLookup,
     Writer,
 )
-from pos3.jobs.manifest import check_marker
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.recovery import Recovered, recover, recover_with
 from pos3.jobs.references import Reference, find_reference
@@ -45,8 +44,6 @@ from pos3.jobs.requests import (
     Request,
     SyncRequest,
     UploadRequest,
-    check_interval,
-    check_local,
     check_timeout,
     difference,
     merged,
@@ -88,9 +85,6 @@ __all__ = [
     "as_transfer_plan",
     "check_adoption",
     "check_conflicts",
-    "check_interval",
-    "check_local",
-    "check_marker",
     "check_outside_state",
     "check_patterns",
     "check_target",

@@ -156,7 +156,7 @@ def _divide(registration: Registration, download: Plan, upload: Plan, records: d
     deletes = [replace(action, reason=_DELETED_IN_STORE) for action in download.deletes if _was_synced(action, records)]
     obstacles, obstacle_conflicts = _obstacles(download, copies, {action.path for action in deletes})
     conflicts += obstacle_conflicts
-    decided = {action.path for action in (*copies, *deletes)} | set(conflicts)
+    decided = {action.path for action in chain(copies, deletes)} | set(conflicts)
     download = replace(download, copies=copies, deletes=tuple(deletes), obstacles=obstacles)
     upload = _newer_locally(upload, decided, deleted_locally, records)
     if deleted_locally and not os.path.lexists(registration.local):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from pos3.errors import InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, check_relative
-from pos3.jobs.requests import Kind, Request, check_local
+from pos3.jobs.observer import Kind
+from pos3.jobs.requests import Request, check_local
 from pos3.local import (
     ENCODING_HINT,
     NO_HOME,

@@ -15,17 +15,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 from pos3.errors import InvalidArgumentError, InvalidURLError
 from pos3.filters import Filter, as_patterns, entry_matcher, matcher
 from pos3.jobs.manifest import check_marker
+from pos3.jobs.observer import Kind
 from pos3.options import StrPath
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
 from pos3.url import has_scheme, is_url, quoted
 
-Kind = Literal["download", "upload", "sync"]
 ExtraArgs = Mapping[str, Any] | tuple[tuple[str, Any], ...] | None
 Patterns = str | list[str] | tuple[str, ...] | None
 
@@ -405,7 +405,35 @@ class UploadRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyncRequest(Request):
+class _BothWaysRequest(Request):
+    """What ``sync`` and ``bisync`` have in common: each side has its own argument that allows deletes."""
+
+    delete_local: bool = _argument(False, check_flag)
+    delete_remote: bool = _argument(False, check_flag)
+
+    @property
+    def kind(self) -> Kind:
+        return "sync"
+
+    @property
+    def deletes_local(self) -> bool:
+        return self.delete_local
+
+    @property
+    def deletes_remote(self) -> bool:
+        return self.delete_remote
+
+    @property
+    def drops_lost(self) -> bool:
+        return self.delete_local and self.delete_remote
+
+    @property
+    def delete_argument(self) -> str:
+        return "delete_local"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncRequest(_BothWaysRequest):
     """The arguments of :meth:`pos3.Mirror.sync`."""
 
     interval: float | None = _argument(300, check_interval)
@@ -421,30 +449,10 @@ class SyncRequest(Request):
     fresh: bool = _argument(False, check_flag)
 
     @property
-    def kind(self) -> Kind:
-        return "sync"
-
-    @property
     def push_filter(self) -> Filter:
         if self.upload_exclude is None:
             return self.filter
         return Filter(as_patterns(self.include, "include"), as_patterns(self.upload_exclude, "upload_exclude"))
-
-    @property
-    def deletes_local(self) -> bool:
-        return self.delete_local
-
-    @property
-    def deletes_remote(self) -> bool:
-        return self.delete_remote
-
-    @property
-    def drops_lost(self) -> bool:
-        return self.delete_local and self.delete_remote
-
-    @property
-    def delete_argument(self) -> str:
-        return "delete_local"
 
     def as_download(self) -> DownloadRequest:
         """The request for the download with which a sync begins."""
@@ -454,32 +462,10 @@ class SyncRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BisyncRequest(Request):
+class BisyncRequest(_BothWaysRequest):
     """The arguments of :meth:`pos3.Mirror.bisync`."""
 
-    delete_local: bool = _argument(False, check_flag)
-    delete_remote: bool = _argument(False, check_flag)
     upload_last: Patterns = _argument(None, _patterns)
-
-    @property
-    def kind(self) -> Kind:
-        return "sync"
-
-    @property
-    def deletes_local(self) -> bool:
-        return self.delete_local
-
-    @property
-    def deletes_remote(self) -> bool:
-        return self.delete_remote
-
-    @property
-    def drops_lost(self) -> bool:
-        return self.delete_local and self.delete_remote
-
-    @property
-    def delete_argument(self) -> str:
-        return "delete_local"
 
 
 @dataclass(frozen=True, kw_only=True)

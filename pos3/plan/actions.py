@@ -89,9 +89,6 @@ class _Chunk:
             {at: entry for at, entry in enumerate(replaced) if entry is not None} if any(replaced) else {},
         )
 
-    def __len__(self) -> int:
-        return len(self.sizes)
-
     def __iter__(self) -> Iterator[Action]:
         columns = zip(
             self.paths.unpacked(),

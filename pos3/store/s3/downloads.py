@@ -117,14 +117,10 @@ class Downloads:
         except BaseException:
             moved(-size_bytes)
             raise
-        entry = self._entry(response, expected, size_bytes)
         told = told_by(response)
-        if told is None:
-            digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
-            return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
-        running = told.algorithm.begin()
+        running = (_MD5 if told is None else told.algorithm).begin()
         running.update(body)
-        return Delivered(entry, told=told, content=running.digest())
+        return self._delivered(response, self._entry(response, expected, size_bytes), told, running.digest())
 
     async def _as_it_comes(
         self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
@@ -141,10 +137,15 @@ class Downloads:
             raise
         finally:
             os.close(descriptor)
-        entry, told = self._entry(response, expected, arriving.size_bytes), arriving.told
+        entry = self._entry(response, expected, arriving.size_bytes)
+        return self._delivered(response, entry, arriving.told, digest)
+
+    def _delivered(self, response: Response, entry: Entry, told: Told | None, content: bytes) -> Delivered:
+        """Of an object in one piece: ``content`` is the checksum of what was ``told``, or else the MD5."""
         if told is not None:
-            return Delivered(entry, told=told, content=digest)
-        return Delivered(entry, (digest.hex(),), entry.etag != digest.hex() and response.is_weak)
+            return Delivered(entry, told=told, content=content)
+        digest = content.hex()
+        return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
 
     async def _in_ranges(
         self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
@@ -166,12 +167,16 @@ class Downloads:
         descriptor = create_file(target)
         counted = Counted(moved)
         try:
-            borders = ((start, min(start + step, size)) for start in range(0, size, step))
+            borders = [(start, min(start + step, size)) for start in range(0, size, step)]
             parts = await together(
                 [self._range(key, expected, descriptor, *each, counted, cancelled, algorithm) for each in borders]
             )
             content = b""
-            if told is not None and not joins:
+            if told is not None and joins:
+                content = told.algorithm.joined(
+                    (digest, end - start) for (_, digest), (start, end) in zip(parts, borders, strict=True)
+                )
+            elif told is not None:
                 # Checksums of the ranges tell nothing of the whole, so all of it is read again.
                 content = await self._client.spread(_read, target, told.algorithm)
         except BaseException as error:
@@ -183,12 +188,8 @@ class Downloads:
         finally:
             os.close(descriptor)
         entry = self._entry(parts[0][0], expected, size)
-        if told is not None and not joins:
-            return Delivered(entry, told=told, content=content)
         if told is not None:
-            sizes = (min(step, size - start) for start in range(0, size, step))
-            pieces = zip((digest for _, digest in parts), sizes, strict=True)
-            return Delivered(entry, told=told, content=told.algorithm.joined(pieces))
+            return Delivered(entry, told=told, content=content)
         digests = (joined_etag(digest for _, digest in parts),) if self._proves and known else ()
         return Delivered(entry, digests)
 
