@@ -28,6 +28,7 @@ from pos3.url import has_scheme, is_url, quoted
 
 ExtraArgs = Mapping[str, Any] | tuple[tuple[str, Any], ...] | None
 Patterns = str | list[str] | tuple[str, ...] | None
+_CUSTOMERS_KEY = "SSECustomer"
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -138,15 +139,28 @@ def _max_delete(_name: str, max_delete: Any) -> Any:
 
 
 def _extra_args(name: str, arguments: Any) -> tuple[tuple[str, Any], ...]:
-    """Pairs of names and values, in order; those of a mapping in it as well. They can be compared, and kept in JSON."""
+    """Pairs of names and values, in order; those of a mapping in it as well. They can be compared, and kept in JSON.
+
+    No error shows a value, and no request holds a key of a customer: errors, logs and the journal show requests.
+    """
     if arguments is None:
         return ()
     pairs = arguments.items() if isinstance(arguments, Mapping) else arguments
     try:
-        return tuple(sorted((_text(key), _fixed(name, value)) for key, value in pairs))
+        checked = [(_text(key), value) for key, value in pairs]
+        for key, _ in checked:
+            if key.startswith(_CUSTOMERS_KEY):
+                raise InvalidArgumentError(
+                    f"{name}: {key!r} is not supported, since downloads need the key as well; use ServerSideEncryption",
+                    argument=name,
+                )
+        return tuple(sorted((key, _fixed(name, value)) for key, value in checked))
+    except InvalidArgumentError:
+        raise
     except (TypeError, ValueError):
         raise InvalidArgumentError(
-            f"{name}={arguments!r}: expected a dict with names of boto3, such as {{'CacheControl': 'max-age=60'}}",
+            f"{name}: expected a dict such as {{'CacheControl': 'max-age=60'}}, with boto3's names, and texts or dicts of "
+            "texts as values",
             argument=name,
         ) from None
 

@@ -167,3 +167,12 @@ def test_the_command_line_takes_them(moto_site: S3Site, tmp_path: Path) -> None:
     ran = run_program("upload", moto_site.url("out"), "--local", here, "--extra-args", "Nonsense=1")
     assert ran.status != 0
     assert "--extra-args" in ran.stderr
+
+
+@pytest.mark.parametrize("key", ["secret-key", b"secret-key"], ids=["text", "bytes"])
+def test_a_key_of_a_customer_stands_in_no_error(moto_site: S3Site, tmp_path: Path, key: str | bytes) -> None:
+    with opened(tmp_path):
+        pos3.upload(moto_site.url("out"), interval=None)
+        with pytest.raises(pos3.InvalidArgumentError, match="not supported") as caught:
+            pos3.upload(moto_site.url("out"), interval=None, extra_args={"SSECustomerKey": key, "Bad": object()})
+    assert "secret-key" not in str(caught.value)

@@ -12,10 +12,8 @@ from pos3.profiles import Profile
 from pos3.store.s3.requests import can_be_sent
 
 _CONTENT_TYPE = "content-type"
-# A key that only its owner has would have to be sent with each download as well.
-_CUSTOMERS_KEY = "SSECustomer"
-# pos3 computes them, or sets them for each request.
-_OWN = ("Checksum", "MpuObjectSize", "RequestPayer")
+# pos3 computes them, or sets them for each request; a customer's key would have to be sent with downloads as well.
+_NOT_TAKEN = ("Checksum", "MpuObjectSize", "RequestPayer", "SSECustomer")
 # Python's table alone, so that an object has the same type whichever machine has uploaded it.
 _TYPES = mimetypes.MimeTypes(filenames=())
 _COMPRESSED = {
@@ -46,10 +44,8 @@ def headers_of(extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     from boto3.s3.transfer import S3Transfer
 
-    allowed = [name for name in S3Transfer.ALLOWED_UPLOAD_ARGS if not name.startswith((*_OWN, _CUSTOMERS_KEY))]
+    allowed = [name for name in S3Transfer.ALLOWED_UPLOAD_ARGS if not name.startswith(_NOT_TAKEN)]
     for name in extra_args:
-        if name.startswith(_CUSTOMERS_KEY):
-            raise _refused(f"{name!r} is not supported, since downloads need the key as well; use ServerSideEncryption")
         if name not in allowed:
             raise _refused(f"{name!r} is none of {', '.join(allowed)}")
     headers = [f"{name}: {value}" for name, value in _serialized(extra_args).items()]
