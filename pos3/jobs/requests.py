@@ -159,8 +159,8 @@ def _extra_args(name: str, arguments: Any) -> tuple[tuple[str, Any], ...]:
         raise
     except (TypeError, ValueError):
         raise InvalidArgumentError(
-            f"{name}: expected a dict such as {{'CacheControl': 'max-age=60'}}, with boto3's names, and texts or dicts of "
-            "texts as values",
+            f"{name}: expected a dict such as {{'CacheControl': 'max-age=60'}}, with boto3's names, and texts or "
+            "dicts of texts as values",
             argument=name,
         ) from None
 
