@@ -419,11 +419,61 @@ class UploadRequest(Request):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _BothWaysRequest(Request):
-    """What ``sync`` and ``bisync`` have in common: each side has its own argument that allows deletes."""
+class SyncRequest(Request):
+    """The arguments of :meth:`pos3.Mirror.sync`."""
+
+    interval: float | None = _argument(300, check_interval)
+    delete_local: bool = _argument(True, check_flag)
+    delete_remote: bool = _argument(True, check_flag)
+    sync_on_error: bool = _argument(False, check_flag)
+    overwrite: Patterns = _argument(None, _file_patterns)
+    upload_exclude: Patterns = _argument(None, _optional_patterns)
+    upload_last: Patterns = _argument(None, _patterns)
+    follow_symlinks: bool = _argument(True, check_flag)
+    extra_args: ExtraArgs = _argument(None, _extra_args)
+    adopt: bool = _argument(False, check_flag, counts=False)
+    fresh: bool = _argument(False, check_flag)
+
+    @property
+    def kind(self) -> Kind:
+        return "sync"
+
+    @property
+    def push_filter(self) -> Filter:
+        if self.upload_exclude is None:
+            return self.filter
+        return Filter(as_patterns(self.include, "include"), as_patterns(self.upload_exclude, "upload_exclude"))
+
+    @property
+    def deletes_local(self) -> bool:
+        return self.delete_local
+
+    @property
+    def deletes_remote(self) -> bool:
+        return self.delete_remote
+
+    @property
+    def drops_lost(self) -> bool:
+        return self.delete_local and self.delete_remote
+
+    @property
+    def delete_argument(self) -> str:
+        return "delete_local"
+
+    def as_download(self) -> DownloadRequest:
+        """The request for the download with which a sync begins."""
+        shared = {item.name for item in fields(Request)}
+        values = {name: getattr(self, name) for name in shared}
+        return DownloadRequest(**values, delete=self.delete_local, adopt=self.adopt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BisyncRequest(Request):
+    """The arguments of :meth:`pos3.Mirror.bisync`."""
 
     delete_local: bool = _argument(False, check_flag)
     delete_remote: bool = _argument(False, check_flag)
+    upload_last: Patterns = _argument(None, _patterns)
 
     @property
     def kind(self) -> Kind:
@@ -444,42 +494,6 @@ class _BothWaysRequest(Request):
     @property
     def delete_argument(self) -> str:
         return "delete_local"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyncRequest(_BothWaysRequest):
-    """The arguments of :meth:`pos3.Mirror.sync`."""
-
-    interval: float | None = _argument(300, check_interval)
-    delete_local: bool = _argument(True, check_flag)
-    delete_remote: bool = _argument(True, check_flag)
-    sync_on_error: bool = _argument(False, check_flag)
-    overwrite: Patterns = _argument(None, _file_patterns)
-    upload_exclude: Patterns = _argument(None, _optional_patterns)
-    upload_last: Patterns = _argument(None, _patterns)
-    follow_symlinks: bool = _argument(True, check_flag)
-    extra_args: ExtraArgs = _argument(None, _extra_args)
-    adopt: bool = _argument(False, check_flag, counts=False)
-    fresh: bool = _argument(False, check_flag)
-
-    @property
-    def push_filter(self) -> Filter:
-        if self.upload_exclude is None:
-            return self.filter
-        return Filter(as_patterns(self.include, "include"), as_patterns(self.upload_exclude, "upload_exclude"))
-
-    def as_download(self) -> DownloadRequest:
-        """The request for the download with which a sync begins."""
-        shared = {item.name for item in fields(Request)}
-        values = {name: getattr(self, name) for name in shared}
-        return DownloadRequest(**values, delete=self.delete_local, adopt=self.adopt)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BisyncRequest(_BothWaysRequest):
-    """The arguments of :meth:`pos3.Mirror.bisync`."""
-
-    upload_last: Patterns = _argument(None, _patterns)
 
 
 @dataclass(frozen=True, kw_only=True)
