@@ -21,7 +21,9 @@ _INODES = 2**64
 
 def storable_ns(nanoseconds: int) -> int:
     """The time, moved into the range that an index can store: 64 bits with a sign."""
-    return min(max(nanoseconds, EARLIEST_NS), LATEST_NS)
+    if EARLIEST_NS <= nanoseconds <= LATEST_NS:
+        return nanoseconds
+    return EARLIEST_NS if nanoseconds < 0 else LATEST_NS
 
 
 UNREADABLE = "cannot be read"

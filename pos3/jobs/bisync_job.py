@@ -153,7 +153,7 @@ def _divide(registration: Registration, download: Plan, upload: Plan, records: d
             copies.append(action)
         elif not unchanged_in_store:
             conflicts.append(action.path)
-    deletes = [replace(action, reason=_DELETED_IN_STORE) for action in download.deletes if _was_synced(action, records)]
+    deletes = [action._replace(reason=_DELETED_IN_STORE) for action in download.deletes if _was_synced(action, records)]
     obstacles, obstacle_conflicts = _obstacles(download, copies, {action.path for action in deletes})
     conflicts += obstacle_conflicts
     decided = {action.path for action in chain(copies, deletes)} | set(conflicts)
@@ -211,13 +211,13 @@ def _newer_locally(upload: Plan, decided: set[str], deleted_locally: set[str], r
         return Actions(with_reason(action) for action in actions if action.path not in decided)
 
     # Files whose objects the store has lost are deleted by the download, or else uploaded again.
-    lost = (replace(action, reason=NEW) for action in upload.lost)
+    lost = (action._replace(reason=NEW) for action in upload.lost)
     return replace(
         upload,
         copies=undecided(merge(upload.copies, lost, key=lambda action: action.path)),
         last_copies=undecided(upload.last_copies),
         deletes=tuple(
-            replace(action, reason=_DELETED_HERE) for action in upload.deletes if action.path in deleted_locally
+            action._replace(reason=_DELETED_HERE) for action in upload.deletes if action.path in deleted_locally
         ),
         lost=(),
         # The download has counted these files already.
@@ -229,7 +229,7 @@ def _with_reason(action: Action, deleted: str, record: Record | None, changed: s
     """A copy of a file that only one side has, with the reason. Without a record, the file is new."""
     if record is None:
         return action
-    return replace(action, reason=deleted if is_as_synced else f"{deleted}, {changed}")
+    return action._replace(reason=deleted if is_as_synced else f"{deleted}, {changed}")
 
 
 def _is_as_synced(path: str, record: Record | None) -> bool:

@@ -6,13 +6,12 @@ import itertools
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 from pos3.entries import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """One file to copy or delete.
 
     ``source`` is the entry to copy, or the entry to delete. ``replaces`` is the entry that a download found at the

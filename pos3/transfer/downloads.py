@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
 from pos3.entries import Entry, Record
 from pos3.local import is_below, is_within, is_within_relative, temporary_name
 from pos3.plan import Action, Plan
 from pos3.state import Index, Leftovers
-from pos3.store import Moved
 from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.local_errors import explaining_write_errors
 from pos3.transfer.places import Directories, aside, make_with_parents
 from pos3.transfer.placing import put_in_place, remove
+from pos3.transfer.progress import Progress
 from pos3.transfer.terms import Outcome, Pair, Terms
 
 
@@ -32,10 +32,8 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
         _Unfinished(leftovers) as unfinished,
     ):
 
-        async def fetch(action: Action) -> Record | None:
-            record = await _fetch(action, pair, directories, unfinished, progress.moved, terms)
-            progress.finished_file()
-            return record
+        def fetch(action: Action) -> Coroutine[Any, Any, Record]:
+            return _fetch(action, pair, directories, unfinished, progress, terms)
 
         complete = copy_all(plan.every_copy(), plan.copy_files, fetch, pair, index, terms, outcome)
         if not complete:
@@ -79,11 +77,11 @@ class _Unfinished:
 
 
 async def _fetch(
-    action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, moved: Moved, terms: Terms
+    action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, progress: Progress, terms: Terms
 ) -> Record:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
-    temporary = os.path.join(parent, temporary_name())
+    temporary = f"{parent}/{temporary_name()}"
     with explaining_write_errors(target, temporary):
         if action.path:
             directories.make(parent)
@@ -92,7 +90,7 @@ async def _fetch(
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
             key = pair.location.object_key(action.path)
-            delivered = await pair.store.download(key, action.source, temporary, moved, terms.cancelled)
+            delivered = await pair.store.download(key, action.source, temporary, progress.moved, terms.cancelled)
             if delivered.modified_ns:
                 _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)
@@ -105,6 +103,7 @@ async def _fetch(
             raise
         finally:
             unfinished.end(temporary)
+    progress.finished_file()
     return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, terms.owner)
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pos3.errors import NotPushedError
 
@@ -28,35 +26,50 @@ _READING = {
 }
 
 
-@contextmanager
-def explaining_write_errors(target: str, temporary: str) -> Iterator[None]:
-    """Raises what the system refuses inside as an error of ``target``, which is written under another name at first."""
-    try:
-        yield
-    except OSError as error:
+class explaining_write_errors:  # noqa: N801 - it is used as a function
+    """Raises what the system refuses inside as an error of ``target``, which is written under another name at first.
+
+    It is no generator, because it is entered for each file.
+    """
+
+    __slots__ = ("_target", "_temporary")
+
+    def __init__(self, target: str, temporary: str):
+        self._target = target
+        self._temporary = temporary
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         # Errors of a store have no number, and failed writes no name.
-        if not error.errno:
-            raise
-        path = target if error.filename in (None, temporary) else error.filename
-        raise _advised(error, _WRITING, path) from error
+        if isinstance(error, OSError) and error.errno:
+            path = self._target if error.filename in (None, self._temporary) else error.filename
+            raise _advised(error, _WRITING, path) from error
 
 
-@contextmanager
-def explaining_read_errors(source: str) -> Iterator[None]:
+class explaining_read_errors:  # noqa: N801 - as above
     """Raises what the system refuses inside as an error of the file ``source``.
 
     Raises:
         NotPushedError: the file may not be read, which says nothing about the next one.
     """
-    try:
-        yield
-    except OSError as error:
-        if not error.errno:
-            raise
-        if error.errno in (errno.EACCES, errno.EPERM):
-            told = f"{error.strerror} ({_READING[error.errno]})"
-            raise NotPushedError(error.errno, told, error.filename or source) from error
-        raise _advised(error, _READING, error.filename or source) from error
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: str):
+        self._source = source
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OSError) and error.errno:
+            path = error.filename or self._source
+            if error.errno in (errno.EACCES, errno.EPERM):
+                told = f"{error.strerror} ({_READING[error.errno]})"
+                raise NotPushedError(error.errno, told, path) from error
+            raise _advised(error, _READING, path) from error
 
 
 def _advised(error: OSError, advice: dict[int, str], path: str) -> OSError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -33,7 +32,7 @@ class Pair:
     headers: tuple[str, ...] = ()
 
     def local_path(self, path: str) -> str:
-        return os.path.join(self.local, path.rstrip("/")) if path else self.local
+        return f"{self.local.rstrip('/')}/{path.rstrip('/')}" if path else self.local
 
 
 class Laps:

@@ -112,6 +112,10 @@ class Address:
         """The URL, for errors, of an object, or of the bucket."""
         return f"s3://{self._bucket}/{key}"
 
+    def where(self, request: Request) -> str:
+        """What a request is for, in errors."""
+        return request.where or self.place(request.key)
+
     def url(self, request: Request) -> str:
         """The URL that a request is sent to."""
         return self._resolved.url(request.key, request.query)
@@ -178,11 +182,9 @@ class Address:
         else:
             handle.setopt(pycurl.CAINFO, str(get_cert_path(bundle)))
 
-    def caller(self, where: str) -> Caller:
-        """Who calls at this moment.
+    def caller(self, request: Request) -> Caller:
+        """Who sends a request at this moment.
 
-        Args:
-            where: what the request is for, in errors.
         Raises:
             CredentialsError: there are none, or no request can carry them.
         """
@@ -195,14 +197,14 @@ class Address:
         try:
             frozen = self._credentials.get_frozen_credentials()
         except Exception as error:
-            with translating(where):
+            with translating(self.where(request)):
                 raise error
         if last.credentials is not None and last.is_still(frozen, signing):
             return last
         add_secrets((frozen.secret_key, frozen.token))
         if not all(map(can_be_sent, (frozen.access_key, frozen.token or "none"))):
             raise CredentialsError(
-                f"{where}: the access key or the session token is empty or has line ends, blanks around "
+                f"{self.where(request)}: the access key or the session token is empty or has line ends, blanks around "
                 "it or letters beyond ASCII; check where they come from"
             )
         caller = self._caller = Caller(frozen, signing, self._headers)
@@ -213,7 +215,7 @@ class Address:
         key = request.key
         return caller.is_libcurls and caller.signing.is_plain and not ("." in key and _DOTS.search(key))
 
-    def headers(self, request: Request, url: str, caller: Caller, where: str, *, signs: bool) -> tuple[str, ...]:
+    def headers(self, request: Request, url: str, caller: Caller, *, signs: bool) -> tuple[str, ...]:
         """The headers to send; with ``signs``, libcurl adds those of the signature.
 
         Raises:
@@ -228,7 +230,7 @@ class Address:
         headers = (*request.headers, *self._headers)
         if not all(map(can_be_sent, headers)):
             raise StoreError(
-                f"{where}: no request can carry a header with line ends, or with letters "
+                f"{self.where(request)}: no request can carry a header with line ends, or with letters "
                 "beyond ASCII; check the encryption settings of the profile"
             )
         if signs:
@@ -237,6 +239,6 @@ class Address:
             return all_headers
         if caller.credentials is None:
             return (*headers, *_NO_HEADERS)
-        with translating(where):
+        with translating(self.where(request)):
             signed = caller.signing.headers(request.method, url, headers, caller.credentials, request.body)
         return (*signed, *_NO_HEADERS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine
+from typing import Any
 
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, StoreError
@@ -55,8 +57,10 @@ class Bodies:
         """Keeps uploads that could not be aborted for the next try."""
         self._uploads.left_behind |= uploads
 
-    async def download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
-        return await repeated(self._client.patience, self._download, key, expected, target, moved, cancelled)
+    def download(
+        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+    ) -> Coroutine[Any, Any, Entry]:
+        return repeated(self._client.patience, self._download, key, expected, target, moved, cancelled)
 
     async def _download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
         for left in reversed(range(_CHANGES)):
@@ -82,8 +86,10 @@ class Bodies:
             return delivered.entry
         raise AssertionError("unreachable")
 
-    async def upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
-        return await repeated(self._client.patience, self._upload, key, source, size_bytes, pace, headers)
+    def upload(
+        self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> Coroutine[Any, Any, str]:
+        return repeated(self._client.patience, self._upload, key, source, size_bytes, pace, headers)
 
     async def _upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
         uploaded = await self._uploads.upload(key, source, size_bytes, pace, headers)

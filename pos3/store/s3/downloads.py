@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
@@ -33,8 +32,7 @@ _WRITE_BYTES = 128 * 1024
 _MD5 = Algorithm("MD5", lambda: hashlib.md5(usedforsecurity=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """The version of an object that arrived.
 
     ``digests`` are those ETags that what arrived could have, as far as they were computed on the way. With ``is_weak``,

@@ -63,6 +63,7 @@ class Handle:
         "_is_sent_once",
         "_limit_bytes",
         "_method",
+        "_own",
         "_received_bytes",
         "_request",
         "_sent_at",
@@ -101,12 +102,13 @@ class Handle:
         self._body = []
         self._failure: BaseException | None = None
         self._is_good: bool | None = None
+        self._own = b""
         self._is_cut = False
         self._received_bytes = 0
         self._sent_at = 0.0
 
     def _where(self) -> str:
-        return self._request.where or self._server.address.place(self._request.key)
+        return self._server.address.where(self._request)
 
     def begin(self, request: Request, caller: Caller) -> None:
         """Prepares the handle; the request goes out when it is driven.
@@ -120,7 +122,7 @@ class Handle:
         if request.method != self._method or request.method in ("PUT", "POST"):
             self._set_method(request)
         url = address.url(request)
-        headers = address.headers(request, url, caller, self._where(), signs=self.signs)
+        headers = address.headers(request, url, caller, signs=self.signs)
         if headers is not self._headers:
             curl.setopt(pycurl.HTTPHEADER, headers)
             self._headers = headers
@@ -173,8 +175,7 @@ class Handle:
         try:
             if self._is_good is None:
                 # A handle cannot be asked while it is being driven.
-                status = next((line for line in reversed(self._head) if line.startswith(b"HTTP/")), b"")
-                self._is_good = status.partition(b" ")[2].lstrip()[:1] < b"3"
+                self._is_good = self._own_head().partition(b" ")[2].lstrip()[:1] < b"3"
                 if self._is_good and self._request.sink is not None:
                     self._request.sink.begin(Response(200, self._own_head()))
             before, request = self._received_bytes, self._request
@@ -256,10 +257,12 @@ class Handle:
                 server.address.endpoint,
                 self._where(),
             )
-        if (region := region_in(b"".join(self._body), status)) not in ("", self._caller.signing.region):
-            server.address.sign_for(region)
-            raise BusyError(f"{self._where()}: the server's region is {region}, and not {self._caller.signing.region}")
         if status >= 300:
+            region = region_in(b"".join(self._body), status)
+            if region not in ("", self._caller.signing.region):
+                server.address.sign_for(region)
+                told = f"the server's region is {region}, and not {self._caller.signing.region}"
+                raise BusyError(f"{self._where()}: {told}")
             raise error_of_body(status, b"".join(self._body), self._where(), server.address.endpoint)
         response = Response(status, self._own_head(), self._body, 0.0 if request.key else self._wait_seconds())
         now = time.monotonic()
@@ -277,13 +280,18 @@ class Handle:
         raise UnreachableError(f"{where}: cannot reach {server.address.endpoint}: {message}")
 
     def _own_head(self) -> bytes:
-        """The head of the answer itself: not of a proxy's to CONNECT, not of an announcement, no trailers of a body."""
-        heads = b"".join(self._head)
-        own = heads[heads.rfind(b"\nHTTP/") + 1 :]
-        end = own.find(b"\n\r\n")
-        if end < 0:
-            end = own.find(b"\n\n")
-        return own[: end + 1] if end >= 0 else own
+        """The head of the answer itself: not of a proxy's to CONNECT, not of an announcement, no trailers of a body.
+
+        Asked for when the body begins, or at the end.
+        """
+        if not self._own:
+            heads = b"".join(self._head)
+            own = heads[heads.rfind(b"\nHTTP/") + 1 :]
+            end = own.find(b"\n\r\n")
+            if end < 0:
+                end = own.find(b"\n\n")
+            self._own = own[: end + 1] if end >= 0 else own
+        return self._own
 
     def _is_strange(self, status: int) -> bool:
         """Whether somebody else has answered than an S3 server."""

@@ -149,7 +149,7 @@ class Client:
             await slots.take()
         try:
             address = self.address
-            caller = address.caller(request.where or address.place(request.key))
+            caller = address.caller(request)
             handle = engine.handle(signs=address.is_signed_by_libcurl(request, caller))
             try:
                 handle.begin(request, caller)

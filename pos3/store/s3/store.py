@@ -199,15 +199,15 @@ class S3Store:
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T:
         return self._client.run(main, workers)
 
-    async def download(
+    def download(
         self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
-    ) -> Entry:
-        return await self._bodies.download(key, expected, target, moved, cancelled)
+    ) -> Coroutine[Any, Any, Entry]:
+        return self._bodies.download(key, expected, target, moved, cancelled)
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return headers_of(extra_args)
 
-    async def upload(
+    def upload(
         self,
         key: str,
         source: str,
@@ -216,8 +216,8 @@ class S3Store:
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
         headers: tuple[str, ...] = (),
-    ) -> str:
-        return await self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers)
+    ) -> Coroutine[Any, Any, str]:
+        return self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers)
 
     def hang_up(self) -> None:
         self._client.pool.close_idle()
