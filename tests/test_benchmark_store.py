@@ -24,10 +24,9 @@ from benchmarks.speed.servers import Front
 BUCKET = "bench"
 WRONG = crc64nvme_text(1)
 
-pytestmark = [
-    pytest.mark.skipif(not (HOME / "nginx/.ready").exists(), reason="make bench has not been here, which brings nginx"),
-    pytest.mark.xdist_group("nginx"),
-]
+pytestmark = pytest.mark.skipif(
+    not (HOME / "nginx/.ready").exists(), reason="make bench has not been here, which brings nginx"
+)
 
 
 @dataclass
@@ -39,10 +38,11 @@ class Served:
     objects: tuple[Object, ...]
     s3: Any
 
-    def told(self, answer: dict[str, Any]) -> str | None:
-        """The CRC64NVME of an answer; that of a whole object is said to be one."""
-        assert answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
-        return answer.get("ChecksumCRC64NVME")
+
+def told(answer: dict[str, Any]) -> str | None:
+    """The CRC64NVME of an answer, which of an object is that of all of it."""
+    assert answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+    return answer.get("ChecksumCRC64NVME")
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +81,15 @@ def served(front: Front, folder: Path) -> Served:
 def test_the_checksum_of_a_whole_object_is_told_to_whoever_asks(served: Served, ask: str) -> None:
     for item in served.objects:
         asked = {"Bucket": BUCKET, "Key": item.name}
-        assert served.told(getattr(served.s3, ask)(**asked, ChecksumMode="ENABLED")) == item.crc64nvme
-        assert served.told(getattr(served.s3, ask)(**asked)) is None
+        assert told(getattr(served.s3, ask)(**asked, ChecksumMode="ENABLED")) == item.crc64nvme
+        assert told(getattr(served.s3, ask)(**asked)) is None
     assert served.front.counts().told_checksums == len(served.objects)
 
 
 def test_a_range_has_no_checksum(served: Served) -> None:
     served.front.counts()
     answer = served.s3.get_object(Bucket=BUCKET, Key="large", ChecksumMode="ENABLED", Range="bytes=5-8")
-    assert (len(answer["Body"].read()), served.told(answer)) == (4, None)
+    assert (len(answer["Body"].read()), told(answer)) == (4, None)
     assert served.front.counts().told_checksums == 0
 
 
@@ -97,8 +97,8 @@ def test_the_checksum_of_an_upload_is_kept(served: Served) -> None:
     body = content(2, 5000)
     sent = write_file(str(served.folder / "sent"), "sent", body)
     answer = served.s3.put_object(Bucket=BUCKET, Key="sent", Body=body, ChecksumAlgorithm="CRC64NVME")
-    assert served.told(answer) == sent.crc64nvme
-    assert served.told(served.s3.head_object(Bucket=BUCKET, Key="sent", ChecksumMode="ENABLED")) == sent.crc64nvme
+    assert told(answer) == sent.crc64nvme
+    assert told(served.s3.head_object(Bucket=BUCKET, Key="sent", ChecksumMode="ENABLED")) == sent.crc64nvme
 
 
 def test_the_checksum_of_an_upload_in_parts_is_that_of_the_whole(served: Served) -> None:
@@ -111,7 +111,7 @@ def test_the_checksum_of_an_upload_in_parts_is_that_of_the_whole(served: Served)
     for number in (1, 2):
         body = content(number, 3000)
         answer = served.s3.upload_part(**place, PartNumber=number, Body=body, ChecksumAlgorithm="CRC64NVME")
-        parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC64NVME": served.told(answer)})
+        parts.append({"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC64NVME": told(answer)})
     whole = write_file(str(served.folder / "whole"), "whole", content(1, 3000) + content(2, 3000)).crc64nvme
 
     wrong = [{**parts[0], "ChecksumCRC64NVME": WRONG}, parts[1]]
@@ -119,8 +119,8 @@ def test_the_checksum_of_an_upload_in_parts_is_that_of_the_whole(served: Served)
         served.s3.complete_multipart_upload(**place, MultipartUpload={"Parts": wrong}, ChecksumCRC64NVME=whole)
 
     answer = served.s3.complete_multipart_upload(**place, MultipartUpload={"Parts": parts}, ChecksumCRC64NVME=whole)
-    assert served.told(answer) == whole
-    assert served.told(served.s3.head_object(Bucket=BUCKET, Key="parts", ChecksumMode="ENABLED")) == whole
+    assert told(answer) == whole
+    assert told(served.s3.head_object(Bucket=BUCKET, Key="parts", ChecksumMode="ENABLED")) == whole
 
 
 def download(served: Served, item: Object) -> Contestant:
