@@ -79,6 +79,7 @@ def served(front: Front, folder: Path) -> Served:
 
 @pytest.mark.parametrize("ask", ["get_object", "head_object"])
 def test_the_checksum_of_a_whole_object_is_told_to_whoever_asks(served: Served, ask: str) -> None:
+    served.front.counts()
     for item in served.objects:
         asked = {"Bucket": BUCKET, "Key": item.name}
         assert told(getattr(served.s3, ask)(**asked, ChecksumMode="ENABLED")) == item.crc64nvme
