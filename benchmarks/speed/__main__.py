@@ -17,12 +17,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import tables, targets
 from benchmarks.speed.bench import Bench
-from benchmarks.speed.contest import play
+from benchmarks.speed.contest import Case, play
 from benchmarks.speed.data import remove_tree
 from benchmarks.speed.installing import HOME, InstallError, nginx
 from benchmarks.speed.machine import machine
@@ -57,8 +58,14 @@ def main() -> None:
             bench = Bench(folder, front, real, _QUICK_SHARE if options.quick else 1.0, options.runs)
             names = options.workload or WORKLOADS
             missed = set(options.case or ())
-            for played in _played(bench, names, missed.copy(), versions, began + options.minutes * 60):
-                missed.discard(played["name"])
+            for case in _cases(bench, names, missed.copy()):
+                left_seconds = began + options.minutes * 60 - time.monotonic()
+                if left_seconds <= 0:
+                    print(f"no time is left for {case.name}", file=sys.stderr, flush=True)
+                    continue
+                budgeted = replace(case, budget_seconds=options.seconds or case.budget_seconds)
+                played = play(budgeted, front, versions, left_seconds)
+                missed.discard(case.name)
                 tables.show(played)
                 results["cases"].append(played)
                 results["spent_seconds"] = round(time.monotonic() - began)
@@ -74,10 +81,8 @@ def main() -> None:
         sys.exit(f"not played, of {', '.join(names)}: {', '.join(sorted(missed))}; is it a case of one of these?")
 
 
-def _played(
-    bench: Bench, names: Iterable[str], wanted: Collection[str], tools: Collection[str], until: float
-) -> Iterator[dict[str, Any]]:
-    """The cases of the workloads, one by one, as long as there is time: all, or those that are wanted."""
+def _cases(bench: Bench, names: Iterable[str], wanted: Collection[str]) -> Iterator[Case]:
+    """The cases of the workloads, one by one, each with its data there: all, or those that are wanted."""
     left = set(wanted)
     for name in names:
         try:
@@ -85,11 +90,7 @@ def _played(
                 if wanted and case.name not in wanted:
                     continue
                 left.discard(case.name)
-                left_seconds = until - time.monotonic()
-                if left_seconds <= 0:
-                    print(f"no time is left for {case.name}", file=sys.stderr, flush=True)
-                    continue
-                yield play(case, bench.front, tools, left_seconds)
+                yield case
                 if wanted and not left:
                     return
         except Exception:  # noqa: BLE001 - the other workloads go on
@@ -105,6 +106,7 @@ def _options() -> argparse.Namespace:
         "--peer", action="append", choices=[peer.tool for peer in PEERS], help="only pos3 and this; may be repeated"
     )
     parser.add_argument("--minutes", type=float, default=19, help="no case is begun after that many")
+    parser.add_argument("--seconds", type=float, help="the budget of each case, instead of its own")
     parser.add_argument("--runs", type=int, default=5, help="the most rounds of a case")
     parser.add_argument("--out", type=Path, default=HOME / "results.json", help="where the results go, as JSON")
     parser.add_argument("--quick", action="store_true", help="a fiftieth of the data, to see that everything works")
