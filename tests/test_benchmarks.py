@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.data import Object, content, crc64nvme_text, write_file, write_index, write_large
+from benchmarks.speed.installing import Nginx
 from benchmarks.speed.measure import Command, RunError, measured
-from benchmarks.speed.report import losses, page
-from benchmarks.speed.targets import judged
+from benchmarks.speed.peers import Pos3, Remote
+from benchmarks.speed.report import groups, losses, page
+from benchmarks.speed.servers import Endpoint, Front
+from benchmarks.speed.targets import TARGETS, judged
+from benchmarks.speed.workloads import WORKLOADS
+from tests.support import S3Site
 from tests.support.program import ROOT
 
 MB = 1_000_000
@@ -98,6 +107,76 @@ def test_where_a_peer_is_better_is_told_with_the_best_of_them() -> None:
     assert [(ratio, peer["label"], measure) for ratio, peer, measure, _ in losses(played)] == [
         (3.0, "rclone", "wall_seconds")
     ]
+
+
+def test_where_the_defaults_of_pos3_lose_is_told_whatever_more_workers_do() -> None:
+    played = case(
+        contestant("pos3", r1=3),
+        contestant("pos3, 256 workers", r1=1),
+        contestant("pos3 0.4.0", r1=1.5),
+        contestant("s5cmd", r1=2),
+    )
+    assert [(ratio, peer["label"]) for ratio, peer, *_ in losses(played)] == [(2.0, "pos3 0.4.0")]
+
+
+class NeverStarted(Front):
+    """nginx as the workloads know it while they prepare their data; nothing is played."""
+
+    def _control(self, name: str, **arguments: str) -> dict[str, Any]:
+        return {}
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """All cases with the labels of their contestants, but those of real servers, which would have to run."""
+    folder = tmp_path_factory.mktemp("declared")
+    bench = Bench(folder, NeverStarted(Nginx(folder), folder, {}), {}, share=0.0005, most_runs=5)
+    cases = chain.from_iterable(make(bench) for name, make in WORKLOADS.items() if name != "real")
+    return {case.name: {entry.label for entry in case.contestants} for case in cases}
+
+
+def test_each_target_is_of_a_case_and_of_its_contestants(declared: dict[str, set[str]]) -> None:
+    for target in TARGETS:
+        wanted = {target.ours, *target.rivals, *filter(None, [target.beyond])}
+        assert wanted <= declared[target.case], target
+
+
+def test_each_case_has_its_place_on_the_page(declared: dict[str, set[str]]) -> None:
+    shown = groups([{"name": name} for name in declared])
+    assert sorted(found["name"] for _, cases in shown for found in cases) == sorted(declared)
+
+
+def test_data_is_listed_with_the_checksum_that_s3_would_keep(tmp_path: Path) -> None:
+    # As the catalogue of CRCs has it for CRC-64/NVME.
+    assert write_file(str(tmp_path / "a"), "a", b"123456789").crc64nvme == crc64nvme_text(0xAE8B14860A799888)
+    in_parts = write_large(tmp_path / "b", 1000, part_bytes=64)
+    at_once = write_file(str(tmp_path / "c"), "c", (tmp_path / "b").read_bytes())
+    assert in_parts.crc64nvme == at_once.crc64nvme
+
+
+def test_an_index_tells_what_an_object_has(tmp_path: Path) -> None:
+    index = write_index(tmp_path / "index", "data/", [Object("a", 1, "e", 2, "/f", "c"), Object("b", 1, "e", 2)])
+    assert index.read_text() == "data/a\t1\te\t2\tc\t/f\ndata/b\t1\te\t2\t\t\n"
+
+
+@pytest.mark.parametrize(
+    "peer",
+    [
+        pytest.param(Pos3(), id="defaults"),
+        pytest.param(Pos3(256), id="256"),
+        pytest.param(Pos3(loops=1), id="one-loop"),
+    ],
+)
+def test_pos3_moves_a_tree_as_it_is_declared(peer: Pos3, moto_site: S3Site, tmp_path: Path) -> None:
+    server = moto_site.server
+    endpoint = Endpoint(server.endpoint_url, server.access_key, server.secret_key)
+    remote = Remote(endpoint, moto_site.bucket, "data/")
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "a").write_bytes(content(1, 2_000_000))
+    measured(peer.upload(source, remote, tmp_path / "state"), timeout_seconds=60)
+    measured(peer.download(remote, target, tmp_path / "another-state"), timeout_seconds=60)
+    assert (target / "a").read_bytes() == (source / "a").read_bytes()
 
 
 def test_the_page_is_made_of_the_raw_results() -> None:

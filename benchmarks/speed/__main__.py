@@ -1,6 +1,6 @@
 """pos3 against its peers: one server, the same data, in turns.
 
-    python -m benchmarks.speed [--workload small-down] [--peer s5cmd] [--runs 5] [--out results.json] [--quick]
+    python -m benchmarks.speed [--workload small-down] [--case small-down-0ms] [--peer s5cmd] [--runs 5] [--quick]
 
 What each figure means, and how it comes about, is in benchmarks/README.md.
 """
@@ -17,12 +17,13 @@ import tempfile
 import time
 import traceback
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import tables, targets
 from benchmarks.speed.bench import Bench
-from benchmarks.speed.contest import play
+from benchmarks.speed.contest import Case, play
 from benchmarks.speed.data import remove_tree
 from benchmarks.speed.installing import HOME, InstallError, nginx
 from benchmarks.speed.machine import machine
@@ -32,7 +33,7 @@ from benchmarks.speed.workloads import WORKLOADS
 from tests.support import MotoServer, RcloneServer
 
 _QUICK_SHARE = 0.02
-_NEEDED_BYTES = 8 * 2**30
+_NEEDED_BYTES = 12 * 2**30
 
 
 def main() -> None:
@@ -55,7 +56,16 @@ def main() -> None:
         real = {"rclone": RcloneServer(), "moto": MotoServer()}
         with real["rclone"], real["moto"], Front(nginx(), folder / "nginx", real) as front:
             bench = Bench(folder, front, real, _QUICK_SHARE if options.quick else 1.0, options.runs)
-            for played in _played(bench, options.workload or WORKLOADS, versions, began + options.minutes * 60):
+            names = options.workload or WORKLOADS
+            missed = set(options.case or ())
+            for case in _cases(bench, names, missed.copy()):
+                left_seconds = began + options.minutes * 60 - time.monotonic()
+                if left_seconds <= 0:
+                    print(f"no time is left for {case.name}", file=sys.stderr, flush=True)
+                    continue
+                budgeted = replace(case, budget_seconds=options.seconds or case.budget_seconds)
+                played = play(budgeted, front, versions, left_seconds)
+                missed.discard(case.name)
                 tables.show(played)
                 results["cases"].append(played)
                 results["spent_seconds"] = round(time.monotonic() - began)
@@ -67,18 +77,22 @@ def main() -> None:
     if not options.quick:
         targets.show(targets.judged(results["cases"]))
     print(f"\n{round(time.monotonic() - began)} s; every single figure is in {options.out}")
+    if missed:
+        sys.exit(f"not played, of {', '.join(names)}: {', '.join(sorted(missed))}; is it a case of one of these?")
 
 
-def _played(bench: Bench, names: Iterable[str], tools: Collection[str], until: float) -> Iterator[dict[str, Any]]:
-    """The cases of the workloads, one by one, as long as there is time."""
+def _cases(bench: Bench, names: Iterable[str], wanted: Collection[str]) -> Iterator[Case]:
+    """The cases of the workloads, one by one, each with its data there: all, or those that are wanted."""
+    left = set(wanted)
     for name in names:
         try:
             for case in WORKLOADS[name](bench):
-                left_seconds = until - time.monotonic()
-                if left_seconds <= 0:
-                    print(f"no time is left for {case.name}", file=sys.stderr, flush=True)
+                if wanted and case.name not in wanted:
                     continue
-                yield play(case, bench.front, tools, left_seconds)
+                left.discard(case.name)
+                yield case
+                if wanted and not left:
+                    return
         except Exception:  # noqa: BLE001 - the other workloads go on
             print(f"{name} ends here:", file=sys.stderr)
             traceback.print_exc()
@@ -87,10 +101,12 @@ def _played(bench: Bench, names: Iterable[str], tools: Collection[str], until: f
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.speed", description="Times pos3 and its peers.")
     parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="only this; may be repeated")
+    parser.add_argument("--case", action="append", help="only this of the chosen workloads; may be repeated")
     parser.add_argument(
         "--peer", action="append", choices=[peer.tool for peer in PEERS], help="only pos3 and this; may be repeated"
     )
-    parser.add_argument("--minutes", type=float, default=14, help="no case is begun after that many")
+    parser.add_argument("--minutes", type=float, default=19, help="no case is begun after that many")
+    parser.add_argument("--seconds", type=float, help="the budget of each case, instead of its own")
     parser.add_argument("--runs", type=int, default=5, help="the most rounds of a case")
     parser.add_argument("--out", type=Path, default=HOME / "results.json", help="where the results go, as JSON")
     parser.add_argument("--quick", action="store_true", help="a fiftieth of the data, to see that everything works")

@@ -108,9 +108,13 @@ class Bench:
         )
 
     def download(self, entrant: Entrant, remote: Remote, files: int, size_bytes: int) -> Contestant:
-        """A download into a directory that does not exist yet, by a client that remembers nothing."""
+        """A download into a directory that does not exist yet, by a client that remembers nothing.
+
+        Of nginx, whoever says that it asks for checksums must have been told that of each object.
+        """
         target = self.scratch / f"out-{_slug(entrant.peer)}"
         state = self.scratch / f"state-{_slug(entrant.peer)}"
+        tells_checksums = remote.endpoint in (self.front.http, self.front.https)
         single = not remote.key.endswith("/")
         local = target / "file" if single else target
 
@@ -121,10 +125,12 @@ class Bench:
             if single:
                 target.mkdir()
 
-        def check(_: int, _run: Measured, _counts: Counts) -> None:
+        def check(_: int, _run: Measured, counts: Counts) -> None:
             found = [os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(target) for name in names]
             if len(found) != files or sum(found) != size_bytes:
                 raise RunError(f"{len(found)} files with {sum(found)} bytes arrived, not {files} with {size_bytes}")
+            if entrant.peer.asks_for_checksums and tells_checksums and counts.told_checksums < files:
+                raise RunError(f"it asked for {counts.told_checksums} checksums of {files} objects")
 
         def after(_: int) -> None:
             remove_tree(target)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from awscrt import checksums
 
 MIB = 1024 * 1024
 MODIFIED_SECONDS = 1_767_225_600  # 2026-01-01; in the past, so that no file counts as newer than its object
@@ -16,13 +19,17 @@ _PER_DIRECTORY = 100
 
 @dataclass(frozen=True)
 class Object:
-    """An object as the server lists it; ``name`` is the key below the prefix."""
+    """An object as the server lists it; ``name`` is the key below the prefix.
+
+    ``crc64nvme`` is what the server tells those who ask for checksums; it tells none if that is "".
+    """
 
     name: str
     size_bytes: int
     etag: str
     modified_seconds: int = MODIFIED_SECONDS
     file: str = ""
+    crc64nvme: str = ""
 
 
 def flat_names(count: int) -> list[str]:
@@ -48,6 +55,11 @@ def md5(data: bytes) -> str:
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
+def crc64nvme_text(value: int) -> str:
+    """The checksum as it stands in a header."""
+    return base64.b64encode(value.to_bytes(8, "big")).decode()
+
+
 def write_tree(root: Path, names: Sequence[str], size_bytes: int) -> list[Object]:
     """Writes a file for each name; the objects are in order of their names."""
     objects = []
@@ -66,7 +78,7 @@ def write_file(path: str, name: str, data: bytes, modified_seconds: int = MODIFI
     with open(path, "wb") as file:
         file.write(data)
     os.utime(path, (modified_seconds, modified_seconds))
-    return Object(name, len(data), md5(data), modified_seconds, path)
+    return Object(name, len(data), md5(data), modified_seconds, path, crc64nvme_text(checksums.crc64nvme(data)))
 
 
 def empty_tree(root: Path, names: Sequence[str]) -> list[Object]:
@@ -84,17 +96,19 @@ def empty_tree(root: Path, names: Sequence[str]) -> list[Object]:
 
 
 def write_large(path: Path, size_bytes: int, part_bytes: int = 8 * MIB) -> Object:
-    """A large file, and the ETag that it has after an upload in parts."""
+    """A large file, with the ETag that it has after an upload in parts."""
     block = random.Random(0).randbytes(part_bytes)
-    sums = []
+    sums, crc64nvme = [], 0
     with path.open("wb") as file:
         for number in range(0, size_bytes, part_bytes):
             # No two parts are equal.
             part = (number.to_bytes(8, "big") + block[8:])[: size_bytes - number]
             file.write(part)
             sums.append(hashlib.md5(part, usedforsecurity=False).digest())
+            crc64nvme = checksums.crc64nvme(part, crc64nvme)
     os.utime(path, (MODIFIED_SECONDS, MODIFIED_SECONDS))
-    return Object(path.name, size_bytes, f"{md5(b''.join(sums))}-{len(sums)}", MODIFIED_SECONDS, str(path))
+    etag = f"{md5(b''.join(sums))}-{len(sums)}"
+    return Object(path.name, size_bytes, etag, MODIFIED_SECONDS, str(path), crc64nvme_text(crc64nvme))
 
 
 def synthetic(names: Iterable[str], size_bytes: int = 4096) -> Iterator[Object]:
@@ -107,7 +121,8 @@ def write_index(path: Path, prefix: str, objects: Iterable[Object]) -> Path:
     """What ``Front.bind`` reads."""
     with path.open("w") as file:
         for item in objects:
-            file.write(f"{prefix}{item.name}\t{item.size_bytes}\t{item.etag}\t{item.modified_seconds}\t{item.file}\n")
+            fields = (f"{prefix}{item.name}", item.size_bytes, item.etag, item.modified_seconds, item.crc64nvme)
+            file.write("\t".join(map(str, (*fields, item.file))) + "\n")
     return path
 
 

@@ -60,6 +60,7 @@ class Counts:
     requests: dict[str, int]
     received_bytes: int
     matched_bytes: int
+    told_checksums: int
 
 
 class Front:

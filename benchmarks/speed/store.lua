@@ -1,8 +1,9 @@
 -- An S3 server in nginx, for benchmarks: it lists, serves files, and takes uploads without keeping their bodies.
 --
 -- One worker, so that all state is in this module. Its ETags are right: of what it serves they are read from an index,
--- of what it takes they are computed. It checks no signatures. Every request may be held back for a while first, in
--- which nothing is computed: nginx's timers wake it up.
+-- of what it takes they are computed. It tells the checksums of whole objects to those who ask, as AWS does: those of
+-- what it serves stand in the index, those of what it takes are what the client has sent, unchecked. It checks no
+-- signatures. Every request may be held back for a while first, in which nothing is computed: nginx's timers wake it up.
 
 local ffi = require "ffi"
 ffi.cdef [[
@@ -16,16 +17,17 @@ int munmap(void *address, size_t size);
 
 local _M = {}
 
-local buckets = {}     -- name -> {keys, sizes, etags, times, files, meta, added, dirty}
-local uploads = {}     -- upload id -> {key = "bucket/key", parts = {number -> {etag, size}}}
+local buckets = {}     -- name -> {keys, sizes, etags, times, files, sums, meta, added, dirty}
+local uploads = {}     -- upload id -> {parts = {number -> {digest, size, sum}}, meta, algorithm, type}
 local counts = {}      -- kind of request -> how many
-local moved = {sent = 0, received = 0, matched = 0}
+local moved = {received = 0, matched = 0, told = 0}
 local known            -- {data, size}: a file that uploads are compared with
 local known_parts = {} -- "offset:size" -> MD5
 local delay_seconds = 0
 local next_upload = 0
 
 local LARGE = 1024 * 1024
+local ALGORITHMS = {"crc64nvme", "crc32c", "crc32", "sha1", "sha256"}
 
 local function md5(data)
     local digest = ffi.new("unsigned char[16]")
@@ -54,7 +56,9 @@ local function md5_of(body, number)
 end
 
 local function new_bucket()
-    return {keys = {}, sizes = {}, etags = {}, times = {}, files = {}, meta = {}, added = {}, dirty = false}
+    return {
+        keys = {}, sizes = {}, etags = {}, times = {}, files = {}, sums = {}, meta = {}, added = {}, dirty = false,
+    }
 end
 
 -- Where `key` is, or where it would have to be.
@@ -72,7 +76,7 @@ local function find(bucket, key)
     if bucket.keys[at] == key and bucket.sizes[at] then
         return {
             size = bucket.sizes[at], etag = bucket.etags[at], time = bucket.times[at], file = bucket.files[at],
-            meta = bucket.meta[at],
+            sum = bucket.sums[at], meta = bucket.meta[at],
         }
     end
     return bucket.added[key]
@@ -82,7 +86,7 @@ local function put(bucket, key, object)
     local at = lower_bound(bucket.keys, key)
     if bucket.keys[at] == key then
         bucket.sizes[at], bucket.etags[at], bucket.times[at] = object.size, object.etag, object.time
-        bucket.files[at], bucket.meta[at] = false, object.meta
+        bucket.files[at], bucket.sums[at], bucket.meta[at] = false, object.sum, object.meta
     else
         bucket.added[key] = object
         bucket.dirty = true
@@ -112,6 +116,7 @@ local function settle(bucket)
         fresh.etags[at] = from and bucket.etags[from] or object.etag
         fresh.times[at] = from and bucket.times[from] or object.time
         fresh.files[at] = from and bucket.files[from] or false
+        fresh.sums[at] = from and bucket.sums[from] or (object and object.sum) or false
         fresh.meta[at] = from and bucket.meta[from] or (object and object.meta) or false
     end
     for name, value in pairs(fresh) do bucket[name] = value end
@@ -199,6 +204,7 @@ end
 
 -- Requests
 
+-- The body, and what follows it if it comes in chunks: headers that were not known before.
 local function body_of_request()
     ngx.req.read_body()
     local body = ngx.req.get_body_data() or ""
@@ -209,17 +215,16 @@ local function body_of_request()
         file:close()
     end
     local sha256 = ngx.var.http_x_amz_content_sha256 or ""
-    if sha256:sub(1, 9) ~= "STREAMING" then return body end
+    if sha256:sub(1, 9) ~= "STREAMING" then return body, "" end
     -- aws-chunked: each chunk begins with its size in hexadecimal digits.
     local chunks, at = {}, 1
     while true do
         local _, line_end, digits = body:find("^(%x+)[^\r\n]*\r\n", at)
         local size = digits and tonumber(digits, 16) or 0
-        if size == 0 then break end
+        if size == 0 then return table.concat(chunks), body:sub(at) end
         chunks[#chunks + 1] = body:sub(line_end + 1, line_end + size)
         at = line_end + size + 3
     end
-    return table.concat(chunks)
 end
 
 local function metadata()
@@ -235,47 +240,82 @@ end
 
 local function tag(etag) ngx.header["ETag"] = '"' .. etag .. '"' end
 
+-- The checksum that a body was sent with, in a header or after the body: {algorithm, value}, or false.
+local function sent_checksum(trailer)
+    for _, algorithm in ipairs(ALGORITHMS) do
+        local value = ngx.var["http_x_amz_checksum_" .. algorithm]
+        if value then return {algorithm = algorithm, value = value} end
+    end
+    local algorithm, value = trailer:match("x%-amz%-checksum%-(%w+):%s*([^\r\n]+)")
+    return algorithm and {algorithm = algorithm, value = value}
+end
+
+local function tell(sum, type)
+    if not sum then return end
+    ngx.header["x-amz-checksum-" .. sum.algorithm] = sum.value
+    ngx.header["x-amz-checksum-type"] = type
+end
+
 local function take_object(bucket, key)
     if ngx.var.http_x_amz_copy_source then return refuse(501, "NotImplemented") end
-    local body = body_of_request()
+    local body, trailer = body_of_request()
     moved.received = moved.received + #body
-    local object = {size = #body, etag = hex(md5_of(body, 1)), time = ngx.time(), meta = metadata()}
+    local object = {
+        size = #body, etag = hex(md5_of(body, 1)), time = ngx.time(), sum = sent_checksum(trailer), meta = metadata(),
+    }
     put(bucket, key, object)
     tag(object.etag)
+    tell(object.sum, "FULL_OBJECT")
     return answer(200)
 end
 
 local function begin_upload(name, key)
     next_upload = next_upload + 1
-    uploads[tostring(next_upload)] = {parts = {}, meta = metadata()}
+    local algorithm, type = ngx.var.http_x_amz_checksum_algorithm, ngx.var.http_x_amz_checksum_type
+    -- As with AWS: CRC64NVME is always of the whole object, others are unless they are said to be.
+    type = algorithm and (type or (algorithm == "CRC64NVME" and "FULL_OBJECT" or "COMPOSITE"))
+    uploads[tostring(next_upload)] = {parts = {}, meta = metadata(), algorithm = algorithm, type = type}
+    ngx.header["x-amz-checksum-algorithm"] = algorithm
+    ngx.header["x-amz-checksum-type"] = type
     return answer(200, XML_HEAD .. "<InitiateMultipartUploadResult" .. NAMESPACE .. "><Bucket>" .. name
         .. "</Bucket><Key>" .. key .. "</Key><UploadId>" .. next_upload
         .. "</UploadId></InitiateMultipartUploadResult>")
 end
 
 local function take_part(upload, number)
-    local body = body_of_request()
+    local body, trailer = body_of_request()
     moved.received = moved.received + #body
-    local sum = md5_of(body, number)
-    upload.parts[number] = {sum = sum, size = #body}
-    tag(hex(sum))
+    local part = {digest = md5_of(body, number), size = #body, sum = sent_checksum(trailer)}
+    upload.parts[number] = part
+    tag(hex(part.digest))
+    tell(part.sum)
     return answer(200)
 end
 
 local function complete(name, bucket, key, id)
     local upload = uploads[id]
-    local sums, size = {}, 0
-    for number in body_of_request():gmatch("<PartNumber>(%d+)</PartNumber>") do
-        local part = upload.parts[tonumber(number)]
-        if not part then return refuse(400, "InvalidPart") end
-        sums[#sums + 1] = part.sum
+    local digests, size = {}, 0
+    for listed in body_of_request():gmatch("<Part>(.-)</Part>") do
+        local part = upload.parts[tonumber(listed:match("<PartNumber>(%d+)</PartNumber>"))]
+        local checksum = listed:match("<Checksum%w+>([^<]*)</Checksum")
+        if not part or (checksum and part.sum and checksum ~= part.sum.value) then return refuse(400, "InvalidPart") end
+        digests[#digests + 1] = part.digest
         size = size + part.size
     end
-    local etag = hex(md5(table.concat(sums))) .. "-" .. #sums
-    put(bucket, key, {size = size, etag = etag, time = ngx.time(), meta = upload.meta})
+    if #digests == 0 then return refuse(400, "MalformedXML") end
+    local etag = hex(md5(table.concat(digests))) .. "-" .. #digests
+    -- Those of parts alone would have to be computed.
+    local sum = upload.type ~= "COMPOSITE" and sent_checksum("")
+    put(bucket, key, {size = size, etag = etag, time = ngx.time(), sum = sum, meta = upload.meta})
     uploads[id] = nil
+    local told = ""
+    if sum then
+        local element = "Checksum" .. sum.algorithm:upper()
+        told = "<" .. element .. ">" .. sum.value .. "</" .. element .. "><ChecksumType>FULL_OBJECT</ChecksumType>"
+    end
     return answer(200, XML_HEAD .. "<CompleteMultipartUploadResult" .. NAMESPACE .. "><Bucket>" .. name
-        .. "</Bucket><Key>" .. key .. "</Key><ETag>&quot;" .. etag .. "&quot;</ETag></CompleteMultipartUploadResult>")
+        .. "</Bucket><Key>" .. key .. "</Key><ETag>&quot;" .. etag .. "&quot;</ETag>" .. told
+        .. "</CompleteMultipartUploadResult>")
 end
 
 local function delete_many(bucket)
@@ -295,6 +335,11 @@ local function serve(bucket, key)
     if not object then return refuse(404, "NoSuchKey") end
     tag(object.etag)
     for name, value in pairs(object.meta or {}) do ngx.header[name] = value end
+    -- A checksum of the whole object tells nothing of a range.
+    if object.sum and (ngx.var.http_x_amz_checksum_mode or ""):upper() == "ENABLED" and not ngx.var.http_range then
+        moved.told = moved.told + 1
+        tell(object.sum, "FULL_OBJECT")
+    end
     if object.file then
         ngx.req.set_uri(object.file)
         return
@@ -380,15 +425,17 @@ end
 
 local controls = {}
 
--- Gives a bucket its content: a line for each object with key, size, ETag, time and file, in order of keys.
+-- Gives a bucket its content: a line for each object with key, size, ETag, time, CRC64NVME and file, in order of keys.
 function controls.bind(arguments)
     local bucket = new_bucket()
     if arguments.index then
         for line in io.lines(arguments.index) do
-            local key, size, etag, time, file = line:match("^([^\t]*)\t(%d+)\t([^\t]*)\t(%d+)\t([^\t]*)$")
+            local key, size, etag, time, crc64nvme, file = line:match(
+                "^([^\t]*)\t(%d+)\t([^\t]*)\t(%d+)\t([^\t]*)\t([^\t]*)$")
             local at = #bucket.keys + 1
             bucket.keys[at], bucket.sizes[at], bucket.etags[at] = key, tonumber(size), etag
             bucket.times[at], bucket.files[at], bucket.meta[at] = tonumber(time), file ~= "" and file, false
+            bucket.sums[at] = crc64nvme ~= "" and {algorithm = "crc64nvme", value = crc64nvme}
         end
     end
     buckets[arguments.bucket] = bucket
@@ -396,14 +443,14 @@ function controls.bind(arguments)
     return "{}"
 end
 
--- How many requests of each kind and how many bytes of uploads there were since the last time.
+-- How many requests of each kind, bytes of uploads, and checksums that were told, there were since the last time.
 function controls.counts()
     local fields = {}
     for kind, count in pairs(counts) do fields[#fields + 1] = string.format('"%s": %d', kind, count) end
     local found = string.format(
-        '{"requests": {%s}, "received_bytes": %.0f, "matched_bytes": %.0f}',
-        table.concat(fields, ", "), moved.received, moved.matched)
-    counts, moved = {}, {sent = 0, received = 0, matched = 0}
+        '{"requests": {%s}, "received_bytes": %.0f, "matched_bytes": %.0f, "told_checksums": %d}',
+        table.concat(fields, ", "), moved.received, moved.matched, moved.told)
+    counts, moved = {}, {received = 0, matched = 0, told = 0}
     return found
 end
 

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MEASURES = {"wall_seconds": "wall", "cpu_seconds": "CPU", "peak_bytes": "memory"}
-_BEST_PEERS = ("s5cmd", "rclone", "aws cli", "boto3 with CRT")
-_SYNCS = ("s5cmd", "rclone", "aws cli")
 
 
 @dataclass(frozen=True)
@@ -46,36 +44,39 @@ class Judged:
         return {None: "not measured", True: "met", False: "MISSED"}[self.is_met]
 
 
-def _small(delay_ms: int, ours: str) -> list[Target]:
-    return [
-        Target(f"small-{way}-{delay_ms}ms", measure, 0.6, ("s5cmd",), ours)
-        for way in ("down", "up")
-        for measure in ("wall_seconds", "cpu_seconds")
-    ]
+def _against_s5cmd(case: str, wall: float, cpu: float | None = None, ours: str = "pos3") -> list[Target]:
+    bounds = {"wall_seconds": wall, "cpu_seconds": cpu}
+    return [Target(case, measure, most, ("s5cmd",), ours) for measure, most in bounds.items() if most is not None]
 
 
 TARGETS = [
-    *_small(0, "pos3"),
-    *_small(20, "pos3, 256 workers"),
+    *_against_s5cmd("small-down-0ms", 0.70, 0.42),
+    *_against_s5cmd("small-up-0ms", 0.60, 0.40),
+    *_against_s5cmd("small-down-20ms", 0.70, 0.45, "pos3, 256 workers"),
+    *_against_s5cmd("small-down-20ms", 1.0),
+    *_against_s5cmd("small-up-20ms", 0.60, 0.60, "pos3, 256 workers"),
+    *_against_s5cmd("small-down-100ms", 1.5),
+    *_against_s5cmd("small-up-100ms", 1.7),
+    *_against_s5cmd("small-down-0ms-all", 1.4),
+    *_against_s5cmd("small-up-0ms-all", 1.2),
     *(
         Target(f"small-{way}-0ms-all", measure, 0.1, ("pos3 0.4.0",))
         for way in ("down", "up")
         for measure in ("wall_seconds", "cpu_seconds")
     ),
-    *(
-        target
-        for scheme in ("http", "https")
-        for way in ("down", "up")
-        for target in (
-            Target(f"large-{way}-{scheme}", "wall_seconds", 1.1, _BEST_PEERS),
-            Target(f"large-{way}-{scheme}", "cpu_seconds", 1.0, _BEST_PEERS),
-            Target(f"large-{way}-{scheme}", "peak_bytes", 150e6),
-        )
-    ),
-    Target("rerun", "wall_seconds", 0.3, _SYNCS),
-    Target("rerun", "cpu_seconds", 0.3, _SYNCS),
-    Target("changed", "wall_seconds", 0.4, _SYNCS),
-    Target("changed", "cpu_seconds", 0.4, _SYNCS),
+    *_against_s5cmd("dataset-down-0ms", 1.25, 0.95),
+    *_against_s5cmd("dataset-down-https", 1.1, 1.0),
+    *_against_s5cmd("large-down-http", 1.0, 0.85),
+    *_against_s5cmd("large-down-https", 1.05, 1.15),
+    *_against_s5cmd("large-up-http", 0.80, 0.80),
+    *_against_s5cmd("large-up-https", 0.75, 0.29),
+    Target("large-down-http", "peak_bytes", 60e6),
+    *(Target(f"large-{name}", "peak_bytes", 150e6) for name in ("down-https", "up-http", "up-https")),
+    Target("large-many-down-http", "wall_seconds", 0.85, ("pos3, 1 loop",)),
+    Target("rerun", "wall_seconds", 0.58, ("rclone",)),
+    Target("rerun", "cpu_seconds", 0.44, ("rclone",)),
+    Target("changed", "wall_seconds", 0.4, ("s5cmd", "rclone")),
+    Target("changed", "cpu_seconds", 0.4, ("s5cmd", "rclone")),
     Target("push-unchanged", "cpu_seconds", 0.5),
     Target("push-unchanged", "requests", 0),
     Target("list-1m", "cpu_seconds", 25),

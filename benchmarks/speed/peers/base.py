@@ -36,6 +36,8 @@ class Peer:
     tool = ""
     label = ""
     settings = "defaults"
+    asks_for_checksums = False
+    """Whether it must ask for the checksum of each object that it downloads, so that its figures contain the check."""
 
     def install(self) -> None:
         """Makes an environment for it, once.

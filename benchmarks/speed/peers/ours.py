@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.speed.installing import HOME, ROOT, environment_of
+from benchmarks.speed.installing import HOME, ROOT, InstallError, environment_of
 from benchmarks.speed.measure import Command
 from benchmarks.speed.peers.base import CLIENTS, Peer, Remote, environment
 from benchmarks.speed.servers import Endpoint
 
 
 class Pos3(Peer):
-    """This checkout, through its Python API."""
+    """This checkout with its extra ``crt``, through its Python API.
+
+    Args:
+        workers: ``max_workers``; None leaves it unset.
+        loops: the most loops that move large bodies, each in a thread of its own. No setting says so: the client
+            changes pos3 itself. None leaves it to pos3.
+    """
 
     tool = "pos3"
+    asks_for_checksums = True
 
-    def __init__(self, workers: int = 10):
-        self.label = "pos3" if workers == 10 else f"pos3, {workers} workers"
-        self.settings = "defaults" if workers == 10 else f"max_workers={workers}"
-        self._workers = str(workers)
+    def __init__(self, workers: int | None = None, loops: int | None = None):
+        chosen = [] if workers is None else [f"{workers} workers"]
+        chosen += [] if loops is None else [f"{loops} loop{'s' if loops > 1 else ''}"]
+        self.label = ", ".join(["pos3", *chosen])
+        self.settings = "defaults" if workers is None else f"max_workers={workers}"
+        if loops is not None:
+            self.settings += f", changed to {loops} loop{'s' if loops > 1 else ''} for large bodies"
+        self._workers = "default" if workers is None else str(workers)
+        self._patches: dict[str, str] = {} if loops is None else {"BENCH_LOOPS": str(loops)}
+
+    def install(self) -> None:
+        if importlib.util.find_spec("awscrt") is None:
+            raise InstallError("awscrt is missing, which pip install 'pos3[crt]' brings")
 
     def version(self) -> str:
         command = ["git", "rev-parse", "--short", "HEAD"]
@@ -37,7 +54,7 @@ class Pos3(Peer):
     def _mirror(self, action: str, remote: Remote, local: Path | str, state: Path | str, *options: str) -> Command:
         script = CLIENTS / "pos3_mirror.py"
         arguments = [self._python(), script, action, remote.url.rstrip("/"), local, state, self._workers, *options]
-        return Command(arguments, environment(remote.endpoint, PYTHONPATH=self._path()))
+        return Command(arguments, environment(remote.endpoint, PYTHONPATH=self._path(), **self._patches))
 
     def download(self, remote: Remote, local: Path, state: Path) -> Command:
         return self._mirror("download", remote, local, state)
@@ -78,6 +95,7 @@ class Pos3Before(Pos3):
     """pos3 as it was on PyPI before."""
 
     tool = "pos3-0.4.0"
+    asks_for_checksums = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,6 +13,8 @@ WORKLOADS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "small-down": bodies.small_down,
     "small-up": bodies.small_up,
     "large": bodies.large,
+    "large-many": bodies.large_many,
+    "dataset": bodies.dataset,
     "rerun": reruns.rerun,
     "changed": reruns.changed,
     "push": reruns.pushes,
@@ -20,7 +22,6 @@ WORKLOADS: dict[str, Callable[[Bench], Iterator[Case]]] = {
     "start": programs.start,
     "flow": programs.flow,
     "delete": lists.delete,
-    "dataset": bodies.dataset,
     "real": real.real,
     "million": reruns.million,
 }

@@ -12,6 +12,7 @@ from benchmarks.speed.peers import (
     AwsCli,
     Boto3Crt,
     Boto3Threads,
+    Peer,
     Pos3,
     Pos3Before,
     Rclone,
@@ -19,8 +20,10 @@ from benchmarks.speed.peers import (
     S3fs,
     S5cmd,
 )
+from benchmarks.speed.servers import Endpoint
 
 _SMALL_BYTES = 4096
+# As many as s5cmd, at once.
 _PARALLEL = Pos3(256)
 _S5CMD_TUNED = S5cmd(concurrency=8, part_mib=16)
 
@@ -42,8 +45,8 @@ class _Small:
 
 _SMALL = [
     _Small("0ms", 10_000, 0, [Entrant(Pos3()), Entrant(S5cmd()), once(Rclone())], 45),
-    _Small("20ms", 5_000, 20, [Entrant(_PARALLEL), Entrant(S5cmd()), once(Rclone(), 2)], 45),
-    _Small("100ms", 1_000, 100, [Entrant(_PARALLEL), Entrant(S5cmd()), once(Rclone(), 2), once(Pos3())], 25),
+    _Small("20ms", 5_000, 20, [Entrant(Pos3()), Entrant(_PARALLEL), Entrant(S5cmd()), once(Rclone(), 2)], 45),
+    _Small("100ms", 1_000, 100, [Entrant(Pos3()), Entrant(_PARALLEL), Entrant(S5cmd()), once(Rclone(), 2)], 35),
     _Small(
         "0ms-all",
         1_000,
@@ -117,15 +120,35 @@ def large(bench: Bench) -> Iterator[Case]:
             f"Download 1 x {title}",
             NGINX,
             [bench.download(entrant, Remote(endpoint, BUCKET, path.name), 1, size_bytes) for entrant in entrants],
-            budget_seconds=55,
+            budget_seconds=60,
         )
         yield Case(
             f"large-up-{scheme}",
             f"Upload 1 x {title}",
             NGINX,
             [bench.upload_one(entrant, endpoint, path) for entrant in entrants],
-            budget_seconds=55,
+            budget_seconds=75,
         )
+    path.unlink()
+
+
+def large_many(bench: Bench) -> Iterator[Case]:
+    """Four objects, whose content is one file: what is read is in memory anyway, and takes a quarter of it."""
+    size_bytes = bench.scaled(2048) * MIB
+    path = bench.scratch / "large.bin"
+    item = write_large(path, size_bytes)
+    objects = [replace(item, name=f"{number}.bin") for number in range(4)]
+    bench.front.bind(BUCKET, write_index(bench.scratch / "large-many.tsv", PREFIX, objects))
+    remote = Remote(bench.front.http, BUCKET, PREFIX)
+    entrants = [once(Pos3(), 5), once(Pos3(loops=1), 5), once(S5cmd(), 2), once(Rclone(), 2)]
+    count = len(objects)
+    yield Case(
+        "large-many-down-http",
+        f"Download {count} x {size_bytes / 2**30:.3g} GiB at once over http",
+        NGINX,
+        [bench.download(entrant, remote, count, count * size_bytes) for entrant in entrants],
+        budget_seconds=140,
+    )
     path.unlink()
 
 
@@ -133,24 +156,30 @@ def dataset(bench: Bench) -> Iterator[Case]:
     names = deep_names(bench.scaled(1000))
     tree = bench.tree("dataset", lambda root: write_tree(root, names, MIB))
     bench.front.bind(BUCKET, tree.index)
-    remote = Remote(bench.front.http, BUCKET, PREFIX)
-    for delay_ms, ours in ((0, Pos3()), (20, _PARALLEL)):
-        entrants = [Entrant(ours), Entrant(S5cmd()), once(Rclone(), 2)]
-        title = f"{len(names):,} x 1 MiB in a deep tree{added(delay_ms)}"
-        yield Case(
-            f"dataset-down-{delay_ms}ms",
-            f"Download {title}",
+    title = f"{len(names):,} x 1 MiB in a deep tree"
+
+    def download(name: str, endpoint: Endpoint, more: str, ours: Sequence[Peer], delay_ms: int = 0) -> Case:
+        remote = Remote(endpoint, BUCKET, PREFIX)
+        entrants = [*map(Entrant, ours), Entrant(S5cmd()), once(Rclone(), 2)]
+        return Case(
+            f"dataset-down-{name}",
+            f"Download {title}{more}",
             NGINX,
             [bench.download(entrant, remote, len(names), tree.total_bytes) for entrant in entrants],
             delay_ms / 1000,
-            14,
+            30,
         )
+
+    yield download("https", bench.front.https, " over https", [Pos3()])
+    for delay_ms, ours in ((0, [Pos3()]), (20, [Pos3(), _PARALLEL])):
+        yield download(f"{delay_ms}ms", bench.front.http, added(delay_ms), ours, delay_ms)
+        entrants = [*map(Entrant, ours), Entrant(S5cmd()), once(Rclone(), 2)]
         yield Case(
             f"dataset-up-{delay_ms}ms",
-            f"Upload {title}",
+            f"Upload {title}{added(delay_ms)}",
             NGINX,
             [bench.upload(entrant, bench.front.http, tree) for entrant in entrants],
             delay_ms / 1000,
-            14,
+            20,
         )
     remove_tree(tree.root)
