@@ -324,11 +324,11 @@ class _Arriving:
         size_bytes, self._held_bytes = self._held_bytes, 0
         self._moved(size_bytes)
         self.size_bytes += size_bytes
-        body = b"".join(self._blocks)
-        self._blocks.clear()
         if self._running is not None:
-            self._running.update(body)
-        write_blocks_at(self._descriptor, (body,), self._offset)
+            for block in self._blocks:
+                self._running.update(block)
+        write_blocks_at(self._descriptor, self._blocks, self._offset)
+        self._blocks.clear()
         self._offset += size_bytes
 
     def flushed(self) -> bytes:

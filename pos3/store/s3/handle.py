@@ -64,11 +64,12 @@ class Handle:
         "_limit_bytes",
         "_method",
         "_own",
-        "_received_bytes",
         "_request",
+        "_room_bytes",
         "_sent_at",
         "_server",
         "_silence_seconds",
+        "_take",
         "curl",
         "signs",
     )
@@ -104,7 +105,8 @@ class Handle:
         self._is_good: bool | None = None
         self._own = b""
         self._is_cut = False
-        self._received_bytes = 0
+        self._room_bytes = 0
+        self._take: Callable[[bytes], object] = self._body.append
         self._sent_at = 0.0
 
     def _where(self) -> str:
@@ -174,27 +176,30 @@ class Handle:
         # libcurl prints what a callback raises, so it is kept for result() instead.
         try:
             if self._is_good is None:
-                # A handle cannot be asked while it is being driven.
-                self._is_good = self._own_head().partition(b" ")[2].lstrip()[:1] < b"3"
-                if self._is_good and self._request.sink is not None:
-                    self._request.sink.begin(Response(200, self._own_head()))
-            before, request = self._received_bytes, self._request
-            self._received_bytes += len(block)
-            limit_bytes = request.limit_bytes if self._is_good else _ERROR_BYTES
-            if self._received_bytes > limit_bytes:
+                self._begin_body()
+            self._room_bytes -= len(block)
+            if self._room_bytes < 0:
                 # The rest of an error tells no more; that of anything else was not asked for.
                 self._is_cut = True
                 if not self._is_good:
-                    self._body.append(block[: limit_bytes - before])
+                    self._body.append(block[: self._room_bytes])
                 return -1
-            if request.sink is None or not self._is_good:
-                self._body.append(block)
-            else:
-                request.sink.take(block)
+            self._take(block)
             return None
         except BaseException as error:  # noqa: BLE001 - raised by result()
             self._failure = error
             return -1
+
+    def _begin_body(self) -> None:
+        # A handle cannot be asked while it is being driven.
+        self._is_good = self._own_head().partition(b" ")[2].lstrip()[:1] < b"3"
+        request = self._request
+        self._room_bytes = request.limit_bytes if self._is_good else _ERROR_BYTES
+        if self._is_good and request.sink is not None:
+            request.sink.begin(Response(200, self._own_head()))
+            self._take = request.sink.take
+        else:
+            self._take = self._body.append
 
     def _send(self, size_bytes: int) -> bytes | int:
         source = self._request.source
@@ -216,6 +221,7 @@ class Handle:
     def forget(self) -> None:
         """Lets go of the request, which has ended: of what was sent, and what has come."""
         self._request, self._body, self._failure = _NOTHING, [], None
+        self._take = self._body.append
 
     def result(self, code: int, message: str) -> Response:
         """The response, once the request has ended with libcurl's ``code``.
