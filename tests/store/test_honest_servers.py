@@ -445,3 +445,47 @@ def test_empty_pages_without_an_end_are_an_error(serve_from_memory: Serve, tmp_p
     with pytest.raises(pos3.StoreError, match="empty pages"), opened(tmp_path):
         pos3.sync("s3://bucket/data", tmp_path / "local", interval=None)
     assert held(server) == {"x": b"1"}
+
+
+# Pages that do not say whether they are the last
+
+UNTOLD_ENDS = pytest.mark.parametrize("truncation", ["token", "untold"])
+
+
+@UNTOLD_ENDS
+@pytest.mark.parametrize("page_keys", [1, 2, 1000])
+@pytest.mark.parametrize("waits", [0.0, 0.02], ids=["one-by-one", "at-once"])
+def test_a_listing_that_never_says_whether_it_ends_is_read_whole(
+    serve_from_memory: Serve, tmp_path: Path, truncation: str, page_keys: int, waits: float
+) -> None:
+    server = serve_from_memory(truncation=truncation, page_keys=page_keys, answers_after_seconds=waits)
+    tree = write_tree(tmp_path / "tree", SMALL_TREE)
+    upload(tmp_path, tree)
+    server.put("data-beside", b"", age_seconds=HOUR)
+    with opened(tmp_path, "other"):
+        assert contents(pos3.download("s3://bucket/data")) == SMALL_TREE
+        assert pos3.download("s3://bucket/data/a").read_bytes() == b"1"
+        assert pos3.ls("s3://bucket/data") == [f"s3://bucket/data/{name}" for name in ("a", "b", "c", "f")]
+    (tree / "b").unlink()
+    (tree / "c/d").unlink()
+    upload(tmp_path, tree)
+    assert held(server) == contents(tree)
+    with opened(tmp_path, "other"):
+        assert contents(pos3.download("s3://bucket/data")) == contents(tree)
+
+
+def test_a_listing_that_may_have_been_cut_deletes_nothing(serve_from_memory: Serve, tmp_path: Path) -> None:
+    """The store neither says whether a page is the last, nor begins where it is asked to."""
+    server = serve_from_memory()
+    upload(tmp_path, write_tree(tmp_path / "tree", SMALL_TREE))
+    with opened(tmp_path, "other"):
+        path = pos3.download("s3://bucket/data")
+    server.state.habits.truncation, server.state.habits.starts_after = "untold", False
+    for page_keys in (2, 1000):
+        server.state.habits.page_keys = page_keys
+        with pytest.raises(pos3.StoreError, match="repeats"), opened(tmp_path, "other"):
+            pos3.download("s3://bucket/data")
+        (tmp_path / "tree/a").unlink(missing_ok=True)
+        with pytest.raises(pos3.StoreError, match="repeats"):
+            upload(tmp_path, tmp_path / "tree")
+    assert contents(path) == held(server) == SMALL_TREE

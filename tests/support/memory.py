@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import ssl
 import threading
 import time
@@ -43,6 +44,8 @@ class Habits:
         etag: of objects and parts.
         etag_of_parts: of multipart objects, from the ETags of their parts; by the MD5s as S3 does, if it is None.
         page_keys: how many keys a page has at most.
+        truncation: how a page says whether it is the last: "told" as S3 does, "token" by a token alone, "untold" not.
+        starts_after: whether a listing begins where it is asked to.
         hollow: which pages an empty page comes before that says that more follow: "first", "each" or none; in
             an "endless" listing, nothing else comes.
         answers_after_seconds: how long a page is waited for.
@@ -57,6 +60,8 @@ class Habits:
     etag: Etag = md5_etag
     etag_of_parts: Etag | None = None
     page_keys: int = 1000
+    truncation: str = "told"
+    starts_after: bool = True
     hollow: str = ""
     answers_after_seconds: float = 0.0
     listed_etag: Callable[[str], str] = str
@@ -253,6 +258,7 @@ class _Answers(Handler):
         query, habits = self.query, self.state.habits
         token = unquote(query.get("continuation-token", ""))
         kind, after = token[:1], token[1:] if token else query.get("start-after", "")
+        after = after if habits.starts_after or token else ""
         if not habits.lists:
             self.refuse(403, "AccessDenied")
             return
@@ -282,10 +288,13 @@ class _Answers(Handler):
         self.answer(200, self.page(objects, directories, ""))
 
     def page(self, keys: list[str], directories: list[str], token: str) -> bytes:
-        listed = self.state.habits.listed_etag
-        return _page(
-            [(key, listed(held.etag), held) for key in keys for held in [self.state.objects[key]]], directories, token
-        )
+        habits = self.state.habits
+        objects = [(key, habits.listed_etag(held.etag), held) for key in keys for held in [self.state.objects[key]]]
+        page = _page(objects, directories, token)
+        if habits.truncation == "told":
+            return page
+        page = re.sub(b"<IsTruncated>[a-z]+</IsTruncated>", b"", page)
+        return page if habits.truncation == "token" else re.sub(b"<Next.*</Next[A-Za-z]+>", b"", page)
 
 
 def _page(objects: list[tuple[str, str, Held]], directories: list[str], token: str) -> bytes:
@@ -297,7 +306,7 @@ def _page(objects: list[tuple[str, str, Held]], directories: list[str], token: s
     below = "".join(f"<CommonPrefixes><Prefix>{quote(name)}</Prefix></CommonPrefixes>" for name in directories)
     more = f"<NextContinuationToken>{quote(token)}</NextContinuationToken>" if token else ""
     return (
-        "<ListBucketResult><EncodingType>url</EncodingType>"
+        "<ListBucketResult><Name>bucket</Name><EncodingType>url</EncodingType>"
         f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{contents}{below}</ListBucketResult>"
     ).encode()
 

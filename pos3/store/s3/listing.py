@@ -27,7 +27,7 @@ from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3.errors import error_of_body
 from pos3.store.s3.http import Client
-from pos3.store.s3.page import Page, TooManyEntriesError, read_page
+from pos3.store.s3.page import Document, Page, TooManyEntriesError, read_page
 from pos3.store.s3.requests import Request, Response
 from pos3.store.tasks import ended
 
@@ -39,6 +39,10 @@ _SECOND_NS = 1_000_000_000
 _WORTH_SECONDS = 0.015
 # Servers send some before the first object, such as those that pass over what was deleted.
 _MOST_PAGES_IN_VAIN = 1000
+# Begins what stands for a token where a store gives none. XML cannot hold it, so no token begins so.
+_AFTER = "\0"
+# Follows all that lies below a directory.
+_LAST_CHARACTER = "\U0010ffff"
 
 
 class Listing:
@@ -67,7 +71,9 @@ class Listing:
 
     def _request(self, prefix: str, token: str, delimiter: str, page_size: int = 1000, after: str = "") -> Request:
         query = {"list-type": "2", "max-keys": str(page_size), "prefix": prefix, "encoding-type": "url"}
-        if token:
+        if token.startswith(_AFTER):
+            query["start-after"] = token.removeprefix(_AFTER)
+        elif token:
             query["continuation-token"] = token
         elif after:
             query["start-after"] = after
@@ -270,19 +276,37 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
         raise error_of_body(200, response.body, where, endpoint)
     if document.root != "ListBucketResult":
         raise EndpointError(f"{where}: {endpoint} did not answer with an S3 listing; check the endpoint's URL")
-    truncated = document.fields.get("IsTruncated", "").strip().lower()
-    token = document.fields.get("NextContinuationToken", "")
-    # A page that does not say whether it is the last must never pass for a whole listing.
-    if truncated not in ("true", "false") or (truncated == "true" and not token):
+    directories = [_unquoted(directory, is_quoted) for directory in document.directories]
+    next_token = _next_token(document, entries, directories)
+    if next_token is None:
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
     return Page(
         prefix,
         entries,
-        [_unquoted(directory, is_quoted) for directory in document.directories],
-        token if truncated == "true" else "",
+        directories,
+        next_token,
         seconds_of(response.header("date")),
         response.wait_seconds,
     )
+
+
+def _next_token(document: Document, entries: list[Entry], directories: list[str]) -> str | None:
+    """How the listing goes on; "" after the last page, None if that is not certain.
+
+    A page that does not say whether it is the last must never pass for a whole listing.
+    """
+    truncated = document.fields.get("IsTruncated")
+    token = document.fields.get("NextContinuationToken", "")
+    if truncated is not None:
+        return {"true": token or None, "false": ""}.get(truncated.strip().lower())
+    if token or not document.fields.get("Name"):
+        return token or None
+    # Some stores do not say it at all. Then the answer to what follows the last key does.
+    keys = [entry.path for entry in entries]
+    if not all(map(lt, keys, keys[1:])):
+        return None
+    last = max([*keys[-1:], *(directory + _LAST_CHARACTER for directory in directories)], default="")
+    return last and _AFTER + last
 
 
 def _entry(key: str, modified: str, etag: str, size: str, storage_class: str, is_quoted: bool) -> Entry:
