@@ -14,10 +14,11 @@ import trustme
 
 import pos3
 from pos3.state.cache import verify_cache
+from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.requests import Request
 from pos3.store.s3.store import S3Store
 from pos3.store.s3.unfinished import abort
-from pos3.store.s3.uploads import UNTOLD, MultipartUpload
+from pos3.store.s3.uploads import UNTOLD
 from tests.support import ConnectProxy, MemoryServer, Server, contents, md5_etag, write_tree
 from tests.support.trees import pseudo_random
 

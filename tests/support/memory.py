@@ -52,6 +52,7 @@ class Habits:
         listed_etag: how a listing shows an ETag; as it is unless given.
         spoils: what it stores of a body that was sent.
         lists: whether listings are allowed.
+        forgets: ids of multipart uploads that are gone when they are to be completed.
         closes: whether each connection ends with its first answer.
         hints: a header of an answer 103 that comes before each answer.
         trailer: a header that follows each page, which is then sent in chunks.
@@ -67,6 +68,7 @@ class Habits:
     listed_etag: Callable[[str], str] = str
     spoils: Callable[[bytes], bytes] = bytes
     lists: bool = True
+    forgets: tuple[str, ...] = ()
     closes: bool = False
     hints: str = ""
     trailer: str = ""
@@ -215,6 +217,8 @@ class _Answers(Handler):
             self.state.uploads[upload_id] = self.key, time.time()
             told = f"<UploadId>{upload_id}</UploadId>"
             self.answer(200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode())
+        elif self.query["uploadId"] in self.state.habits.forgets:
+            self.refuse(404, "NoSuchUpload")
         else:
             self.complete(self.state.parts.pop(self.query["uploadId"]))
 

@@ -11,10 +11,11 @@ from pos3.etags import ContentMatch, contradicts, is_digest, is_plain, part_size
 from pos3.local import blocks
 from pos3.store.base import CancelToken, Moved
 from pos3.store.retry import UnreachableError, repeated
+from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.downloads import MIB, Delivered, Downloads
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response
-from pos3.store.s3.uploads import UNTOLD, MultipartUpload, Pace, Uploads
+from pos3.store.s3.uploads import UNTOLD, Pace, Uploads
 
 # How often a download begins again because the object was replaced, before it pauses.
 _CHANGES = 3

@@ -7,16 +7,18 @@ import logging
 import math
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
 from pos3.local import call_within
 from pos3.store.retry import is_shared, is_transient, repeated
+from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
 from pos3.store.s3.http import Client
 from pos3.store.s3.listing import timestamp_ns
 from pos3.store.s3.requests import Request
-from pos3.store.s3.uploads import UNTOLD, MultipartUpload, aborted
+from pos3.store.s3.uploads import UNTOLD, aborted
 from pos3.store.s3.xml import text_of
 from pos3.store.tasks import together
 
@@ -66,7 +68,7 @@ async def _try(upload: MultipartUpload, left: set[MultipartUpload], client: Clie
 async def _abort_one(upload: MultipartUpload, client: Client) -> None:
     begun = await _begun(upload, client) if upload.upload_id == UNTOLD else [upload.upload_id]
     for upload_id in begun:
-        await aborted(client, upload.key, upload_id)
+        await aborted(client, replace(upload, upload_id=upload_id))
 
 
 async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
