@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from pos3.errors import StoreError
-from pos3.etags import is_plain, is_weak, joined_etag, token
+from pos3.etags import is_plain, joined_etag, token
 from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, encoded, told_by
 from pos3.store.s3.errors import PARTS_CODES, error_of_body
@@ -36,18 +36,16 @@ class MultipartUpload:
 class Part:
     """What the store answered to a part, and the MD5 and the checksum of what was sent, if they were computed.
 
-    ``shown_etag`` is as the store shows it, since that is how it wants to be told of the part.
+    ``shown_etag`` is as the store shows it, since that is how it wants to be told of the part. With ``is_weak``, it
+    proves nothing.
     """
 
     etag: str
     shown_etag: str
+    is_weak: bool
     digest: bytes
     checksum: bytes
     size_bytes: int
-
-    @property
-    def is_weak(self) -> bool:
-        return is_weak(self.shown_etag)
 
 
 def begun_with(algorithm: Algorithm | None) -> tuple[str, ...]:

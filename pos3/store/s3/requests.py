@@ -104,6 +104,17 @@ class Response(NamedTuple):
         return is_weak(self.header("etag"))
 
     @property
+    def etag_proves_nothing(self) -> bool:
+        """Whether the ETag is no MD5, whatever it looks like: it is weak, or the object is encrypted."""
+        return self.is_weak or self.is_encrypted
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether KMS or a customer's key encrypts the object."""
+        by_kms = self.header("x-amz-server-side-encryption").startswith("aws:")
+        return by_kms or bool(self.header("x-amz-server-side-encryption-customer-algorithm"))
+
+    @property
     def modified_ns(self) -> int:
         """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
         return storable_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)

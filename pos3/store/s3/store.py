@@ -116,12 +116,20 @@ class S3Store:
                 raise
             try:
                 return await self._listing.page(f"{key}/")
-            except AccessDeniedError:
-                found = await self._find(key)
+            except AccessDeniedError as error:
+                found = await self._find_unlisted(key, error)
                 if found is None:
                     # What lies below the key nobody has told, so it must not pass for nothing.
                     raise
                 return Page(key, [found], [], "", 0.0)
+
+    async def _find_unlisted(self, key: str, refusal: AccessDeniedError) -> Entry | None:
+        try:
+            return await self._find(key)
+        except AccessDeniedError:
+            told = "an object of exactly this key is missing or may not be read"
+            unknown = "where nothing may be listed, a store does not tell which"
+            raise AccessDeniedError(f"{refusal}, and the key: {told} ({unknown})", url=self._where(key)) from refusal
 
     async def _find(self, key: str) -> Entry | None:
         try:

@@ -143,7 +143,7 @@ class Uploads:
             pace.moved(-len(body))
             raise
         etag = response.etag
-        return Uploaded(etag, digest, len(body), etag != digest and response.is_weak)
+        return Uploaded(etag, digest, len(body), etag != digest and response.etag_proves_nothing)
 
     async def _whole(
         self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
@@ -169,11 +169,10 @@ class Uploads:
             headers = (*headers, *algorithm.headers_of_body(checksum))
         with _Leaving(descriptor, start, end, pace) as leaving:
             response = await self._client.send(Request("PUT", key, query, headers, source=leaving))
-            # Under KMS an ETag is no MD5.
-            may_prove = not (response.is_weak or response.header("x-amz-server-side-encryption").startswith("aws:"))
-            if digest and may_prove and contradicts(response.etag, digest.hex()):
+            is_weak = response.etag_proves_nothing
+            if digest and not is_weak and contradicts(response.etag, digest.hex()):
                 raise _SpoiledError
-        return Part(response.etag, response.header("etag") or '""', digest, checksum, end - start)
+        return Part(response.etag, response.header("etag") or '""', is_weak, digest, checksum, end - start)
 
     async def _in_parts(
         self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
