@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import lt
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlencode
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pos3.store.s3.ranges import Wanted
 
 _SECOND_NS = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # To read a page and compare what it holds takes about half as long. A store that answers sooner does not keep waiting.
 _WORTH_SECONDS = 0.015
 # Servers send some before the first object, such as those that pass over what was deleted.
@@ -333,10 +334,14 @@ _BEYOND_DATETIME = re.compile(r"([+-]?)([0-9]{5,}|0000)-[0-9]{2}-[0-9]{2}T")
 # Objects that were written together share their time.
 @functools.lru_cache(maxsize=1024)
 def timestamp_ns(text: str) -> int:
-    """Nanoseconds since the epoch of an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for none."""
+    """Nanoseconds since the epoch of an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for none.
+
+    One without an offset is in UTC, as all times of S3.
+    """
     if not text:
         return 0
     if beyond := _BEYOND_DATETIME.match(text):
         return EARLIEST_NS if beyond[1] == "-" or not int(beyond[2]) else LATEST_NS
     moment = datetime.fromisoformat(text)
-    return storable_ns(int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000)
+    since_epoch = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - _EPOCH
+    return storable_ns((since_epoch.days * 86_400 + since_epoch.seconds) * _SECOND_NS + since_epoch.microseconds * 1000)
