@@ -24,8 +24,8 @@ from tests.support import Handler, S3Site, ScriptedServer, contents, write_tree
 
 YEARS = {
     1: -62_135_596_800,
-    1601: -11_644_473_600,
     1500: -14_831_769_600,
+    1601: -11_644_473_600,
     1969: -86_400,
     2263: 9_246_182_400,
     2446: 15_000_000_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import re
 import ssl
@@ -34,6 +35,7 @@ class Held:
     body: bytes
     etag: str
     modified: float
+    encoding: str = ""
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Habits:
         listed_etag: how a listing shows an ETag; as it is unless given.
         spoils: what it stores of a body that was sent.
         lists: whether listings are allowed.
+        unzips: whether an object with Content-Encoding: gzip is sent unzipped: "to-others" than those who take gzip,
+            "weakly" the same with a weak ETag, "always" or never.
         forgets: ids of multipart uploads that are gone when they are to be completed.
         closes: whether each connection ends with its first answer.
         hints: a header of an answer 103 that comes before each answer.
@@ -68,6 +72,7 @@ class Habits:
     listed_etag: Callable[[str], str] = str
     spoils: Callable[[bytes], bytes] = bytes
     lists: bool = True
+    unzips: str = ""
     forgets: tuple[str, ...] = ()
     closes: bool = False
     hints: str = ""
@@ -92,6 +97,7 @@ class _State:
     objects: dict[str, Held] = field(default_factory=dict)
     parts: dict[str, dict[int, Held]] = field(default_factory=dict)
     uploads: dict[str, tuple[str, float]] = field(default_factory=dict)
+    encodings: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -175,6 +181,13 @@ class _Answers(Handler):
         if held is None:
             return
         dated = {"ETag": held.etag, "Last_Modified": formatdate(held.modified, usegmt=True)}
+        unzips = self.state.habits.unzips
+        if held.encoding and unzips and (unzips == "always" or "gzip" not in self.headers.get("Accept-Encoding", "")):
+            etag = f"W/{held.etag}" if unzips == "weakly" else held.etag
+            self.answer(200, gzip.decompress(held.body), **{**dated, "ETag": etag})
+            return
+        if held.encoding:
+            dated["Content_Encoding"] = held.encoding
         wanted = self.headers.get("Range", "")
         if not wanted or self.command == "HEAD":
             self.answer(200, held.body, **dated)
@@ -199,7 +212,7 @@ class _Answers(Handler):
 
     def on_put(self) -> None:
         body = self.state.habits.spoils(self.sent)
-        held = Held(body, self.state.habits.etag(body), time.time())
+        held = Held(body, self.state.habits.etag(body), time.time(), self.headers.get("Content-Encoding", ""))
         if "uploadId" in self.query:
             self.state.parts[self.query["uploadId"]][int(self.query["partNumber"])] = held
         else:
@@ -215,6 +228,7 @@ class _Answers(Handler):
             upload_id = f"upload-{len(self.state.uploads) + 1:03}"
             self.state.parts[upload_id] = {}
             self.state.uploads[upload_id] = self.key, time.time()
+            self.state.encodings[upload_id] = self.headers.get("Content-Encoding", "")
             told = f"<UploadId>{upload_id}</UploadId>"
             self.answer(200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode())
         elif self.query["uploadId"] in self.state.habits.forgets:
@@ -232,7 +246,7 @@ class _Answers(Handler):
         etag = f'"{hashlib.md5(digests).hexdigest()}-{len(parts)}"'
         if self.state.habits.etag_of_parts is not None:
             etag = self.state.habits.etag_of_parts(body)
-        self.state.objects[self.key] = Held(body, etag, time.time())
+        self.state.objects[self.key] = Held(body, etag, time.time(), self.state.encodings[self.query["uploadId"]])
         told = f"<ETag>{escape(etag)}</ETag>"
         self.answer(200, f"<CompleteMultipartUploadResult>{told}</CompleteMultipartUploadResult>".encode())
 

@@ -137,6 +137,8 @@ class Address:
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.CONNECTTIMEOUT_MS, int(self._connection.connect_timeout_seconds * 1000)),
             (pycurl.LOW_SPEED_LIMIT, 1),
+            # Objects are what is stored, whatever they are encoded with.
+            (pycurl.HTTP_CONTENT_DECODING, 0),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
             (pycurl.USERAGENT, "pos3"),

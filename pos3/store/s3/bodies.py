@@ -13,11 +13,15 @@ from pos3.local import blocks
 from pos3.store.base import CancelToken, Moved
 from pos3.store.retry import UnreachableError, repeated
 from pos3.store.s3.completion import MultipartUpload
-from pos3.store.s3.downloads import MIB, Delivered, Downloads
+from pos3.store.s3.downloads import MIB, Delivered, Downloads, LongerError
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response
 from pos3.store.s3.uploads import UNTOLD, Pace, Uploads
 
+_UNZIPPED = (
+    "the store, or a proxy before it, unzips what is stored with Content-Encoding: gzip: store it without that, or "
+    "reach the store in another way"
+)
 # How often a download begins again because the object was replaced, before it pauses.
 _CHANGES = 3
 
@@ -64,8 +68,15 @@ class Bodies:
         for left in reversed(range(_CHANGES)):
             try:
                 delivered = await self._downloads.download(key, expected, target, moved, cancelled)
-            except ObjectChangedError:
+            except ObjectChangedError as error:
                 now = await self._listed_now(key, expected)
+                if (
+                    isinstance(error, LongerError)
+                    and now is not None
+                    and now.etag == expected.etag
+                    and is_digest(now.etag)
+                ):
+                    raise StoreError(f"{error}, and it is still that object: {_UNZIPPED}", url=error.url) from error
                 if now is None or not left:
                     raise
                 if (now.etag, now.size_bytes) != (expected.etag, expected.size_bytes):
@@ -123,7 +134,7 @@ class Bodies:
         return now if now.etag or not before.etag else None
 
     async def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> None:
-        """Compares what arrived with the listed size, and with the ETag where that can prove something.
+        """Compares what arrived with its checksum, or else with the ETag where that can prove something.
 
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
         """
@@ -131,10 +142,6 @@ class Bodies:
         if expected.etag and not entry.etag:
             told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
             raise UnreachableError(f"{self._where(key)}: {told}", url=self._where(key))
-        if entry.etag and entry.etag == expected.etag and entry.size_bytes != expected.size_bytes:
-            # A message may be whole and still carry less than the object.
-            told = f"{entry.size_bytes} of {expected.size_bytes} bytes arrived"
-            raise IntegrityError(f"{self._where(key)}: {told}", url=self._where(key))
         if delivered.told is not None:
             if not delivered.has_told_checksum:
                 told = f"{delivered.told.algorithm.name} {delivered.told.value}"

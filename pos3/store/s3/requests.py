@@ -55,6 +55,7 @@ class Request(NamedTuple):
         limit_bytes: a longer answer is refused, before its body comes or when so much of it has come.
         where: what the request is for, in errors; its URL unless given.
         silence_seconds: how long the server may say nothing.
+        takes_zipped: whether what is stored with Content-Encoding: gzip is to come as it is, from whoever would unzip it.
         is_sent_once: libcurl would send a request again by itself, if a connection that it keeps breaks off at once.
     """
 
@@ -69,6 +70,7 @@ class Request(NamedTuple):
     where: str = ""
     silence_seconds: int = READ_TIMEOUT_SECONDS
     is_sent_once: bool = False
+    takes_zipped: bool = False
 
 
 class Response(NamedTuple):
