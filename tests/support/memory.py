@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import re
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +28,10 @@ _CONDITION_FAILED = "PreconditionFailed"
 
 def md5_etag(body: bytes) -> str:
     return f'"{hashlib.md5(body).hexdigest()}"'
+
+
+def md5_etag_of_text(text: str) -> str:
+    return md5_etag(text.encode())
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Habits:
         lists: whether listings are allowed.
         unzips: whether an object with Content-Encoding: gzip is sent unzipped: "to-others" than those who take gzip,
             "weakly" the same with a weak ETag, "always" or never.
+        directories: whether it is a directory bucket of AWS: it lists in no order, prefixes that end in "/" alone, from
+            the beginning, and knows CRC32 and not MD5.
         forgets: ids of multipart uploads that are gone when they are to be completed.
         closes: whether each connection ends with its first answer.
         hints: a header of an answer 103 that comes before each answer.
@@ -73,6 +81,7 @@ class Habits:
     spoils: Callable[[bytes], bytes] = bytes
     lists: bool = True
     unzips: str = ""
+    directories: bool = False
     forgets: tuple[str, ...] = ()
     closes: bool = False
     hints: str = ""
@@ -149,6 +158,9 @@ class _Answers(Handler):
             time.sleep(self.state.habits.answers_after_seconds)
         with self.state.lock:
             self.state.asked.append(self.record)
+            if self.state.habits.directories and "content-md5" in headers:
+                self.refuse(400, "InvalidRequest", "This functionality is not supported for directory buckets.")
+                return
             told = headers.get("x-amz-content-sha256", "")
             if "authorization" in headers and told not in ("UNSIGNED-PAYLOAD", hashlib.sha256(self.sent).hexdigest()):
                 self.refuse(400, "XAmzContentSHA256Mismatch", f"The hash of the {len(self.sent)} bytes is another.")
@@ -221,6 +233,10 @@ class _Answers(Handler):
 
     def on_post(self) -> None:
         if "delete" in self.query:
+            crc = base64.b64encode(zlib.crc32(self.sent).to_bytes(4, "big")).decode()
+            if self.state.habits.directories and self.headers.get("x-amz-checksum-crc32") != crc:
+                self.refuse(400, "InvalidRequest", "Missing required header for this request: x-amz-checksum-crc32")
+                return
             for found in ElementTree.fromstring(self.sent).iterfind("{*}Object/{*}Key"):
                 self.state.objects.pop(found.text or "", None)
             self.answer(200, b"<DeleteResult></DeleteResult>")
@@ -258,6 +274,9 @@ class _Answers(Handler):
         self.answer(204)
 
     def list_uploads(self) -> None:
+        if self.state.habits.directories and not self.query.get("prefix", "/").endswith("/"):
+            self.refuse(400, "InvalidRequest", "This functionality is not supported for directory buckets.")
+            return
         after = self.query.get("key-marker", ""), self.query.get("upload-id-marker", "")
         begun = sorted((key, name, at) for name, (key, at) in self.state.uploads.items() if name in self.state.parts)
         left = [each for each in begun if each[0].startswith(self.query.get("prefix", "")) and each[:2] > after]
@@ -279,6 +298,9 @@ class _Answers(Handler):
         after = after if habits.starts_after or token else ""
         if not habits.lists:
             self.refuse(403, "AccessDenied")
+            return
+        if habits.directories:
+            self.list_directory(most=min(int(query.get("max-keys", "1000")), habits.page_keys))
             return
         if habits.hollow == "endless":
             self.answer(200, _page([], [], f"e{int(after or 0) + 1}"))
@@ -304,6 +326,21 @@ class _Answers(Handler):
             last = directory or key
             (directories if directory else objects).append(last)
         self.answer(200, self.page(objects, directories, ""))
+
+    def list_directory(self, most: int) -> None:
+        query = self.query
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        if (prefix and not prefix.endswith("/")) or "start-after" in query or delimiter not in ("", "/"):
+            self.refuse(400, "InvalidRequest", "This functionality is not supported for directory buckets.")
+            return
+        below = [key for key in sorted(self.state.objects, key=md5_etag_of_text) if key.startswith(prefix)]
+        cuts = [key.find("/", len(prefix)) + 1 if delimiter else 0 for key in below]
+        found = list(dict.fromkeys(key[:cut] or key for key, cut in zip(below, cuts, strict=True)))
+        begin = int(query.get("continuation-token", "0"))
+        page, left = found[begin : begin + most], found[begin + most :]
+        keys = [name for name in page if name in self.state.objects]
+        directories = [name for name in page if name not in self.state.objects]
+        self.answer(200, self.page(keys, directories, str(begin + most) if left else ""))
 
     def page(self, keys: list[str], directories: list[str], token: str) -> bytes:
         habits = self.state.habits

@@ -27,6 +27,8 @@ from pos3.store.s3.signing import Signing
 
 logger = logging.getLogger("pos3.store")
 
+# The ends of names: those of the buckets, and of access points to them.
+_OF_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
 # libcurl percent-encodes all others in an access key, and servers take that for another one.
 _PLAIN_ACCESS_KEY = re.compile(r"[A-Za-z0-9._~-]+")
@@ -107,6 +109,11 @@ class Address:
     @property
     def is_of_aws(self) -> bool:
         return self._connection.is_aws
+
+    @property
+    def has_directories(self) -> bool:
+        """Whether it is a directory bucket of AWS: it lists directories alone, in any order, and knows no MD5."""
+        return self._bucket.endswith(_OF_DIRECTORY_BUCKETS)
 
     def place(self, key: str) -> str:
         """The URL, for errors, of an object, or of the bucket."""

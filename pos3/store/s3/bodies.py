@@ -41,8 +41,8 @@ class Bodies:
         self._proves = proves
         self._downloads = Downloads(client, proves, asks)
         self._uploads = Uploads(client, headers, proves, sends)
-        # Encryption may give objects other ETags.
-        self._etags_are_md5 = not headers
+        # Encryption may give objects other ETags, and those of directory buckets are random.
+        self._etags_are_md5 = not (headers or client.address.has_directories)
 
     def take_unfinished(self, *, stopped: bool) -> set[MultipartUpload]:
         """The multipart uploads whose abort has failed, and with ``stopped`` those under way, and those UNTOLD.

@@ -55,7 +55,7 @@ class Request(NamedTuple):
         limit_bytes: a longer answer is refused, before its body comes or when so much of it has come.
         where: what the request is for, in errors; its URL unless given.
         silence_seconds: how long the server may say nothing.
-        takes_zipped: whether what is stored with Content-Encoding: gzip is to come as it is, from whoever would unzip it.
+        takes_zipped: what is stored with Content-Encoding: gzip is to come as it is, from whoever would unzip it.
         is_sent_once: libcurl would send a request again by itself, if a connection that it keeps breaks off at once.
     """
 

@@ -82,10 +82,14 @@ async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
     since_ns = (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
     begun: list[str] = []
     marker = ("", "")
+    has_directories = client.address.has_directories
+    prefix = upload.key[: upload.key.rfind("/") + 1] if has_directories else upload.key
     for _ in range(_MOST_PAGES):
-        query = {"encoding-type": "url", "prefix": upload.key, "uploads": ""}
+        query = {"encoding-type": "url", "prefix": prefix, "uploads": ""}
         if marker[0]:
-            query |= {"key-marker": marker[0], "upload-id-marker": marker[1]}
+            query["key-marker"] = marker[0]
+        if marker[1]:
+            query["upload-id-marker"] = marker[1]
         try:
             encoded = urlencode(sorted(query.items()), quote_via=quote, safe="")
             answer = await client.send(Request("GET", "", encoded, where=where))
@@ -102,8 +106,9 @@ async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
             if (upload_id := text_of(found, "UploadId"))
         ]
         last, marker = marker, (read(text_of(root, "NextKeyMarker")), text_of(root, "NextUploadIdMarker"))
-        # Longer keys sort behind it.
-        if text_of(root, "IsTruncated").lower() != "true" or marker == last or marker[0] > upload.key:
+        # Longer keys sort behind it, but in directories, whose markers are no keys.
+        is_past = marker[0] > upload.key and not has_directories
+        if text_of(root, "IsTruncated").lower() != "true" or marker == last or is_past:
             break
     return begun
 

@@ -16,7 +16,7 @@ from pos3.etags import contradicts, joined_etag, part_size
 from pos3.local import open_file, read_at
 from pos3.store.base import CancelToken, Counted, Moved, Rate
 from pos3.store.retry import UnreachableError, repeated
-from pos3.store.s3.checksums import Running, algorithm_of_uploads
+from pos3.store.s3.checksums import Algorithm, Running, algorithm_of_uploads, crc32
 from pos3.store.s3.completion import MultipartUpload, Part, begun_with, completed
 from pos3.store.s3.creation_headers import combined, content_type_of
 from pos3.store.s3.errors import ChecksumWantedError, NoSuchUploadError
@@ -81,9 +81,13 @@ class Uploads:
         self._client = client
         self._headers = headers
         self._proves = proves
-        self._algorithm = algorithm_of_uploads() if sends_checksums else None
+        self._algorithm = self._chosen_algorithm() if sends_checksums else None
         self.under_way: set[MultipartUpload] = set()
         self.left_behind: set[MultipartUpload] = set()
+
+    def _chosen_algorithm(self) -> Algorithm:
+        # Of directory buckets, nothing says that they know another one, or keep one of the whole of an object in parts.
+        return replace(crc32(), join=None) if self._client.address.has_directories else algorithm_of_uploads()
 
     async def upload(
         self, key: str, source: str, size_bytes: int, pace: Pace, chosen: tuple[str, ...] = ()
@@ -112,7 +116,7 @@ class Uploads:
                 except ChecksumWantedError:
                     if self._algorithm is not None:
                         raise
-                    self._algorithm = algorithm_of_uploads()
+                    self._algorithm = self._chosen_algorithm()
                 except _SpoiledError as error:
                     where = self._client.address.place(key)
                     raise IntegrityError(
@@ -169,7 +173,7 @@ class Uploads:
             headers = (*headers, *algorithm.headers_of_body(checksum))
         with _Leaving(descriptor, start, end, pace) as leaving:
             response = await self._client.send(Request("PUT", key, query, headers, source=leaving))
-            is_weak = response.etag_proves_nothing
+            is_weak = response.etag_proves_nothing or self._client.address.has_directories
             if digest and not is_weak and contradicts(response.etag, digest.hex()):
                 raise _SpoiledError
         return Part(response.etag, response.header("etag") or '""', is_weak, digest, checksum, end - start)
