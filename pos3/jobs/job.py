@@ -14,6 +14,7 @@ from typing import Protocol
 
 from pos3.entries import LOST_FOUND, UNKNOWN_OWNER, WITHOUT_CONTENT, Entry, Record
 from pos3.errors import (
+    AccessDeniedError,
     ConflictError,
     NotPushedError,
     PlanRefusedError,
@@ -178,10 +179,22 @@ class Job:
         there, were put there by others.
         """
         if self.survey is None:
-            survey = self.store.survey(self.registration.location.key)
+            survey = self._survey()
             self.survey = survey if survey.server_time else replace(survey, server_time=time.time())
             self.clock_ahead_seconds = time.time() - self.survey.server_time
         return self.survey
+
+    def _survey(self) -> Survey:
+        try:
+            return self.store.survey(self.registration.location.key)
+        except AccessDeniedError as error:
+            if why := self.request.why_it_reads:
+                raise AccessDeniedError(f"{error.__cause__ or error}; {why}", url=error.url) from error
+            # Of what a dead process has left, the objects say whether it is still wanted.
+            if self.request.kind != "upload" or not self._rules.trusts_records:
+                raise
+            logger.info("%s: may not be listed, so what to push is decided by what was pushed from here before", self)
+            return Survey(is_object=False, is_prefix=False, server_time=0.0, is_told=False)
 
     def _with_left_out(self, plan: Plan) -> Plan:
         """The plan, with one kept line for each reason why objects were left out of the listing."""
@@ -309,6 +322,8 @@ class Job:
         is_directory = os.path.isdir(local)
         self.check_same_kind()
         policy = self._policy(delete=delete)
+        if not self.first_survey().is_told:
+            return self._plan_by_records(policy)
         if self.request.drops_lost and self.in_cache and self._is_only_writer():
             policy = replace(policy, lost=self._lost)
         follow_symlinks = self.request.follow_symlinks
@@ -326,6 +341,12 @@ class Job:
 
         plan = twice_if_unsorted(make_plan)
         return plan if delete else plan.without_deletes()
+
+    def _plan_by_records(self, policy: Policy) -> Plan:
+        """The plan of a push that knows of the store only what the index has."""
+        local = self.sources.files(self.request.push_filter, follow_symlinks=self.request.follow_symlinks)
+        records = self.sources.records_to_push(self.directory_objects, self.owner)
+        return plan_push(local, records, self.owner, policy)
 
     def local_exists(self) -> bool:
         """Whether the local side exists.
@@ -366,10 +387,7 @@ class Job:
             entries = self.sources.files(chosen, follow_symlinks=True)
             has_files = any(e.is_unreadable or not (e.unusable or e.is_directory) for e in entries)
             return self.plan_upload(delete=False) if has_files else Plan("upload")
-        local = self.sources.files(chosen, follow_symlinks=self.request.follow_symlinks)
-        delete = self.request.deletes_remote
-        records = self.sources.records_to_push(self.directory_objects, self.owner)
-        plan = self.without_replaced(plan_push(local, records, self.owner, self._policy(delete=delete)))
+        plan = self.without_replaced(self._plan_by_records(self._policy(delete=self.request.deletes_remote)))
         if plan.copy_files and self.request.compare != "auto":
             # Other ways of comparing must see the object of a new file, which the records do not have.
             return replace(self.plan_upload(delete=False), deletes=plan.deletes)
@@ -382,9 +400,7 @@ class Job:
         """
         if not self.index.has_records():
             return self._plan_push()
-        local = self.sources.files(self.request.push_filter, follow_symlinks=self.request.follow_symlinks)
-        records = self.sources.records_to_push(self.directory_objects, self.owner)
-        plan = plan_push(local, records, self.owner, self._policy(delete=False))
+        plan = self._plan_by_records(self._policy(delete=False))
         return self.plan_upload(delete=False) if plan.copy_files and self.request.compare != "auto" else plan
 
     def without_replaced(self, plan: Plan) -> Plan:

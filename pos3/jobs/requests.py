@@ -199,6 +199,9 @@ def _argument(default: Any, check: Callable[[str, Any], Any], *, counts: bool = 
     return field(default=default, compare=counts, metadata={"check": check})
 
 
+_SYNC_READS = "a sync reads what is there; credentials that may only write can upload, without deletes"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """The arguments that every verb has. Requests are equal if they ask for the same work at the same place.
@@ -248,6 +251,11 @@ class Request:
     def drops_lost(self) -> bool:
         """Whether the last push deletes local files of the cache whose objects the store has lost."""
         return False
+
+    @property
+    def why_it_reads(self) -> str:
+        """Why credentials that may only write objects are not enough, and what to do; "" if they are."""
+        return ""
 
     @property
     def delete_argument(self) -> str:
@@ -417,6 +425,12 @@ class UploadRequest(Request):
     def drops_lost(self) -> bool:
         return self.delete
 
+    @property
+    def why_it_reads(self) -> str:
+        if not self.delete:
+            return ""
+        return "delete=True lists what is there; credentials that may only write can upload with delete=False"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SyncRequest(Request):
@@ -460,6 +474,10 @@ class SyncRequest(Request):
     def delete_argument(self) -> str:
         return "delete_local"
 
+    @property
+    def why_it_reads(self) -> str:
+        return _SYNC_READS
+
     def as_download(self) -> DownloadRequest:
         """The request for the download with which a sync begins."""
         shared = {item.name for item in fields(Request)}
@@ -495,6 +513,10 @@ class BisyncRequest(Request):
     def delete_argument(self) -> str:
         return "delete_local"
 
+    @property
+    def why_it_reads(self) -> str:
+        return _SYNC_READS
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishRequest(Request):
@@ -512,6 +534,11 @@ class PublishRequest(Request):
     @property
     def deletes_remote(self) -> bool:
         return self.delete
+
+    @property
+    def why_it_reads(self) -> str:
+        told = "publish() reads what is there; credentials that may only write can upload, without deletes"
+        return f"{told}, and with upload_last={self.marker!r}"
 
 
 REQUESTS: tuple[type[Request], ...] = (DownloadRequest, UploadRequest, SyncRequest, BisyncRequest, PublishRequest)

@@ -100,13 +100,15 @@ class Survey:
     """What lay at a key when it was asked for.
 
     ``server_time`` is the store's own clock, in whole seconds since the epoch. ``recent`` holds (path, etag) of objects
-    that were written so shortly before that their times alone could not place them before ``server_time``.
+    that were written so shortly before that their times alone could not place them before ``server_time``. Without
+    ``is_told``, the credentials may not ask, and nothing is known.
     """
 
     is_object: bool
     is_prefix: bool
     server_time: float
     recent: frozenset[tuple[str, str]] = field(default=frozenset())
+    is_told: bool = True
 
 
 class Store(Protocol):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 from email.utils import parsedate_to_datetime
 
 _GLANCE_SECONDS = 0.05
 _LONGEST_DATE = 100
+_EARLY = re.compile(r"(\w{3}, \d\d \w{3} )(00\d\d)( .*)")
+# In which the calendar repeats.
+_SECONDS_OF_400_YEARS = 146_097 * 86_400
 
 
 def seconds_of(date: str) -> float:
@@ -15,6 +19,10 @@ def seconds_of(date: str) -> float:
     if len(date) > _LONGEST_DATE:
         return 0.0
     try:
+        if early := _EARLY.fullmatch(date):
+            # Python takes a year of two digits for one of the last century, or of this one, however it is written.
+            later = parsedate_to_datetime(f"{early[1]}{int(early[2]) + 400:04}{early[3]}")
+            return later.timestamp() - _SECONDS_OF_400_YEARS
         return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):
         return 0.0

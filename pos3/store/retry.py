@@ -30,6 +30,8 @@ class BusyError(StoreError):
 
     operation = ""
     """The method of the request, where the message does not tell what it was for."""
+    code = ""
+    """The store's own word for it, if there is one."""
 
 
 class UnreachableError(EndpointError):

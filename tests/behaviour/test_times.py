@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sqlite3
 import tempfile
+import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import pos3
-from pos3.entries import Entry
+from pos3.entries import EARLIEST_NS, LATEST_NS, Entry, storable_ns
+from pos3.store.clock import seconds_of
+from pos3.store.s3.listing import timestamp_ns
 from tests.support import Handler, S3Site, ScriptedServer, contents, write_tree
 
-YEARS = {1500: -14_831_769_600, 1969: -86_400, 2263: 9_246_182_400, 2446: 15_000_000_000, 9999: 253_402_300_799}
+YEARS = {
+    1: -62_135_596_800,
+    1500: -14_831_769_600,
+    1601: -11_644_473_600,
+    1969: -86_400,
+    2263: 9_246_182_400,
+    2446: 15_000_000_000,
+    9999: 253_402_300_799,
+}
 
 
 @pytest.fixture(params=YEARS)
@@ -64,8 +78,6 @@ def test_a_file_of_any_year_is_pushed_and_brought_and_a_rerun_moves_nothing(
 
 def stamp(seconds: int) -> str:
     """As ISO 8601, in the calendar of Python."""
-    import datetime as dt
-
     moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=seconds)
     return f"{moment.year:04}-{moment:%m-%dT%H:%M:%S}.000Z"
 
@@ -93,7 +105,20 @@ class Dated(Handler):
             self.answer(403)
 
 
-@pytest.mark.parametrize("iso", [*map(stamp, YEARS.values()), "0000-01-01T00:00:00Z", "12026-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "iso",
+    [
+        *map(stamp, YEARS.values()),
+        "0000-01-01T00:00:00Z",
+        "12026-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59.999999999-12:00",
+        "1601-01-01T00:00:00",
+        "1969-12-31T23:59:59.5Z",
+        "2026-01-31T12:00:00+0530",
+        "2026-01-31T12:00:00",
+    ],
+)
 @pytest.mark.parametrize("place", ["disk", "memory"])
 def test_an_object_of_any_year_is_brought_once(isolated_home: Path, tmp_path: Path, iso: str, place: str) -> None:
     if place == "memory" and not Path("/dev/shm").is_dir():
@@ -110,6 +135,42 @@ def test_an_object_of_any_year_is_brought_once(isolated_home: Path, tmp_path: Pa
                 pos3.download("s3://bucket/data", Path(made) / "here", adopt=True)
         assert contents(Path(made)) == {"here/a": b"1"}
     assert Dated.gets == 1
+
+
+def ns_of(text: str) -> int:
+    timestamp_ns.cache_clear()
+    return timestamp_ns(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("1970-01-01T00:00:00Z", 0, id="epoch"),
+        pytest.param("1969-12-31T23:59:59.5Z", -500_000_000, id="half-a-second-before"),
+        pytest.param("1960-02-29T00:00:00.000001Z", -310_521_599_999_999_000, id="a-microsecond-after"),
+        pytest.param("1970-01-01T01:00:00+01:00", 0, id="offset"),
+        pytest.param("1970-01-01T00:00:00", 0, id="no-offset"),
+        pytest.param("1970-01-01T00:00:01.123456789Z", 1_123_456_000, id="nanoseconds"),
+        pytest.param("0001-01-01T00:00:00+14:00", EARLIEST_NS, id="before-year-1"),
+        pytest.param("9999-12-31T23:59:59-12:00", LATEST_NS, id="after-year-9999"),
+    ],
+)
+def test_the_time_of_a_listing_is_read_in_utc_to_the_microsecond(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: int
+) -> None:
+    for zone in ("UTC", "Asia/Kolkata", "America/New_York"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        assert ns_of(text) == expected
+    monkeypatch.undo()
+    time.tzset()
+
+
+@given(st.datetimes(timezones=st.just(dt.UTC)).map(lambda moment: moment.replace(microsecond=0)))
+def test_header_and_listing_tell_the_same_time(moment: dt.datetime) -> None:
+    header = f"{moment:%a, %d %b} {moment.year:04} {moment:%H:%M:%S} GMT"
+    iso = f"{moment.year:04}-{moment:%m-%dT%H:%M:%SZ}"
+    assert storable_ns(int(seconds_of(header)) * 1_000_000_000) == timestamp_ns(iso)
 
 
 class Status:

@@ -15,6 +15,7 @@ from tests.faults.base import MIB, PutBefore
 from tests.support import (
     Handler,
     Hang,
+    LateAnswer,
     Relay,
     Request,
     S3Site,
@@ -62,6 +63,7 @@ def test_what_hangs_is_given_up_after_20_seconds_and_sent_again_and_what_is_slow
         Hang(match=on("GET", key="^get/")),
         Hang(match=on("PUT", key="^put/")),
         Hang(match=on("POST ?delete")),
+        LateAnswer(match=on("POST ?uploadId"), seconds=23),
         Trickle(match=on("GET", key="^slow/body"), bytes_per_second=3 * MIB / 24),
     )
     stalled = threading.Event()
@@ -77,10 +79,11 @@ def test_what_hangs_is_given_up_after_20_seconds_and_sent_again_and_what_is_slow
             assert contents(pos3.download(rclone_site.url(key))) == files
 
     def upload(key: str, endpoint: str) -> None:
-        tree = write_tree(tmp_path / f"tree-{key}", {"new": b"2"})
+        new = pseudo_random(9 * MIB) if key == "end" else b"2"
+        tree = write_tree(tmp_path / f"tree-{key}", {"new": new})
         with pos3.mirror(tmp_path / key, show_progress=False, default_profile=pos3.Profile(key, endpoint)):
             pos3.upload(rclone_site.url(key), tree, interval=None)
-        assert rclone_site.objects(f"{key}/") == {"new": b"2"}
+        assert rclone_site.objects(f"{key}/") == {"new": new}
 
     def seconds(work: Callable[[str, str], None], key: str, endpoint: str) -> float:
         began = time.monotonic()
@@ -88,7 +91,7 @@ def test_what_hangs_is_given_up_after_20_seconds_and_sent_again_and_what_is_slow
         return time.monotonic() - began
 
     here = proxy.endpoint_url
-    with Relay(here, down=stall) as stalling, ThreadPoolExecutor(7) as pool:
+    with Relay(here, down=stall) as stalling, ThreadPoolExecutor(8) as pool:
         deleting = pool.submit(delete_a_batch_that_takes_23_seconds)
         works = {
             "list": (download, here),
@@ -97,10 +100,12 @@ def test_what_hangs_is_given_up_after_20_seconds_and_sent_again_and_what_is_slow
             "delete": (upload, here),
             "stall": (download, stalling.endpoint_url),
             "slow": (download, here),
+            "end": (upload, here),
         }
         running = {key: pool.submit(seconds, work, key, endpoint) for key, (work, endpoint) in works.items()}
         took = {key: run.result() for key, run in running.items()}
         deleting.result()
-    assert took.pop("slow") > 23
+    assert min(took.pop("slow"), took.pop("end")) > 23
+    assert proxy.count("POST ?uploadId") == 1
     assert all(15 < duration < 30 for duration in took.values()), took
     assert sum(request.key == "slow/body" for request in proxy.requests) == 1

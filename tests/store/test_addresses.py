@@ -254,7 +254,9 @@ def test_requests_go_where_those_of_boto3_go_and_are_signed_for_the_same_region(
     assert (ours.tunnel, ours.host, ours.path) == (theirs.tunnel, theirs.host, theirs.path)
     assert ours.signature[:1] + ours.signature[2:] == theirs.signature[:1] + theirs.signature[2:]
     assert ours.signature[1] == theirs.signature[1]
-    assert {(asked.host, asked.signature) for asked in listings} == {(ours.host, ours.signature)}
+    # In a directory bucket, a HEAD finds the object.
+    assert listings or case.bucket == DIRECTORY
+    assert {(asked.host, asked.signature) for asked in (*listings, ours)} == {(ours.host, ours.signature)}
     if ours.signature[0]:
         secret = SECRETS[ours.signature[1]]
         assert [asked for asked in (theirs, ours, *listings) if not asked.is_signed_with(secret)] == []

@@ -28,10 +28,11 @@ from pos3.errors import (
 from pos3.store import Store, carried_out, open_store
 from pos3.store.s3.address import Address
 from pos3.store.s3.client import Connection
+from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.errors import read_answer
 from pos3.store.s3.http import Client
 from pos3.store.s3.unfinished import abort
-from pos3.store.s3.uploads import UNTOLD, MultipartUpload
+from pos3.store.s3.uploads import UNTOLD
 from pos3.store.s3.xml import first_text, is_writable, written
 from pos3.url import Location
 from tests.support import (

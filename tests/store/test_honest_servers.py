@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import ssl
 import time
@@ -14,11 +15,12 @@ import trustme
 
 import pos3
 from pos3.state.cache import verify_cache
+from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.requests import Request
 from pos3.store.s3.store import S3Store
 from pos3.store.s3.unfinished import abort
-from pos3.store.s3.uploads import UNTOLD, MultipartUpload
-from tests.support import ConnectProxy, MemoryServer, Server, contents, md5_etag, write_tree
+from pos3.store.s3.uploads import UNTOLD
+from tests.support import ConnectProxy, MemoryServer, S3Site, Server, contents, md5_etag, write_tree
 from tests.support.trees import pseudo_random
 
 MIB = 1 << 20
@@ -445,3 +447,104 @@ def test_empty_pages_without_an_end_are_an_error(serve_from_memory: Serve, tmp_p
     with pytest.raises(pos3.StoreError, match="empty pages"), opened(tmp_path):
         pos3.sync("s3://bucket/data", tmp_path / "local", interval=None)
     assert held(server) == {"x": b"1"}
+
+
+# Pages that do not say whether they are the last
+
+UNTOLD_ENDS = pytest.mark.parametrize("truncation", ["token", "untold"])
+
+
+@UNTOLD_ENDS
+@pytest.mark.parametrize("page_keys", [1, 2, 1000])
+@pytest.mark.parametrize("waits", [0.0, 0.02], ids=["one-by-one", "at-once"])
+def test_a_listing_that_never_says_whether_it_ends_is_read_whole(
+    serve_from_memory: Serve, tmp_path: Path, truncation: str, page_keys: int, waits: float
+) -> None:
+    server = serve_from_memory(truncation=truncation, page_keys=page_keys, answers_after_seconds=waits)
+    tree = write_tree(tmp_path / "tree", SMALL_TREE)
+    upload(tmp_path, tree)
+    server.put("data-beside", b"", age_seconds=HOUR)
+    with opened(tmp_path, "other"):
+        assert contents(pos3.download("s3://bucket/data")) == SMALL_TREE
+        assert pos3.download("s3://bucket/data/a").read_bytes() == b"1"
+        assert pos3.ls("s3://bucket/data") == [f"s3://bucket/data/{name}" for name in ("a", "b", "c", "f")]
+    (tree / "b").unlink()
+    (tree / "c/d").unlink()
+    upload(tmp_path, tree)
+    assert held(server) == contents(tree)
+    with opened(tmp_path, "other"):
+        assert contents(pos3.download("s3://bucket/data")) == contents(tree)
+
+
+def test_a_listing_that_may_have_been_cut_deletes_nothing(serve_from_memory: Serve, tmp_path: Path) -> None:
+    """The store neither says whether a page is the last, nor begins where it is asked to."""
+    server = serve_from_memory()
+    upload(tmp_path, write_tree(tmp_path / "tree", SMALL_TREE))
+    with opened(tmp_path, "other"):
+        path = pos3.download("s3://bucket/data")
+    server.state.habits.truncation, server.state.habits.starts_after = "untold", False
+    for page_keys in (2, 1000):
+        server.state.habits.page_keys = page_keys
+        with pytest.raises(pos3.StoreError, match="repeats"), opened(tmp_path, "other"):
+            pos3.download("s3://bucket/data")
+        (tmp_path / "tree/a").unlink(missing_ok=True)
+        with pytest.raises(pos3.StoreError, match="repeats"):
+            upload(tmp_path, tmp_path / "tree")
+    assert contents(path) == held(server) == SMALL_TREE
+
+
+# Servers, and proxies before them, that unzip what is stored with Content-Encoding: gzip
+
+ZIPPED = {
+    "small.json": gzip.compress(b'{"a": 1}' * 1000),
+    "shorter-unzipped": gzip.compress(pseudo_random(10)),
+    "medium": gzip.compress(bytes(3 * MIB)),
+    "medium-shorter": gzip.compress(pseudo_random(300_000)),
+    "large": gzip.compress(pseudo_random(16 * MIB) + bytes(2 * MIB), 1),
+    "large-stored": gzip.compress(pseudo_random(17 * MIB), 0),
+}
+
+
+def upload_zipped(tmp_path: Path, url: str) -> None:
+    with opened(tmp_path):
+        tree = write_tree(tmp_path / "zipped", ZIPPED)
+        pos3.upload(url, tree, interval=None, extra_args={"ContentEncoding": "gzip"})
+
+
+def test_what_is_stored_with_gzip_arrives_as_it_is_stored(s3: S3Site, tmp_path: Path) -> None:
+    upload_zipped(tmp_path, s3.url("data"))
+    for _ in range(2):
+        with opened(tmp_path, "other"):
+            assert contents(pos3.download(s3.url("data"))) == ZIPPED
+
+
+@pytest.mark.parametrize("unzips", ["to-others", "weakly"])
+def test_what_would_be_unzipped_on_its_way_arrives_as_it_is_stored(
+    serve_from_memory: Serve, tmp_path: Path, unzips: str
+) -> None:
+    server = serve_from_memory(unzips=unzips)
+    upload_zipped(tmp_path, "s3://bucket/data")
+    server.put("data/plain", b"1", age_seconds=HOUR)
+    with opened(tmp_path, "other"):
+        assert contents(pos3.download("s3://bucket/data")) == {**ZIPPED, "plain": b"1"}
+    server.moved()
+    with opened(tmp_path, "other"):
+        pos3.download("s3://bucket/data")
+    assert server.moved() == []
+    upload_zipped(tmp_path, "s3://bucket/data")
+    assert server.moved() == []
+
+
+@pytest.mark.usefixtures("short_pauses")
+@pytest.mark.parametrize("name", ZIPPED)
+def test_what_is_always_unzipped_is_one_error_and_the_old_file_stays(
+    serve_from_memory: Serve, tmp_path: Path, name: str
+) -> None:
+    server = serve_from_memory(unzips="always")
+    upload_zipped(tmp_path, "s3://bucket/data")
+    old = write_tree(tmp_path / "here", {name: b"old"})
+    told = "bytes arrived" if "shorter" in name or "stored" in name else "unzips what is stored"
+    with pytest.raises(pos3.TransferError, match=told), opened(tmp_path, "other"):
+        pos3.download("s3://bucket/data", old, include=name, adopt=True)
+    assert contents(old) == {name: b"old"}
+    assert held(server) == ZIPPED

@@ -64,6 +64,10 @@ class Sabotage:
     reset_before: bool = False
     refusal: Refusal | None = None
     reset_after: bool = False
+    refusal_after: Refusal | None = None
+    """An S3 error that stands in place of the server's answer."""
+    answer_delay: float = 0.0
+    """Seconds that the server's answer waits, after its work was done."""
     keep: float | None = None
     """Share of the response body to let through before closing."""
     flip: bool = False
@@ -144,6 +148,33 @@ class ResetAfter(Fault):
 
     def apply(self, sabotage: Sabotage) -> None:
         sabotage.reset_after = True
+
+
+@dataclass
+class OtherAnswer(Fault):
+    """The server carries the request out, and the client gets this S3 error in place of the response."""
+
+    rate: float = field(default=1.0, kw_only=True)
+    match: Match = field(default=anything, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+    code: int = 500
+    error_code: str = "InternalError"
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.refusal_after = Refusal(self.code, self.error_code)
+
+
+@dataclass
+class LateAnswer(Fault):
+    """The server carries the request out at once, and the client gets the response `seconds` later."""
+
+    rate: float = field(default=1.0, kw_only=True)
+    match: Match = field(default=anything, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+    seconds: float = 60.0
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.answer_delay = self.seconds
 
 
 @dataclass

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
+import re
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +30,10 @@ def md5_etag(body: bytes) -> str:
     return f'"{hashlib.md5(body).hexdigest()}"'
 
 
+def md5_etag_of_text(text: str) -> str:
+    return md5_etag(text.encode())
+
+
 @dataclass(frozen=True)
 class Held:
     """One object."""
@@ -33,6 +41,7 @@ class Held:
     body: bytes
     etag: str
     modified: float
+    encoding: str = ""
 
 
 @dataclass
@@ -43,12 +52,19 @@ class Habits:
         etag: of objects and parts.
         etag_of_parts: of multipart objects, from the ETags of their parts; by the MD5s as S3 does, if it is None.
         page_keys: how many keys a page has at most.
+        truncation: how a page says whether it is the last: "told" as S3 does, "token" by a token alone, "untold" not.
+        starts_after: whether a listing begins where it is asked to.
         hollow: which pages an empty page comes before that says that more follow: "first", "each" or none; in
             an "endless" listing, nothing else comes.
         answers_after_seconds: how long a page is waited for.
         listed_etag: how a listing shows an ETag; as it is unless given.
         spoils: what it stores of a body that was sent.
         lists: whether listings are allowed.
+        unzips: whether an object with Content-Encoding: gzip is sent unzipped: "to-others" than those who take gzip,
+            "weakly" the same with a weak ETag, "always" or never.
+        directories: whether it is a directory bucket of AWS: it lists in no order, prefixes that end in "/" alone, from
+            the beginning, and knows CRC32 and not MD5.
+        forgets: ids of multipart uploads that are gone when they are to be completed.
         closes: whether each connection ends with its first answer.
         hints: a header of an answer 103 that comes before each answer.
         trailer: a header that follows each page, which is then sent in chunks.
@@ -57,11 +73,16 @@ class Habits:
     etag: Etag = md5_etag
     etag_of_parts: Etag | None = None
     page_keys: int = 1000
+    truncation: str = "told"
+    starts_after: bool = True
     hollow: str = ""
     answers_after_seconds: float = 0.0
     listed_etag: Callable[[str], str] = str
     spoils: Callable[[bytes], bytes] = bytes
     lists: bool = True
+    unzips: str = ""
+    directories: bool = False
+    forgets: tuple[str, ...] = ()
     closes: bool = False
     hints: str = ""
     trailer: str = ""
@@ -85,6 +106,7 @@ class _State:
     objects: dict[str, Held] = field(default_factory=dict)
     parts: dict[str, dict[int, Held]] = field(default_factory=dict)
     uploads: dict[str, tuple[str, float]] = field(default_factory=dict)
+    encodings: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -136,6 +158,9 @@ class _Answers(Handler):
             time.sleep(self.state.habits.answers_after_seconds)
         with self.state.lock:
             self.state.asked.append(self.record)
+            if self.state.habits.directories and "content-md5" in headers:
+                self.refuse(400, "InvalidRequest", "This functionality is not supported for directory buckets.")
+                return
             told = headers.get("x-amz-content-sha256", "")
             if "authorization" in headers and told not in ("UNSIGNED-PAYLOAD", hashlib.sha256(self.sent).hexdigest()):
                 self.refuse(400, "XAmzContentSHA256Mismatch", f"The hash of the {len(self.sent)} bytes is another.")
@@ -168,6 +193,13 @@ class _Answers(Handler):
         if held is None:
             return
         dated = {"ETag": held.etag, "Last_Modified": formatdate(held.modified, usegmt=True)}
+        unzips = self.state.habits.unzips
+        if held.encoding and unzips and (unzips == "always" or "gzip" not in self.headers.get("Accept-Encoding", "")):
+            etag = f"W/{held.etag}" if unzips == "weakly" else held.etag
+            self.answer(200, gzip.decompress(held.body), **{**dated, "ETag": etag})
+            return
+        if held.encoding:
+            dated["Content_Encoding"] = held.encoding
         wanted = self.headers.get("Range", "")
         if not wanted or self.command == "HEAD":
             self.answer(200, held.body, **dated)
@@ -192,7 +224,7 @@ class _Answers(Handler):
 
     def on_put(self) -> None:
         body = self.state.habits.spoils(self.sent)
-        held = Held(body, self.state.habits.etag(body), time.time())
+        held = Held(body, self.state.habits.etag(body), time.time(), self.headers.get("Content-Encoding", ""))
         if "uploadId" in self.query:
             self.state.parts[self.query["uploadId"]][int(self.query["partNumber"])] = held
         else:
@@ -201,6 +233,10 @@ class _Answers(Handler):
 
     def on_post(self) -> None:
         if "delete" in self.query:
+            crc = base64.b64encode(zlib.crc32(self.sent).to_bytes(4, "big")).decode()
+            if self.state.habits.directories and self.headers.get("x-amz-checksum-crc32") != crc:
+                self.refuse(400, "InvalidRequest", "Missing required header for this request: x-amz-checksum-crc32")
+                return
             for found in ElementTree.fromstring(self.sent).iterfind("{*}Object/{*}Key"):
                 self.state.objects.pop(found.text or "", None)
             self.answer(200, b"<DeleteResult></DeleteResult>")
@@ -208,8 +244,11 @@ class _Answers(Handler):
             upload_id = f"upload-{len(self.state.uploads) + 1:03}"
             self.state.parts[upload_id] = {}
             self.state.uploads[upload_id] = self.key, time.time()
+            self.state.encodings[upload_id] = self.headers.get("Content-Encoding", "")
             told = f"<UploadId>{upload_id}</UploadId>"
             self.answer(200, f"<InitiateMultipartUploadResult>{told}</InitiateMultipartUploadResult>".encode())
+        elif self.query["uploadId"] in self.state.habits.forgets:
+            self.refuse(404, "NoSuchUpload")
         else:
             self.complete(self.state.parts.pop(self.query["uploadId"]))
 
@@ -223,7 +262,7 @@ class _Answers(Handler):
         etag = f'"{hashlib.md5(digests).hexdigest()}-{len(parts)}"'
         if self.state.habits.etag_of_parts is not None:
             etag = self.state.habits.etag_of_parts(body)
-        self.state.objects[self.key] = Held(body, etag, time.time())
+        self.state.objects[self.key] = Held(body, etag, time.time(), self.state.encodings[self.query["uploadId"]])
         told = f"<ETag>{escape(etag)}</ETag>"
         self.answer(200, f"<CompleteMultipartUploadResult>{told}</CompleteMultipartUploadResult>".encode())
 
@@ -235,6 +274,9 @@ class _Answers(Handler):
         self.answer(204)
 
     def list_uploads(self) -> None:
+        if self.state.habits.directories and not self.query.get("prefix", "/").endswith("/"):
+            self.refuse(400, "InvalidRequest", "This functionality is not supported for directory buckets.")
+            return
         after = self.query.get("key-marker", ""), self.query.get("upload-id-marker", "")
         begun = sorted((key, name, at) for name, (key, at) in self.state.uploads.items() if name in self.state.parts)
         left = [each for each in begun if each[0].startswith(self.query.get("prefix", "")) and each[:2] > after]
@@ -253,8 +295,12 @@ class _Answers(Handler):
         query, habits = self.query, self.state.habits
         token = unquote(query.get("continuation-token", ""))
         kind, after = token[:1], token[1:] if token else query.get("start-after", "")
+        after = after if habits.starts_after or token else ""
         if not habits.lists:
             self.refuse(403, "AccessDenied")
+            return
+        if habits.directories:
+            self.list_directory(most=min(int(query.get("max-keys", "1000")), habits.page_keys))
             return
         if habits.hollow == "endless":
             self.answer(200, _page([], [], f"e{int(after or 0) + 1}"))
@@ -281,11 +327,29 @@ class _Answers(Handler):
             (directories if directory else objects).append(last)
         self.answer(200, self.page(objects, directories, ""))
 
+    def list_directory(self, most: int) -> None:
+        query = self.query
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        if (prefix and not prefix.endswith("/")) or "start-after" in query or delimiter not in ("", "/"):
+            self.refuse(400, "InvalidRequest", "This functionality is not supported for directory buckets.")
+            return
+        below = [key for key in sorted(self.state.objects, key=md5_etag_of_text) if key.startswith(prefix)]
+        cuts = [key.find("/", len(prefix)) + 1 if delimiter else 0 for key in below]
+        found = list(dict.fromkeys(key[:cut] or key for key, cut in zip(below, cuts, strict=True)))
+        begin = int(query.get("continuation-token", "0"))
+        page, left = found[begin : begin + most], found[begin + most :]
+        keys = [name for name in page if name in self.state.objects]
+        directories = [name for name in page if name not in self.state.objects]
+        self.answer(200, self.page(keys, directories, str(begin + most) if left else ""))
+
     def page(self, keys: list[str], directories: list[str], token: str) -> bytes:
-        listed = self.state.habits.listed_etag
-        return _page(
-            [(key, listed(held.etag), held) for key in keys for held in [self.state.objects[key]]], directories, token
-        )
+        habits = self.state.habits
+        objects = [(key, habits.listed_etag(held.etag), held) for key in keys for held in [self.state.objects[key]]]
+        page = _page(objects, directories, token)
+        if habits.truncation == "told":
+            return page
+        page = re.sub(b"<IsTruncated>[a-z]+</IsTruncated>", b"", page)
+        return page if habits.truncation == "token" else re.sub(b"<Next.*</Next[A-Za-z]+>", b"", page)
 
 
 def _page(objects: list[tuple[str, str, Held]], directories: list[str], token: str) -> bytes:
@@ -297,7 +361,7 @@ def _page(objects: list[tuple[str, str, Held]], directories: list[str], token: s
     below = "".join(f"<CommonPrefixes><Prefix>{quote(name)}</Prefix></CommonPrefixes>" for name in directories)
     more = f"<NextContinuationToken>{quote(token)}</NextContinuationToken>" if token else ""
     return (
-        "<ListBucketResult><EncodingType>url</EncodingType>"
+        "<ListBucketResult><Name>bucket</Name><EncodingType>url</EncodingType>"
         f"<IsTruncated>{str(bool(token)).lower()}</IsTruncated>{more}{contents}{below}</ListBucketResult>"
     ).encode()
 

@@ -198,7 +198,9 @@ class Proxy:
             await silence(reader, sabotage.hang, self._hangs_end)
             raise _ResetError
         if sabotage.refusal:
-            return await self._refuse(call, sabotage.refusal, reader, writer)
+            if "100-continue" not in request.headers.get("expect", ""):
+                await copy_body(reader, request.headers, discard)
+            return await self._refuse(call, sabotage.refusal, writer)
 
         request.forwarded = True
         await upstream.open()
@@ -216,21 +218,31 @@ class Proxy:
         if not status_line:
             raise _ResetError
         answer = Answer(request, sabotage, status_line, headers, upstream.reader)
-        if sabotage.reset_after:
-            await answer.swallow()
-            raise _ResetError
-        await answer.pass_on(writer, self._dice)
-        if answer.is_last:
-            upstream.close()
-        return answer.is_framed and "close" not in request.headers.get("connection", "").lower()
+        try:
+            return await self._hand_over(call, answer, reader, writer)
+        finally:
+            if answer.is_last:
+                upstream.close()
 
-    async def _refuse(
-        self, call: _Call, refusal: Refusal, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    async def _hand_over(
+        self, call: _Call, answer: Answer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
+        sabotage = call.sabotage
+        if sabotage.reset_after or sabotage.refusal_after:
+            await answer.swallow()
+        if sabotage.reset_after:
+            raise _ResetError
+        if sabotage.refusal_after:
+            return await self._refuse(call, sabotage.refusal_after, writer)
+        if sabotage.answer_delay:
+            # A client that gives up earlier is let go at once.
+            await silence(reader, sabotage.answer_delay, self._hangs_end)
+        await answer.pass_on(writer, self._dice)
+        return answer.is_framed and "close" not in call.request.headers.get("connection", "").lower()
+
+    async def _refuse(self, call: _Call, refusal: Refusal, writer: asyncio.StreamWriter) -> bool:
         request = call.request
         waiting = "100-continue" in request.headers.get("expect", "")
-        if not waiting:
-            await copy_body(reader, request.headers, discard)
         body = (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f"<Error><Code>{refusal.code}</Code><Message>{escape(refusal.message)}</Message>"

@@ -27,6 +27,8 @@ from pos3.store.s3.signing import Signing
 
 logger = logging.getLogger("pos3.store")
 
+# The ends of names: those of the buckets, and of access points to them.
+_OF_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
 # libcurl percent-encodes all others in an access key, and servers take that for another one.
 _PLAIN_ACCESS_KEY = re.compile(r"[A-Za-z0-9._~-]+")
@@ -108,6 +110,11 @@ class Address:
     def is_of_aws(self) -> bool:
         return self._connection.is_aws
 
+    @property
+    def has_directories(self) -> bool:
+        """Whether it is a directory bucket of AWS: it lists directories alone, in any order, and knows no MD5."""
+        return self._bucket.endswith(_OF_DIRECTORY_BUCKETS)
+
     def place(self, key: str) -> str:
         """The URL, for errors, of an object, or of the bucket."""
         return f"s3://{self._bucket}/{key}"
@@ -141,6 +148,8 @@ class Address:
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.CONNECTTIMEOUT_MS, int(self._connection.connect_timeout_seconds * 1000)),
             (pycurl.LOW_SPEED_LIMIT, 1),
+            # Objects are what is stored, whatever they are encoded with.
+            (pycurl.HTTP_CONTENT_DECODING, 0),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
             (pycurl.USERAGENT, "pos3"),

@@ -107,10 +107,16 @@ def algorithms() -> dict[str, Algorithm]:
     return {algorithm.header: algorithm for algorithm in found}
 
 
+@functools.cache
+def crc32() -> Algorithm:
+    """The one that boto3 takes, and every bucket of AWS knows."""
+    return algorithms()["x-amz-checksum-crc32"]
+
+
 def algorithm_of_uploads() -> Algorithm:
     """The one that uploads are sent with: the fastest whose pieces can be joined, else the one that boto3 takes."""
     joinable = (algorithm for algorithm in algorithms().values() if algorithm.join is not None)
-    return next(joinable, algorithms()["x-amz-checksum-crc32"])
+    return next(joinable, crc32())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 from pos3.errors import BucketNotFoundError, RemoteNotFoundError, StoreError, TransferCancelledError
 from pos3.store.base import CancelToken
 from pos3.store.retry import BusyError, is_shared, is_transient, repeated
+from pos3.store.s3.checksums import crc32, encoded
 from pos3.store.s3.client import READ_TIMEOUT_SECONDS
 from pos3.store.s3.errors import StrangeAnswerError, error_for, read_answer
 from pos3.store.s3.http import Client
@@ -114,9 +114,13 @@ class Deletes:
         body = (
             f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Quiet>true</Quiet>{listed}</Delete>'
         ).encode()
-        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        # S3 insists on one of its checksums, and every server knows this one.
-        headers = (f"Content-MD5: {md5}",)
+        if self._client.address.has_directories:
+            running = crc32().begin()
+            running.update(body)
+            headers = crc32().headers_of_body(running.digest())
+        else:
+            # S3 insists on one of its checksums, and every server knows this one.
+            headers = (f"Content-MD5: {encoded(hashlib.md5(body, usedforsecurity=False).digest())}",)
         # Some servers delete one after the other, and answer when they are done with all.
         silence_seconds = READ_TIMEOUT_SECONDS + len(keys) // _KEYS_A_SECOND
         request = Request("POST", "", "delete=", headers, body, where=self._where, silence_seconds=silence_seconds)

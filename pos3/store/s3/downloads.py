@@ -84,23 +84,42 @@ class Downloads:
                 return await self._in_ranges(key, expected, target, moved, cancelled)
             except _NoRangesError:
                 self._ranges_work = False
+        wanted = Request("GET", key, headers=self._headers, limit_bytes=expected.size_bytes)
         try:
-            if expected.size_bytes <= _IN_MEMORY_BYTES:
-                return await self._in_memory(key, expected, target, moved, cancelled)
-            if expected.size_bytes <= _SPREAD_BYTES:
-                return await self._as_it_comes(key, expected, target, moved, cancelled)
-            return await self._client.spread(self._as_it_comes, key, expected, target, moved, cancelled)
+            return await self._in_one_piece(wanted, expected, target, moved, cancelled)
+        except (TooLongError, _ShortError):
+            # It may have been unzipped on its way. Then it comes as it is stored to whoever takes that.
+            wanted = wanted._replace(takes_zipped=True)
+        where = self._client.address.place(key)
+        try:
+            return await self._in_one_piece(wanted, expected, target, moved, cancelled)
         except TooLongError as error:
-            where = self._client.address.place(key)
             told = f"the object is longer than the {expected.size_bytes} bytes that it was listed with"
-            raise ObjectChangedError(f"{where}: {told}", url=where) from error
+            raise LongerError(f"{where}: {told}", url=where) from error
+        except _ShortError as error:
+            # A message may be whole and still carry less than the object.
+            raise IntegrityError(f"{where}: {error} of {expected.size_bytes} bytes arrived", url=where) from error
+
+    async def _in_one_piece(
+        self, wanted: Request, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+    ) -> Delivered:
+        """
+        Raises:
+            TooLongError, _ShortError: more or fewer bytes arrived than the expected object has.
+        """
+        if expected.size_bytes <= _IN_MEMORY_BYTES:
+            return await self._in_memory(wanted, expected, target, moved, cancelled)
+        if expected.size_bytes <= _SPREAD_BYTES:
+            return await self._as_it_comes(wanted, expected, target, moved, cancelled)
+        return await self._client.spread(self._as_it_comes, wanted, expected, target, moved, cancelled)
 
     async def _in_memory(
-        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+        self, wanted: Request, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
     ) -> Delivered:
-        response = await self._client.send(Request("GET", key, headers=self._headers, limit_bytes=expected.size_bytes))
+        response = await self._client.send(wanted)
         body = response.blocks[0] if len(response.blocks) == 1 else response.body
         size_bytes = len(body)
+        _check_length(response, size_bytes, expected)
         _check(cancelled)
         moved(size_bytes)
         try:
@@ -121,15 +140,14 @@ class Downloads:
         return self._delivered(response, self._entry(response, expected, size_bytes), told, running.digest())
 
     async def _as_it_comes(
-        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+        self, wanted: Request, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
     ) -> Delivered:
         descriptor = create_file(target)
         try:
             with _Arriving(descriptor, 0, moved, cancelled, _MD5) as arriving:
-                response = await self._client.send(
-                    Request("GET", key, headers=self._headers, sink=arriving, limit_bytes=expected.size_bytes)
-                )
+                response = await self._client.send(wanted._replace(sink=arriving))
                 digest = arriving.flushed()
+                _check_length(response, arriving.size_bytes, expected)
         except BaseException:
             os.unlink(target)
             raise
@@ -340,6 +358,19 @@ class _Arriving:
             # An empty body has no first piece.
             self._running = self._algorithm.begin()
         return self._running.digest() if self._running is not None else b""
+
+
+def _check_length(response: Response, size_bytes: int, expected: Entry) -> None:
+    if size_bytes < expected.size_bytes and response.etag and response.etag == expected.etag:
+        raise _ShortError(size_bytes)
+
+
+class LongerError(ObjectChangedError):
+    """The object is longer than it was listed with: it was replaced, or unzipped on its way."""
+
+
+class _ShortError(Exception):
+    """Fewer bytes arrived than the object has."""
 
 
 class _ReplacedError(Exception):

@@ -40,8 +40,10 @@ _CREDENTIAL_CODES = {
 _TRANSIENT_CODES = {
     "SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling", "ThrottlingException",
     "RequestLimitExceeded", "BandwidthLimitExceeded", "503", "500", "502", "504", "429", "IncompleteBody", "BadDigest",
-    "XAmzContentSHA256Mismatch", "InvalidPart", "InvalidPartOrder",
+    "XAmzContentSHA256Mismatch", "InvalidPart", "InvalidPartOrder", "NoSuchUpload",
 }  # fmt: skip
+PARTS_CODES = frozenset(("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "BadDigest"))
+"""The parts of a multipart upload are not there as they were sent, or it is not: none yet, or none any more."""
 _REFUSED_KEY_CODES = {"InvalidObjectName", "XMinioInvalidObjectName"}
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 # Without a word of S3's own, these mean that somebody else has answered.
@@ -92,10 +94,11 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
     """The error that an S3 error code, or a bare HTTP status, stands for; ``endpoint`` is whose answer it is."""
     code = code if _CODE.fullmatch(code) else ""
     message = _without_quotes(message[: 4 * _LONGEST_TEXT])
-    if code == "NoSuchUpload":
-        return NoSuchUploadError(f"{where}: the store answered {code} ({message or 'no message'})")
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
-        return BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
+        busy = NoSuchUploadError if code == "NoSuchUpload" else BusyError
+        error = busy(f"{where}: the store answered {code or status} ({message or 'no message'})")
+        error.code = code
+        return error
     if code == "NoSuchBucket":
         return BucketNotFoundError(f"{where}: the bucket does not exist at {endpoint}; check the name and the profile")
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:

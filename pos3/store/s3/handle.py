@@ -70,6 +70,7 @@ class Handle:
         "_server",
         "_silence_seconds",
         "_take",
+        "_takes_zipped",
         "curl",
         "signs",
     )
@@ -90,7 +91,7 @@ class Handle:
         self._headers: tuple[str, ...] = ()
         self._caller = NOBODY
         self._limit_bytes = self._silence_seconds = -1
-        self._is_sent_once = False
+        self._is_sent_once = self._takes_zipped = False
         self._method = ""
         self._request = _NOTHING
         self._clear(_NOTHING)
@@ -145,6 +146,10 @@ class Handle:
         if request.is_sent_once is not self._is_sent_once:
             self._is_sent_once = request.is_sent_once
             curl.setopt(pycurl.FRESH_CONNECT, request.is_sent_once)
+        if request.takes_zipped is not self._takes_zipped:
+            self._takes_zipped = request.takes_zipped
+            # libcurl adds it to what it has signed: some servers change this header before they look at the signature.
+            curl.setopt(pycurl.ACCEPT_ENCODING, "gzip") if self._takes_zipped else curl.unsetopt(pycurl.ACCEPT_ENCODING)
 
     def _set_method(self, request: Request) -> None:
         curl = self.curl

@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import lt
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlencode
@@ -27,7 +27,7 @@ from pos3.store.clock import seconds_of
 from pos3.store.retry import UnreachableError
 from pos3.store.s3.errors import error_of_body
 from pos3.store.s3.http import Client
-from pos3.store.s3.page import Page, TooManyEntriesError, read_page
+from pos3.store.s3.page import Document, Page, TooManyEntriesError, read_page
 from pos3.store.s3.requests import Request, Response
 from pos3.store.tasks import ended
 
@@ -35,10 +35,15 @@ if TYPE_CHECKING:
     from pos3.store.s3.ranges import Wanted
 
 _SECOND_NS = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # To read a page and compare what it holds takes about half as long. A store that answers sooner does not keep waiting.
 _WORTH_SECONDS = 0.015
 # Servers send some before the first object, such as those that pass over what was deleted.
 _MOST_PAGES_IN_VAIN = 1000
+# Begins what stands for a token where a store gives none. XML cannot hold it, so no token begins so.
+_AFTER = "\0"
+# Follows all that lies below a directory.
+_LAST_CHARACTER = "\U0010ffff"
 
 
 class Listing:
@@ -67,7 +72,9 @@ class Listing:
 
     def _request(self, prefix: str, token: str, delimiter: str, page_size: int = 1000, after: str = "") -> Request:
         query = {"list-type": "2", "max-keys": str(page_size), "prefix": prefix, "encoding-type": "url"}
-        if token:
+        if token.startswith(_AFTER):
+            query["start-after"] = token.removeprefix(_AFTER)
+        elif token:
             query["continuation-token"] = token
         elif after:
             query["start-after"] = after
@@ -270,19 +277,37 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
         raise error_of_body(200, response.body, where, endpoint)
     if document.root != "ListBucketResult":
         raise EndpointError(f"{where}: {endpoint} did not answer with an S3 listing; check the endpoint's URL")
-    truncated = document.fields.get("IsTruncated", "").strip().lower()
-    token = document.fields.get("NextContinuationToken", "")
-    # A page that does not say whether it is the last must never pass for a whole listing.
-    if truncated not in ("true", "false") or (truncated == "true" and not token):
+    directories = [_unquoted(directory, is_quoted) for directory in document.directories]
+    next_token = _next_token(document, entries, directories)
+    if next_token is None:
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
     return Page(
         prefix,
         entries,
-        [_unquoted(directory, is_quoted) for directory in document.directories],
-        token if truncated == "true" else "",
+        directories,
+        next_token,
         seconds_of(response.header("date")),
         response.wait_seconds,
     )
+
+
+def _next_token(document: Document, entries: list[Entry], directories: list[str]) -> str | None:
+    """How the listing goes on; "" after the last page, None if that is not certain.
+
+    A page that does not say whether it is the last must never pass for a whole listing.
+    """
+    truncated = document.fields.get("IsTruncated")
+    token = document.fields.get("NextContinuationToken", "")
+    if truncated is not None:
+        return {"true": token or None, "false": ""}.get(truncated.strip().lower())
+    if token or not document.fields.get("Name"):
+        return token or None
+    # Some stores do not say it at all. Then the answer to what follows the last key does.
+    keys = [entry.path for entry in entries]
+    if not all(map(lt, keys, keys[1:])):
+        return None
+    last = max([*keys[-1:], *(directory + _LAST_CHARACTER for directory in directories)], default="")
+    return last and _AFTER + last
 
 
 def _entry(key: str, modified: str, etag: str, size: str, storage_class: str, is_quoted: bool) -> Entry:
@@ -309,10 +334,14 @@ _BEYOND_DATETIME = re.compile(r"([+-]?)([0-9]{5,}|0000)-[0-9]{2}-[0-9]{2}T")
 # Objects that were written together share their time.
 @functools.lru_cache(maxsize=1024)
 def timestamp_ns(text: str) -> int:
-    """Nanoseconds since the epoch of an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for none."""
+    """Nanoseconds since the epoch of an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for none.
+
+    One without an offset is in UTC, as all times of S3.
+    """
     if not text:
         return 0
     if beyond := _BEYOND_DATETIME.match(text):
         return EARLIEST_NS if beyond[1] == "-" or not int(beyond[2]) else LATEST_NS
     moment = datetime.fromisoformat(text)
-    return storable_ns(int(moment.timestamp()) * _SECOND_NS + moment.microsecond * 1000)
+    since_epoch = (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)) - _EPOCH
+    return storable_ns((since_epoch.days * 86_400 + since_epoch.seconds) * _SECOND_NS + since_epoch.microseconds * 1000)

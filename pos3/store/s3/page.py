@@ -27,7 +27,7 @@ class TooManyEntriesError(ValueError):
 _WANTED = frozenset(
     {
         *("Key", "LastModified", "ETag", "Size", "StorageClass"),
-        *("Prefix", "EncodingType", "IsTruncated", "NextContinuationToken"),
+        *("Name", "Prefix", "EncodingType", "IsTruncated", "NextContinuationToken"),
     }
 )
 _OPEN, _CLOSE = "<Contents>", "</Contents>"

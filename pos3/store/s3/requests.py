@@ -55,6 +55,7 @@ class Request(NamedTuple):
         limit_bytes: a longer answer is refused, before its body comes or when so much of it has come.
         where: what the request is for, in errors; its URL unless given.
         silence_seconds: how long the server may say nothing.
+        takes_zipped: what is stored with Content-Encoding: gzip is to come as it is, from whoever would unzip it.
         is_sent_once: libcurl would send a request again by itself, if a connection that it keeps breaks off at once.
     """
 
@@ -69,6 +70,7 @@ class Request(NamedTuple):
     where: str = ""
     silence_seconds: int = READ_TIMEOUT_SECONDS
     is_sent_once: bool = False
+    takes_zipped: bool = False
 
 
 class Response(NamedTuple):
@@ -102,6 +104,17 @@ class Response(NamedTuple):
     def is_weak(self) -> bool:
         """Whether the ETag proves nothing, and is no condition of a request."""
         return is_weak(self.header("etag"))
+
+    @property
+    def etag_proves_nothing(self) -> bool:
+        """Whether the ETag is no MD5, whatever it looks like: it is weak, or the object is encrypted."""
+        return self.is_weak or self.is_encrypted
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether KMS or a customer's key encrypts the object."""
+        by_kms = self.header("x-amz-server-side-encryption").startswith("aws:")
+        return by_kms or bool(self.header("x-amz-server-side-encryption-customer-algorithm"))
 
     @property
     def modified_ns(self) -> int:

@@ -64,7 +64,7 @@ class S3Store:
         proves, asks, sends = connection.signs_bodies, connection.asks_for_checksums, connection.sends_checksums
         self._bodies = Bodies(self._client, self._creation_headers, proves, asks, sends)
         self._deletes = Deletes(self._client, bucket, max_workers)
-        self._sorted = True
+        self._sorted = not self._client.address.has_directories
         self._holds_markers: bool | None = None
 
     def _where(self, key: str) -> str:
@@ -108,6 +108,10 @@ class S3Store:
         return Survey(is_object, is_prefix, first.server_time, frozenset(recent))
 
     async def _first_page(self, key: str) -> Page:
+        if key and self._client.address.has_directories:
+            found = await self._find(key)
+            page = await self._listing.page(f"{key}/")
+            return page if found is None else replace(page, entries=[found, *page.entries])
         try:
             return await self._listing.page(key)
         except AccessDeniedError:
@@ -116,12 +120,20 @@ class S3Store:
                 raise
             try:
                 return await self._listing.page(f"{key}/")
-            except AccessDeniedError:
-                found = await self._find(key)
+            except AccessDeniedError as error:
+                found = await self._find_unlisted(key, error)
                 if found is None:
                     # What lies below the key nobody has told, so it must not pass for nothing.
                     raise
                 return Page(key, [found], [], "", 0.0)
+
+    async def _find_unlisted(self, key: str, refusal: AccessDeniedError) -> Entry | None:
+        try:
+            return await self._find(key)
+        except AccessDeniedError:
+            told = "an object of exactly this key is missing or may not be read"
+            unknown = "where nothing may be listed, a store does not tell which"
+            raise AccessDeniedError(f"{refusal}, and the key: {told} ({unknown})", url=self._where(key)) from refusal
 
     async def _find(self, key: str) -> Entry | None:
         try:
@@ -250,7 +262,7 @@ class S3Store:
             if not self._holds_markers:
                 # Some servers store "dir/" as the file "dir", which would then be in the way of the directory.
                 name = key.rstrip("/")
-                page = await self._listing.page(name, page_size=1)
+                page = await self._first_page(name)
                 if any(entry.path == name for entry in page.entries):
                     await self._deletes.delete([name], NEVER)
         return response.etag if self._holds_markers else None

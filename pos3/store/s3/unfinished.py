@@ -7,16 +7,18 @@ import logging
 import math
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 
 from pos3.local import call_within
 from pos3.store.retry import is_shared, is_transient, repeated
+from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.errors import NoSuchUploadError, StrangeAnswerError, read_answer
 from pos3.store.s3.http import Client
 from pos3.store.s3.listing import timestamp_ns
 from pos3.store.s3.requests import Request
-from pos3.store.s3.uploads import UNTOLD, MultipartUpload, aborted
+from pos3.store.s3.uploads import UNTOLD, aborted
 from pos3.store.s3.xml import text_of
 from pos3.store.tasks import together
 
@@ -66,7 +68,7 @@ async def _try(upload: MultipartUpload, left: set[MultipartUpload], client: Clie
 async def _abort_one(upload: MultipartUpload, client: Client) -> None:
     begun = await _begun(upload, client) if upload.upload_id == UNTOLD else [upload.upload_id]
     for upload_id in begun:
-        await aborted(client, upload.key, upload_id)
+        await aborted(client, replace(upload, upload_id=upload_id))
 
 
 async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
@@ -80,10 +82,14 @@ async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
     since_ns = (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
     begun: list[str] = []
     marker = ("", "")
+    has_directories = client.address.has_directories
+    prefix = upload.key[: upload.key.rfind("/") + 1] if has_directories else upload.key
     for _ in range(_MOST_PAGES):
-        query = {"encoding-type": "url", "prefix": upload.key, "uploads": ""}
+        query = {"encoding-type": "url", "prefix": prefix, "uploads": ""}
         if marker[0]:
-            query |= {"key-marker": marker[0], "upload-id-marker": marker[1]}
+            query["key-marker"] = marker[0]
+        if marker[1]:
+            query["upload-id-marker"] = marker[1]
         try:
             encoded = urlencode(sorted(query.items()), quote_via=quote, safe="")
             answer = await client.send(Request("GET", "", encoded, where=where))
@@ -100,8 +106,9 @@ async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
             if (upload_id := text_of(found, "UploadId"))
         ]
         last, marker = marker, (read(text_of(root, "NextKeyMarker")), text_of(root, "NextUploadIdMarker"))
-        # Longer keys sort behind it.
-        if text_of(root, "IsTruncated").lower() != "true" or marker == last or marker[0] > upload.key:
+        # Longer keys sort behind it, but in directories, whose markers are no keys.
+        is_past = marker[0] > upload.key and not has_directories
+        if text_of(root, "IsTruncated").lower() != "true" or marker == last or is_past:
             break
     return begun
 

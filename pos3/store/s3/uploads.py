@@ -7,21 +7,22 @@ import hashlib
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import quote
 
 from pos3.errors import IntegrityError, StoreError, TransferCancelledError
-from pos3.etags import contradicts, is_weak, joined_etag, part_size, token
+from pos3.etags import contradicts, joined_etag, part_size
 from pos3.local import open_file, read_at
 from pos3.store.base import CancelToken, Counted, Moved, Rate
 from pos3.store.retry import UnreachableError, repeated
-from pos3.store.s3.checksums import Algorithm, Running, algorithm_of_uploads, encoded
+from pos3.store.s3.checksums import Algorithm, Running, algorithm_of_uploads, crc32
+from pos3.store.s3.completion import MultipartUpload, Part, begun_with, completed
 from pos3.store.s3.creation_headers import combined, content_type_of
-from pos3.store.s3.errors import ChecksumWantedError, NoSuchUploadError, error_of_body
+from pos3.store.s3.errors import ChecksumWantedError, NoSuchUploadError
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request
-from pos3.store.s3.xml import first_text, written
+from pos3.store.s3.xml import first_text
 from pos3.store.tasks import together
 
 MIB = 1024 * 1024
@@ -66,15 +67,6 @@ class Uploaded:
     is_multipart: bool = False
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class MultipartUpload:
-    """One that the store has begun; with the id UNTOLD, it may have, not before its clock showed ``asked_at``."""
-
-    key: str
-    upload_id: str
-    asked_at: float = 0.0
-
-
 class Uploads:
     """Writes the objects of one bucket.
 
@@ -89,9 +81,13 @@ class Uploads:
         self._client = client
         self._headers = headers
         self._proves = proves
-        self._algorithm = algorithm_of_uploads() if sends_checksums else None
+        self._algorithm = self._chosen_algorithm() if sends_checksums else None
         self.under_way: set[MultipartUpload] = set()
         self.left_behind: set[MultipartUpload] = set()
+
+    def _chosen_algorithm(self) -> Algorithm:
+        # Of directory buckets, nothing says that they know another one, or keep one of the whole of an object in parts.
+        return replace(crc32(), join=None) if self._client.address.has_directories else algorithm_of_uploads()
 
     async def upload(
         self, key: str, source: str, size_bytes: int, pace: Pace, chosen: tuple[str, ...] = ()
@@ -120,7 +116,7 @@ class Uploads:
                 except ChecksumWantedError:
                     if self._algorithm is not None:
                         raise
-                    self._algorithm = algorithm_of_uploads()
+                    self._algorithm = self._chosen_algorithm()
                 except _SpoiledError as error:
                     where = self._client.address.place(key)
                     raise IntegrityError(
@@ -151,7 +147,7 @@ class Uploads:
             pace.moved(-len(body))
             raise
         etag = response.etag
-        return Uploaded(etag, digest, len(body), etag != digest and response.is_weak)
+        return Uploaded(etag, digest, len(body), etag != digest and response.etag_proves_nothing)
 
     async def _whole(
         self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
@@ -161,7 +157,7 @@ class Uploads:
 
     async def _send(
         self, key: str, query: str, headers: tuple[str, ...], descriptor: int, start: int, end: int, pace: Pace
-    ) -> _Part:
+    ) -> Part:
         digest = checksum = b""
         payload, algorithm = "UNSIGNED-PAYLOAD", self._algorithm
         md5, content = hashlib.md5(usedforsecurity=False), hashlib.sha256()
@@ -177,20 +173,18 @@ class Uploads:
             headers = (*headers, *algorithm.headers_of_body(checksum))
         with _Leaving(descriptor, start, end, pace) as leaving:
             response = await self._client.send(Request("PUT", key, query, headers, source=leaving))
-            # Under KMS an ETag is no MD5.
-            may_prove = not (response.is_weak or response.header("x-amz-server-side-encryption").startswith("aws:"))
-            if digest and may_prove and contradicts(response.etag, digest.hex()):
+            is_weak = response.etag_proves_nothing or self._client.address.has_directories
+            if digest and not is_weak and contradicts(response.etag, digest.hex()):
                 raise _SpoiledError
-        return _Part(response.etag, response.header("etag") or '""', digest, checksum, end - start)
+        return Part(response.etag, response.header("etag") or '""', is_weak, digest, checksum, end - start)
 
     async def _in_parts(
         self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
     ) -> Uploaded:
         # One for all parts, whatever becomes known meanwhile.
         algorithm = self._algorithm
-        upload_id = await self._begun(key, (*headers, *_begun_with(algorithm)))
-        begun = MultipartUpload(key, upload_id)
-        quoted_id = quote(upload_id, safe="")
+        begun = await self._begun(key, (*headers, *begun_with(algorithm)))
+        quoted_id = quote(begun.upload_id, safe="")
         counted = Counted(pace.moved)
         try:
             step = part_size(size_bytes)
@@ -208,7 +202,7 @@ class Uploads:
                     for number, start in enumerate(range(0, size_bytes, step), start=1)
                 ]
             )
-            etag = await self._complete(key, quoted_id, parts, algorithm)
+            etag = await completed(self._client, begun, parts, algorithm)
         except asyncio.CancelledError:
             # Stopped: whoever stops it does not wait for another request, so abort_unfinished() sends it.
             counted.take_back()
@@ -219,15 +213,15 @@ class Uploads:
             self.left_behind.add(begun)
             self.under_way.discard(begun)
             with suppress(StoreError):
-                await aborted(self._client, key, upload_id)
+                await aborted(self._client, begun)
                 self.left_behind.discard(begun)
             raise
         self.under_way.discard(begun)
         proof = joined_etag(part.digest for part in parts) if self._proves else ""
         return Uploaded(etag, proof, size_bytes, is_multipart=True)
 
-    async def _begun(self, key: str, headers: tuple[str, ...]) -> str:
-        """The id of a multipart upload, which is under way from now on."""
+    async def _begun(self, key: str, headers: tuple[str, ...]) -> MultipartUpload:
+        """A multipart upload, which is under way from now on."""
         untold = MultipartUpload(key, UNTOLD, self._client.server.clock.earliest(time.monotonic()))
         self.under_way.add(untold)
         try:
@@ -241,72 +235,24 @@ class Uploads:
         upload_id = first_text(answer.body, "UploadId")
         if not upload_id:
             raise StoreError(f"{self._client.address.place(key)}: the store began no multipart upload")
-        self.under_way.add(MultipartUpload(key, upload_id))
-        return upload_id
+        begun = replace(untold, upload_id=upload_id)
+        self.under_way.add(begun)
+        return begun
 
     async def _part(
         self, key: str, query: str, descriptor: int, start: int, end: int, pace: Pace, counted: Counted
-    ) -> _Part:
+    ) -> Part:
         arguments = (self._send, key, query, (), descriptor, start, end, pace)
-        part: _Part = await repeated(self._client.patience, self._client.spread, *arguments)
+        part: Part = await repeated(self._client.patience, self._client.spread, *arguments)
         # Only here, in one thread.
         counted.keep(end - start)
         return part
 
-    async def _complete(self, key: str, quoted_id: str, parts: list[_Part], algorithm: Algorithm | None) -> str:
-        listed = "".join(_listed(number, part, algorithm) for number, part in enumerate(parts, start=1))
-        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
-        headers = _completed_with(algorithm, parts)
-        answer = await self._client.send(Request("POST", key, f"uploadId={quoted_id}", headers, body=body))
-        if b"<Error>" in answer.body:
-            # S3 answers 200 at once, and what went wrong afterwards stands in the body.
-            raise error_of_body(200, answer.body, self._client.address.place(key))
-        return token(first_text(answer.body, "ETag"))
 
-
-def _begun_with(algorithm: Algorithm | None) -> tuple[str, ...]:
-    if algorithm is None:
-        return ()
-    kind = "FULL_OBJECT" if algorithm.join is not None else "COMPOSITE"
-    return f"x-amz-checksum-algorithm: {algorithm.name}", f"x-amz-checksum-type: {kind}"
-
-
-def _completed_with(algorithm: Algorithm | None, parts: list[_Part]) -> tuple[str, ...]:
-    if algorithm is None or algorithm.join is None:
-        return ()
-    whole = algorithm.joined((part.checksum, part.size_bytes) for part in parts)
-    return algorithm.header_of(whole), "x-amz-checksum-type: FULL_OBJECT"
-
-
-def _listed(number: int, part: _Part, algorithm: Algorithm | None) -> str:
-    checksum = ""
-    if algorithm is not None:
-        checksum = f"<Checksum{algorithm.name}>{encoded(part.checksum)}</Checksum{algorithm.name}>"
-    return f"<Part><PartNumber>{number}</PartNumber><ETag>{written(part.shown_etag)}</ETag>{checksum}</Part>"
-
-
-async def aborted(client: Client, key: str, upload_id: str) -> None:
+async def aborted(client: Client, upload: MultipartUpload) -> None:
     """Aborts a multipart upload; one that is gone already counts as aborted."""
     with suppress(NoSuchUploadError):
-        await client.send(Request("DELETE", key, f"uploadId={quote(upload_id, safe='')}"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What the store answered to a part, and the MD5 and the checksum of what was sent, if they were computed.
-
-    ``shown_etag`` is as the store shows it, since that is how it wants to be told of the part.
-    """
-
-    etag: str
-    shown_etag: str
-    digest: bytes
-    checksum: bytes
-    size_bytes: int
-
-    @property
-    def is_weak(self) -> bool:
-        return is_weak(self.shown_etag)
+        await client.send(Request("DELETE", upload.key, f"uploadId={quote(upload.upload_id, safe='')}"))
 
 
 async def _read_for(seeing: list[Running], descriptor: int, start: int, end: int, pace: Pace) -> None:
