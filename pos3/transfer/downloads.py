@@ -20,6 +20,7 @@ from pos3.transfer.copying import copy_all, shown
 from pos3.transfer.local_errors import explaining_write_errors
 from pos3.transfer.places import Directories, aside, make_with_parents
 from pos3.transfer.placing import put_in_place, remove
+from pos3.transfer.resuming import PartFiles
 from pos3.transfer.terms import Outcome, Pair, Terms
 
 
@@ -30,10 +31,11 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
         aside(plan, pair, directories) as made_way,
         shown(plan, pair, terms) as progress,
         _Unfinished(leftovers) as unfinished,
+        PartFiles(pair, leftovers) as part_files,
     ):
 
         async def fetch(action: Action) -> Record | None:
-            record = await _fetch(action, pair, directories, unfinished, progress.moved, terms)
+            record = await _fetch(action, pair, directories, unfinished, part_files, progress.moved, terms)
             progress.finished_file()
             return record
 
@@ -79,7 +81,13 @@ class _Unfinished:
 
 
 async def _fetch(
-    action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, moved: Moved, terms: Terms
+    action: Action,
+    pair: Pair,
+    directories: Directories,
+    unfinished: _Unfinished,
+    part_files: PartFiles,
+    moved: Moved,
+    terms: Terms,
 ) -> Record:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
@@ -91,8 +99,7 @@ async def _fetch(
             make_with_parents(parent)
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
-            key = pair.location.object_key(action.path)
-            delivered = await pair.store.download(key, action.source, temporary, moved, terms.cancelled)
+            delivered = await part_files.download(action, temporary, moved, terms)
             if delivered.modified_ns:
                 _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)

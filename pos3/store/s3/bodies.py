@@ -9,7 +9,7 @@ from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, StoreError
 from pos3.etags import ContentMatch, contradicts, is_digest, is_plain, part_size
 from pos3.local import blocks
-from pos3.store.base import CancelToken, Moved
+from pos3.store.base import CancelToken, Moved, RangeNotes
 from pos3.store.retry import UnreachableError, repeated
 from pos3.store.s3.downloads import MIB, Delivered, Downloads
 from pos3.store.s3.http import Client
@@ -55,13 +55,29 @@ class Bodies:
         """Keeps uploads that could not be aborted for the next try."""
         self._uploads.left_behind |= uploads
 
-    async def download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
-        return await repeated(self._client.patience, self._download, key, expected, target, moved, cancelled)
+    async def download(
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved,
+        cancelled: CancelToken,
+        notes: RangeNotes | None,
+    ) -> Entry:
+        return await repeated(self._client.patience, self._download, key, expected, target, moved, cancelled, notes)
 
-    async def _download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
+    async def _download(
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved,
+        cancelled: CancelToken,
+        notes: RangeNotes | None,
+    ) -> Entry:
         for left in reversed(range(_CHANGES)):
             try:
-                delivered = await self._downloads.download(key, expected, target, moved, cancelled)
+                delivered = await self._downloads.download(key, expected, target, moved, cancelled, notes)
             except ObjectChangedError:
                 now = await self._listed_now(key, expected)
                 if now is None or not left:
@@ -77,7 +93,11 @@ class Bodies:
                     await self._verify(key, expected, delivered, target)
             except BaseException:
                 moved(-delivered.entry.size_bytes)
-                os.unlink(target)
+                if notes is None:
+                    os.unlink(target)
+                else:
+                    # What was taken over may be to blame, so the next attempt begins anew.
+                    notes.forget()
                 raise
             return delivered.entry
         raise AssertionError("unreachable")
