@@ -187,14 +187,15 @@ class Downloads:
         step = known[0] if known else _RANGE_BYTES
         joins = told is not None and told.algorithm.join is not None
         algorithm = told.algorithm if told is not None and joins else _MD5 if self._proves and told is None else None
+        noted: Mapping[tuple[int, int], bytes] = {}
         if notes is not None:
             algorithm = algorithm or fastest()
-        noted = notes.begin(expected.etag, size, algorithm.name) if notes is not None and algorithm is not None else {}
+            noted = notes.begin(expected.etag, size, algorithm.name)
         descriptor = reopen_file(target) if noted else create_file(target)
         counted = Counted(moved)
         try:
             borders = [(start, min(start + step, size)) for start in range(0, size, step)]
-            taken = _Taken(descriptor, noted, algorithm, cancelled)
+            taken = _Taken(descriptor, noted, algorithm, cancelled, self._client.address.place(key))
             parts = await together(
                 [
                     self._range(key, expected, descriptor, *each, counted, cancelled, algorithm, taken, notes)
@@ -220,9 +221,6 @@ class Downloads:
             raise
         finally:
             os.close(descriptor)
-        if taken.size_bytes:
-            where, had = self._client.address.place(key), format_bytes(taken.size_bytes)
-            logger.info("%s: %s of %s were here from an earlier download", where, had, format_bytes(size))
         response = next((response for response, _ in parts if response is not None), None)
         # Without an answer, the listing has told what there is.
         entry = self._entry(response, expected, size) if response is not None else expected
@@ -329,6 +327,7 @@ class _Taken:
 
     Args:
         noted: their checksums by the algorithm, with which everything that arrives is noted.
+        where: the object, in what is logged.
     """
 
     def __init__(
@@ -337,15 +336,17 @@ class _Taken:
         noted: Mapping[tuple[int, int], bytes],
         algorithm: Algorithm | None,
         cancelled: CancelToken,
+        where: str,
     ):
         self._descriptor = descriptor
         self._noted = noted
+        self._left = len(noted)
+        self._where = where
         self._algorithm = algorithm
         self._cancelled = cancelled
         # Disks read best from the beginning to the end.
         self._turn = asyncio.Lock()
-        self.size_bytes = 0
-        """How many bytes of them are as they were noted."""
+        self._size_bytes = 0
 
     async def digest(self, client: Client, start: int, end: int) -> bytes | None:
         """The checksum of a range that is there, and None for one that is to be asked for."""
@@ -354,10 +355,12 @@ class _Taken:
             return None
         async with self._turn:
             found = await client.spread(self._read, self._algorithm, start, end)
-        if found != noted:
-            return None
-        self.size_bytes += end - start
-        return noted
+        is_there = found == noted
+        self._size_bytes += (end - start) * is_there
+        self._left -= 1
+        if not self._left:
+            logger.info("%s: %s are here from an earlier download", self._where, format_bytes(self._size_bytes))
+        return noted if is_there else None
 
     async def _read(self, algorithm: Algorithm, start: int, end: int) -> bytes:
         running = algorithm.begin()
