@@ -10,6 +10,7 @@ never reached it, so whoever takes ranges over compares their checksums.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -51,8 +52,7 @@ class PartFile:
         self._writes = True
         # A worker that was left behind may wake up while another thread ends the download.
         self._guard = threading.RLock()
-        self.noted_bytes = 0
-        """How many bytes of the file are noted."""
+        self._noted: set[tuple[int, int]] = set()
 
     @classmethod
     def claimed(cls, target: str, source: str) -> PartFile | None:
@@ -79,10 +79,27 @@ class PartFile:
             return False
         return True
 
+    def _is_mine(self) -> bool:
+        """Whether the names still stand for its own files. Somebody may have removed them, and others may have come."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.lstat(self._notes_path))
+        except OSError:
+            return False
+
+    def _check(self) -> None:
+        if self._descriptor == _NONE:
+            raise TransferCancelledError("the download was stopped")
+        if not self._is_mine():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+
+    @property
+    def noted_bytes(self) -> int:
+        """How many bytes of the file are noted."""
+        return sum(end - start for start, end in self._noted)
+
     def begin(self, etag: str, size_bytes: int, algorithm: str) -> dict[tuple[int, int], bytes]:
         with self._guard:
-            if self._descriptor == _NONE:
-                raise TransferCancelledError("the download was stopped")
+            self._check()
             header = _header(self._source, etag, size_bytes) + b" " + algorithm.encode()
             content = _content(self._descriptor)
             first, *lines = content.split(b"\n")
@@ -96,13 +113,13 @@ class PartFile:
             elif not content.endswith(b"\n"):
                 # The last line is half a line.
                 self._write(b"\n")
-            self.noted_bytes = sum(end - start for start, end in found)
+            self._noted = set(found)
             return found
 
     def note(self, start: int, end: int, digest: bytes) -> None:
         with self._guard:
             if self._write(b"%d %d %s\n" % (start, end, digest.hex().encode())):
-                self.noted_bytes += end - start
+                self._noted.add((start, end))
 
     def _write(self, line: bytes) -> bool:
         if self._descriptor == _NONE or not self._writes:
@@ -118,21 +135,22 @@ class PartFile:
     def forget(self) -> None:
         with self._guard:
             if self._descriptor != _NONE:
-                self.noted_bytes = 0
+                self._noted.clear()
                 # In this order: notes never tell of another file.
                 os.ftruncate(self._descriptor, 0)
-                with suppress(FileNotFoundError):
-                    os.unlink(self.path)
+                if self._is_mine():
+                    with suppress(FileNotFoundError):
+                        os.unlink(self.path)
 
     def finish(self, path: str) -> None:
         """The file is whole, and gets another name.
 
         Raises:
             TransferCancelledError: the download was given up, and the file is gone.
+            FileNotFoundError: somebody has removed it.
         """
         with self._guard:
-            if self._descriptor == _NONE:
-                raise TransferCancelledError("the download was stopped")
+            self._check()
             os.rename(self.path, path)
             self.release(keeps=False)
 
@@ -145,8 +163,9 @@ class PartFile:
                 if not keeps:
                     with suppress(OSError):
                         self.forget()
-                    with suppress(OSError):
-                        os.unlink(self._notes_path)
+                    if self._is_mine():
+                        with suppress(OSError):
+                            os.unlink(self._notes_path)
             finally:
                 descriptor, self._descriptor = self._descriptor, _NONE
                 os.close(descriptor)

@@ -56,6 +56,7 @@ class PartFiles:
         self._leftovers.note(part.path)
         try:
             delivered = await pair.store.download(key, action.source, part.path, moved, terms.cancelled, part)
+            part.finish(temporary)
         except BaseException as error:
             keeps = part.noted_bytes > 0 and not _makes_useless(error)
             if keeps and part in self._under_way:
@@ -68,10 +69,7 @@ class PartFiles:
             if isinstance(error, OSError) and error.filename == part.path:
                 error.filename = temporary
             raise
-        try:
-            part.finish(temporary)
-        finally:
-            self._end(part, keeps=False)
+        self._end(part, keeps=False)
         return delivered
 
     def _end(self, part: PartFile, *, keeps: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -437,6 +438,35 @@ def test_the_part_file_of_a_living_process_is_never_taken(
             assert each.returncode == 0, output
     assert download.file.read_bytes() == BODY
     assert leftovers(download.file.parent) == []
+
+
+@pytest.mark.parametrize("gone", ["directory", "notes", "part"])
+def test_who_has_lost_its_files_takes_nothing_of_who_came_after(
+    moto_site: S3Site, prepare: Prepare, tmp_path: Path, gone: str
+) -> None:
+    download = prepare(moto_site)
+    held = Hang(match=lambda request: beginning_of(request) >= REST[0], times=None)
+    with download.under_way(held) as program:
+        if gone == "directory":
+            shutil.rmtree(download.target.parent)
+        else:
+            (download.part if gone == "part" else download.notes).unlink()
+        second = replace(download, cache=tmp_path / "another")
+        if gone != "part":
+            second.ended_by(signal.SIGKILL)
+        before = {path: path.read_bytes() for path in leftovers(download.target.parent)}
+        download.proxy.inject()
+        download.proxy.end_hangs()
+        output, _ = program.communicate(timeout=60)
+        assert program.returncode == 1
+        assert f"No such file or directory: '{download.target}'" in output.splitlines()[-1]
+    assert not download.file.exists()
+    if gone == "part":
+        assert leftovers(download.target.parent) == []
+    else:
+        assert {path: path.read_bytes() for path in leftovers(download.target.parent)} == before
+    assert second.again() == (ALL if gone == "part" else REST)
+    assert download.file.read_bytes() == BODY
 
 
 def test_cache_prune_leaves_the_part_file_of_a_living_process(moto_site: S3Site, prepare: Prepare) -> None:
