@@ -36,7 +36,7 @@ class DiskSpace:
             return
         in_cache = lies_in_cache(local, self.cache_root)
         if self.limit_bytes is not None and in_cache:
-            evict_to_limit(self.cache_root, max(0, self.limit_bytes - needed_bytes))
+            evict_to_limit(self.cache_root, max(0, self.limit_bytes - needed_bytes), spares_part_files=True)
         directory = existing_parent(local)
         missing_bytes = needed_bytes - _free_bytes(directory)
         if missing_bytes > 0 and self.limit_bytes is not None and _are_on_same_disk(directory, self.cache_root):

@@ -42,13 +42,21 @@ from pos3.local import (
     lies_in_cache,
     max_path_bytes_below,
     relative,
-    remove_abandoned,
 )
 from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.reports import Kept, Report
-from pos3.state import ActiveClaim, Index, Leftovers, NoClaim, NoUseLock, RegistrationClaim, UseLock
+from pos3.state import ActiveClaim, Index, NoClaim, NoUseLock, RegistrationClaim, UseLock
 from pos3.store import Store, Survey, twice_if_unsorted
-from pos3.transfer import Markers, Outcome, Pair, Terms, execute, explaining_write_errors, growth_bytes
+from pos3.transfer import (
+    Markers,
+    Outcome,
+    Pair,
+    Terms,
+    clear_unfinished,
+    execute,
+    explaining_write_errors,
+    growth_bytes,
+)
 from pos3.url import Location
 
 logger = logging.getLogger("pos3")
@@ -580,15 +588,14 @@ class Job:
         outcome.raise_failures("Download")
 
     def prepare_download(self, plan: Plan, leftovers: list[os.DirEntry[str]], ensure_space: EnsureSpace) -> None:
-        """Removes the leftovers of killed downloads, and makes sure that the files of the plan fit on the disk.
+        """Removes the leftovers of killed downloads that are of no use, and makes sure that what is to come fits.
 
         Raises:
             NoSpaceError: they do not fit; only the leftovers were removed.
         """
-        for leftover in leftovers:
-            remove_abandoned(leftover.path)
-        Leftovers(self.index.root).remove_abandoned()
-        ensure_space(self.url, self.registration.local, growth_bytes(plan, self.pair))
+        found = [leftover.path for leftover in leftovers]
+        there_bytes = clear_unfinished(plan, self.pair, self.index.root, found)
+        ensure_space(self.url, self.registration.local, growth_bytes(plan, self.pair) - there_bytes)
         self.index.mark_used()
         self.index.root.set_note(FILLED, "yes")
         if self.left_to_writers:

@@ -4,7 +4,16 @@ This package knows neither stores nor plans. :mod:`pos3.state` keeps what pos3 r
 """
 
 from pos3.local.encoding import ENCODING_HINT, encoding_problem, is_file_name
-from pos3.local.files import BLOCK_BYTES, blocks, create_file, open_file, read_at, write_all, write_blocks_at
+from pos3.local.files import (
+    BLOCK_BYTES,
+    blocks,
+    create_file,
+    open_file,
+    read_at,
+    reopen_file,
+    write_all,
+    write_blocks_at,
+)
 from pos3.local.home import NO_HOME, expanded
 from pos3.local.own_files import (
     ForeignFileError,
@@ -25,7 +34,15 @@ from pos3.local.state_directory import (
     state_directory_around,
     state_directory_of,
 )
-from pos3.local.temporary import has_temporary_name, is_temporary, remove_abandoned, temporary_name
+from pos3.local.temporary import (
+    has_temporary_name,
+    is_temporary,
+    part_at,
+    part_of,
+    ranges_of,
+    remove_abandoned,
+    temporary_name,
+)
 from pos3.local.threads import DeadlineEvent, call_within, clamp_timeout, try_start
 from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, max_path_bytes_below
 
@@ -64,10 +81,14 @@ __all__ = [
     "open_file",
     "open_lock",
     "open_own",
+    "part_at",
+    "part_of",
+    "ranges_of",
     "read_at",
     "read_settings",
     "relative",
     "remove_abandoned",
+    "reopen_file",
     "state_directory_around",
     "state_directory_of",
     "temporary_name",

@@ -21,6 +21,11 @@ def create_file(path: str) -> int:
     return os.open(path, _NEW_FILE, 0o666)
 
 
+def reopen_file(path: str) -> int:
+    """A descriptor of the file ``path``, which exists and is to be written further. A link is not followed."""
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+
+
 def open_file(path: str) -> io.FileIO:
     """Opens a regular file for reading. If the path has become a FIFO since it was listed, the call does not block.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import re
@@ -15,6 +16,7 @@ _HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"
 _RANDOM = os.urandom(3).hex()
 _numbers = itertools.count()
 _NAME = re.compile(r"\.pos3-([0-9a-f]{8})-([0-9]+)-([0-9a-f]{12})\.tmp")
+_PART = re.compile(r"(\.pos3-[0-9a-f]{24})\.(?:part|ranges)")
 _ABANDONED_SECONDS = 600
 
 
@@ -23,9 +25,27 @@ def temporary_name() -> str:
     return f".pos3-{_HOST}-{os.getpid()}-{_RANDOM}{next(_numbers) % 0x1000000:06x}.tmp"
 
 
+def part_of(target: str) -> str:
+    """The path, ``.pos3-<hash>.part``, of the one file beside ``target`` in which its next download can go on."""
+    digest = hashlib.sha256(os.fsencode(target)).hexdigest()[:24]
+    return os.path.join(os.path.dirname(target), f".pos3-{digest}.part")
+
+
+def ranges_of(part: str) -> str:
+    """The path, ``.pos3-<hash>.ranges``, of the notes of what has arrived in the file ``part``."""
+    return f"{part.removesuffix('.part')}.ranges"
+
+
+def part_at(path: str) -> str:
+    """The path of the part file that a path is, or that it has the notes of; "" for other paths."""
+    directory, slash, name = path.rpartition("/")
+    match = _PART.fullmatch(name)
+    return f"{directory}{slash}{match[1]}.part" if match is not None else ""
+
+
 def is_temporary(name: str) -> bool:
     """Whether the name is that of a temporary file."""
-    return name.startswith(".pos3-") and _NAME.fullmatch(name) is not None
+    return name.startswith(".pos3-") and (_NAME.fullmatch(name) or _PART.fullmatch(name)) is not None
 
 
 def has_temporary_name(path: str) -> bool:

@@ -278,7 +278,7 @@ class Mirror:
         limit_bytes = self.options.cache_limit_bytes
         if limit_bytes is not None:
             try:
-                evict_to_limit(self.cache_root, limit_bytes)
+                evict_to_limit(self.cache_root, limit_bytes, spares_part_files=True)
             except OSError as error:
                 logger.warning("cannot bring the cache down to cache_limit: %s", error)
 

@@ -26,6 +26,7 @@ from pos3.state.journal_scan import (
 from pos3.state.leftovers import Leftovers
 from pos3.state.locks import NoUseLock, UseLock
 from pos3.state.ownership import ActiveClaim, Claims, NoClaim, RegistrationClaim
+from pos3.state.part_file import PartFile, has_part_of, remove_part
 from pos3.state.root_index import Place, RootIndex
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Leftovers",
     "NoClaim",
     "NoUseLock",
+    "PartFile",
     "Place",
     "RegistrationClaim",
     "RootIndex",
@@ -53,9 +55,11 @@ __all__ = [
     "empty_root",
     "evict_to_limit",
     "files_in_journal_directory",
+    "has_part_of",
     "is_journal_directory_trusted",
     "journal_directory",
     "list_cache",
+    "remove_part",
     "untrusted_journals",
     "verify_cache",
 ]

@@ -26,7 +26,7 @@ from pos3.local import (
 )
 from pos3.reports import format_bytes
 from pos3.state.index import Index
-from pos3.state.leftovers import remove_all_abandoned
+from pos3.state.leftovers import Leftovers, remove_all_abandoned
 from pos3.state.ownership import has_writer
 from pos3.state.root_index import RootIndex, root_indexes
 
@@ -142,6 +142,7 @@ def evict_to_limit(
     *,
     unused_since: float | None = None,
     dry_run: bool = False,
+    spares_part_files: bool = False,
     on_evict: Callable[[CachedRoot], None] = lambda cached: None,
 ) -> list[CachedRoot]:
     """Removes cached roots, the least recently used first, until the cache holds at most ``limit_bytes``.
@@ -153,16 +154,20 @@ def evict_to_limit(
 
     Args:
         unused_since: seconds since the epoch. Roots that were used later stay, too.
+        spares_part_files: what downloads could go on with stays as long as the cache holds no more than the limit.
 
     Returns:
         The roots that were removed; with ``dry_run``, those that would be removed.
     """
     root = os.path.realpath(expanded(cache_root, "cache_root"))
     if not dry_run:
-        remove_all_abandoned(state_directory_of(root))
+        remove_all_abandoned(state_directory_of(root), part_files=not spares_part_files)
         _delete_stale_indexes(root)
     entries = [cached for cached in list_cache(root) if _is_in_cache(root, cached.local)]
     total = cached_bytes(root)
+    if total > limit_bytes and spares_part_files and not dry_run:
+        remove_all_abandoned(state_directory_of(root))
+        total = cached_bytes(root)
     removed: list[CachedRoot] = []
     for cached in entries:
         if total <= limit_bytes:
@@ -251,6 +256,7 @@ def empty_root(cache_root: str, local: str) -> None:
                     other.delete()
                 else:
                     _delete_records_below(other, os.path.relpath(local, other.local))
+            Leftovers(own).remove_abandoned()
             if os.path.isdir(local):
                 shutil.rmtree(local)
             elif os.path.lexists(local):

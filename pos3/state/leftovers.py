@@ -3,6 +3,8 @@
 The temporary file of a single object lies in the directory of its target, which may have a million files. So before it
 is created, pos3 makes a note: a symbolic link to it, ``<cache_root>/.pos3/unfinished/<id of its root><its name>``. If a
 note cannot be made or followed, that is not an error, because the download does not need it.
+
+Part files of huge downloads are noted wherever they lie, since ``cache prune`` removes them as well.
 """
 
 from __future__ import annotations
@@ -10,11 +12,12 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 
-from pos3.local import is_temporary, is_trusted, make_private, remove_abandoned
+from pos3.local import is_temporary, is_trusted, make_private, part_at, remove_abandoned
 from pos3.state.locks import UseLock
+from pos3.state.part_file import remove_part
 from pos3.state.root_index import RootIndex
 
 logger = logging.getLogger("pos3")
@@ -48,15 +51,34 @@ class Leftovers:
     def _note_of(self, temporary: str) -> str:
         return os.path.join(self._directory, self._id + os.path.basename(temporary))
 
-    def remove_abandoned(self) -> None:
-        """Removes the temporary files of this root that dead processes have left, and their notes."""
-        _remove_noted_files(self._directory, lambda root: root == self._id)
+    def part_files(self) -> list[str]:
+        """The paths of the part files of this root that are noted. They need not exist."""
+        found: list[str] = []
+        for note, root, name in _notes(self._directory):
+            if root == self._id and part_at(name):
+                with suppress(OSError):
+                    found.append(os.readlink(note.path))
+        return [path for path in found if part_at(path) == path]
+
+    def remove_abandoned(self, kept: Collection[str] = ()) -> None:
+        """Removes the temporary files of this root that dead processes have left, and their notes.
+
+        Args:
+            kept: the paths of part files that stay.
+        """
+        _remove_noted_files(self._directory, lambda root, note: root == self._id and os.readlink(note) not in kept)
 
 
-def remove_all_abandoned(state_directory: str) -> None:
-    """Does the same as :meth:`Leftovers.remove_abandoned` for all roots that no open mirror of any process uses."""
+def remove_all_abandoned(state_directory: str, *, part_files: bool = True) -> None:
+    """Does the same as :meth:`Leftovers.remove_abandoned` for all roots that no open mirror of any process uses.
 
-    def is_unused(root: str) -> bool:
+    Args:
+        part_files: also those with which the next download could go on.
+    """
+
+    def is_unused(root: str, note: str) -> bool:
+        if not part_files and part_at(os.readlink(note)):
+            return False
         use_lock = UseLock(os.path.join(state_directory, f"{root}.use"))
         try:
             return use_lock.try_exclusive()
@@ -66,15 +88,22 @@ def remove_all_abandoned(state_directory: str) -> None:
     _remove_noted_files(os.path.join(state_directory, _DIRECTORY), is_unused)
 
 
-def _remove_noted_files(directory: str, is_selected: Callable[[str], bool]) -> None:
+def _notes(directory: str) -> Iterator[tuple[os.DirEntry[str], str, str]]:
+    """Each note, with the id of its root and the name of the temporary file."""
     if not os.path.isdir(directory) or not is_trusted(*os.path.split(directory)):
         return
     with suppress(OSError), os.scandir(directory) as notes:
         for note in notes:
             root, dot, name = note.name.partition(".")
-            with suppress(OSError):
-                if is_temporary(dot + name) and is_selected(root):
-                    _remove_noted_file(note, dot + name)
+            if is_temporary(dot + name):
+                yield note, root, dot + name
+
+
+def _remove_noted_files(directory: str, is_selected: Callable[[str, str], bool]) -> None:
+    for note, root, name in _notes(directory):
+        with suppress(OSError):
+            if is_selected(root, note.path):
+                _remove_noted_file(note, name)
 
 
 def _remove_noted_file(note: os.DirEntry[str], name: str) -> None:
@@ -82,6 +111,10 @@ def _remove_noted_file(note: os.DirEntry[str], name: str) -> None:
     path = os.readlink(note.path)
     noted = note.stat(follow_symlinks=False)
     if os.path.basename(path) != name or noted.st_uid != os.geteuid():
+        return
+    if part_at(name):
+        if path == part_at(path) and remove_part(path):
+            os.unlink(note.path)
         return
     try:
         left = os.lstat(path)

@@ -79,6 +79,29 @@ class Counted:
             self.told(-kept)
 
 
+class RangeNotes(Protocol):
+    """Remembers which ranges of one version of an object have arrived in a file, also when the process is killed."""
+
+    def begin(self, etag: str, size_bytes: int, algorithm: str) -> Mapping[tuple[int, int], bytes]:
+        """What was noted of exactly this version; what comes next is noted of it, too.
+
+        Returns:
+            the checksum of each range, by where it begins and ends. They tell what has arrived, and not that a power
+            cut has left it on disk. Where it is empty, the file does not exist.
+        Raises:
+            TransferCancelledError: the download was given up; the file is no longer its own.
+        """
+        ...
+
+    def note(self, start: int, end: int, digest: bytes) -> None:
+        """A range is in the file."""
+        ...
+
+    def forget(self) -> None:
+        """What the file holds is of no use: it is removed."""
+        ...
+
+
 class KeyRefusedError(StoreError):
     """The store holds no object of such a key."""
 
@@ -120,6 +143,11 @@ class Store(Protocol):
         ...
 
     @property
+    def resumable_from_bytes(self) -> int:
+        """Downloads of objects from this size on are worth to be gone on with, and can be."""
+        ...
+
+    @property
     def clock_set_back_seconds(self) -> float:
         """By how much the store's clock has been seen to go back at the most; what is new may be dated that early."""
         ...
@@ -157,7 +185,13 @@ class Store(Protocol):
         ...
 
     async def download(
-        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        notes: RangeNotes | None = None,
     ) -> Entry:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
@@ -165,6 +199,8 @@ class Store(Protocol):
             expected: the object as it was listed; a newer version may be delivered instead.
             moved: told of the bytes that have come; what a failure leaves nothing of is taken back.
             cancelled: asked between the pieces of a body.
+            notes: of what is in ``target`` already, for objects from ``resumable_from_bytes`` on. What a failure leaves
+                there is up to whoever keeps them.
         Returns:
             size, etag and LastModified of the version that was delivered.
         Raises:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +35,7 @@ from pos3.store.base import (
     CancelToken,
     Landmarks,
     Moved,
+    RangeNotes,
     Rate,
     Survey,
     nothing_known,
@@ -54,6 +56,9 @@ _HOLDING_BACK = frozenset({"gs", "gcs", "az", "abfs", "abfss", "s3", "s3a"})
 
 class FsspecStore:
     """One bucket, container or root of an fsspec file system. Keeps the contract of :class:`pos3.store.base.Store`."""
+
+    # Not every file system of fsspec tells versions apart, or reads from the middle of a file.
+    resumable_from_bytes = sys.maxsize
 
     def __init__(self, scheme: str, bucket: str, profile: Profile | None):
         import fsspec
@@ -158,7 +163,13 @@ class FsspecStore:
         return await repeated(Patience, self._threads[asyncio.get_running_loop()].call, call, *arguments)
 
     async def download(
-        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        notes: RangeNotes | None = None,
     ) -> Entry:
         on_bytes = _pacing(moved, cancelled, UNLIMITED, "the download was stopped")
         return await self._in_thread(self._download, key, target, on_bytes)

@@ -18,6 +18,7 @@ from pos3.transfer.progress import (
     unsaid,
 )
 from pos3.transfer.rate import ByteRate
+from pos3.transfer.resuming import clear_unfinished
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Unlimited",
     "choose_progress",
     "choose_tell",
+    "clear_unfinished",
     "execute",
     "explaining_read_errors",
     "explaining_write_errors",

@@ -20,6 +20,7 @@ from pos3.transfer.local_errors import explaining_write_errors
 from pos3.transfer.places import Directories, aside, make_with_parents
 from pos3.transfer.placing import put_in_place, remove
 from pos3.transfer.progress import Progress
+from pos3.transfer.resuming import PartFiles
 from pos3.transfer.terms import Outcome, Pair, Terms
 
 
@@ -30,10 +31,11 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
         aside(plan, pair, directories) as made_way,
         shown(plan, pair, terms) as progress,
         _Unfinished(leftovers) as unfinished,
+        PartFiles(pair, leftovers) as part_files,
     ):
 
         def fetch(action: Action) -> Coroutine[Any, Any, Record]:
-            return _fetch(action, pair, directories, unfinished, progress, terms)
+            return _fetch(action, pair, directories, unfinished, part_files, progress, terms)
 
         complete = copy_all(plan.every_copy(), plan.copy_files, fetch, pair, index, terms, outcome)
         if not complete:
@@ -77,7 +79,13 @@ class _Unfinished:
 
 
 async def _fetch(
-    action: Action, pair: Pair, directories: Directories, unfinished: _Unfinished, progress: Progress, terms: Terms
+    action: Action,
+    pair: Pair,
+    directories: Directories,
+    unfinished: _Unfinished,
+    part_files: PartFiles,
+    progress: Progress,
+    terms: Terms,
 ) -> Record:
     target = pair.local_path(action.path)
     parent = os.path.dirname(target)
@@ -89,8 +97,7 @@ async def _fetch(
             make_with_parents(parent)
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
-            key = pair.location.object_key(action.path)
-            delivered = await pair.store.download(key, action.source, temporary, progress.moved, terms.cancelled)
+            delivered = await part_files.download(action, temporary, progress.moved, terms)
             if delivered.modified_ns:
                 _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)

@@ -12,7 +12,7 @@ from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, StoreError
 from pos3.etags import ContentMatch, contradicts, is_digest, is_plain, part_size
 from pos3.local import blocks
-from pos3.store.base import CancelToken, Moved
+from pos3.store.base import CancelToken, Moved, RangeNotes
 from pos3.store.retry import UnreachableError, repeated
 from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.downloads import MIB, Delivered, Downloads, LongerError
@@ -64,14 +64,28 @@ class Bodies:
         self._uploads.left_behind |= uploads
 
     def download(
-        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved,
+        cancelled: CancelToken,
+        notes: RangeNotes | None,
     ) -> Coroutine[Any, Any, Entry]:
-        return repeated(self._client.patience, self._download, key, expected, target, moved, cancelled)
+        return repeated(self._client.patience, self._download, key, expected, target, moved, cancelled, notes)
 
-    async def _download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
+    async def _download(
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved,
+        cancelled: CancelToken,
+        notes: RangeNotes | None,
+    ) -> Entry:
         for left in reversed(range(_CHANGES)):
             try:
-                delivered = await self._downloads.download(key, expected, target, moved, cancelled)
+                delivered = await self._downloads.download(key, expected, target, moved, cancelled, notes)
             except ObjectChangedError as error:
                 now = await self._listed_now(key, expected)
                 if (
@@ -94,7 +108,11 @@ class Bodies:
                     await self._verify(key, expected, delivered, target)
             except BaseException:
                 moved(-delivered.entry.size_bytes)
-                os.unlink(target)
+                if notes is None:
+                    os.unlink(target)
+                else:
+                    # What was taken over may be to blame, so the next attempt begins anew.
+                    notes.forget()
                 raise
             return delivered.entry
         raise AssertionError("unreachable")

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError, TransferCancelledError
 from pos3.etags import joined_etag, part_size_candidates
-from pos3.local import blocks, create_file, write_all, write_blocks_at
-from pos3.store.base import CancelToken, Counted, Moved
+from pos3.local import BLOCK_BYTES, blocks, create_file, read_at, reopen_file, write_all, write_blocks_at
+from pos3.reports import format_bytes
+from pos3.store.base import CancelToken, Counted, Moved, RangeNotes
 from pos3.store.retry import repeated
-from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, Running, Told, told_by
+from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, Running, Told, fastest, told_by
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response, TooLongError, can_be_sent
 from pos3.store.tasks import together
+
+logger = logging.getLogger("pos3.store")
 
 MIB = 1024 * 1024
 # Objects from here on come in ranges. Shorter ones gain nothing from it.
 LARGE_BYTES = 16 * MIB
 _RANGE_BYTES = 8 * MIB
+# Shorter ones are fetched anew within a second or so. For longer ones, a file of notes costs nothing beside the body.
+RESUMABLE_FROM_BYTES = 64 * MIB
 # Bodies up to here are held in memory until they are whole; longer ones are written as they come.
 _IN_MEMORY_BYTES = 64 * 1024
 # Longer bodies are worth another thread.
@@ -77,13 +84,23 @@ class Downloads:
         did_work, self._ranges_work = self._ranges_work, False
         return did_work
 
-    async def download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Delivered:
+    async def download(
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved,
+        cancelled: CancelToken,
+        notes: RangeNotes | None,
+    ) -> Delivered:
         """See :meth:`pos3.store.base.Store.download`; the digests are the caller's to compare."""
         if expected.size_bytes >= LARGE_BYTES and expected.etag and can_be_sent(expected.etag) and self._ranges_work:
             try:
-                return await self._in_ranges(key, expected, target, moved, cancelled)
+                return await self._in_ranges(key, expected, target, moved, cancelled, notes)
             except _NoRangesError:
                 self._ranges_work = False
+        if notes is not None:
+            notes.forget()
         wanted = Request("GET", key, headers=self._headers, limit_bytes=expected.size_bytes)
         try:
             return await self._in_one_piece(wanted, expected, target, moved, cancelled)
@@ -164,7 +181,13 @@ class Downloads:
         return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
 
     async def _in_ranges(
-        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved,
+        cancelled: CancelToken,
+        notes: RangeNotes | None,
     ) -> Delivered:
         """
         Raises:
@@ -180,12 +203,20 @@ class Downloads:
         step = known[0] if known else _RANGE_BYTES
         joins = told is not None and told.algorithm.join is not None
         algorithm = told.algorithm if told is not None and joins else _MD5 if self._proves and told is None else None
-        descriptor = create_file(target)
+        noted: Mapping[tuple[int, int], bytes] = {}
+        if notes is not None:
+            algorithm = algorithm or fastest()
+            noted = notes.begin(expected.etag, size, algorithm.name)
+        descriptor = reopen_file(target) if noted else create_file(target)
         counted = Counted(moved)
         try:
             borders = [(start, min(start + step, size)) for start in range(0, size, step)]
+            taken = _Taken(descriptor, noted, algorithm, cancelled, self._client.address.place(key))
             parts = await together(
-                [self._range(key, expected, descriptor, *each, counted, cancelled, algorithm) for each in borders]
+                [
+                    self._range(key, expected, descriptor, *each, counted, cancelled, algorithm, taken, notes)
+                    for each in borders
+                ]
             )
             content = b""
             if told is not None and joins:
@@ -197,13 +228,18 @@ class Downloads:
                 content = await self._client.spread(_read, target, told.algorithm)
         except BaseException as error:
             counted.take_back()
-            os.unlink(target)
+            if notes is None:
+                os.unlink(target)
+            elif isinstance(error, (_ReplacedError, _NoRangesError)):
+                notes.forget()
             if isinstance(error, _ReplacedError):
                 raise ObjectChangedError(str(error)) from error
             raise
         finally:
             os.close(descriptor)
-        entry = self._entry(parts[0][0], expected, size)
+        response = next((response for response, _ in parts if response is not None), None)
+        # Without an answer, the listing has told what there is.
+        entry = self._entry(response, expected, size) if response is not None else expected
         if told is not None:
             return Delivered(entry, told=told, content=content)
         digests = (joined_etag(digest for _, digest in parts),) if self._proves and known else ()
@@ -231,11 +267,21 @@ class Downloads:
         counted: Counted,
         cancelled: CancelToken,
         algorithm: Algorithm | None,
-    ) -> tuple[Response, bytes]:
+        taken: _Taken,
+        notes: RangeNotes | None,
+    ) -> tuple[Response | None, bytes]:
+        """The answer, None if the range was there already, and the checksum of the range."""
+        digest = await taken.digest(self._client, start, end)
+        if digest is not None:
+            counted.told(end - start)
+            counted.keep(end - start)
+            return None, digest
         arguments = (self._range_once, key, expected, descriptor, start, end, counted.told, cancelled, algorithm)
         part: tuple[Response, bytes] = await repeated(self._client.patience, self._client.spread, *arguments)
         # Only here, in one thread.
         counted.keep(end - start)
+        if notes is not None:
+            notes.note(start, end, part[1])
         return part
 
     async def _range_once(
@@ -288,6 +334,61 @@ async def _read(target: str, algorithm: Algorithm) -> bytes:
         running.update(block)
         await asyncio.sleep(0)
     return running.digest()
+
+
+class _Taken:
+    """The ranges that an earlier download has left in the file; each is read before it is believed.
+
+    A power cut may have left holes where ranges were noted.
+
+    Args:
+        noted: their checksums by the algorithm, with which everything that arrives is noted.
+        where: the object, in what is logged.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        noted: Mapping[tuple[int, int], bytes],
+        algorithm: Algorithm | None,
+        cancelled: CancelToken,
+        where: str,
+    ):
+        self._descriptor = descriptor
+        self._noted = noted
+        self._left = len(noted)
+        self._where = where
+        self._algorithm = algorithm
+        self._cancelled = cancelled
+        # Disks read best from the beginning to the end.
+        self._turn = asyncio.Lock()
+        self._size_bytes = 0
+
+    async def digest(self, client: Client, start: int, end: int) -> bytes | None:
+        """The checksum of a range that is there, and None for one that is to be asked for."""
+        noted = self._noted.get((start, end))
+        if noted is None or self._algorithm is None:
+            return None
+        async with self._turn:
+            found = await client.spread(self._read, self._algorithm, start, end)
+        is_there = found == noted
+        self._size_bytes += (end - start) * is_there
+        self._left -= 1
+        if not self._left:
+            logger.info("%s: %s are here from an earlier download", self._where, format_bytes(self._size_bytes))
+        return noted if is_there else None
+
+    async def _read(self, algorithm: Algorithm, start: int, end: int) -> bytes:
+        running = algorithm.begin()
+        while start < end:
+            _check(self._cancelled)
+            block = read_at(self._descriptor, min(BLOCK_BYTES, end - start), start)
+            if not block:
+                break
+            running.update(block)
+            start += len(block)
+            await asyncio.sleep(0)
+        return running.digest()
 
 
 def _check(cancelled: CancelToken) -> None:

@@ -20,6 +20,7 @@ from pos3.store.base import (
     KeyRefusedError,
     Landmarks,
     Moved,
+    RangeNotes,
     Rate,
     Survey,
     UnsortedListingError,
@@ -32,6 +33,7 @@ from pos3.store.s3.bodies import Bodies
 from pos3.store.s3.client import Connection
 from pos3.store.s3.creation_headers import encryption_headers, headers_of
 from pos3.store.s3.deletes import Deletes
+from pos3.store.s3.downloads import RESUMABLE_FROM_BYTES
 from pos3.store.s3.http import Client, response_itself
 from pos3.store.s3.listing import Listing, gathered, in_order
 from pos3.store.s3.page import Page
@@ -49,6 +51,8 @@ _MOST_PAGES_AT_ONCE = 16
 
 class S3Store:
     """One bucket. Keeps the contract of :class:`pos3.store.base.Store`."""
+
+    resumable_from_bytes = RESUMABLE_FROM_BYTES
 
     def __init__(self, bucket: str, profile: Profile | None, max_workers: int):
         connection = Connection(profile)
@@ -212,9 +216,15 @@ class S3Store:
         return self._client.run(main, workers)
 
     def download(
-        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        notes: RangeNotes | None = None,
     ) -> Coroutine[Any, Any, Entry]:
-        return self._bodies.download(key, expected, target, moved, cancelled)
+        return self._bodies.download(key, expected, target, moved, cancelled, notes)
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return headers_of(extra_args)

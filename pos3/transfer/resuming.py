@@ -1,0 +1,134 @@
+"""Goes on with downloads of huge objects that were killed, interrupted, or have failed.
+
+Such an object is written into a part file, which keeps its name until the object is whole. What stays of it is the next
+download's, if the object is still the same; if not, it is removed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from typing import Any, Self
+
+from pos3.entries import Entry
+from pos3.errors import RemoteNotFoundError
+from pos3.local import part_at, part_of, remove_abandoned
+from pos3.plan import Action, Plan
+from pos3.redaction import escaped
+from pos3.reports import format_bytes
+from pos3.state import Leftovers, PartFile, RootIndex, has_part_of, remove_part
+from pos3.store import Moved
+from pos3.transfer.terms import Pair, Terms
+
+logger = logging.getLogger("pos3")
+
+# A block of a file, as st_blocks counts them.
+_BLOCK_BYTES = 512
+
+
+class PartFiles:
+    """The part files of one transfer. What is left at the end belongs to a worker that was left behind, and goes."""
+
+    def __init__(self, pair: Pair, leftovers: Leftovers):
+        self._pair = pair
+        self._leftovers = leftovers
+        self._under_way: set[PartFile] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in list(self._under_way):
+            self._end(part, keeps=False)
+
+    def download(self, action: Action, temporary: str, moved: Moved, terms: Terms) -> Coroutine[Any, Any, Entry]:
+        """Downloads an object into the new file ``temporary``, if need be by way of its part file."""
+        pair = self._pair
+        key = pair.location.object_key(action.path)
+        if action.source.size_bytes >= pair.store.resumable_from_bytes:
+            part = PartFile.claimed(pair.local_path(action.path), _source(pair, action))
+            if part is not None:
+                return self._download_by(part, key, action, temporary, moved, terms)
+        return pair.store.download(key, action.source, temporary, moved, terms.cancelled)
+
+    async def _download_by(
+        self, part: PartFile, key: str, action: Action, temporary: str, moved: Moved, terms: Terms
+    ) -> Entry:
+        pair, size_bytes = self._pair, action.source.size_bytes
+        self._under_way.add(part)
+        self._leftovers.note(part.path)
+        try:
+            delivered = await pair.store.download(key, action.source, part.path, moved, terms.cancelled, part)
+            part.finish(temporary)
+        except BaseException as error:
+            keeps = part.noted_bytes > 0 and not _makes_useless(error)
+            if keeps and part in self._under_way:
+                url, kept = escaped(pair.location.child(action.path)), format_bytes(part.noted_bytes)
+                logger.warning(
+                    "%s: %s of %s stay in %s for the next download, or until 'pos3 cache prune' removes them",
+                    *(url, kept, format_bytes(size_bytes), escaped(part.path)),
+                )
+            self._end(part, keeps=keeps)
+            if isinstance(error, OSError) and error.filename == part.path:
+                error.filename = temporary
+            raise
+        self._end(part, keeps=False)
+        return delivered
+
+    def _end(self, part: PartFile, *, keeps: bool) -> None:
+        if part in self._under_way:
+            self._under_way.discard(part)
+            part.release(keeps=keeps)
+            if not keeps:
+                self._leftovers.forget(part.path)
+
+
+def _source(pair: Pair, action: Action) -> str:
+    return f"{pair.store.endpoint} {pair.location.child(action.path)}"
+
+
+def _makes_useless(error: BaseException) -> bool:
+    """Whether nothing can be gone on with: the object is gone, or the disk is full or has failed."""
+    # Errors of a store have no number.
+    return isinstance(error, RemoteNotFoundError) or (isinstance(error, OSError) and bool(error.errno))
+
+
+def clear_unfinished(plan: Plan, pair: Pair, root: RootIndex, found: Iterable[str]) -> int:
+    """Removes what downloads that did not come to their end have left, but for what the plan goes on with.
+
+    Args:
+        found: the paths of temporary files in the root.
+
+    Returns:
+        how many bytes of what the plan will download are on the disk already.
+    """
+    leftovers = Leftovers(root)
+    parts = set(leftovers.part_files())
+    for path in found:
+        if part := part_at(path):
+            parts.add(part)
+        else:
+            remove_abandoned(path)
+    if not os.path.isdir(pair.local):
+        parts.add(part_of(pair.local))
+    kept = _wanted(plan, pair, parts) if parts else {}
+    for part in parts.difference(kept):
+        remove_part(part)
+    leftovers.remove_abandoned(kept)
+    return sum(kept.values())
+
+
+def _wanted(plan: Plan, pair: Pair, parts: set[str]) -> dict[str, int]:
+    """The part files with which the plan goes on, and how much room each of them takes."""
+    wanted: dict[str, int] = {}
+    for action in plan.every_copy():
+        source = action.source
+        if source.size_bytes < pair.store.resumable_from_bytes:
+            continue
+        part = part_of(pair.local_path(action.path))
+        if part in parts and has_part_of(part, _source(pair, action), source.etag, source.size_bytes):
+            with suppress(OSError):
+                wanted[part] = min(os.lstat(part).st_blocks * _BLOCK_BYTES, source.size_bytes)
+    return wanted
