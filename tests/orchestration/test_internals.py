@@ -243,7 +243,8 @@ def test_a_task_knows_the_assets_that_it_depends_on() -> None:
 
 
 METHODS_DIFFER = """Prefect keeps the object of a flow that is a method elsewhere than
-pos3/orchestration/internals/methods.py expects. Look at Flow.__get__, and copy what it sets; else P().learn.with_options(...)() is called without its object."""
+pos3/orchestration/internals/methods.py expects. Look at Flow.__get__, and copy what it sets; else
+P().learn.with_options(...)() is called without its object."""
 
 
 def test_a_flow_that_is_a_method_has_its_object_in_its_function_and_its_kind_in_itself() -> None:
