@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import types
-from collections.abc import Callable
-from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from prefect.flows import Flow
 
+import pos3
 from pos3 import MirrorOptions, Profile
+from pos3.orchestration.internals import of_same_kind_of_method
 from pos3.orchestration.results import PathSerializer, default_serializer
 from pos3.orchestration.runtime import (
     FlowOptions,
@@ -17,10 +21,15 @@ from pos3.orchestration.runtime import (
     MirrorChoice,
     OptionLayers,
     StrPath,
+    deployed_environment,
     layers_of,
     with_attempts,
+    with_environment,
     wrap_function,
 )
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
 
 HOOKS = ("on_completion_hooks", "on_failure_hooks", "on_cancellation_hooks", "on_crashed_hooks", "on_running_hooks")
 P = ParamSpec("P")
@@ -46,7 +55,45 @@ class MirroredFlow(Flow[P, R]):
         if isinstance(self.result_serializer, PathSerializer):
             # If a serializer is passed on, Prefect persists results.
             options.setdefault("result_serializer", None)
-        return _mirrored(super().with_options(**cast(dict[str, Any], options)), layers_of(self.fn).with_layer(mirror))
+        changed = super().with_options(**cast(dict[str, Any], options))
+        of_same_kind_of_method(changed, self)
+        return _mirrored(changed, layers_of(self.fn).with_layer(mirror))
+
+    if not TYPE_CHECKING:  # Types are those of Flow.
+
+        @functools.wraps(Flow.to_deployment)
+        def to_deployment(self, *args, **kwargs):
+            made = super().to_deployment(*args, **kwargs)
+            if inspect.isawaitable(made):
+                # Inside of an event loop, Prefect gives what ato_deployment() of its own class returns.
+                return _deployed_with_options(self, made)
+            return _with_options_in_environment(self, made)
+
+        @functools.wraps(Flow.ato_deployment)
+        async def ato_deployment(self, *args, **kwargs):
+            return await _deployed_with_options(self, super().ato_deployment(*args, **kwargs))
+
+        @functools.wraps(Flow.serve)
+        def serve(self, *args, **kwargs):
+            if environment := deployed_environment(self):
+                raise pos3.InvalidArgumentError(
+                    f"with_options(mirror=...) cannot be served, because each run loads the flow from its code; change "
+                    f"the code, or set {', '.join(environment)} in the environment of this process",
+                    argument="mirror",
+                )
+            return super().serve(*args, **kwargs)
+
+
+def _with_options_in_environment(flow: Flow[..., Any], deployment: RunnerDeployment) -> RunnerDeployment:
+    """The deployment, with the mirror options that its runs would not have otherwise."""
+    environment = deployed_environment(flow)
+    if environment:
+        deployment.job_variables = with_environment(deployment.job_variables, environment)
+    return deployment
+
+
+async def _deployed_with_options(flow: Flow[..., Any], made: Awaitable[RunnerDeployment]) -> RunnerDeployment:
+    return _with_options_in_environment(flow, await made)
 
 
 def _mirrored_class(cls: type[Flow[Any, Any]]) -> type[Flow[Any, Any]]:
@@ -159,9 +206,9 @@ def pos3_flow(
     def decorate(given: Callable[..., Any]) -> MirroredFlow[..., Any]:
         if isinstance(given, Flow):
             flow = cast(Flow[..., Any], given)
-            return _mirrored(
-                flow.with_options(**cast(dict[str, Any], flow_options)), layers_of(flow.fn).with_layer(options)
-            )
+            changed = flow.with_options(**cast(dict[str, Any], flow_options))
+            of_same_kind_of_method(changed, flow)
+            return _mirrored(changed, layers_of(flow.fn).with_layer(options))
         # Flow derives name, version and entrypoint from the function, so it must get the user's function.
         return _mirrored(Flow(given, **cast(dict[str, Any], flow_options)), options)
 

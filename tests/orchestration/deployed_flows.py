@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+from prefect import flow
 from prefect.deployments import run_deployment
 from prefect.flow_runs import suspend_flow_run
 from prefect.runtime import deployment, flow_run
@@ -34,3 +35,18 @@ def learn(url: str, ending: str = "completes") -> str:
             assert child.state is not None
             return child.state.name or ""
     return str(Path.cwd())
+
+
+@pos3_flow(mirror={"max_workers": 3}, cache_limit="5GB")
+def chosen(url: str) -> None:
+    """With options in its code."""
+
+
+chosen = chosen.with_options(mirror={"shutdown_timeout": 9})
+
+
+@flow
+def plain(url: str) -> None: ...
+
+
+mirrored_elsewhere = pos3_flow(plain)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import task
+from prefect.task_runners import ProcessPoolTaskRunner
 
 import pos3
 from pos3.orchestration import S3Contents, pos3_flow
@@ -16,6 +17,11 @@ from pos3.orchestration import S3Contents, pos3_flow
 @task
 def read(url: str) -> str:
     return (pos3.download(url) / "file").read_text()
+
+
+@pos3_flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+def read_elsewhere(url: str) -> str:
+    return read.submit(url).result()
 
 
 @task

@@ -28,7 +28,7 @@ from pos3.orchestration.remote.address import MirrorAddress
 from pos3.orchestration.remote.broker import Broker, portable
 from pos3.orchestration.remote.proxies import BrokeredMirror, MirrorGoneError
 from pos3.orchestration.remote.task_mirrors import TaskMirror
-from pos3.orchestration.storing import PreCommitPushes, RegistrationLog
+from pos3.orchestration.storing import OtherProcess, PreCommitPushes, RegistrationLog
 from tests.support import Latency, Proxy, S3Site, on
 
 # The children call into sockets only.
@@ -214,7 +214,7 @@ def test_a_forked_child_of_the_flows_process_does_not_keep_callers_waiting(cache
     program = f"""
 import os, time, uuid, pos3
 from pos3.orchestration.remote.broker import Broker
-from pos3.orchestration.storing import PreCommitPushes, RegistrationLog
+from pos3.orchestration.storing import OtherProcess, PreCommitPushes, RegistrationLog
 mirror = pos3.Mirror(pos3.MirrorOptions({str(cache)!r}, show_progress=False)).open()
 broker = Broker(mirror, PreCommitPushes(mirror, RegistrationLog()), uuid.uuid4())
 child = os.fork()
@@ -331,6 +331,8 @@ GARBAGE = (
             pickle.dumps(([], {})),
             pickle.dumps(("report", 1)),
             pickle.dumps((1, 2, 3)),
+            pickle.dumps((1, 2, 3, 4)),
+            pickle.dumps(("report", {}, OtherProcess.TASK, "no run")),
         )
     ),
     (0x7FFFFFFF).to_bytes(4, "big"),

@@ -243,6 +243,42 @@ def test_methods_can_be_flows(rclone_site: S3Site, cache: Path) -> None:
     assert set(rclone_site.keys()) == {"instance/1-method", "class/2-method", "static/3"}
 
 
+def test_with_options_keeps_a_method_bound_to_its_object(rclone_site: S3Site, cache: Path) -> None:
+    class Trainer:
+        def __init__(self, name: str):
+            self.name = name
+
+        @pos3_flow(cache_root=cache)
+        def learn(self, key: str) -> str:
+            put(rclone_site, f"{key}-{self.name}")
+            return self.name
+
+        @pos3_flow(cache_root=cache)
+        @classmethod
+        def learn_as_class(cls, key: str) -> str:
+            put(rclone_site, key)
+            return cls.__name__
+
+        @pos3_flow(cache_root=cache)
+        @staticmethod
+        def learn_alone(key: str) -> str:
+            put(rclone_site, key)
+            return "alone"
+
+        renamed = learn.with_options(name="renamed")
+        renamed_class = learn_as_class.with_options(name="renamed-class")
+
+    one, two = (Trainer(name).learn.with_options(name="x", mirror={"max_workers": 2}) for name in ("one", "two"))
+    assert (one("one/1"), two("two/1"), one("again/1")) == ("one", "two", "one")
+    assert Trainer.learn_as_class.with_options(name="y")("class/2") == "Trainer"
+    assert Trainer.learn_alone.with_options(name="z")("static/3") == "alone"
+    assert Trainer("three").renamed("renamed/1") == "three"
+    assert Trainer.renamed_class("renamed/2") == "Trainer"
+    assert pos3_flow(name="over")(Trainer("four").learn)("over/1") == "four"
+    written = {"one/1-one", "two/1-two", "again/1-one", "class/2", "static/3"}
+    assert set(rclone_site.keys()) == written | {"renamed/1-three", "renamed/2", "over/1-four"}
+
+
 def test_flow_fn_has_a_mirror_for_the_call(rclone_site: S3Site, cache: Path, mirrors: Mirrors) -> None:
     @pos3_flow(cache_root=cache)
     def learn() -> str:

@@ -240,3 +240,28 @@ def test_a_task_knows_the_assets_that_it_depends_on() -> None:
     what_to_do = "see add_reference() in pos3/orchestration/ui/lineage.py; else downloads are missing in the lineage"
     assert {"direct_asset_dependencies", "downstream_assets"} <= set(AssetContext.model_fields), what_to_do
     assert callable(AssetContext.update_tracked_assets), what_to_do
+
+
+METHODS_DIFFER = """Prefect keeps the object of a flow that is a method elsewhere than
+pos3/orchestration/internals/methods.py expects. Look at Flow.__get__, and copy what it sets; else
+P().learn.with_options(...)() is called without its object."""
+
+
+def test_a_flow_that_is_a_method_has_its_object_in_its_function_and_its_kind_in_itself() -> None:
+    class Trainer:
+        @flow
+        def learn(self) -> None: ...
+
+        @flow
+        @classmethod
+        def learn_as_class(cls) -> None: ...
+
+        @flow
+        @staticmethod
+        def learn_alone() -> None: ...
+
+    trainer = Trainer()
+    assert trainer.learn.fn.__prefect_self__ is trainer, METHODS_DIFFER  # type: ignore[attr-defined]
+    assert Trainer.learn_as_class.fn.__prefect_cls__ is Trainer, METHODS_DIFFER  # type: ignore[attr-defined]
+    assert vars(Trainer.learn_as_class)["_isclassmethod"] is True, METHODS_DIFFER
+    assert vars(Trainer.learn_alone)["_isstaticmethod"] is True, METHODS_DIFFER

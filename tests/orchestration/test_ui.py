@@ -31,6 +31,7 @@ from pos3.orchestration import pos3_flow
 from pos3.orchestration.remote.address import MirrorAddress
 from pos3.orchestration.remote.proxies import BrokeredMirror
 from pos3.orchestration.runtime.run import RunMirror
+from tests.orchestration.elsewhere_tasks import read, read_elsewhere
 from tests.support import Latency, Proxy, S3Site, Status, on, write_tree
 
 pytest.importorskip("prefect.assets", reason="this Prefect knows no assets")
@@ -264,6 +265,47 @@ def test_what_threads_of_a_mirror_log_is_in_the_log_of_the_right_run(
     assert logging.getLogger("pos3").handlers == handlers
 
 
+def test_what_a_task_transfers_is_in_the_log_of_that_task(rclone_site: S3Site, cache: Path) -> None:
+    rclone_site.put_all({"a/file": b"1", "b/file": b"2", "c/file": b"3"})
+
+    @task
+    def write() -> None:
+        write_tree(pos3.upload(rclone_site.url("out"), interval=0.1), {"a": b"1"})
+        polled(lambda: rclone_site.keys("out/"), bool)
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> tuple[str, str, UUID]:
+        inner: State[Any] = read_elsewhere(rclone_site.url("b"), return_state=True)
+        assert inner.state_details.flow_run_id is not None
+        write.submit().result()
+        pos3.download(rclone_site.url("c"))
+        return read.submit(rclone_site.url("a")).result(), inner.result(), inner.state_details.flow_run_id
+
+    state: State[Any] = learn(return_state=True)
+    run, (*_, inner) = state.state_details.flow_run_id, state.result()
+    assert run is not None
+
+    def tasks_of_lines() -> dict[tuple[str, str], str | None]:
+        """For each transfer, the name of the task run that its line belongs to."""
+        with get_client(sync_client=True) as client:
+            found = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run, inner])))
+            lines = [(log.message.split(), log.task_run_id) for log in found if log.message.startswith("pos3 ")]
+            return {
+                (words[1], words[2].rstrip(":").rpartition("/")[2]): task_run
+                and client.read_task_run(task_run).name.rpartition("-")[0]
+                for words, task_run in lines
+                if words[1] in ("download", "upload")
+            }
+
+    names = polled(tasks_of_lines, lambda found: len(found) >= 4)
+    assert names == {
+        ("download", "a"): "read",
+        ("download", "b"): "read",
+        ("download", "c"): None,
+        ("upload", "out"): "write",
+    }
+
+
 def test_lines_are_not_doubled_where_the_user_has_pos3_sent_to_the_api(rclone_site: S3Site, cache: Path) -> None:
     handler = APILogHandler()
     logging.getLogger("pos3").addHandler(handler)
@@ -319,3 +361,46 @@ def test_artifacts_and_lineage_can_be_switched_off(
     log_lines(run, "final push: 1 uploaded")
     assert artifacts(run) == []
     assert asset_events(run, 0) == []
+
+
+def test_the_last_pushes_of_many_registrations_are_told_in_the_log_while_they_last(
+    rclone_site: S3Site,
+    cache: Path,
+    proxied: PutBefore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pos3.mirrors.parallel_pushes._LOG_INTERVAL_SECONDS", 0.3)
+    proxied(rclone_site, Latency(seconds=0.05))
+    names = [f"part-{number}" for number in range(100)]
+    logger = logging.getLogger("pos3")
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        for name in names:
+            write_tree(pos3.upload(rclone_site.url(name), interval=None), {"f": name.encode()})
+
+    run = run_id(learn)
+    assert rclone_site.objects() == {f"{name}/f": name.encode() for name in names}
+    lines = log_lines(run, "of 100 registrations are done", "final push: 100 uploaded")
+    done = [int(line.split()[3]) for line in lines if "registrations are done" in line]
+    assert done == sorted(done)
+    assert 0 < done[0] <= done[-1] < 100
+    assert (logger.level, logger.filters) == (logging.NOTSET, [])
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.DEBUG])
+def test_a_level_that_the_user_has_set_for_pos3_stays(rclone_site: S3Site, cache: Path, level: int) -> None:
+    logger = logging.getLogger("pos3")
+    logger.setLevel(level)
+    try:
+
+        @pos3_flow(cache_root=cache)
+        def learn() -> None:
+            assert logger.level == level
+            logger.info("a detail")
+            logger.warning("the end")
+
+        lines = log_lines(run_id(learn), "the end")
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert ("a detail" in lines) == (level == logging.DEBUG)

@@ -6,6 +6,7 @@ control channel of a worker is in :mod:`pos3.orchestration.worker.control_channe
 """
 
 from pos3.orchestration.internals.code_location import located_like
+from pos3.orchestration.internals.methods import bound_like, of_same_kind_of_method
 from pos3.orchestration.internals.parent_tasks import is_called_by_task
 from pos3.orchestration.internals.task_engine import Success, TaskHooks, install
 from pos3.orchestration.internals.transactions import on_end, task_run_of, task_runs_here, transactions_here
@@ -13,9 +14,11 @@ from pos3.orchestration.internals.transactions import on_end, task_run_of, task_
 __all__ = [
     "Success",
     "TaskHooks",
+    "bound_like",
     "install",
     "is_called_by_task",
     "located_like",
+    "of_same_kind_of_method",
     "on_end",
     "task_run_of",
     "task_runs_here",

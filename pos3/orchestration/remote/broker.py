@@ -1,7 +1,7 @@
 """Serves a flow run's mirror to other processes of the same user on the same host.
 
-Each call has its own connection. The caller sends the id of the flow run that it expects, and then the call and the
-kind of caller; the broker sends the reply. If a connection breaks, only its call is lost.
+Each call has its own connection. The caller sends the id of the flow run that it expects, and then the call, the kind
+of caller, and the run of the caller; the broker sends the reply. If a connection breaks, only its call is lost.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from uuid import UUID
 import pos3
 from pos3.orchestration.remote.address import MirrorAddress, check_private
 from pos3.orchestration.storing import OtherProcess, PreCommitPushes, registration_scope
+from pos3.orchestration.ui import RunHere, working_for
 
 Outcome = tuple[Literal["value", "error", "closing"], Any]
 
@@ -129,7 +130,7 @@ class Broker:
             finally:
                 self._connections.discard(connection)
 
-    def _outcome(self, method: str, arguments: dict[str, Any], caller: OtherProcess) -> Outcome:
+    def _outcome(self, method: str, arguments: dict[str, Any], caller: OtherProcess, run: RunHere | None) -> Outcome:
         # The lock ensures that everything confirmed was registered before the push that follows pause().
         with self._lock:
             if self._state != "serving":
@@ -137,7 +138,7 @@ class Broker:
             if method == CONFIRM:
                 return "value", None
         try:
-            with registration_scope(caller):
+            with registration_scope(caller), working_for(run):
                 return "value", self._call_mirror(method, arguments)
         except pos3.NoMirrorError:
             return "closing", None
@@ -156,14 +157,15 @@ class Broker:
         return getattr(self._mirror, method)(**arguments)
 
 
-def _unpickled_call(pickled: bytes) -> tuple[str, dict[str, Any], OtherProcess] | None:
-    """The method, the arguments and the kind of the caller; None if the bytes are not a call."""
+def _unpickled_call(pickled: bytes) -> tuple[str, dict[str, Any], OtherProcess, RunHere | None] | None:
+    """The method, the arguments, the kind of the caller and its run; None if the bytes are not a call."""
     try:
-        method, arguments, caller = pickle.loads(pickled)
+        method, arguments, caller, run = pickle.loads(pickled)
     except Exception:  # noqa: BLE001 - invalid bytes, or classes that this process does not have, may raise anything
         return None
-    is_call = isinstance(method, str) and isinstance(arguments, dict) and isinstance(caller, OtherProcess)
-    return (method, arguments, caller) if is_call else None
+    is_caller = isinstance(caller, OtherProcess) and isinstance(run, RunHere | None)
+    is_call = isinstance(method, str) and isinstance(arguments, dict) and is_caller
+    return (method, arguments, caller, run) if is_call else None
 
 
 class NoBroker:

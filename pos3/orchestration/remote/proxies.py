@@ -18,7 +18,7 @@ from pos3.orchestration.internals import is_called_by_task
 from pos3.orchestration.remote.address import MirrorAddress, check_private
 from pos3.orchestration.remote.broker import CONFIRM, ENSURE_STORED, OPTIONS, UPLOADS
 from pos3.orchestration.storing import OtherProcess, TaskData
-from pos3.orchestration.ui import add_reference
+from pos3.orchestration.ui import add_reference, run_here
 from pos3.url import looks_damaged
 
 Arguments = Mapping[str, Any]
@@ -171,7 +171,7 @@ class BrokeredMirror(MirrorProxy):
             check_private(os.path.dirname(self.address.socket))
             with Client(self.address.socket, family="AF_UNIX") as connection:
                 connection.send_bytes(self.address.flow_run_id.bytes)
-                connection.send((method, dict(arguments), _caller()))
+                connection.send((method, dict(arguments), _caller(), run_here()))
                 outcome, content = connection.recv()
         except (OSError, EOFError) as error:
             reason = str(error) or "its process ended"

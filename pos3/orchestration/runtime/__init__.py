@@ -9,6 +9,7 @@ before a result is persisted, and :mod:`pos3.orchestration.ui` shows transfers i
 
 from pos3.orchestration.runtime.attempt import with_attempts
 from pos3.orchestration.runtime.body import wrap_function
+from pos3.orchestration.runtime.deployed_options import deployed_environment, with_environment
 from pos3.orchestration.runtime.flow_function import layers_of, mirror_options_of
 from pos3.orchestration.runtime.flow_options import FlowOptions, StrPath
 from pos3.orchestration.runtime.hooks import Hooks, around_task_hooks
@@ -24,11 +25,13 @@ __all__ = [
     "OptionLayers",
     "StrPath",
     "around_task_hooks",
+    "deployed_environment",
     "find_mirror",
     "find_profile",
     "layers_of",
     "mirror_options_of",
     "with_attempts",
+    "with_environment",
     "work_before_record",
     "wrap_function",
 ]

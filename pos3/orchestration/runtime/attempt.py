@@ -64,6 +64,7 @@ class Attempt(AbstractContextManager[Runner]):
         self._has_begun = False
         self._owns_mirror = False
         self._outer: JoinedMirror | None = None
+        self._read_through_store: RunMirror | pos3.MirrorLike | None = None
         self._flow_run: FlowRun | None = None
 
     def __enter__(self) -> Runner:
@@ -132,6 +133,8 @@ class Attempt(AbstractContextManager[Runner]):
         elif (chosen := options.applied_to(outer.options)) is not outer.options:
             self._run = RunMirror.get_or_open(context.flow_run, lambda: chosen)
             self._owns_mirror = True
+            if chosen.real_cache_root != outer.options.real_cache_root:
+                self._read_through_store = outer if isinstance(outer, RunMirror) else outer.mirror
         else:
             self._run = parent
         joined = self._run or outer
@@ -142,7 +145,16 @@ class Attempt(AbstractContextManager[Runner]):
             self._run.pre_commit_pushes.expect(self._pending)
 
     def recover(self) -> None:
-        """Pushes what an attempt in a killed process has left on this machine."""
+        """Pushes what an attempt in a killed process has left on this machine.
+
+        A subflow with another cache than its parent reads what that has written from the store, so its parent's mirror
+        pushes before, without deletes.
+
+        Raises:
+            TransferError: some files of the parent's mirror could not be pushed.
+        """
+        if self._read_through_store is not None:
+            cast(Any, self._read_through_store).ensure_stored(TaskData())
         if self._run is not None and self._owns_mirror:
             self._run.recover()
 

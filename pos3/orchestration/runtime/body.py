@@ -13,7 +13,7 @@ from prefect.utilities.visualization import get_task_viz_tracker
 
 import pos3
 from pos3.mirrors import of_same_kind
-from pos3.orchestration.internals import located_like
+from pos3.orchestration.internals import bound_like, located_like
 from pos3.orchestration.runtime.attempt import Attempt
 from pos3.orchestration.runtime.flow_function import FlowFunction, Function, flow_function
 from pos3.orchestration.runtime.option_layers import OptionLayers
@@ -151,6 +151,7 @@ def wrap_function(function: Function, options: OptionLayers) -> Function:
     given = FlowFunction(flow_function(function).function, options)
     made = located_like(of_same_kind(given.function, Body(given)), given.function)
     functools.update_wrapper(made, given.function)
+    bound_like(made, function)
     # Functions written in C have no annotations.
     made.__annotations__ = getattr(given.function, "__annotations__", {})
     given.attach_to(made)

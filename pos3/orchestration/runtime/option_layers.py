@@ -44,7 +44,7 @@ class OptionLayers:
             InvalidArgumentError: a block does not exist, or a variable of the environment has a value that cannot work.
             ProfileError: a block cannot be loaded or cannot work.
         """
-        given = self._given()
+        given = self.given_options()
         named = pos3.MirrorOptions.named_by_environment(set(_NAMES) - set(given))
         defaults = {name: getattr(FLOW_DEFAULTS, name) for name in _NAMES}
         return pos3.MirrorOptions(**{**defaults, **named, **given})
@@ -59,10 +59,20 @@ class OptionLayers:
         """
         if not self.layers:
             return outer
-        chosen = replace(outer, **self._given())
+        chosen = replace(outer, **self.given_options())
         return outer if _effective_values(chosen) == _effective_values(outer) else chosen
 
-    def _given(self) -> dict[str, Any]:
+    def added_to(self, other: OptionLayers) -> OptionLayers:
+        """These layers without those at the bottom that they have in common with ``other``."""
+        count = len(other.layers)
+        return OptionLayers(self.layers[count:]) if self.layers[:count] == other.layers else self
+
+    def given_options(self) -> dict[str, Any]:
+        """The options that any layer has, with the values that win.
+
+        Raises:
+            As for :meth:`resolve`.
+        """
         given: dict[str, Any] = {}
         for layer in self.layers:
             given |= _values(layer)

@@ -5,12 +5,16 @@ other package of :mod:`pos3.orchestration`.
 """
 
 from pos3.orchestration.ui.lineage import add_reference
-from pos3.orchestration.ui.progress import Log, log_safely
+from pos3.orchestration.ui.log_lines import Log, log_safely
+from pos3.orchestration.ui.run_here import RunHere, run_here, working_for
 from pos3.orchestration.ui.view import RunView
 
 __all__ = [
     "Log",
+    "RunHere",
     "RunView",
     "add_reference",
     "log_safely",
+    "run_here",
+    "working_for",
 ]

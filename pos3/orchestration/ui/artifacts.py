@@ -10,9 +10,9 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-from prefect.context import TaskRunContext
 
 from pos3.local import call_within
+from pos3.orchestration.ui.run_here import run_here
 
 _SCHEME = re.compile(r"(?<![a-z0-9+.-])[a-z0-9+.-]++://")
 _OTHER_CHARACTERS = re.compile(r"[^a-z0-9]+")
@@ -31,14 +31,14 @@ class RunArtifacts:
             with get_client(sync_client=True) as client:
                 client.update_artifact(self._made[key], ArtifactUpdate(description=description, data=data))
             return
-        task = TaskRunContext.get()
+        run = run_here()
         wanted = ArtifactCreate(
             type=kind,
             key=key,
             description=description,
             data=data,
             flow_run_id=self._flow_run_id,
-            task_run_id=task.task_run.id if task is not None else None,
+            task_run_id=run.task_run_id if run is not None else None,
         )
         with get_client(sync_client=True) as client:
             self._made[key] = client.create_artifact(wanted).id

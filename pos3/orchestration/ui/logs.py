@@ -8,8 +8,10 @@ import logging
 import threading
 from collections.abc import Iterator
 
-from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging.handlers import APILogHandler
+
+from pos3.orchestration.ui.log_lines import log_safely
+from pos3.orchestration.ui.run_here import log_here, run_here
 
 _logger = logging.getLogger("pos3")
 
@@ -19,12 +21,17 @@ class RunLogHandler(logging.Handler):
 
     A mirror's thread has the context of the code that started the work, so the logs of runs in one process do not mix.
     Consoles and files show the records as before. If the user has attached Prefect's own handler, that one sends them.
+
+    INFO records of pos3 are in the log of the run, too, although Python discards them unless it is told otherwise. A
+    run's logger writes them then.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._api = APILogHandler()
         self._users = 0
+        self._level_of_logger: int | None = None
+        self._shown_from = logging.NOTSET
         self._lock = threading.Lock()
 
     def attach(self) -> None:
@@ -32,25 +39,46 @@ class RunLogHandler(logging.Handler):
         with self._lock:
             self._users += 1
             _logger.addHandler(self)
+            wanted = max(logging.INFO, logging.getLogger("prefect.flow_runs").getEffectiveLevel())
+            # A level that the user has set for pos3 stays.
+            if self._level_of_logger is None and _logger.level == logging.NOTSET and not _logger.isEnabledFor(wanted):
+                self._shown_from = _logger.getEffectiveLevel()
+                self._level_of_logger = wanted
+                _logger.setLevel(wanted)
+                _logger.addFilter(self._shows)
 
     def detach(self) -> None:
         with self._lock:
             self._users -= 1
-            if not self._users:
-                _logger.removeHandler(self)
+            if self._users:
+                return
+            _logger.removeHandler(self)
+            if self._level_of_logger is not None:
+                _logger.removeFilter(self._shows)
+                if _logger.level == self._level_of_logger:
+                    _logger.setLevel(logging.NOTSET)
+                self._level_of_logger = None
+
+    def _shows(self, record: logging.LogRecord) -> bool:
+        """Whether a record goes its usual way. The others go to the logger of their run only."""
+        if record.levelno >= self._shown_from:
+            return True
+        log = log_here()
+        if log is not None:
+            log_safely(log, record.levelno, "pos3: %s", record.getMessage())
+        return False
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(Exception, SystemExit):
             if any(isinstance(handler, APILogHandler) for handler in _handlers(logging.getLogger(record.name))):
                 return
-            flow, task = FlowRunContext.get(), TaskRunContext.get()
-            sent = copy.copy(record)
-            if task is not None:
-                sent.flow_run_id, sent.task_run_id = task.task_run.flow_run_id, task.task_run.id
-            elif flow is not None and flow.flow_run is not None:
-                sent.flow_run_id = flow.flow_run.id
-            else:
+            run = run_here()
+            if run is None:
                 return
+            sent = copy.copy(record)
+            sent.flow_run_id = run.flow_run_id
+            if run.task_run_id is not None:
+                sent.task_run_id = run.task_run_id
             self._api.emit(sent)
 
 

@@ -8,27 +8,15 @@ import functools
 import logging
 import threading
 import time
-from typing import Any
 
 import pos3
 from pos3.orchestration.ui.artifacts import RunArtifacts, artifact_key
+from pos3.orchestration.ui.log_lines import Log, log_safely
 from pos3.orchestration.ui.markdown import code
-from pos3.redaction import escaped
-
-Log = logging.Logger | logging.LoggerAdapter[Any]
 
 _SHOWN_AFTER_SECONDS = 5.0
 _UPDATED_EVERY_SECONDS = 3.0
 _LAST_UPDATE_SECONDS = 1.0
-
-
-def log_safely(log: Log, level: int, message: str, *args: object) -> None:
-    """Logs a message, and never raises. If the pipe to a supervisor is broken, a log call raises SystemExit.
-
-    Arguments are escaped, so that the name of a file cannot begin a new line.
-    """
-    with contextlib.suppress(Exception, SystemExit):
-        log.log(level, message, *(arg if isinstance(arg, (int, float)) else escaped(str(arg)) for arg in args))
 
 
 def run_log_progress(log: Log) -> pos3.OpenProgress:

@@ -14,8 +14,10 @@ import pos3
 from pos3.orchestration.ui import transfers_table
 from pos3.orchestration.ui.artifacts import RunArtifacts, call_quietly
 from pos3.orchestration.ui.lineage import add_reference, emit_lineage
+from pos3.orchestration.ui.log_lines import Log, log_safely
 from pos3.orchestration.ui.logs import run_log_handler
-from pos3.orchestration.ui.progress import ArtifactProgress, CombinedProgress, Log, log_safely, run_log_progress
+from pos3.orchestration.ui.progress import ArtifactProgress, CombinedProgress, run_log_progress
+from pos3.orchestration.ui.run_here import RunHere, log_here, log_of, run_here
 
 _TABLE_SECONDS = 5.0
 _TABLE_SECONDS_WHEN_STOPPED = 1.0
@@ -36,6 +38,7 @@ class RunView:
         self._artifacts = RunArtifacts(flow_run_id)
         self._makes_artifacts = os.environ.get("POS3_ARTIFACTS", "").lower() not in ("0", "false", "no", "off")
         self._pushed: set[str] = set()
+        self._registered_by: dict[str, RunHere] = {}
         self._transfers = 0
         self._is_attached = False
 
@@ -66,13 +69,17 @@ class RunView:
     def registered(self, kind: str, url: str) -> None:
         if kind != "download":
             self._on_upload(url)
+            run = run_here()
+            if run is not None and run.task_run_id is not None:
+                self._registered_by[url] = run
         if kind != "upload" and self._makes_artifacts:
             add_reference(url)
 
     def transferred(self, kind: str, url: str, report: pos3.Report) -> None:
         """Logs a line for each download and for the first push of a registration. Later pushes are logged as DEBUG.
 
-        The code that gets a failure reports it.
+        The line is in the log of the run that has begun the transfer, or has registered what is pushed. The code that
+        gets a failure reports it.
         """
         self._transfers += 1
         if replace(report, failures=()).is_empty:
@@ -81,7 +88,8 @@ class RunView:
         if report.uploaded_files or report.deleted_remote:
             level = logging.DEBUG if url in self._pushed else logging.INFO
             self._pushed.add(url)
-        log_safely(self._log, level, "pos3 %s %s: %s", kind, url, report)
+        run = self._registered_by.get(url) if report.uploaded_files else None
+        log_safely(log_of(run) or log_here() or self._log, level, "pos3 %s %s: %s", kind, url, report)
 
     def completed(self, mirror: pos3.Mirror) -> None:
         """Emits the lineage. By now, everything that the run has written is pushed."""
