@@ -13,6 +13,7 @@ from pos3.jobs.disk_space import DiskSpace
 from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
+from pos3.jobs.known_roots import ReceivedRoot, RegisteredRoot, reference_of, remember
 from pos3.jobs.listings import list_local, list_remote
 from pos3.jobs.local_writers import (
     AdditiveWriter,
@@ -71,10 +72,12 @@ __all__ = [
     "Patterns",
     "Publication",
     "PublishRequest",
+    "ReceivedRoot",
     "RecordLookup",
     "Recovered",
     "Reference",
     "Registered",
+    "RegisteredRoot",
     "Registration",
     "Request",
     "Runner",
@@ -100,5 +103,7 @@ __all__ = [
     "merged",
     "recover",
     "recover_with",
+    "reference_of",
+    "remember",
     "remove_pushed_entries",
 ]

@@ -6,6 +6,7 @@ This package knows neither stores nor plans. :mod:`pos3.state` keeps what pos3 r
 from pos3.local.encoding import ENCODING_HINT, encoding_problem, is_file_name
 from pos3.local.files import BLOCK_BYTES, blocks, create_file, open_file, read_at, write_all, write_blocks_at
 from pos3.local.home import NO_HOME, expanded
+from pos3.local.machines import machine
 from pos3.local.own_files import (
     ForeignFileError,
     directory_problem,
@@ -59,6 +60,7 @@ __all__ = [
     "lies_in_cache",
     "lies_in_state",
     "local_entries",
+    "machine",
     "make_private",
     "max_path_bytes_below",
     "open_file",

@@ -11,6 +11,13 @@ from pos3.orchestration.runtime.attempt import with_attempts
 from pos3.orchestration.runtime.body import wrap_function
 from pos3.orchestration.runtime.flow_function import layers_of, mirror_options_of
 from pos3.orchestration.runtime.flow_options import FlowOptions, StrPath
+from pos3.orchestration.runtime.handing_on import (
+    explaining_foreign_paths,
+    prepared_to_leave,
+    received,
+    result_to_hand_on,
+    run_names,
+)
 from pos3.orchestration.runtime.hooks import Hooks, around_task_hooks
 from pos3.orchestration.runtime.mirror_lookup import find_mirror
 from pos3.orchestration.runtime.option_layers import MirrorChoice, OptionLayers
@@ -24,10 +31,15 @@ __all__ = [
     "OptionLayers",
     "StrPath",
     "around_task_hooks",
+    "explaining_foreign_paths",
     "find_mirror",
     "find_profile",
     "layers_of",
     "mirror_options_of",
+    "prepared_to_leave",
+    "received",
+    "result_to_hand_on",
+    "run_names",
     "with_attempts",
     "work_before_record",
     "wrap_function",
