@@ -133,7 +133,7 @@ _has_arriving = False
 
 
 def has_arriving() -> bool:
-    """Whether a path of another machine was ever loaded in this process."""
+    """Whether a path of another machine was ever loaded in this process. It costs nothing to ask."""
     return _has_arriving
 
 
@@ -227,6 +227,8 @@ _foreign_paths: dict[str, str] = {}
 
 
 def _foreign(described: dict[str, Any]) -> Path:
+    global _has_arriving
+    _has_arriving = True
     path = MirroredPath(described["text"])
     object.__setattr__(path, "_pos3_arrival", _Arrival(described))
     object.__setattr__(path, "_pos3_origin", described["origin"])
@@ -237,7 +239,10 @@ def _foreign(described: dict[str, Any]) -> Path:
 
 
 def origin_of_foreign(path: str) -> tuple[str, str] | None:
-    """The path of another machine that is ``path`` or contains it, and what has made it; None if there is none."""
+    """The path of another machine that is ``path`` or contains it, and what has handed it on; None if there is none.
+
+    It knows those paths that lie outside of every mirror there, so nothing can bring them here.
+    """
     while path and path not in _foreign_paths:
         path = os.path.dirname(path) if path != os.sep else ""
     return (path, _foreign_paths[path]) if path else None

@@ -62,24 +62,27 @@ def two_machines(**environment: str) -> Iterator[Machines]:
         found = shared / "scheduler.json"
         dask = [sys.executable, "-m", "distributed.cli"]
         start = _starter(stack, environment, shared)
-        start("scheduler", [f"{dask[2]}.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(found)])
+        start(
+            "scheduler", [f"{dask[2]}.dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(found)]
+        )
         eventually(lambda: found.exists() and found.read_text().strip())
         address = json.loads(found.read_text())["address"]
         roots = {name: shared / name for name in NAMES}
         for name, root in roots.items():
             root.mkdir()
             options = ["--nthreads", "2", "--no-nanny", "--no-dashboard", "--name", name, "--local-directory", "/tmp"]
-            start(name, [f"{dask[2]}.dask_worker", address, *options], root)
+            start(name, ["distributed.cli.dask_worker", address, *options], root)
         yield Machines(address, shared, roots)
 
 
 def _starter(stack: contextlib.ExitStack, environment: dict[str, str], logs: Path) -> Callable[..., None]:
     def start(name: str, module: list[str], tmp: Path | None = None) -> None:
         command: list[str] = [sys.executable, "-m", *module]
+        own = {"HOME": "/tmp", "PREFECT_HOME": f"/tmp/prefect-{name}"} if tmp is not None else {}
         log = stack.enter_context((logs / f"{name}.log").open("wb"))
         started: subprocess.Popen[Any] = subprocess.Popen(
             in_own_tmp(command, tmp) if tmp is not None else command,
-            env={**environment, "HOME": "/tmp", "PREFECT_HOME": f"/tmp/prefect-{name}"} if tmp is not None else environment,
+            env={**environment, **own},
             stdout=log,
             stderr=subprocess.STDOUT,
         )

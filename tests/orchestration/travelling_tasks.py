@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from prefect import task
 from pydantic import BaseModel
 
 import pos3
+from pos3.mirrors import is_arriving
 
 
 @dataclass(frozen=True)
@@ -55,13 +57,20 @@ def read(path: Path) -> dict[str, Any]:
 
 @task
 async def aread(path: Path) -> str:
-    return path.read_text()
+    assert not is_arriving(path), "the event loop would wait for its download"
+    return await asyncio.to_thread(path.read_text)
 
 
 @task
 def read_all(values: Any) -> list[str]:
     """The content of each path in a collection of everything that can hold paths."""
-    plain, split, model, by_path, in_set = values["plain"], values["split"], values["model"], values["keys"], values["set"]
+    plain, split, model, by_path, in_set = (
+        values["plain"],
+        values["split"],
+        values["model"],
+        values["keys"],
+        values["set"],
+    )
     assert all(path in by_path for path in list(by_path))
     assert all(path in in_set for path in list(in_set))
     paths = [plain.path, split.train, model.weights, *model.notes, *by_path, *in_set, *values["nested"][0]["x"]]
@@ -109,6 +118,11 @@ def make_scratch() -> Path:
     path = Path(tempfile.mkdtemp()) / "scratch.txt"
     path.write_text("x")
     return path
+
+
+@task
+def read_one(path: Path) -> str:
+    return path.read_text()
 
 
 @task

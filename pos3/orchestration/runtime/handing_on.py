@@ -8,12 +8,14 @@ the other side can be another machine: for task runners other than Prefect's thr
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_run_logger
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.collections import visit_collection
 
@@ -32,6 +34,7 @@ from pos3.orchestration.remote import MirrorAddress
 from pos3.orchestration.runtime.flow_function import has_mirror
 from pos3.orchestration.runtime.run import RunMirror
 from pos3.orchestration.storing import paths_in
+from pos3.orchestration.ui import log_safely
 
 _STAYING = (ThreadPoolTaskRunner, ProcessPoolTaskRunner)
 
@@ -147,7 +150,14 @@ def received(parameters: dict[str, Any]) -> dict[str, Any]:
         RemoteNotFoundError: the content is gone, or not pushed yet.
         Further errors as for :func:`pos3.download`.
     """
-    if not has_arriving() or not any(map(is_arriving, paths_in((parameters,)))):
+    if not has_arriving():
+        return parameters
+    paths = list(paths_in((parameters,)))
+    for path in paths:
+        if not is_arriving(path) and (origin := origin_of_foreign(str(path))) is not None and not path.exists():
+            # The task may be about to create it, so it is no error yet.
+            log_safely(get_run_logger(), logging.WARNING, "pos3: %s", _why_missing(str(path), *origin))
+    if not any(map(is_arriving, paths)):
         return parameters
     made: dict[str, Any] = visit_collection(
         parameters, lambda each: arrive(each) if is_arriving(each) else each, return_data=True
@@ -170,10 +180,14 @@ def explaining_foreign_paths() -> Iterator[None]:
         found = origin_of_foreign(path) if isinstance(path, str) and os.path.isabs(path) else None
         if found is None or isinstance(error, pos3.Pos3Error):
             raise
-        raise pos3.RemoteNotFoundError(
-            f"{path} is not on this machine: {found[0]} was handed on by {found[1]}, and lies outside of every mirror "
-            "there, so it cannot be brought here; write it below pos3.upload(...), or hand on its content"
-        ) from error
+        raise pos3.RemoteNotFoundError(_why_missing(path, *found)) from error
+
+
+def _why_missing(path: str, handed_on: str, origin: str) -> str:
+    return (
+        f"{path} is not on this machine: {handed_on} was handed on by {origin}, and lies outside of every mirror "
+        "there, so it cannot be brought here; write it below pos3.upload(...), or hand on its content"
+    )
 
 
 def submit_prepared(submit: Callable[..., Any], is_needed: bool) -> Callable[..., Any]:
