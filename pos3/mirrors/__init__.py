@@ -15,6 +15,7 @@ from pos3.mirrors.paths import (
     has_arriving,
     is_arriving,
     origin_of_foreign,
+    path_of_url,
     reference_to_travel,
 )
 from pos3.mirrors.verbs import Mirror
@@ -35,6 +36,7 @@ __all__ = [
     "mirror",
     "of_same_kind",
     "origin_of_foreign",
+    "path_of_url",
     "reference_to_travel",
     "with_mirror",
 ]

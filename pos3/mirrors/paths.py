@@ -22,11 +22,17 @@ from pos3.local import machine
 
 
 class Restorer(Protocol):
-    """A mirror that restores references."""
+    """A mirror that brings the content of paths."""
+
+    @property
+    def download(self) -> Callable[..., Path]: ...
 
     @property
     def restore(self) -> Callable[..., Path]: ...
 
+
+# The machine of a path that is made of a URL.
+_NO_MACHINE = ""
 
 FindRestorer = Callable[[bool], Restorer | None]
 
@@ -201,6 +207,8 @@ def _described(path: MirroredPath) -> dict[str, Any] | None:
 
 def arrived(described: dict[str, Any]) -> Path:
     """Loads a pickled path. It sends no request. Pickles contain the name of this function."""
+    if described["machine"] == _NO_MACHINE:
+        return path_of_url(described["text"])
     if described["machine"] != machine():
         return _arriving(described) if described["reference"] is not None else _foreign(described)
     if described["reference"] is not None:
@@ -208,6 +216,18 @@ def arrived(described: dict[str, Any]) -> Path:
         remember(reference.root, ReceivedRoot(replace(reference, path="")))
     path = MirroredPath(described["text"])
     object.__setattr__(path, "_pos3_origin", described["origin"])
+    return path
+
+
+def path_of_url(url: str) -> Path:
+    """A path that is the download of a URL. It is downloaded when the path is first used where there is a mirror.
+
+    Until then, its text is the URL. No request is sent here.
+    """
+    reference = Reference(root_url=url, path="", root=url, cache_root="")
+    path = _arriving({"text": url, "machine": _NO_MACHINE, "reference": {**vars(reference)}, "origin": ""})
+    # pathlib would make one slash of two.
+    object.__setattr__(path, "_str", url)
     return path
 
 
@@ -283,6 +303,8 @@ def _arrive(path: Path, *, in_context: bool = False) -> bool:
 
 def _restored(mirror: Restorer, arrival: _Arrival) -> Path:
     reference = arrival.reference
+    if arrival.described["machine"] == _NO_MACHINE:
+        return mirror.download(reference.root_url)
     try:
         return mirror.restore(reference, travels=True)
     except RemoteNotFoundError as error:

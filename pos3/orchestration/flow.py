@@ -17,8 +17,11 @@ from pos3.orchestration.runtime import (
     MirrorChoice,
     OptionLayers,
     StrPath,
+    describe_url_parameters,
+    globals_of_annotations,
     layers_of,
     with_attempts,
+    with_url_paths,
     wrap_function,
 )
 
@@ -48,6 +51,23 @@ class MirroredFlow(Flow[P, R]):
             options.setdefault("result_serializer", None)
         return _mirrored(super().with_options(**cast(dict[str, Any], options)), layers_of(self.fn).with_layer(mirror))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_annotation_globals": globals_of_annotations(self.fn)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        needed = state.pop("_annotation_globals", {})
+        vars(self).update(state)
+        for name, value in needed.items():
+            self.fn.__globals__.setdefault(name, value)
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """As for any flow. Where the annotation asks for a path, a URL is kept, and downloaded when the body begins.
+
+        Raises:
+            InvalidURLError: such a URL is malformed.
+        """
+        return super().validate_parameters(with_url_paths(self.fn, parameters))
+
 
 def _mirrored_class(cls: type[Flow[Any, Any]]) -> type[Flow[Any, Any]]:
     if issubclass(cls, MirroredFlow):
@@ -66,6 +86,7 @@ def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
         setattr(made, name, Hooks(getattr(flow, name)[:]))
     if flow.result_serializer is None:
         made.result_serializer = default_serializer()
+    describe_url_parameters(made)
     return cast(MirroredFlow[P, R], made)
 
 
@@ -126,6 +147,9 @@ def pos3_flow(
     way (an exception, a returned failed state, a timeout, cancellation, a signal), only registrations with
     ``sync_on_error`` are pushed, and nothing is deleted. A suspended run pushes everything without deletes. A subflow
     uses its parent's mirror. If the function is called as ``flow.fn()``, it has a mirror for the call.
+
+    A parameter that is annotated as a ``Path``, or as a container of paths, also takes URLs. They are downloaded before
+    the function is called.
 
     The decorator works with and without options, and on an existing flow, which is not changed. The function may be
     sync or async, a generator of both kinds, or a method.

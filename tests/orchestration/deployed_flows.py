@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -34,3 +35,9 @@ def learn(url: str, ending: str = "completes") -> str:
             assert child.state is not None
             return child.state.name or ""
     return str(Path.cwd())
+
+
+@pos3_flow
+def copy(data: Path, to: str) -> None:
+    """Is given a URL for a path."""
+    shutil.copytree(data, pos3.upload(to), dirs_exist_ok=True)

@@ -23,6 +23,7 @@ from pos3.orchestration.runtime.mirror_lookup import find_mirror
 from pos3.orchestration.runtime.option_layers import MirrorChoice, OptionLayers
 from pos3.orchestration.runtime.profile_lookup import find_profile
 from pos3.orchestration.runtime.records import work_before_record
+from pos3.orchestration.runtime.url_parameters import describe_url_parameters, globals_of_annotations, with_url_paths
 
 __all__ = [
     "FlowOptions",
@@ -31,9 +32,11 @@ __all__ = [
     "OptionLayers",
     "StrPath",
     "around_task_hooks",
+    "describe_url_parameters",
     "explaining_foreign_paths",
     "find_mirror",
     "find_profile",
+    "globals_of_annotations",
     "layers_of",
     "mirror_options_of",
     "prepared_to_leave",
@@ -41,6 +44,7 @@ __all__ = [
     "result_to_hand_on",
     "run_names",
     "with_attempts",
+    "with_url_paths",
     "work_before_record",
     "wrap_function",
 ]

@@ -8,11 +8,13 @@ the other side can be another machine: for task runners other than Prefect's thr
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import logging
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
@@ -36,6 +38,8 @@ from pos3.orchestration.runtime.run import RunMirror
 from pos3.orchestration.storing import paths_in
 from pos3.orchestration.ui import log_safely
 
+T = TypeVar("T")
+_MAX_ARRIVALS = 8
 _STAYING = (ThreadPoolTaskRunner, ProcessPoolTaskRunner)
 
 
@@ -143,26 +147,38 @@ def has_unpushed_result(success: Success) -> bool:
     return not isinstance(runner, ProcessPoolTaskRunner) and bool(unpushed_roots(success.result))
 
 
-def received(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a run, with the content of paths that have come from another machine.
+def received(arguments: T) -> T:
+    """The arguments of a run, with the content of paths that have come from another machine, or that are URLs.
 
     Raises:
         RemoteNotFoundError: the content is gone, or not pushed yet.
         Further errors as for :func:`pos3.download`.
     """
     if not has_arriving():
-        return parameters
-    paths = list(paths_in((parameters,)))
-    for path in paths:
-        if not is_arriving(path) and (origin := origin_of_foreign(str(path))) is not None and not path.exists():
-            # The task may be about to create it, so it is no error yet.
+        return arguments
+    arriving: list[Path] = []
+    for path in paths_in((arguments,)):
+        if is_arriving(path):
+            arriving.append(path)
+        elif (origin := origin_of_foreign(str(path))) is not None and not path.exists():
+            # The run may be about to create it, so it is no error yet.
             log_safely(get_run_logger(), logging.WARNING, "pos3: %s", _why_missing(str(path), *origin))
-    if not any(map(is_arriving, paths)):
-        return parameters
-    made: dict[str, Any] = visit_collection(
-        parameters, lambda each: arrive(each) if is_arriving(each) else each, return_data=True
-    )
+    if not arriving:
+        return arguments
+    _arrive_together(arriving)
+    made: T = visit_collection(arguments, lambda each: arrive(each) if is_arriving(each) else each, return_data=True)
     return made
+
+
+def _arrive_together(paths: list[Path]) -> None:
+    """Restores several paths side by side, since each may be a small file with some round trips."""
+    if len(paths) == 1:
+        arrive(paths[0])
+        return
+    with ThreadPoolExecutor(_MAX_ARRIVALS, "pos3-arrival") as pool:
+        begun = [pool.submit(contextvars.copy_context().run, arrive, path) for path in paths]
+        for future in begun:
+            future.result()
 
 
 @contextlib.contextmanager
