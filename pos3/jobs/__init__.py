@@ -49,6 +49,7 @@ from pos3.jobs.requests import (
     difference,
     merged,
 )
+from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
 
@@ -80,6 +81,7 @@ __all__ = [
     "RegisteredRoot",
     "Registration",
     "Request",
+    "RunOutput",
     "Runner",
     "SyncRequest",
     "Unobserved",
@@ -98,6 +100,7 @@ __all__ = [
     "fingerprint_of_objects",
     "list_local",
     "list_remote",
+    "list_runs",
     "local_root",
     "maps_the_same_objects",
     "merged",
@@ -106,4 +109,5 @@ __all__ = [
     "reference_of",
     "remember",
     "remove_pushed_entries",
+    "remove_run",
 ]

@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
 from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.internals import EngineHooks, install
 from pos3.orchestration.results import PathSerializer, S3Contents
+from pos3.orchestration.run_directories import run_dir
 from pos3.orchestration.runtime import (
     around_task_hooks,
     explaining_foreign_paths,
@@ -46,6 +47,7 @@ __all__ = [
     "ls_task",
     "pos3_flow",
     "publish",
+    "run_dir",
     "sync_task",
     "upload_task",
 ]

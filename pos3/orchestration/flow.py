@@ -121,6 +121,7 @@ def pos3_flow(
     max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+    output_root: StrPath | None = MirrorOptions.output_root,
     **flow_options: Unpack[FlowOptions],
 ) -> FlowDecorator: ...
 
@@ -137,6 +138,7 @@ def pos3_flow(
     max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+    output_root: StrPath | None = MirrorOptions.output_root,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
     """Makes a Prefect flow whose runs each have one mirror, which the flow and its tasks use by ``pos3.download`` etc.
@@ -163,6 +165,7 @@ def pos3_flow(
         show_progress: whether long transfers are shown by lines in the run's log.
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.
+        output_root: the URL, or the local path, below which :func:`run_dir` makes directories.
         flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a
             :class:`PathSerializer`.
 
@@ -177,6 +180,7 @@ def pos3_flow(
         max_upload_bytes_per_second,
         cache_limit,
         shutdown_timeout,
+        output_root,
     )
     options = OptionLayers().with_layer(mirror).with_layer(arguments)
 

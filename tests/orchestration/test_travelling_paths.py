@@ -17,7 +17,7 @@ from prefect import Flow
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 import pos3
-from pos3.orchestration import S3Contents, pos3_flow
+from pos3.orchestration import S3Contents, pos3_flow, run_dir
 from tests.orchestration import travelling_tasks as tasks
 from tests.orchestration.conftest import environment_of_children
 from tests.orchestration.machines import Machines, in_own_tmp, two_machines
@@ -244,6 +244,28 @@ def test_persisted_results_travel_as_well(rclone_site: S3Site, cache: Path, mach
         return kept.result().read_text(), seen.result()["files"]
 
     assert learn() == ("kept", {"kept": "kept"})
+
+
+def test_tasks_on_several_machines_share_the_directory_of_their_run(
+    rclone_site: S3Site, cache: Path, machines: Machines
+) -> None:
+    root = rclone_site.url("outputs")
+
+    @pos3_flow(cache_root=cache, task_runner=machines.runner(), output_root=root)
+    def learn() -> tuple[list[Path], list[str]]:
+        (run_dir("model") / "mine").write_text("mine")
+        with on("first"):
+            first = tasks.write_output.submit("first")
+        with on("second"):
+            second = tasks.write_output.submit("second", wait_for=[first])
+        paths = [first.result(), second.result(), run_dir("model")]
+        return paths, sorted(file.name for file in paths[1].iterdir())
+
+    paths, names = learn()
+    assert len(set(paths)) == 1
+    assert "mine" in names
+    assert sorted(key.rpartition("/")[2] for key in rclone_site.keys("outputs/")) == ["first", "mine", "second"]
+    assert len({key.rpartition("/")[0] for key in rclone_site.keys("outputs/")}) == 1
 
 
 def test_a_background_task_on_another_machine_gets_and_gives_paths(

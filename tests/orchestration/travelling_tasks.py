@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 import pos3
 from pos3.mirrors import is_arriving
+from pos3.orchestration import run_dir
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,13 @@ def keep(url: str) -> Path:
     out = pos3.upload(url, interval=None)
     (out / "kept").write_text("kept")
     return out / "kept"
+
+
+@task
+def write_output(name: str) -> Path:
+    out = run_dir("model")
+    (out / name).write_text(name)
+    return out
 
 
 def serve_all() -> None:
