@@ -12,7 +12,7 @@ from pos3.errors import InvalidArgumentError
 from pos3.local import NO_HOME, expanded
 from pos3.profiles import Profile
 from pos3.reports import parse_bytes
-from pos3.url import is_url, quoted
+from pos3.url import is_url, parse, quoted
 
 StrPath = str | os.PathLike[str]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
@@ -68,6 +68,7 @@ class MirrorOptions:
     max_upload_bytes_per_second: float | None = unset(None)
     cache_limit: int | str | None = unset(None)
     shutdown_timeout: float = unset(25.0)
+    output_root: StrPath | None = unset(None)  # noqa: RUF009
     _: KW_ONLY
     given: InitVar[frozenset[str] | None] = None
 
@@ -147,7 +148,23 @@ class MirrorOptions:
             )
         if self.cache_limit is not None:
             self._cache_limit_bytes(self.cache_limit)
+        self._check_output_root()
         return self
+
+    def _check_output_root(self) -> None:
+        if self.output_root is None:
+            return
+        root = os.fspath(self.output_root) if isinstance(self.output_root, (str, os.PathLike)) else None
+        if not isinstance(root, str) or not root.strip() or "\x00" in root:
+            raise InvalidArgumentError(
+                f"output_root={self.output_root!r}: expected a URL such as 's3://bucket/outputs'",
+                argument="output_root",
+            )
+        try:
+            if is_url(self.output_root):
+                parse(root)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"output_root={error}", argument="output_root") from None
 
     @property
     def real_cache_root(self) -> str:
@@ -227,6 +244,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_upload_bytes_per_second": _parse_float,
     "cache_limit": str,
     "shutdown_timeout": _parse_float,
+    "output_root": str,
 }
 
 

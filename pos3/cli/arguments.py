@@ -120,6 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_sync(commands)
     _add_recover(commands)
     _add_cache(commands)
+    _add_runs(commands)
     completion = _command(
         commands, "completion", print_shell_code, "print what makes a shell complete 'pos3'", epilog=_COMPLETION_HELP
     )
@@ -424,3 +425,55 @@ outside the cache root. Prints what was removed.""",
     command.add_argument("--checksum", action="store_true", help="read the files and compare their checksums")
     _add_cache_root(command)
     _add_json(command, "one object a line")
+
+
+def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "show and remove what flow runs have left below an output root"
+    runs = commands.add_parser("runs", help=summary, description=f"{summary.capitalize()}.")
+    runs.set_defaults(parser=runs)
+    _add_verbosity(runs, argparse.SUPPRESS)
+    subcommands = runs.add_subparsers(metavar="COMMAND", required=True)
+
+    command = _command(
+        subcommands,
+        "ls",
+        _load_on_run("runs", "run_ls"),
+        "list the runs that have left something, the longest unchanged first",
+        description="""\
+Lists the runs that have left something below an output root, the longest unchanged first. The output of a run lies at
+URL/<flow>/<flow run id>/. Anything else is left out.""",
+    )
+    _add_output_root(command)
+    _add_json(command, "one object a line", or_nul=False)
+
+    command = _command(
+        subcommands,
+        "prune",
+        _load_on_run("runs", "run_prune"),
+        "remove the output of old runs",
+        description="""\
+Prints the runs whose output has not changed for a time, and with --yes removes it from the store. A run of which an
+object is newer is kept as a whole. Nothing else below the output root is touched.""",
+    )
+    _add_output_root(command)
+    command.add_argument(
+        "--older-than",
+        metavar="AGE",
+        type=values.age,
+        required=True,
+        help="only runs whose newest object is older than this: 30d, 12h, 45m, 2w",
+    )
+    command.add_argument("--yes", action="store_true", help="remove them; without it, they are only printed")
+    command.add_argument(
+        "-n", "--dry-run", action="store_true", help="print what would be removed, and change nothing, despite --yes"
+    )
+    _add_json(command, "one object a line")
+
+
+def _add_output_root(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "url", metavar="URL", help="the output root, s3://bucket/outputs (POS3_OUTPUT_ROOT of the flows)"
+    )
+    command.set_defaults(local=None)
+    _add_profile(command)
+    _add_max_workers(command)

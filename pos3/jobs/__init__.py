@@ -13,6 +13,7 @@ from pos3.jobs.disk_space import DiskSpace
 from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
+from pos3.jobs.known_roots import ReceivedRoot, RegisteredRoot, reference_of, remember
 from pos3.jobs.listings import list_local, list_remote
 from pos3.jobs.local_writers import (
     AdditiveWriter,
@@ -48,6 +49,7 @@ from pos3.jobs.requests import (
     difference,
     merged,
 )
+from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
 
@@ -71,12 +73,15 @@ __all__ = [
     "Patterns",
     "Publication",
     "PublishRequest",
+    "ReceivedRoot",
     "RecordLookup",
     "Recovered",
     "Reference",
     "Registered",
+    "RegisteredRoot",
     "Registration",
     "Request",
+    "RunOutput",
     "Runner",
     "SyncRequest",
     "Unobserved",
@@ -95,10 +100,14 @@ __all__ = [
     "fingerprint_of_objects",
     "list_local",
     "list_remote",
+    "list_runs",
     "local_root",
     "maps_the_same_objects",
     "merged",
     "recover",
     "recover_with",
+    "reference_of",
+    "remember",
     "remove_pushed_entries",
+    "remove_run",
 ]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pos3.filters import Filter
 from pos3.jobs.fingerprints import files_with_records, fingerprint_of_files, is_as_recorded
@@ -16,7 +17,20 @@ from pos3.state import Index, Place, RootIndex
 from pos3.store import endpoint_of as look_up_endpoint
 from pos3.url import parse
 
-EndpointOf = Callable[[str, Profile | None], str]
+EndpointOf = Callable[[str, Profile | None], str | None]
+Arguments = tuple[tuple[str, Any], ...]
+_FILTERS = ("include", "exclude", "require_marker", "skip_archived")
+_OF_UPLOAD = (
+    "include",
+    "exclude",
+    "compare",
+    "interval",
+    "sync_on_error",
+    "overwrite",
+    "upload_last",
+    "follow_symlinks",
+    "extra_args",
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,10 @@ class Reference:
     "" for all of it. ``cache_root`` is the cache that has the index of the root. ``pushes`` says that the root may hold
     files that were still to be uploaded. ``endpoint`` is the endpoint of the URL's profile on the machine that uses the
     reference; None to look it up.
+
+    ``exists`` is False if nothing was at the local path, or an empty directory for upload. ``filters`` are the
+    arguments of the download of ``root`` that say what of it takes part. ``upload`` are the arguments of an open
+    registration for upload of ``root``; None without one.
     """
 
     root_url: str
@@ -36,6 +54,14 @@ class Reference:
     pushes: bool = False
     is_directory: bool = False
     endpoint: str | None = None
+    exists: bool = True
+    filters: Arguments = ()
+    upload: Arguments | None = None
+
+    @property
+    def is_part_of_filtered_root(self) -> bool:
+        """Whether it is a directory below a root of which only some files take part, so it is brought with the root."""
+        return bool(self.filters and self.path and self.is_directory)
 
     @property
     def url(self) -> str:
@@ -93,8 +119,17 @@ def find_reference(
             candidate, cache_root, registrations, default_profile, endpoint_of
         ) or _from_cache(candidate, cache_root, default_profile, endpoint_of)
         if reference is not None:
-            return replace(reference, is_directory=os.path.isdir(candidate))
+            return with_local_state(reference)
     return None
+
+
+def with_local_state(reference: Reference) -> Reference:
+    """The reference with what is at its local path now."""
+    is_directory = os.path.isdir(reference.local)
+    exists = os.path.lexists(reference.local)
+    if is_directory and reference.upload is not None:
+        exists = any(os.scandir(reference.local))
+    return replace(reference, is_directory=is_directory, exists=exists)
 
 
 def _spellings(path: str) -> tuple[str, ...]:
@@ -114,6 +149,23 @@ def _from_registrations(
     if not containing:
         return None
     registration = max(containing, key=lambda registration: len(registration.local))
+    return reference_in(registration, path, cache_root, default_profile, endpoint_of)
+
+
+def reference_in(
+    registration: Registration,
+    path: str,
+    cache_root: str,
+    default_profile: Profile | None,
+    endpoint_of: EndpointOf = look_up_endpoint,
+    *,
+    is_open: bool = True,
+) -> Reference | None:
+    """The reference of an absolute path at or below the local path of a registration, or None.
+
+    Args:
+        is_open: whether the mirror of the registration still pushes what is written there.
+    """
     below = relative(path, registration.local)
     if below and not os.path.isdir(path) and not registration.filter.predicate()(below):
         return None
@@ -122,7 +174,23 @@ def _from_registrations(
         return None
     url = _with_profile(str(registration.location), name)
     endpoint = endpoint_of(registration.location.scheme, registration.profile)
-    return Reference(url, below, registration.local, cache_root, registration.pushes, endpoint=endpoint)
+    request = registration.request
+    values = {name: getattr(request, name) for name in _FILTERS if getattr(request, name, None)}
+    upload = None
+    if registration.pushes and is_open:
+        exclude = request.exclude if request.upload_exclude is None else request.upload_exclude
+        upload = tuple((name, exclude if name == "exclude" else getattr(request, name)) for name in _OF_UPLOAD)
+    filters = tuple(values.items())
+    return Reference(
+        url,
+        below,
+        registration.local,
+        cache_root,
+        registration.pushes,
+        endpoint=endpoint,
+        filters=filters,
+        upload=upload,
+    )
 
 
 def _from_cache(

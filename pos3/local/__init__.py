@@ -15,6 +15,7 @@ from pos3.local.files import (
     write_blocks_at,
 )
 from pos3.local.home import NO_HOME, expanded
+from pos3.local.machines import machine
 from pos3.local.own_files import (
     ForeignFileError,
     directory_problem,
@@ -76,6 +77,7 @@ __all__ = [
     "lies_in_cache",
     "lies_in_state",
     "local_entries",
+    "machine",
     "make_private",
     "max_path_bytes_below",
     "open_file",

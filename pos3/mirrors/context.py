@@ -11,6 +11,7 @@ from typing import Protocol
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
 from pos3.jobs import Reference
+from pos3.mirrors.paths import restore_with
 from pos3.mirrors.verbs import Mirror, open_mirrors
 from pos3.plan import TransferPlan, TwoWayPlan
 from pos3.reports import Report
@@ -83,13 +84,9 @@ def current_mirror() -> MirrorLike:
     Raises:
         NoMirrorError: no mirror is open, or several are and this thread belongs to none of them.
     """
-    active = active_mirror()
-    if active is not None:
-        return active
-    for find_mirror in frameworks.functions_of(frameworks.MIRRORS):
-        found: MirrorLike | None = find_mirror()
-        if found is not None:
-            return found
+    here = _mirror_of_context()
+    if here is not None:
+        return here
     candidates = open_mirrors()
     if len(candidates) == 1:
         return candidates[0]
@@ -99,6 +96,28 @@ def current_mirror() -> MirrorLike:
             "contextvars.copy_context().run, or use the object that 'with pos3.mirror() as m:' gives"
         )
     raise NoMirrorError("no mirror is open; call this inside 'with pos3.mirror():'")
+
+
+def _mirror_of_context() -> MirrorLike | None:
+    """The mirror of this context, else the one that a framework gives for this call, or None."""
+    active = active_mirror()
+    if active is not None:
+        return active
+    for find_mirror in frameworks.functions_of(frameworks.MIRRORS):
+        found: MirrorLike | None = find_mirror()
+        if found is not None:
+            return found
+    return None
+
+
+def _mirror_for_arrival(in_context: bool) -> MirrorLike | None:
+    try:
+        return _mirror_of_context() if in_context else current_mirror()
+    except NoMirrorError:
+        return None
+
+
+restore_with(_mirror_for_arrival)
 
 
 def active_mirror() -> MirrorLike | None:

@@ -34,6 +34,7 @@ from pos3.jobs import (
     PublishRequest,
     Reference,
     Registered,
+    RegisteredRoot,
     Registration,
     Request,
     Runner,
@@ -49,12 +50,14 @@ from pos3.jobs import (
     list_local,
     list_remote,
     maps_the_same_objects,
+    remember,
     remove_pushed_entries,
 )
 from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
 from pos3.mirrors.end_messages import how_to_push_the_rest, summary_of_changes
 from pos3.mirrors.exit_closing import add_mirror, remove_mirror
+from pos3.mirrors.paths import MirroredPath
 from pos3.mirrors.plan_verbs import planning
 from pos3.mirrors.pusher import Pusher
 from pos3.mirrors.registrations import Registrations
@@ -135,6 +138,8 @@ class Mirror:
         )
         self._state = "new"
         self._closed = threading.Event()
+        itself = weakref.ref(self)
+        self._is_alive = lambda: (mirror := itself()) is not None and mirror.is_open
         _mirrors.add(self)
 
     def _assemble(self, components: Components) -> None:
@@ -270,9 +275,15 @@ class Mirror:
         begin: Callable[[Job], None],
         join: Callable[[Job, Registration], None] = _never_joined,
     ) -> Path:
-        self._components.registrations.register(registration, self._components.make_job, begin, join)
+        job = self._components.registrations.register(registration, self._components.make_job, begin, join)
         self._components.observer.registered(registration.kind, str(registration.location))
-        return Path(registration.local)
+        return self._path_of(job.registration)
+
+    def _path_of(self, registration: Registration, local: str | None = None) -> MirroredPath:
+        """The local path of a registration, or one below it, as a path that travels."""
+        root = RegisteredRoot(registration, self.cache_root, self.default_profile, self._is_alive)
+        remember(registration.local, root)
+        return MirroredPath(registration.local if local is None else local)
 
     def _evict_to_limit(self) -> None:
         limit_bytes = self.options.cache_limit_bytes
@@ -282,12 +293,19 @@ class Mirror:
             except OSError as error:
                 logger.warning("cannot bring the cache down to cache_limit: %s", error)
 
-    def restore(self, reference: Reference) -> Path:
+    def restore(self, reference: Reference, *, travels: bool = False, delete: bool = False) -> Path:
         """Returns a local path with the content that ``reference`` stands for.
 
         A path that this mirror has registered, and that exists, is returned without a request. Otherwise the content is
         downloaded: to the same local path if the cache of this machine knows it, else into the cache. If that path has
-        changes that were never uploaded, it is returned as it is.
+        changes that were never uploaded, it is returned as it is. For a reference of a path that did not exist, nothing
+        is downloaded.
+
+        Args:
+            travels: whether the path is to be here what it is where the reference was made, while its mirror is open.
+                If it belongs to an upload there, the same upload is registered here, and what is written to the path is
+                pushed. What others have put into an upload of this mirror is downloaded.
+            delete: the ``delete`` of such an upload.
 
         Raises:
             RemoteNotFoundError: the content does not exist any more, or not yet.
@@ -298,21 +316,38 @@ class Mirror:
         job = self._components.registrations.containing(location, resolved)
         if job is not None:
             path = job.local_path(location)
-            if os.path.exists(path):
-                return Path(path)
+            if os.path.lexists(path) or not reference.exists:
+                return self._path_of(job.registration, path)
             if job.registration.pushes:
-                raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
-        return self._restored(reference, resolved)
+                content = self._restored(reference, resolved, path) if travels else None
+                if content is None or not content.exists():
+                    raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
+                return content
+        content = self._restored(reference, resolved, None) if reference.exists else None
+        if reference.upload is not None and travels:
+            root = self.upload(reference.root_url, delete=delete, **dict(reference.upload))
+            return content or root / reference.path
+        return content or self._path_without_content(reference)
 
-    def _restored(self, reference: Reference, profile: Profile | None) -> Path:
+    def _path_without_content(self, reference: Reference) -> Path:
+        """The local path at which the content of a reference would be."""
+        request = DownloadRequest(remote=reference.root_url)
+        registration = self._components.make_registration(request, is_restored=True)
+        return MirroredPath(os.path.join(registration.local, reference.path) if reference.path else registration.local)
+
+    def _restored(self, reference: Reference, profile: Profile | None, registered: str | None) -> Path:
+        """Downloads the content, to the local path of a registration that contains it if there is one."""
         # The reference may come from another machine, where the endpoint has another address.
         reference = replace(reference, endpoint=self._components.stores.endpoint(parse(reference.url).scheme, profile))
         is_known = reference.is_known_to(self.cache_root)
         if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
-            return Path(reference.local)
-        local = reference.local if is_known else None
-        request = DownloadRequest(remote=reference.url, local=local, profile=profile)
+            return MirroredPath(reference.local)
+        if reference.is_part_of_filtered_root and registered is None:
+            return self._restored(replace(reference, path=""), profile, None) / reference.path
+        local = registered or (reference.local if is_known else None)
+        filters = dict(reference.filters) if reference.is_directory else {}
+        request = DownloadRequest(remote=reference.url, local=local, profile=profile, **filters)
         return self._download(self._components.make_registration(request, is_restored=True), request)
 
     # Upload
@@ -569,7 +604,7 @@ class Mirror:
         remove_pushed_entries(self.cache_root, [registration])
         self._components.observer.registered("sync", str(registration.location))
         self._evict_to_limit()
-        return Path(registration.local)
+        return self._path_of(registration)
 
     def begin_bisync(self, request: BisyncRequest) -> Path:
         """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end."""
@@ -657,7 +692,7 @@ class Mirror:
         finally:
             job.end_use()
         self._components.observer.registered("upload", str(registration.location))
-        return Path(registration.local)
+        return self._path_of(registration)
 
     # Questions and plans, which change nothing
 

@@ -45,6 +45,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             the least recently used data is removed until the cache is within the limit. What is in use, changed or not
             pushed is never removed.
         shutdown_timeout: the seconds for the pushes of ``sync_on_error`` when the process is being stopped.
+        output_root: the URL below which each flow run has directories of its own, for ``run_dir`` of
+            :mod:`pos3.orchestration`. Nothing else uses it.
 
     Raises:
         InvalidArgumentError, ProfileError: an option is wrong; nothing was changed.
@@ -60,6 +62,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         *,
         cache_limit: int | str | None = MirrorOptions.cache_limit,
         shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+        output_root: StrPath | None = MirrorOptions.output_root,
     ):
         if callable(cache_root):
             raise InvalidArgumentError(
@@ -74,6 +77,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             max_upload_bytes_per_second,
             cache_limit,
             shutdown_timeout,
+            output_root,
         )
         self._entered: dict[Mirror, contextlib.ExitStack] = {}
 
@@ -128,6 +132,7 @@ def with_mirror(
     *,
     cache_limit: int | str | None = ...,
     shutdown_timeout: float = ...,
+    output_root: StrPath | None = ...,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -140,6 +145,7 @@ def with_mirror(
     *,
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+    output_root: StrPath | None = MirrorOptions.output_root,
 ) -> Any:
     """Decorates a function so that each call runs in a mirror of its own.
 
@@ -156,6 +162,7 @@ def with_mirror(
         max_upload_bytes_per_second,
         cache_limit=cache_limit,
         shutdown_timeout=shutdown_timeout,
+        output_root=output_root,
     )
 
 

@@ -20,9 +20,17 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("pos3.orchestration needs Prefect: pip install 'pos3[prefect]'", name="prefect") from None
 
 from pos3.orchestration.flow import pos3_flow
-from pos3.orchestration.internals import install
+from pos3.orchestration.internals import EngineHooks, install
 from pos3.orchestration.results import PathSerializer, S3Contents
-from pos3.orchestration.runtime import around_task_hooks, work_before_record
+from pos3.orchestration.run_directories import run_dir
+from pos3.orchestration.runtime import (
+    around_task_hooks,
+    explaining_foreign_paths,
+    prepared_to_leave,
+    received,
+    result_to_hand_on,
+    work_before_record,
+)
 from pos3.orchestration.tasks import bisync_task, download_task, flush_task, ls_task, publish, sync_task, upload_task
 
 if TYPE_CHECKING:
@@ -39,11 +47,21 @@ __all__ = [
     "ls_task",
     "pos3_flow",
     "publish",
+    "run_dir",
     "sync_task",
     "upload_task",
 ]
 
-install(work_before_record, around_task_hooks)
+install(
+    EngineHooks(
+        find_work=work_before_record,
+        around_hooks=around_task_hooks,
+        receive=received,
+        around_function=explaining_foreign_paths,
+        hand_on=result_to_hand_on,
+        prepare=prepared_to_leave,
+    )
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -22,9 +22,12 @@ from pos3.orchestration.runtime import (
     OptionLayers,
     StrPath,
     deployed_environment,
+    describe_url_parameters,
+    globals_of_annotations,
     layers_of,
     with_attempts,
     with_environment,
+    with_url_paths,
     wrap_function,
 )
 
@@ -58,6 +61,23 @@ class MirroredFlow(Flow[P, R]):
         changed = super().with_options(**cast(dict[str, Any], options))
         of_same_kind_of_method(changed, self)
         return _mirrored(changed, layers_of(self.fn).with_layer(mirror))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_annotation_globals": globals_of_annotations(self.fn)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        needed = state.pop("_annotation_globals", {})
+        vars(self).update(state)
+        for name, value in needed.items():
+            self.fn.__globals__.setdefault(name, value)
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """As for any flow. Where the annotation asks for a path, a URL is kept, and downloaded when the body begins.
+
+        Raises:
+            InvalidURLError: such a URL is malformed.
+        """
+        return super().validate_parameters(with_url_paths(self.fn, parameters))
 
     if not TYPE_CHECKING:  # Types are those of Flow.
 
@@ -113,6 +133,7 @@ def _mirrored(flow: Flow[P, R], options: OptionLayers) -> MirroredFlow[P, R]:
         setattr(made, name, Hooks(getattr(flow, name)[:]))
     if flow.result_serializer is None:
         made.result_serializer = default_serializer()
+    describe_url_parameters(made)
     return cast(MirroredFlow[P, R], made)
 
 
@@ -147,6 +168,7 @@ def pos3_flow(
     max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+    output_root: StrPath | None = MirrorOptions.output_root,
     **flow_options: Unpack[FlowOptions],
 ) -> FlowDecorator: ...
 
@@ -163,6 +185,7 @@ def pos3_flow(
     max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+    output_root: StrPath | None = MirrorOptions.output_root,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
     """Makes a Prefect flow whose runs each have one mirror, which the flow and its tasks use by ``pos3.download`` etc.
@@ -173,6 +196,9 @@ def pos3_flow(
     way (an exception, a returned failed state, a timeout, cancellation, a signal), only registrations with
     ``sync_on_error`` are pushed, and nothing is deleted. A suspended run pushes everything without deletes. A subflow
     uses its parent's mirror. If the function is called as ``flow.fn()``, it has a mirror for the call.
+
+    A parameter that is annotated as a ``Path``, or as a container of paths, also takes URLs. They are downloaded before
+    the function is called.
 
     The decorator works with and without options, and on an existing flow, which is not changed. The function may be
     sync or async, a generator of both kinds, or a method.
@@ -186,6 +212,7 @@ def pos3_flow(
         show_progress: whether long transfers are shown by lines in the run's log.
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.
+        output_root: the URL, or the local path, below which :func:`run_dir` makes directories.
         flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a
             :class:`PathSerializer`.
 
@@ -200,6 +227,7 @@ def pos3_flow(
         max_upload_bytes_per_second,
         cache_limit,
         shutdown_timeout,
+        output_root,
     )
     options = OptionLayers().with_layer(mirror).with_layer(arguments)
 

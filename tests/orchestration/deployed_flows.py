@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -50,3 +51,9 @@ def plain(url: str) -> None: ...
 
 
 mirrored_elsewhere = pos3_flow(plain)
+
+
+@pos3_flow
+def copy(data: Path, to: str) -> None:
+    """Is given a URL for a path."""
+    shutil.copytree(data, pos3.upload(to), dirs_exist_ok=True)

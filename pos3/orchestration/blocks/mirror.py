@@ -34,6 +34,7 @@ class Pos3Mirror(Block):
     shutdown_timeout: float | None = Field(
         default=None, description="Seconds for the last pushes when the process is being stopped."
     )
+    output_root: str | None = Field(default=None, description="URL below which runs have directories: run_dir().")
 
     @model_validator(mode="after")
     def _can_work(self) -> Pos3Mirror:

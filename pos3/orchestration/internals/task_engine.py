@@ -1,10 +1,12 @@
-"""Calls pos3 before a task run completes, and around the hooks of a task run.
+"""Calls pos3 before the function of a task run, before the run completes, and around its hooks.
 
-It relies on two methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)`` and
-``call_hooks(state)``. The engine has no public hook that knows the arguments and the result of a task run, can still
-make it fail, and may be awaited. ``handle_success`` can be used as such a hook. It is called in the run's context when
-the function has returned, before the state is set. An exception in it counts as one of the task, and its retries apply.
-``tests/orchestration/test_engine.py`` pins both.
+It relies on three methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)``,
+``call_hooks(state)``, and ``call_task_fn(transaction)``, which calls the function with the engine's ``parameters``. The
+engine has no public hook that knows the arguments and the result of a task run, can still make it fail, and may be
+awaited. ``handle_success`` can be used as such a hook. It is called in the run's context when the function has
+returned, before the state is set. An exception in it counts as one of the task, and its retries apply.
+``tests/orchestration/test_engine.py`` pins them. The arguments of ``Task.apply_async``, which is public and called by
+``delay``, are prepared as well.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -23,6 +25,8 @@ from prefect.states import is_state_iterable
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.tasks import Task
 from prefect.transactions import BaseTransaction
+
+T = TypeVar("T")
 
 _PATCHED = "_pos3_patched"
 
@@ -63,48 +67,99 @@ class TaskHooks:
     log: Any = field(repr=False)
 
 
-FindWork = Callable[[Success], Callable[[], object] | None]
 AroundHooks = Callable[[TaskHooks], AbstractContextManager[Callable[[], object]]]
 
 
-def install(find_work: FindWork, around_hooks: AroundHooks) -> None:
-    """Makes all task engines of this process call these functions. Further calls do nothing.
+@dataclass(frozen=True)
+class EngineHooks:
+    """The functions that the task engines of this process call.
 
-    Args:
-        find_work: returns a function to call before the state of a try is set, or None. An asynchronous engine calls
-            that function in a thread.
-        around_hooks: a context around the hooks of a task run. It gives a function to call when they have returned.
+    ``find_work`` returns a function to call before the state of a try is set, or None. An asynchronous engine calls
+    that function in a thread. ``around_hooks`` is a context around the hooks of a task run. It gives a function to call
+    when they have returned. ``receive`` returns the arguments with which the function of a task is called, in a thread
+    if the engine is asynchronous. ``around_function`` is a context around that call. ``hand_on`` returns the result
+    that the run has. ``prepare`` returns the arguments that ``Task.apply_async`` sends to a task worker.
     """
+
+    find_work: Callable[[Success], Callable[[], object] | None]
+    around_hooks: AroundHooks
+    receive: Callable[[dict[str, Any]], dict[str, Any]]
+    around_function: Callable[[], AbstractContextManager[None]]
+    hand_on: Callable[[Success], Any]
+    prepare: Callable[[Any], Any]
+
+
+def install(hooks: EngineHooks) -> None:
+    """Makes all task engines of this process call these functions. Further calls do nothing."""
     if hasattr(SyncTaskRunEngine.handle_success, _PATCHED):
         return
-    _install_for_success(find_work)
-    _install_for_hooks(around_hooks)
+    _install_for_function(hooks)
+    _install_for_success(hooks)
+    _install_for_hooks(hooks.around_hooks)
+    _install_for_background(hooks)
 
 
-def _install_for_success(find_work: FindWork) -> None:
+def _install_for_function(hooks: EngineHooks) -> None:
+    engine_class: Any = SyncTaskRunEngine
+    async_engine_class: Any = AsyncTaskRunEngine
+    original, original_async = engine_class.call_task_fn, async_engine_class.call_task_fn
+
+    @functools.wraps(original)
+    def call_task_fn(engine: Any, transaction: Any) -> Any:
+        with hooks.around_function():
+            if not transaction.is_committed():
+                engine.parameters = hooks.receive(engine.parameters or {})
+            return original(engine, transaction)
+
+    @functools.wraps(original_async)
+    async def acall_task_fn(engine: Any, transaction: Any) -> Any:
+        with hooks.around_function():
+            if not transaction.is_committed() and engine.parameters:
+                engine.parameters = await _in_thread(functools.partial(hooks.receive, engine.parameters))
+            return await original_async(engine, transaction)
+
+    engine_class.call_task_fn, async_engine_class.call_task_fn = call_task_fn, acall_task_fn
+
+
+def _install_for_success(hooks: EngineHooks) -> None:
     engine_class: Any = SyncTaskRunEngine
     async_engine_class: Any = AsyncTaskRunEngine
     original, original_async = engine_class.handle_success, async_engine_class.handle_success
 
-    def work_of(engine: Any, result: Any, transaction: BaseTransaction) -> Callable[[], object] | None:
-        return find_work(Success(engine.task_run, engine.parameters or {}, result, transaction))
+    def handed_on(engine: Any, result: Any, transaction: BaseTransaction) -> Success:
+        success = Success(engine.task_run, engine.parameters or {}, result, transaction)
+        return replace(success, result=hooks.hand_on(success))
 
     @functools.wraps(original)
     def handle_success(engine: Any, result: Any, transaction: Any) -> Any:
-        work = work_of(engine, result, transaction)
+        success = handed_on(engine, result, transaction)
+        work = hooks.find_work(success)
         if work is not None:
             work()
-        return original(engine, result, transaction=transaction)
+        return original(engine, success.result, transaction=transaction)
 
     @functools.wraps(original_async)
     async def ahandle_success(engine: Any, result: Any, transaction: Any) -> Any:
-        work = work_of(engine, result, transaction)
+        success = handed_on(engine, result, transaction)
+        work = hooks.find_work(success)
         if work is not None:
             await _in_thread(work)
-        return await original_async(engine, result, transaction=transaction)
+        return await original_async(engine, success.result, transaction=transaction)
 
     setattr(handle_success, _PATCHED, True)
     engine_class.handle_success, async_engine_class.handle_success = handle_success, ahandle_success
+
+
+def _install_for_background(hooks: EngineHooks) -> None:
+    task_class: Any = Task
+    original = task_class.apply_async
+
+    @functools.wraps(original)
+    def apply_async(task: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        args, kwargs = hooks.prepare((args or (), kwargs or {}))
+        return original(task, args, kwargs, **options)
+
+    task_class.apply_async = apply_async
 
 
 def _install_for_hooks(around_hooks: AroundHooks) -> None:
@@ -155,6 +210,6 @@ def _logging_errors(hooks: TaskHooks) -> Iterator[None]:
         hooks.log.exception("pos3: what the hooks of this task run wrote could not be pushed")
 
 
-async def _in_thread(work: Callable[[], object]) -> None:
+async def _in_thread(work: Callable[[], T]) -> T:
     # Many tasks may wait here. Each has its own limiter, so that it takes no thread from the others.
-    await to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))
+    return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=anyio.CapacityLimiter(1))

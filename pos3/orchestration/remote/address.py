@@ -12,11 +12,12 @@ from prefect.client.schemas.objects import FlowRun
 
 _RUN = "pos3.mirror.run"
 _SOCKET = "pos3.mirror.socket"
+_MACHINE = "pos3.mirror.machine"
 
 
 @dataclass(frozen=True)
 class MirrorAddress:
-    """The flow run that has the mirror, and the path of its broker's socket; "" if there is no broker.
+    """The flow run that has the mirror, the path of its broker's socket, "" if there is none, and its machine.
 
     It is stored in the labels of the flow run object, which task runners send with the run's context. These labels are
     never sent to Prefect's API.
@@ -24,9 +25,10 @@ class MirrorAddress:
 
     flow_run_id: UUID
     socket: str = ""
+    machine: str = ""
 
     def write_to(self, flow_run: FlowRun) -> None:
-        flow_run.labels = {**flow_run.labels, _RUN: str(self.flow_run_id), _SOCKET: self.socket}
+        flow_run.labels = {**flow_run.labels, _RUN: str(self.flow_run_id), _SOCKET: self.socket, _MACHINE: self.machine}
 
     @classmethod
     def read_from(cls, flow_run: FlowRun) -> MirrorAddress:
@@ -34,7 +36,7 @@ class MirrorAddress:
         labels: Mapping[str, object] = flow_run.labels
         if _RUN not in labels:
             return cls(flow_run.id)
-        return cls(UUID(str(labels[_RUN])), str(labels[_SOCKET]))
+        return cls(UUID(str(labels[_RUN])), str(labels[_SOCKET]), str(labels.get(_MACHINE, "")))
 
 
 def check_private(directory: str) -> None:

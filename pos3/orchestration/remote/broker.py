@@ -23,6 +23,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pos3
+from pos3.local import machine
 from pos3.orchestration.remote.address import MirrorAddress, check_private
 from pos3.orchestration.storing import OtherProcess, PreCommitPushes, registration_scope
 from pos3.orchestration.ui import RunHere, working_for
@@ -60,7 +61,7 @@ class Broker:
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
         self._listening, path = _listen()
-        self.address = MirrorAddress(flow_run_id, path)
+        self.address = MirrorAddress(flow_run_id, path, machine())
         _brokers.add(self)
         self._thread = threading.Thread(target=self._accept, name="pos3-broker", daemon=True)
         self._thread.start()

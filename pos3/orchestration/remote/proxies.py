@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pos3
+from pos3.local import machine
 from pos3.orchestration.internals import is_called_by_task
 from pos3.orchestration.remote.address import MirrorAddress, check_private
 from pos3.orchestration.remote.broker import CONFIRM, ENSURE_STORED, OPTIONS, UPLOADS
@@ -166,6 +167,9 @@ class BrokeredMirror(MirrorProxy):
     def call(self, method: str, arguments: Arguments) -> Any:
         if not self.address.socket:
             raise MirrorGoneError("the flow run's mirror is not served to other processes")
+        if self.address.machine not in ("", machine()):
+            # The socket may be here, in a directory that is shared, and the files that it speaks of are not.
+            raise MirrorGoneError("the flow run's mirror is on another machine")
         try:
             # Replies are unpickled, so they must not come from another user.
             check_private(os.path.dirname(self.address.socket))

@@ -16,6 +16,7 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.hashing import hash_objects
 
 import pos3
+from pos3.mirrors import arriving_reference
 from pos3.orchestration.results.reading import mirror_for_reading
 from pos3.orchestration.ui import log_safely
 
@@ -78,12 +79,15 @@ class S3Contents(CachePolicy):
         fingerprints: dict[str, str] = {}
         with mirror_for_reading() as mirror:
             for address in addresses:
-                url = address if isinstance(address, str) else mirror.url_of(address)
+                arriving = arriving_reference(address) if isinstance(address, Path) else None
+                # A path that has not arrived from another machine has no content here yet, so its URL is asked.
+                asked = arriving.url if arriving is not None else address
+                url = asked if isinstance(asked, str) else mirror.url_of(asked)
                 if url is None:
                     continue
                 if isinstance(address, Path):
                     urls[address] = url
-                fingerprint = mirror.fingerprint(address, include=self.include, exclude=self.exclude)
+                fingerprint = mirror.fingerprint(asked, include=self.include, exclude=self.exclude)
                 if fingerprint is None:
                     return None
                 fingerprints[url] = fingerprint

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import ChainMap
 from contextlib import suppress
-from dataclasses import fields
-from functools import partial
-from pathlib import Path
+from dataclasses import fields, replace
+from pathlib import Path, PosixPath
 from typing import Any, TypeVar
 
 import cloudpickle  # type: ignore[import-untyped]
-from prefect.context import FlowRunContext, TaskRunContext
 from prefect.serializers import PickleSerializer, Serializer
 from prefect.settings import get_current_settings
 from pydantic import Field, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 import pos3
+from pos3.mirrors import arriving_reference
 from pos3.orchestration.results.reading import mirror_for_reading
+from pos3.orchestration.runtime import run_names
 
 D = TypeVar("D")
-_LocalPath = type(Path())
 
 
 class PathSerializer(PickleSerializer[D]):
@@ -63,34 +61,28 @@ def default_serializer() -> Serializer[Any] | None:
 
 class _PathPickler(cloudpickle.Pickler):  # type: ignore[misc]
     def __init__(self, file: io.BytesIO):
-        # The base class reads it once.
-        self.dispatch_table = ChainMap(
-            {_LocalPath: partial(_reduced, origin=_origin())}, cloudpickle.Pickler.dispatch_table
-        )
         super().__init__(file)
+        self._origin = run_names() or "a result"
 
-
-def _reduced(path: Path, origin: str) -> Any:
-    reference = _reference(path)
-    if reference is None:
-        return path.__reduce__()
-    return restored, ({**vars(reference)}, origin)
+    def reducer_override(self, obj: Any) -> Any:
+        if issubclass(type(obj), PosixPath):
+            reference = _reference(obj)
+            # A path without a URL is stored as a plain one, which loads where pos3 is not installed.
+            return (restored, ({**vars(reference)}, self._origin)) if reference is not None else _plain(obj)
+        return super().reducer_override(obj)
 
 
 def _reference(path: Path) -> pos3.Reference | None:
+    arriving = arriving_reference(path)
+    if arriving is not None:
+        return arriving
     with suppress(pos3.Pos3Error), mirror_for_reading() as mirror:
         return mirror.reference(path)
     return None
 
 
-def _origin() -> str:
-    task, flow = TaskRunContext.get(), FlowRunContext.get()
-    parts = []
-    if task is not None:
-        parts.append(f"task run {task.task_run.name!r}")
-    if flow is not None and flow.flow_run is not None:
-        parts.append(f"flow run {flow.flow_run.name!r}")
-    return " of ".join(parts) or "a result"
+def _plain(path: Path) -> tuple[Any, ...]:
+    return PosixPath, path.parts
 
 
 def restored(stored: dict[str, Any], origin: str) -> Path:
@@ -108,7 +100,9 @@ def restored(stored: dict[str, Any], origin: str) -> Path:
         NoMirrorError: no mirror is open, and the content is not on this machine.
     """
     known = {item.name for item in fields(pos3.Reference)}
-    reference = pos3.Reference(**{name: value for name, value in stored.items() if name in known})
+    kept = {name: value for name, value in stored.items() if name in known}
+    # Only the content is stored. Whoever loads it, also much later, has nothing to do with the upload of that time.
+    reference = replace(pos3.Reference(**kept), exists=True, upload=None)
     try:
         with mirror_for_reading() as mirror:
             return mirror.restore(reference)

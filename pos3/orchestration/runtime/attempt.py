@@ -26,6 +26,7 @@ from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
+from pos3.orchestration.runtime.handing_on import explaining_foreign_paths, may_leave, submit_prepared
 from pos3.orchestration.runtime.mirror_lookup import JoinedMirror, mirror_to_join
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import IncompleteRunError, RunMirror
@@ -76,7 +77,7 @@ class Attempt(AbstractContextManager[Runner]):
         return entered
 
     def _watch(self, runner: Runner) -> None:
-        submit = runner.submit
+        submit = submit_prepared(runner.submit, may_leave(runner))
 
         def submit_and_remember(*args: Any, **kwargs: Any) -> PrefectFuture[Any]:
             future: PrefectFuture[Any] = submit(*args, **kwargs)
@@ -175,7 +176,8 @@ class Attempt(AbstractContextManager[Runner]):
     def recording_errors(self) -> Iterator[None]:
         """Remembers the error of the body, for the end of the run."""
         try:
-            yield
+            with explaining_foreign_paths():
+                yield
         except BaseException as error:
             if self._run is not None and self._owns_mirror:
                 self._run.error = error

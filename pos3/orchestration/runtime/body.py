@@ -16,6 +16,7 @@ from pos3.mirrors import of_same_kind
 from pos3.orchestration.internals import bound_like, located_like
 from pos3.orchestration.runtime.attempt import Attempt
 from pos3.orchestration.runtime.flow_function import FlowFunction, Function, flow_function
+from pos3.orchestration.runtime.handing_on import received
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
 
@@ -54,6 +55,7 @@ class Body:
         with attempt.recording_errors():
             attempt.recover()
             with attempt.active():
+                args, kwargs = received((args, kwargs))
                 result = self.function(*args, **kwargs)
             attempt.wait()
             attempt.finish(result)
@@ -66,6 +68,7 @@ class Body:
         with attempt.recording_errors():
             await to_thread.run_sync(attempt.recover)
             with attempt.active():
+                args, kwargs = await to_thread.run_sync(received, (args, kwargs))
                 result = await self.function(*args, **kwargs)
             await _finish_off_the_loop(attempt, result)
         return result
@@ -76,6 +79,8 @@ class Body:
             return (yield from self._function_outside_engine()(*args, **kwargs))
         with attempt.recording_errors():
             attempt.recover()
+            with attempt.active():
+                args, kwargs = received((args, kwargs))
             result = yield from _step_through(attempt, self.function(*args, **kwargs))
             attempt.wait()
             attempt.finish(result)
@@ -89,6 +94,8 @@ class Body:
             return
         with attempt.recording_errors():
             await to_thread.run_sync(attempt.recover)
+            with attempt.active():
+                args, kwargs = await to_thread.run_sync(received, (args, kwargs))
             async with _closing(attempt, self.function(*args, **kwargs)) as items:
                 while True:
                     with attempt.active():

@@ -13,6 +13,7 @@ from prefect.context import FlowRunContext
 import pos3
 from pos3.orchestration.internals import Success
 from pos3.orchestration.remote import BrokeredMirror, MirrorAddress, MirrorGoneError, mirror_of_try
+from pos3.orchestration.runtime.handing_on import has_unpushed_result, is_elsewhere
 from pos3.orchestration.runtime.run import RunMirror
 from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskData
 
@@ -20,10 +21,19 @@ from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskDat
 def work_before_record(success: Success) -> Callable[[], object] | None:
     """The function to call before a task run completes; None if nothing is to do, as for a run without a record."""
     task_data = TaskData((success.parameters, success.result)) if success.leaves_record else None
+    if task_data is None and _is_elsewhere() and has_unpushed_result(success):
+        # The flow, or another task, may load the result on another machine.
+        task_data = TaskData((success.result,))
     own = mirror_of_try(success.transaction)
     if own is not None:
         return functools.partial(own.finish, task_data) if success.completes else None
     return _work_of_flow_mirror(str(success.task_run.id), task_data) if task_data is not None else None
+
+
+def _is_elsewhere() -> bool:
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context is not None else None
+    return is_elsewhere(MirrorAddress.read_from(flow_run) if flow_run is not None else None)
 
 
 def _work_of_flow_mirror(task_run_id: str, task_data: TaskData) -> Callable[[], object] | None:

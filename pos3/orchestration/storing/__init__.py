@@ -7,12 +7,13 @@ and pushes them. Task runs that wait for the same upload share its next push. Th
 
 from pos3.orchestration.storing.pre_commit import PreCommitPushes
 from pos3.orchestration.storing.registration_log import OtherProcess, RegistrationLog, registration_scope
-from pos3.orchestration.storing.task_data import TaskData
+from pos3.orchestration.storing.task_data import TaskData, paths_in
 
 __all__ = [
     "OtherProcess",
     "PreCommitPushes",
     "RegistrationLog",
     "TaskData",
+    "paths_in",
     "registration_scope",
 ]

@@ -7,9 +7,12 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
+from pos3.mirrors import arriving_reference
 
 RegisteredUpload = tuple[str, str]
 """The URL and the local path of a registration for upload."""
@@ -124,21 +127,36 @@ def _ancestors(address: str) -> Iterator[str]:
         yield address
 
 
+def paths_in(values: Iterable[Any]) -> Iterator[Path]:
+    """The paths in ``values``, at any depth."""
+    return (value for value in _leaves(values) if isinstance(value, Path))
+
+
 def _texts(values: Iterable[Any]) -> Iterator[str]:
-    """The strings and the paths in ``values``, at any depth, the outermost first."""
-    waiting = deque(values)
-    seen: set[int] = set()
-    while waiting:
-        value = waiting.popleft()
+    """The strings, and the texts of the paths, in ``values``, at any depth, the outermost first."""
+    for value in _leaves(values):
         if isinstance(value, str):
             yield value
-        elif type(value) in _LEAF_TYPES:
-            continue
+        elif isinstance(value, Path) and (arriving := arriving_reference(value)) is not None:
+            # Its text is that of another machine, and to ask for the one of this machine would download it.
+            yield arriving.url
         elif isinstance(value, os.PathLike):
             path = os.fspath(value)
             if isinstance(path, str):
                 # With a separator, the lookup treats the text as a path.
                 yield path if os.sep in path else f".{os.sep}{path}"
+
+
+def _leaves(values: Iterable[Any]) -> Iterator[str | os.PathLike[Any]]:
+    """The strings and path objects in ``values``, at any depth, the outermost first."""
+    waiting = deque(values)
+    seen: set[int] = set()
+    while waiting:
+        value = waiting.popleft()
+        if isinstance(value, str | os.PathLike):
+            yield value
+        elif type(value) in _LEAF_TYPES:
+            continue
         elif id(value) not in seen and (parts := _parts(value)):
             seen.add(id(value))
             waiting.extend(parts)
