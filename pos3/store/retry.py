@@ -30,6 +30,8 @@ class BusyError(StoreError):
 
     operation = ""
     """The method of the request, where the message does not tell what it was for."""
+    is_overload = False
+    """Whether it is asked for too much at once."""
 
 
 class UnreachableError(EndpointError):
@@ -37,6 +39,8 @@ class UnreachableError(EndpointError):
 
     operation = ""
     """As above."""
+    is_overload = False
+    """As above: no answer came in time."""
 
 
 def is_transient(error: BaseException) -> bool:

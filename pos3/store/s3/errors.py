@@ -42,6 +42,12 @@ _TRANSIENT_CODES = {
     "RequestLimitExceeded", "BandwidthLimitExceeded", "503", "500", "502", "504", "429", "IncompleteBody", "BadDigest",
     "XAmzContentSHA256Mismatch", "InvalidPart", "InvalidPartOrder",
 }  # fmt: skip
+# Of the transient ones, those that a store answers if it is asked for too much.
+_OVERLOAD_CODES = {
+    "SlowDown", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded",
+    "BandwidthLimitExceeded", "503", "429",
+}  # fmt: skip
+_OVERLOAD_STATUSES = {503, 429}
 _REFUSED_KEY_CODES = {"InvalidObjectName", "XMinioInvalidObjectName"}
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 # Without a word of S3's own, these mean that somebody else has answered.
@@ -95,7 +101,9 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
     if code == "NoSuchUpload":
         return NoSuchUploadError(f"{where}: the store answered {code} ({message or 'no message'})")
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
-        return BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
+        busy = BusyError(f"{where}: the store answered {code or status} ({message or 'no message'})")
+        busy.is_overload = code in _OVERLOAD_CODES or status in _OVERLOAD_STATUSES
+        return busy
     if code == "NoSuchBucket":
         return BucketNotFoundError(f"{where}: the bucket does not exist at {endpoint}; check the name and the profile")
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:
