@@ -100,7 +100,11 @@ class MirrorOptions:
             InvalidArgumentError: the value of a variable is wrong; the error names the variable.
         """
         not_given = [item.name for item in fields(self) if item.name not in vars(self)["given"]]
-        return replace(self, **self.named_by_environment(not_given, environment))
+        return self.giving(**self.named_by_environment(not_given, environment))
+
+    def giving(self, **options: Any) -> MirrorOptions:
+        """These options with others, which count as given even if they equal the defaults."""
+        return replace(self, **options, given=vars(self)["given"] | options.keys())
 
     @staticmethod
     def named_by_environment(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -165,6 +169,11 @@ class MirrorOptions:
                 parse(root)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"output_root={error}", argument="output_root") from None
+
+    @property
+    def given_workers(self) -> int | None:
+        """``max_workers`` if it was given, here or by the environment; None leaves it to the stores."""
+        return self.max_workers if "max_workers" in vars(self)["given"] else None
 
     @property
     def real_cache_root(self) -> str:

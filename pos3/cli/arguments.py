@@ -338,7 +338,7 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
         "--max-workers",
         metavar="N",
         type=values.max_workers,
-        help="requests at the same time (default: POS3_MAX_WORKERS, or 10)",
+        help="requests at the same time (default: POS3_MAX_WORKERS, or as many as pay)",
     )
 
 

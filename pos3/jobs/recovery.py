@@ -115,7 +115,7 @@ def recover_with(
 class _Recovery:
     def __init__(self, options: MirrorOptions, progress: OpenProgress, dry_run: bool, trust_endpoints: bool):
         self.cache_root = options.real_cache_root
-        self._workers = options.max_workers
+        self._workers = options.given_workers
         self._profile = resolve_profile(options.default_profile)
         limit = options.max_upload_bytes_per_second
         self._rate: Rate = Unlimited() if limit is None else ByteRate(limit)

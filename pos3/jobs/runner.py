@@ -26,7 +26,7 @@ class Runner:
 
     def __init__(
         self,
-        workers: int,
+        workers: int | None,
         rate: Rate,
         open_progress: OpenProgress,
         observer: Observer,

@@ -14,10 +14,10 @@ class Stores:
 
     Args:
         default_profile: the profile of URLs and calls that name none.
-        max_workers: the maximum number of requests in flight of each store.
+        max_workers: the maximum number of requests in flight of each transfer; None leaves it to the stores.
     """
 
-    def __init__(self, default_profile: Profile | None, max_workers: int):
+    def __init__(self, default_profile: Profile | None, max_workers: int | None):
         self.default_profile = default_profile
         self._max_workers = max_workers
         self._lock = threading.Lock()

@@ -126,9 +126,9 @@ class Mirror:
             Components(
                 self.cache_root,
                 Components.new_owner(),
-                Stores(resolve_profile(chosen.default_profile), chosen.max_workers),
+                Stores(resolve_profile(chosen.default_profile), chosen.given_workers),
                 Registrations(),
-                Runner(chosen.max_workers, rate, open_progress, observer),
+                Runner(chosen.given_workers, rate, open_progress, observer),
                 journal,
                 part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 DiskSpace(self.cache_root, chosen.cache_limit_bytes),

@@ -38,7 +38,8 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         cache_root: the directory for everything without an explicit local path.
         show_progress: show a bar on a terminal, and elsewhere log lines of transfers that take 2 s or more. False shows
             nothing.
-        max_workers: the maximum number of threads, and so of requests in flight, of one transfer.
+        max_workers: the maximum number of requests in flight of one transfer. Unless it is given, here or by the
+            environment, S3 is asked for as many as pay, up to 256, and other stores for 10.
         default_profile: a profile or its name, for URLs that name none.
         max_upload_bytes_per_second: the maximum rate of all uploads together; None for full speed.
         cache_limit: bytes, or a size such as "50GB". When the mirror opens, after each download and when it closes,

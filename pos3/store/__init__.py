@@ -24,6 +24,7 @@ from pos3.store.base import (
 )
 from pos3.store.endpoints import endpoint_of
 from pos3.store.retry import is_shared
+from pos3.store.tasks import ended
 from pos3.url import Location
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Unlimited",
     "UnsortedListingError",
     "carried_out",
+    "ended",
     "endpoint_of",
     "is_shared",
     "nothing_known",
@@ -46,9 +48,11 @@ __all__ = [
 ]
 
 
-def open_store(location: Location, profile: Profile | None, max_workers: int) -> Store:
+def open_store(location: Location, profile: Profile | None, max_workers: int | None) -> Store:
     """The store that holds ``location``. Cloud SDKs are imported here and not before.
 
+    Args:
+        max_workers: how many requests of one call may be in flight; None leaves it to the store.
     Raises:
         ProfileError, CredentialsError: the profile cannot be used.
         InvalidURLError: no installed package knows the URL's scheme.

@@ -198,7 +198,7 @@ def _taken(ended: queue.SimpleQueue[T]) -> T:
 class Runs(Protocol):
     """A store, as far as it runs coroutines."""
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T: ...
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T: ...
 
 
 def carried_out(store: Runs, main: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -177,11 +177,15 @@ class Store(Protocol):
         """One level below ``key``: objects, and directories as paths ending in "/", in code-point order."""
         ...
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T:
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         """The result of a coroutine that awaits this store's, in a loop that the calling thread drives until then.
 
-        At most ``workers`` of this store's requests are under way at the same time.
+        At most ``workers`` of this store's requests are under way at the same time; with None, as many as pay.
         """
+        ...
+
+    async def most_in_flight(self, above: int) -> int:
+        """How many of its requests may be under way at the same time, as soon as these are more than ``above``."""
         ...
 
     async def download(

@@ -52,6 +52,8 @@ _OnBytes = Callable[[int], None]
 # File systems whose files appear only when they are committed. Of any other, opening a file for writing may already
 # empty what is there.
 _HOLDING_BACK = frozenset({"gs", "gcs", "az", "abfs", "abfss", "s3", "s3a"})
+# Where nobody says how many.
+_WORKERS = 10
 
 
 class FsspecStore:
@@ -146,8 +148,8 @@ class FsspecStore:
                 seen[name] = entry
         yield from (seen[path] for path in sorted(seen))
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T:
-        return run_in_new_loop(lambda: self._run(main, Threads(workers)))
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
+        return run_in_new_loop(lambda: self._run(main, Threads(workers or _WORKERS)))
 
     async def _run(self, main: Callable[[], Coroutine[Any, Any, T]], threads: Threads) -> T:
         loop = asyncio.get_running_loop()
@@ -157,6 +159,14 @@ class FsspecStore:
         finally:
             del self._threads[loop]
             threads.close()
+
+    async def most_in_flight(self, above: int) -> int:
+        loop = asyncio.get_running_loop()
+        most = self._threads[loop].most
+        if most <= above:
+            # They never become more.
+            await loop.create_future()
+        return most
 
     async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
         """The result of a call that blocks, which is repeated while its failure may pass."""

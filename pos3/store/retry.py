@@ -32,6 +32,8 @@ class BusyError(StoreError):
     """The method of the request, where the message does not tell what it was for."""
     code = ""
     """The store's own word for it, if there is one."""
+    is_overload = False
+    """Whether it is asked for too much at once."""
 
 
 class UnreachableError(EndpointError):
@@ -39,6 +41,8 @@ class UnreachableError(EndpointError):
 
     operation = ""
     """As above."""
+    is_overload = False
+    """As above: no answer came in time."""
 
 
 def is_transient(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ class Threads:
     """
 
     def __init__(self, most: int):
-        self._most = most
+        self.most = most
         self._threads: list[threading.Thread] = []
         self._under_way = 0
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -58,7 +58,7 @@ class Threads:
         return result[0]
 
     def _start(self, make: Callable[[], None]) -> None:
-        if len(self._threads) < min(self._under_way, self._most):
+        if len(self._threads) < min(self._under_way, self.most):
             thread = threading.Thread(target=self._work, name=f"pos3-blocking-{len(self._threads)}", daemon=True)
             if started(thread):
                 self._threads.append(thread)

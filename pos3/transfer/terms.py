@@ -49,9 +49,12 @@ class Laps:
 
 @dataclass(frozen=True)
 class Terms:
-    """How transfers are carried out: threads, rate, progress, the signal to stop, who does it and counts, the time."""
+    """How transfers are carried out: rate, progress, the signal to stop, who does it and counts, the time.
 
-    workers: int
+    ``workers`` is how many requests may be in flight; None leaves it to the store.
+    """
+
+    workers: int | None
     upload_rate: Rate
     open_progress: OpenProgress
     cancelled: threading.Event

@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pos3.errors import NotPushedError, TransferCancelledError
 from pos3.local import try_start
-from pos3.store import is_shared
+from pos3.store import ended, is_shared
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,7 +42,9 @@ def is_hopeless(error: BaseException) -> bool:
 class Runs(Protocol):
     """A store, as far as it runs coroutines: see :class:`pos3.store.Store`."""
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, None]], workers: int) -> None: ...
+    def run(self, main: Callable[[], Coroutine[Any, Any, None]], workers: int | None) -> None: ...
+
+    async def most_in_flight(self, above: int) -> int: ...
 
 
 def _nobody(_batch: object) -> None:
@@ -62,30 +64,61 @@ class _Jobs(Generic[T, R]):
         self._carry_out = carry_out
         self._cancelled = cancelled
         self._done: Callable[[Batch[T, R]], object] = _nobody
+        self._working: list[asyncio.Task[None]] = []
+        self._left = 0
         self._batch: Batch[T, R] = []
         self._told_at = 0.0
         self.stopped = False
 
-    async def all(self, workers: int, done: Callable[[Batch[T, R]], object]) -> None:
-        """Carries them out, so many at once, until they are done or cancelled; what is done is told in batches."""
+    async def all(self, most: Callable[[int], Coroutine[Any, Any, int]], done: Callable[[Batch[T, R]], object]) -> None:
+        """Carries them out until they are done or cancelled; what is done is told in batches.
+
+        Args:
+            most: says how many are to be carried out at once, as soon as that is more than its argument.
+        """
         self._done = done
         self._told_at = time.monotonic()
-        working = [asyncio.create_task(self._work()) for _ in range(workers)]
-        all_of_them = asyncio.gather(*working, return_exceptions=True)
+        all_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._begin(await most(0), all_done)
+        growing = asyncio.create_task(self._grow(most, all_done))
         is_cancelled = False
         try:
-            while not all_of_them.done():
+            while not all_done.done():
                 if self._cancelled.is_set() and not is_cancelled:
                     is_cancelled = True
-                    for task in working:
+                    growing.cancel()
+                    for task in self._working:
                         task.cancel()
-                await asyncio.wait((all_of_them,), timeout=_CANCEL_SECONDS)
+                await asyncio.wait((all_done,), timeout=_CANCEL_SECONDS)
                 self._tell_if_due()
-            for task in working:
+            for task in self._working:
                 if not task.cancelled():
                     task.result()
         finally:
             self._tell()
+            growing.cancel()
+            await ended(growing)
+
+    def _begin(self, workers: int, all_done: asyncio.Future[None]) -> None:
+        """Has so many tasks work; ``all_done`` is done with the last one."""
+
+        def end(_: asyncio.Task[None]) -> None:
+            self._left -= 1
+            if not self._left and not all_done.done():
+                all_done.set_result(None)
+
+        for _ in range(workers - len(self._working)):
+            task = asyncio.create_task(self._work())
+            task.add_done_callback(end)
+            self._working.append(task)
+            self._left += 1
+
+    async def _grow(self, most: Callable[[int], Coroutine[Any, Any, int]], all_done: asyncio.Future[None]) -> None:
+        while True:
+            workers = await most(len(self._working))
+            if all_done.done():
+                return
+            self._begin(workers, all_done)
 
     async def _work(self) -> None:
         for item in self._items:
@@ -193,10 +226,12 @@ def run_all(
     on_done: Callable[[T, R], None],
     *,
     store: Runs,
-    workers: int,
+    workers: int | None,
     cancelled: threading.Event,
 ) -> list[tuple[T, Exception]]:
-    """Awaits ``carry_out`` for every item, so many at once, and calls ``on_done`` here for each success.
+    """Awaits ``carry_out`` for every item, and calls ``on_done`` here for each success.
+
+    So many items are carried out at once as there are ``workers``; with None, as many as pay, as the store sees it.
 
     The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set, as
     an interrupt of the calling thread does. What does not end within two seconds of that is left behind.
@@ -223,7 +258,7 @@ def run_all(
 
     def work(done: Callable[[Batch[T, R]], object]) -> None:
         try:
-            store.run(lambda: jobs.all(workers, done), workers)
+            store.run(lambda: jobs.all(store.most_in_flight, done), workers)
         except Exception as error:  # noqa: BLE001 - handed over
             # The loop cannot go on, and nobody else answers for what it has begun.
             done([(None, None, error)])  # type: ignore[list-item]

@@ -17,6 +17,7 @@ from pos3.store.apart import called_apart, driven
 from pos3.store.s3.requests import Request
 from pos3.store.s3.slots import Slots
 from pos3.store.s3.store import S3Store
+from pos3.store.s3.window import Fixed
 from pos3.store.tasks import together
 from pos3.store.threads import Threads
 from tests.faults.base import run_python
@@ -181,7 +182,7 @@ def test_what_ends_a_thread_comes_out_of_the_loop_and_leaves_nothing_behind(
 
 
 def test_slots_are_given_in_turn_and_those_of_who_was_cancelled_to_the_next() -> None:
-    slots, got = Slots(1), []
+    slots, got = Slots(Fixed(1)), []
 
     async def use(name: str) -> None:
         await slots.take()
@@ -203,7 +204,7 @@ def test_slots_are_given_in_turn_and_those_of_who_was_cancelled_to_the_next() ->
 
 
 def test_who_begins_something_new_waits_until_nobody_waits_for_a_slot() -> None:
-    slots, events = Slots(1), []
+    slots, events = Slots(Fixed(1)), []
 
     async def begin() -> None:
         await slots.room()
@@ -326,6 +327,7 @@ FORK = """
 import os, sys, threading, time
 sys.path.insert(0, sys.argv[4])
 from pos3.store.s3.store import S3Store
+from pos3.store.s3.window import Fixed
 store = S3Store(sys.argv[1], None, 4)
 [large] = store.entries("large", is_prefix=False)
 moved = []

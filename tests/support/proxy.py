@@ -101,6 +101,11 @@ class Proxy:
         """How many requests are under way, those of clients that have left included."""
         return self._in_flight
 
+    @property
+    def connections(self) -> int:
+        """How many connections that were begun since :meth:`clear` are open."""
+        return len(self._since_clear)
+
     def clear(self) -> None:
         """Forgets what was recorded; faults stay."""
         with self._lock:

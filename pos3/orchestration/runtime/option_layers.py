@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pos3
@@ -46,8 +46,7 @@ class OptionLayers:
         """
         given = self.given_options()
         named = pos3.MirrorOptions.named_by_environment(set(_NAMES) - set(given))
-        defaults = {name: getattr(FLOW_DEFAULTS, name) for name in _NAMES}
-        return pos3.MirrorOptions(**{**defaults, **named, **given})
+        return FLOW_DEFAULTS.giving(**named, **given)
 
     def applied_to(self, outer: pos3.MirrorOptions) -> pos3.MirrorOptions:
         """The options of a subflow: ``outer``, those of the mirror that it could join, with these layers on top.
@@ -59,7 +58,7 @@ class OptionLayers:
         """
         if not self.layers:
             return outer
-        chosen = replace(outer, **self.given_options())
+        chosen = outer.giving(**self.given_options())
         return outer if _effective_values(chosen) == _effective_values(outer) else chosen
 
     def added_to(self, other: OptionLayers) -> OptionLayers:
@@ -126,4 +125,5 @@ def _effective_values(options: pos3.MirrorOptions) -> dict[str, Any]:
         "cache_root": os.path.realpath(os.path.expanduser(os.fspath(options.cache_root))),
         "cache_limit": options.cache_limit_bytes,
         "default_profile": pos3.Mirror(options).default_profile,
+        "max_workers": options.given_workers,
     }

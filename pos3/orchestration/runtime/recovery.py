@@ -23,7 +23,7 @@ def recover_earlier(flow_run_id: UUID, options: pos3.MirrorOptions, progress: po
         found = pos3.recover(
             options.cache_root,
             options.show_progress,
-            options.max_workers,
+            options.given_workers or pos3.MirrorOptions.max_workers,
             options.default_profile,
             options.max_upload_bytes_per_second,
             label=label_of(flow_run_id),

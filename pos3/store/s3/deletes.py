@@ -37,9 +37,8 @@ _Refused = dict[str, StoreError]
 class Deletes:
     """Deletes objects of one bucket."""
 
-    def __init__(self, client: Client, bucket: str, in_flight: int):
+    def __init__(self, client: Client, bucket: str):
         self._client = client
-        self._in_flight = in_flight
         self._where = f"deleting in s3://{bucket}"
         self._knows_batches = True
 
@@ -65,8 +64,9 @@ class Deletes:
         def take_one(key: str, _: None, error: Exception | None) -> None:
             fates[key] = error
 
-        await self._each(self._batches(together, alone), self._batch, take_batch, min(self._in_flight, _BATCHES), stop)
-        await self._each(iter(alone), self._one, take_one, self._in_flight, stop)
+        at_once = await self._client.most(0)
+        await self._each(self._batches(together, alone), self._batch, take_batch, min(at_once, _BATCHES), stop)
+        await self._each(iter(alone), self._one, take_one, at_once, stop)
         failed = [(key, error) for key, error in fates.items() if error is not None]
         stopped = TransferCancelledError(f"{self._where}: stopped")
         cause = next((error for _, error in failed if is_shared(error)), stopped if cancelled.is_set() else undone)

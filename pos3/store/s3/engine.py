@@ -19,6 +19,7 @@ from pos3.store.apart import driven, new_selector
 from pos3.store.s3.handle import Handle, Server
 from pos3.store.s3.poll_set import new_poll_set
 from pos3.store.s3.slots import Slots
+from pos3.store.s3.window import Fixed, Window
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Engine:
         self._server = server
         self._selector = new_selector()
         self.loop = asyncio.SelectorEventLoop(self._selector)
-        self.slots = Slots(1)
+        self.slots = Slots(Fixed(1))
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._wake_in)
@@ -60,10 +61,10 @@ class Engine:
         self._idle: dict[bool, list[Handle]] = {True: [], False: []}
         _ALIVE.add(self)
 
-    def begin(self, in_flight: int) -> None:
-        """From now on, there are so many requests at the same time at the most."""
-        self.slots = Slots(in_flight)
-        self._multi.setopt(pycurl.M_MAXCONNECTS, in_flight)
+    def begin(self, window: Fixed | Window) -> None:
+        """From now on, as many requests are under way at the same time as the window says."""
+        self.slots = Slots(window)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, window.most)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine, in the calling thread."""

@@ -44,6 +44,12 @@ _TRANSIENT_CODES = {
 }  # fmt: skip
 PARTS_CODES = frozenset(("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "BadDigest"))
 """The parts of a multipart upload are not there as they were sent, or it is not: none yet, or none any more."""
+# Of the transient ones, those that a store answers if it is asked for too much.
+_OVERLOAD_CODES = {
+    "SlowDown", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded",
+    "BandwidthLimitExceeded", "503", "429",
+}  # fmt: skip
+_OVERLOAD_STATUSES = {503, 429}
 _REFUSED_KEY_CODES = {"InvalidObjectName", "XMinioInvalidObjectName"}
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
 # Without a word of S3's own, these mean that somebody else has answered.
@@ -98,6 +104,7 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
         busy = NoSuchUploadError if code == "NoSuchUpload" else BusyError
         error = busy(f"{where}: the store answered {code or status} ({message or 'no message'})")
         error.code = code
+        error.is_overload = code in _OVERLOAD_CODES or status in _OVERLOAD_STATUSES
         return error
     if code == "NoSuchBucket":
         return BucketNotFoundError(f"{where}: the bucket does not exist at {endpoint}; check the name and the profile")

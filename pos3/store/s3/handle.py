@@ -14,6 +14,7 @@ from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.address import NOBODY, Address, Caller
 from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, region_in, strange
 from pos3.store.s3.requests import Request, Response, TooLongError
+from pos3.store.s3.window import NO_THRESHOLD
 
 _SEND_BYTES = 256 * 1024
 # Errors are cut here.
@@ -46,6 +47,14 @@ class Server:
         self.address = address
         self.clock = ServerClock()
         self.has_answered = False
+        self.page_seconds = 0.0
+        """How long a page lets itself be waited for, at the least; 0 before the first one."""
+        self.threshold = NO_THRESHOLD
+        """How many requests in flight were too many."""
+
+    def waited(self, seconds: float) -> None:
+        """A page has let itself be waited for that long."""
+        self.page_seconds = min(self.page_seconds or seconds, seconds)
 
 
 class Handle:
@@ -275,7 +284,10 @@ class Handle:
                 told = f"the server's region is {region}, and not {self._caller.signing.region}"
                 raise BusyError(f"{self._where()}: {told}")
             raise error_of_body(status, b"".join(self._body), self._where(), server.address.endpoint)
-        response = Response(status, self._own_head(), self._body, 0.0 if request.key else self._wait_seconds())
+        wait_seconds = 0.0 if request.key else self._wait_seconds()
+        if wait_seconds and request.method == "GET":
+            server.waited(wait_seconds)
+        response = Response(status, self._own_head(), self._body, wait_seconds)
         now = time.monotonic()
         if server.clock.is_due(now):
             server.clock.saw(seconds_of(response.header("date")), self._sent_at, now)
@@ -288,7 +300,9 @@ class Handle:
             raise EndpointError(f"{where}: no trusted TLS connection to {server.address.endpoint}: {message}")
         # Whoever breaks off is there.
         server.has_answered |= code not in _NOBODY_THERE
-        raise UnreachableError(f"{where}: cannot reach {server.address.endpoint}: {message}")
+        error = UnreachableError(f"{where}: cannot reach {server.address.endpoint}: {message}")
+        error.is_overload = code == pycurl.E_OPERATION_TIMEDOUT
+        raise error
 
     def _own_head(self) -> bytes:
         """The head of the answer itself: not of a proxy's to CONNECT, not of an announcement, no trailers of a body.

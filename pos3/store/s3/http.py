@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from pos3.store.apart import Drive, Stopping, called_apart, streamed_apart
 from pos3.store.retry import ATTEMPTS, Patience, repeated
+from pos3.store.s3 import shares
 from pos3.store.s3.address import Address
 from pos3.store.s3.engine import Engine
 from pos3.store.s3.fellow import Fellow
 from pos3.store.s3.handle import Server
 from pos3.store.s3.pool import Pool
 from pos3.store.s3.requests import Request, Response
+from pos3.store.s3.window import Fixed, Window
 
 T = TypeVar("T")
 
 # libcurl and checksums leave the interpreter to others, so several threads move large bodies.
 _MOST_THREADS = min(4, os.cpu_count() or 1)
+# More are not kept for later: each is a descriptor.
+_MOST_IDLE_CONNECTIONS = 32
 
 
 class _Run:
     """What one engine runs at the moment, and its fellows, which come as they are needed."""
 
-    def __init__(self, client: Client, engine: Engine, in_flight: int, most_fellows: int):
+    def __init__(self, client: Client, engine: Engine, window: Fixed | Window, most_fellows: int):
         self._client = client
         self.engine = engine
-        engine.begin(in_flight)
-        self._in_flight = in_flight
+        engine.begin(window)
+        self._most = window.most
         self._fellows: list[Fellow] = []
         self._most_fellows = most_fellows
         self._parts = 0
@@ -44,11 +49,17 @@ class _Run:
                 return await part(*arguments)
             finally:
                 self._parts -= 1
-        await self.engine.slots.take()
+        # What a fellow may do is decided here.
+        slots = self.engine.slots
+        await slots.take()
+        epoch = slots.window.epoch
         try:
-            return await fellow.carried_out(part(*arguments))
-        finally:
-            self.engine.slots.give_back()
+            result = await fellow.carried_out(part(*arguments))
+        except BaseException as error:
+            slots.failed(epoch, error)
+            raise
+        slots.answered(epoch)
+        return result
 
     def _fellow(self) -> Fellow | None:
         found = min(self._fellows, key=lambda fellow: fellow.parts, default=None)
@@ -63,7 +74,7 @@ class _Run:
             self._client.pool.give_back(engine)
             self._most_fellows = 0
             return None
-        self._client.runs[engine.loop] = _Run(self._client, engine, self._in_flight, 0)
+        self._client.runs[engine.loop] = _Run(self._client, engine, Fixed(self._most), 0)
         self._fellows.append(fellow)
         return fellow
 
@@ -85,25 +96,48 @@ class Client:
         self.server = Server(address)
         self.pool = Pool(self.server)
         self.runs: dict[asyncio.AbstractEventLoop, _Run] = {}
+        self._windows: set[Window] = set()
 
     @contextmanager
-    def driving(self, in_flight: int) -> Iterator[Drive]:
-        """Gives the results of coroutines in the calling thread, with so many requests at the same time at the most."""
-        engine = self.pool.take()
-        run = self.runs[engine.loop] = _Run(self, engine, in_flight, _MOST_THREADS - 1)
-        try:
-            yield engine.run
-        finally:
-            run.end()
-            del self.runs[engine.loop]
-            self.pool.give_back(engine)
+    def driving(self, in_flight: int | None) -> Iterator[Drive]:
+        """Gives the results of coroutines in the calling thread, with so many requests at the same time at the most.
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int) -> T:
+        With None, with as many as pay.
+        """
+        with nullcontext(Fixed(in_flight)) if in_flight is not None else self._window() as window:
+            engine = self.pool.take()
+            run = self.runs[engine.loop] = _Run(self, engine, window, _MOST_THREADS - 1)
+            try:
+                yield engine.run
+            finally:
+                run.end()
+                del self.runs[engine.loop]
+                if in_flight is None and engine.slots.peak > _MOST_IDLE_CONNECTIONS:
+                    engine.close()
+                else:
+                    self.pool.give_back(engine)
+
+    @contextmanager
+    def _window(self) -> Iterator[Window]:
+        server = self.server
+        window = Window(
+            server.page_seconds, server.threshold, shares.allowed, time.monotonic, is_alone=not self._windows
+        )
+        self._windows.add(window)
+        shares.enter(window)
+        try:
+            yield window
+        finally:
+            shares.leave(window)
+            self._windows.discard(window)
+            server.threshold = window.threshold
+
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int | None) -> T:
         """The result of one coroutine, in the calling thread."""
         with self.driving(in_flight) as drive:
             return drive(main())  # type: ignore[no-any-return]
 
-    def result_of(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int = 1) -> T:
+    def result_of(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int | None = 1) -> T:
         """The same in a thread of pos3's own, whatever the calling one is in the middle of."""
         stopping = Stopping()
         return called_apart(lambda: self.run(lambda: stopping.may_end(main()), in_flight), stopping.stop)
@@ -119,6 +153,10 @@ class Client:
     async def room(self) -> None:
         """Waits until another request could be sent at once."""
         await self.runs[asyncio.get_running_loop()].engine.slots.room()
+
+    async def most(self, above: int) -> int:
+        """How many requests may be in flight, as soon as these are more than ``above``."""
+        return await self.runs[asyncio.get_running_loop()].engine.slots.most(above)
 
     async def spread(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         """The result of a coroutine that sends one request with a large body, in any of several threads."""
@@ -147,6 +185,7 @@ class Client:
         slots = engine.slots
         if not slots.is_taken_at_once():
             await slots.take()
+        epoch = slots.window.epoch
         try:
             address = self.address
             caller = address.caller(request)
@@ -154,11 +193,14 @@ class Client:
             try:
                 handle.begin(request, caller)
                 code, message = await engine.carried(handle)
-                return handle.result(code, message)
+                response = handle.result(code, message)
             finally:
                 engine.give_back(handle)
-        finally:
-            slots.give_back()
+        except BaseException as error:
+            slots.failed(epoch, error)
+            raise
+        slots.answered(epoch)
+        return response
 
 
 def response_itself(response: Response) -> Response:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from pos3.store.retry import BusyError, UnreachableError
+from pos3.store.s3.window import Fixed, Window
+
 
 class Slots:
-    """How many requests may be in flight. Used in one loop alone."""
+    """Lets as many requests be in flight as the window says. Used in one loop alone."""
 
-    def __init__(self, count: int):
-        self._free = count
+    def __init__(self, window: Fixed | Window):
+        self.window = window
+        self.in_flight = 0
+        self.peak = 0
+        """The most that were in flight, and so the most connections that can be open."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._for_room: deque[asyncio.Future[None]] = deque()
+        self._for_more: list[asyncio.Future[None]] = []
 
     def is_taken_at_once(self) -> bool:
         """Takes a slot, if one is free."""
-        if self._free <= 0:
+        if self.in_flight >= self.window.limit:
             return False
-        self._free -= 1
+        self.in_flight += 1
+        if self.in_flight > self.peak:
+            self.peak = self.in_flight
         return True
 
     async def take(self) -> None:
@@ -35,21 +44,54 @@ class Slots:
             raise
 
     def give_back(self) -> None:
-        while self._waiting:
+        self.in_flight -= 1
+        if self._waiting or self._for_room:
+            self._admit()
+
+    def answered(self, epoch: int) -> None:
+        """Gives back the slot of a request that was sent in this epoch of the window, and was answered."""
+        has_grown = self.window.answered(epoch, self.in_flight)
+        self.give_back()
+        if has_grown:
+            self._admit()
+            for turn in self._for_more:
+                if not turn.done():
+                    turn.set_result(None)
+            self._for_more.clear()
+
+    def failed(self, epoch: int, error: BaseException) -> None:
+        """Gives back the slot of a request that failed, or was stopped."""
+        if isinstance(error, (BusyError, UnreachableError)):
+            if error.is_overload:
+                self.window.overloaded(epoch)
+            elif isinstance(error, UnreachableError):
+                self.window.broken(epoch)
+        self.give_back()
+
+    def _admit(self) -> None:
+        while self._waiting and self.in_flight < self.window.limit:
             turn = self._waiting.popleft()
             if not turn.done():
+                self.is_taken_at_once()
                 turn.set_result(None)
-                return
-        self._free += 1
-        while self._for_room:
+        free = self.window.limit - self.in_flight
+        while self._for_room and free > 0 and not self._waiting:
             turn = self._for_room.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return
+                free -= 1
 
     async def room(self) -> None:
         """Waits until a slot is free that nobody waits for, so that what has begun comes first."""
-        while self._free <= 0:
+        while self.in_flight >= self.window.limit:
             turn = asyncio.get_running_loop().create_future()
             self._for_room.append(turn)
             await turn
+
+    async def most(self, above: int) -> int:
+        """How many may be in flight, as soon as these are more than ``above``."""
+        while self.window.limit <= above:
+            turn = asyncio.get_running_loop().create_future()
+            self._for_more.append(turn)
+            await turn
+        return self.window.limit

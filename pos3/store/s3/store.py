@@ -54,7 +54,7 @@ class S3Store:
 
     resumable_from_bytes = RESUMABLE_FROM_BYTES
 
-    def __init__(self, bucket: str, profile: Profile | None, max_workers: int):
+    def __init__(self, bucket: str, profile: Profile | None, max_workers: int | None):
         connection = Connection(profile)
         settings = connection.profile
         payer = ("x-amz-request-payer: requester",) if settings.requester_pays else ()
@@ -63,11 +63,11 @@ class S3Store:
         self._max_workers = max_workers
         self._creation_headers = encryption_headers(settings)
         self._client = Client(Address(connection, bucket, payer))
-        self._most_pages_at_once = min(max_workers, _MOST_PAGES_AT_ONCE)
+        self._most_pages_at_once = min(max_workers or _MOST_PAGES_AT_ONCE, _MOST_PAGES_AT_ONCE)
         self._listing = Listing(self._client, bucket, self._most_pages_at_once)
         proves, asks, sends = connection.signs_bodies, connection.asks_for_checksums, connection.sends_checksums
         self._bodies = Bodies(self._client, self._creation_headers, proves, asks, sends)
-        self._deletes = Deletes(self._client, bucket, max_workers)
+        self._deletes = Deletes(self._client, bucket)
         self._sorted = not self._client.address.has_directories
         self._holds_markers: bool | None = None
 
@@ -212,8 +212,11 @@ class S3Store:
 
     # Bodies
 
-    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int) -> T:
+    def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         return self._client.run(main, workers)
+
+    async def most_in_flight(self, above: int) -> int:
+        return await self._client.most(above)
 
     def download(
         self,

@@ -30,7 +30,7 @@ _ROUNDING_SECONDS = 1
 _MOST_PAGES = 1000
 
 
-def abort(uploads: Collection[MultipartUpload], client: Client, in_flight: int) -> set[MultipartUpload]:
+def abort(uploads: Collection[MultipartUpload], client: Client, in_flight: int | None) -> set[MultipartUpload]:
     """Aborts uploads; returns after three seconds at most.
 
     The process may be about to end, so a store that does not answer is not waited for. What it refuses is logged.

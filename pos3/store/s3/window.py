@@ -1,0 +1,177 @@
+"""How many requests may be in flight: as many as were asked for, or as many as pay.
+
+Nothing here knows a loop, a thread or a server.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+MOST = 256
+_NEAR, _FAR = 10, 32
+# A store that lets a page be waited for that long is far away.
+_FAR_SECONDS = 0.015
+# What a far store is asked for at first. Stores limit requests by the second, so the farther one is, the more may be
+# in flight.
+_EARLY_REQUESTS_PER_SECOND = _FAR / _FAR_SECONDS
+# What is measured in less time is chance.
+_ROUND_SECONDS = 0.02
+# Answers that take so much longer than the first one wait for others, and not for the way.
+_WAITS_FOR_OTHERS = 1.5
+# Twice as many in flight pay if they bring a fifth more.
+_PAYS = 0.2
+# Each further one pays if all bring so much of what the best has brought, each.
+_KEEPS_UP = 0.75
+_TRIES = 2
+
+
+class Fixed:
+    """As many as somebody has asked for."""
+
+    epoch = 0
+
+    def __init__(self, limit: int):
+        self.limit = self.most = limit
+
+    def answered(self, epoch: int, in_flight: int) -> bool:
+        return False
+
+    def overloaded(self, epoch: int) -> None: ...
+
+    def broken(self, epoch: int) -> None: ...
+
+
+class Window:
+    """As many as pay: their number doubles each round trip while that brings more, and then grows by one.
+
+    What the store has too much of halves it, once a round trip. A round is as many answers as may be in flight. Used by
+    one thread at a time.
+
+    Args:
+        wait_seconds: how long a page of the store lets itself be waited for; 0 if that is not known.
+        threshold: a number that was too much for the store before; below it, the number doubles.
+        allowed: called with how many there may be so far: how many there may be at the moment at the most.
+        is_alone: whether nobody else asks the store at the same time.
+    """
+
+    most = MOST
+
+    def __init__(
+        self,
+        wait_seconds: float,
+        threshold: float,
+        allowed: Callable[[int], int],
+        clock: Callable[[], float],
+        *,
+        is_alone: bool = True,
+    ):
+        is_far = wait_seconds >= _FAR_SECONDS
+        self._allowed = allowed
+        self._clock = clock
+        self._wait_seconds = wait_seconds if is_alone else 0.0
+        self._begun_with = max(1, int(min(_FAR if is_far and is_alone else _NEAR, threshold, allowed(0))))
+        self.threshold = threshold
+        self.limit = self._begun_with
+        self.epoch = 0
+        """Which limit a request was sent under; another one whenever it has become lower."""
+        self._is_doubling = True
+        # Where answers come at once, the first round is about connections.
+        self._is_warming_up = not is_far
+        self._tries = 0
+        self._limit_before = self.limit
+        self._rate_before = 0.0
+        # The most requests a second that each one in flight has brought.
+        self._best_each = 0.0
+        self._begin_round()
+        # The first answer is looked at by itself.
+        self._due = 1
+        self._is_first = True
+        self._first_seconds = 0.0
+
+    def _begin_round(self) -> None:
+        self._began = self._clock()
+        self._answered = 0
+        self._due = self.limit
+        self._is_full = False
+
+    def answered(self, epoch: int, in_flight: int) -> bool:
+        """Takes note of the answer to a request that was sent in ``epoch``, so many being in flight until then.
+
+        Returns:
+            whether more may be in flight from now on.
+        """
+        # What was sent before there were fewer tells nothing about these.
+        if epoch != self.epoch:
+            return False
+        self._answered += 1
+        if in_flight >= self.limit:
+            self._is_full = True
+        if self._answered < self._due:
+            return False
+        seconds = self._clock() - self._began
+        if self._is_first:
+            self._is_first = False
+            self._first_seconds = seconds
+            # A page may take longer to make.
+            self._wait_seconds = min(self._wait_seconds, seconds)
+            self._due = self.limit
+            return False
+        if seconds < _ROUND_SECONDS:
+            # Whole rounds, since answers come in bursts.
+            self._due += self.limit
+            return False
+        rate, is_full, before = self._answered / seconds, self._is_full, self.limit
+        # Where fewer are asked for than may be, nothing is learned.
+        if is_full:
+            self._best_each = max(self._best_each, rate / self.limit)
+            if self._is_doubling:
+                self._double(rate)
+            elif rate >= _KEEPS_UP * self._best_each * self.limit:
+                self._grow(self.limit + 1)
+                self.threshold = max(self.threshold, self.limit)
+        self._begin_round()
+        return self.limit > before
+
+    def _double(self, rate: float) -> None:
+        if self._is_warming_up:
+            self._is_warming_up = False
+            return
+        if rate < self._rate_before * (1 + _PAYS * (self.limit / self._limit_before - 1)):
+            self._tries += 1
+            if self._tries == _TRIES:
+                self._cut(self._limit_before)
+            return
+        self._tries, self._rate_before, self._limit_before = 0, rate, self.limit
+        wanted = 2 * self.limit
+        if 1 / self._best_each < _WAITS_FOR_OTHERS * self._first_seconds:
+            wanted = max(wanted, int(_EARLY_REQUESTS_PER_SECOND * self._wait_seconds))
+        self._grow(int(min(wanted, self.threshold)))
+        self._is_doubling = self.limit > self._limit_before
+
+    def _grow(self, wanted: int) -> None:
+        self.limit = max(self.limit, min(wanted, self._allowed(self.limit)))
+
+    def overloaded(self, epoch: int) -> None:
+        """A request that was sent in ``epoch`` was too much for the store."""
+        if self._halved(epoch, 1):
+            self.threshold = self.limit
+
+    def broken(self, epoch: int) -> None:
+        """A connection broke. That may be by chance, or since there are too many, so a few are kept."""
+        self._halved(epoch, self._begun_with)
+
+    def _halved(self, epoch: int, least: int) -> bool:
+        if epoch != self.epoch or self.limit <= least:
+            return False
+        self._cut(max(least, self.limit // 2))
+        return True
+
+    def _cut(self, limit: int) -> None:
+        self.limit = limit
+        self.epoch += 1
+        self._is_doubling = False
+        self._begin_round()
+
+
+NO_THRESHOLD = math.inf
