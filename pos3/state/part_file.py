@@ -75,6 +75,8 @@ class PartFile:
         try:
             self._descriptor = open_own(self._notes_path, os.O_RDWR | os.O_APPEND)
         except OSError:
+            # Others could write it, or the server of the file system has given it to somebody else.
+            _remove_empty(self._notes_path)
             self._lock.release()
             return False
         return True

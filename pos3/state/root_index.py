@@ -8,7 +8,8 @@ The state of a local root lies below the cache root, never in the root itself, a
         <id>.sqlite                         the index of a local root: its places, and a row for each synced file
         <id>.lock                           held while a process downloads into or pushes from the root
         <id>.use                            held for reading by each open mirror that uses the root
-        unfinished/<id>...                  a link to the temporary file of a running download of a single object
+        unfinished/<id>...                  a link to the temporary file of a running download of a single object, or
+                                            to the part file of a huge one
         .locks                              shows whether the file system has locks; if not, lock files are used
 
 ``<id>`` is made from the absolute path of the root. All these files may be deleted while no pos3 is running; files

@@ -637,7 +637,17 @@ def test_it_is_no_content(moto_site: S3Site, prepare: Prepare) -> None:
     assert moto_site.objects("mine/") == {"thesis.tex": b"years of work"} | (
         {"set/": b""} if "mine/set/" in moto_site.keys() else {}
     )
+    moto_site.put(f"data/{download.part.name}", b"theirs")
     assert download.again()[-len(REST) :] == REST
+    assert contents(download.target) == {"huge": BODY}
+
+
+def test_notes_that_others_may_write_are_not_believed(moto_site: S3Site, prepare: Prepare) -> None:
+    download = prepare(moto_site)
+    download.ended_by(signal.SIGKILL)
+    download.notes.chmod(0o666)
+    assert download.again() == ALL
+    assert download.nothing_is_left()
 
 
 def test_progress_counts_what_is_here_and_comes_to_the_end(
