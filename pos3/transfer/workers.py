@@ -116,7 +116,7 @@ class _Jobs(Generic[T, R]):
     async def _grow(self, most: Callable[[int], Coroutine[Any, Any, int]], all_done: asyncio.Future[None]) -> None:
         while True:
             workers = await most(len(self._working))
-            if all_done.done():
+            if all_done.done() or self.stopped:
                 return
             self._begin(workers, all_done)
 

@@ -82,6 +82,7 @@ def test_a_copy_of_options_knows_what_was_given(again: Callable[[pos3.MirrorOpti
     given = again(pos3.MirrorOptions(max_workers=10))
     assert given == pos3.MirrorOptions()
     assert hash(given) == hash(pos3.MirrorOptions())
+    assert (given.given_workers, again(pos3.MirrorOptions()).given_workers) == (10, None)
     asked = given.or_environment(VALUES)
     assert (asked.max_workers, asked.cache_limit) == (10, "50GB")
 
@@ -89,6 +90,15 @@ def test_a_copy_of_options_knows_what_was_given(again: Callable[[pos3.MirrorOpti
 def test_options_that_are_replaced_leave_the_others_to_the_environment() -> None:
     given = dataclasses.replace(pos3.MirrorOptions(max_workers=10), cache_root="here").or_environment(VALUES)
     assert (given.max_workers, given.cache_root, given.cache_limit) == (10, "here", "50GB")
+
+
+def test_workers_that_are_given_are_told_from_those_that_are_not_even_where_they_equal_the_default() -> None:
+    unset = pos3.MirrorOptions()
+    assert unset.given_workers is None
+    assert pos3.MirrorOptions(cache_root="here").giving(show_progress=False).given_workers is None
+    assert unset.or_environment({"POS3_MAX_WORKERS": "10"}).given_workers == 10
+    assert unset.giving(max_workers=10).given_workers == 10
+    assert (unset.max_workers, unset) == (10, pos3.MirrorOptions(max_workers=10))
 
 
 def test_options_are_plain_values_whether_they_were_given_or_not() -> None:

@@ -78,7 +78,7 @@ def test_an_argument_of_the_decorator_wins_over_the_environment_though_it_is_the
     said = mirror_options_of(pos3_flow(max_workers=10, show_progress=False)(print))
     assert (said.max_workers, said.show_progress) == (10, False)
     over = mirror_options_of(pos3_flow(mirror={"max_workers": 5}, max_workers=10)(print))
-    assert (over.max_workers, over.show_progress) == (10, True)
+    assert (over.max_workers, over.given_workers, over.show_progress) == (10, 10, True)
     shown = inspect.signature(pos3_flow).parameters
     assert (repr(shown["max_workers"].default), repr(shown["show_progress"].default)) == ("10", "False")
 
@@ -86,6 +86,7 @@ def test_an_argument_of_the_decorator_wins_over_the_environment_though_it_is_the
 def test_a_flow_without_options_is_silent_and_else_like_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     assert mirror_options_of(pos3_flow(print)) == pos3.MirrorOptions(show_progress=False)
     assert mirror_options_of(flow(print)) == pos3.MirrorOptions(show_progress=False)
+    assert mirror_options_of(pos3_flow(print)).given_workers is None
 
 
 def test_a_flow_that_is_mirrored_twice_has_the_options_of_both() -> None:

@@ -91,6 +91,11 @@ def more_workers(child: Any, cache: Path) -> Any:
     return child.with_options(mirror=pos3.MirrorOptions(max_workers=3))
 
 
+def the_number_of_workers_that_is_the_default(child: Any, cache: Path) -> Any:
+    """Given, it is the most; else there are as many as pay."""
+    return child.with_options(mirror={"max_workers": 10})
+
+
 def block(child: Any, cache: Path) -> Any:
     Pos3Mirror(cache_limit="1GB").save("of-a-subflow", overwrite=True)
     return child.with_options(mirror="of-a-subflow")
@@ -115,6 +120,7 @@ def equal_profile(child: Any, cache: Path) -> Any:
     [
         (other_root, False),
         (more_workers, False),
+        (the_number_of_workers_that_is_the_default, False),
         (block, False),
         (nothing, True),
         (written_in_another_way, True),
