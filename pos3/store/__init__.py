@@ -37,6 +37,7 @@ __all__ = [
     "UnsortedListingError",
     "carried_out",
     "endpoint_of",
+    "has_checksum",
     "is_shared",
     "nothing_known",
     "open_store",
@@ -58,3 +59,14 @@ def open_store(location: Location, profile: Profile | None, max_workers: int) ->
     from pos3.store.fsspec import FsspecStore
 
     return FsspecStore(location.scheme, location.bucket, profile)
+
+
+def has_checksum(path: str, checksum: str) -> bool | None:
+    """Whether a file has a checksum that a store has told; None if it cannot be computed here.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    from pos3.store.s3.checksums import file_has
+
+    return file_has(path, checksum)

@@ -32,6 +32,14 @@ def unseen(_size_bytes: int) -> None:
     """The progress that nobody follows."""
 
 
+TellChecksum = Callable[[str], object]
+"""Called with the checksum of a whole object, such as "CRC64NVME rosUhgp5mIg=", for :func:`pos3.store.has_checksum`."""
+
+
+def untold(_checksum: str) -> None:
+    """For checksums that nobody keeps."""
+
+
 class CancelToken(Protocol):
     """Says whether a transfer is to end. An event of :mod:`threading` is one."""
 
@@ -157,7 +165,13 @@ class Store(Protocol):
         ...
 
     async def download(
-        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        tell_checksum: TellChecksum = untold,
     ) -> Entry:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
@@ -165,6 +179,7 @@ class Store(Protocol):
             expected: the object as it was listed; a newer version may be delivered instead.
             moved: told of the bytes that have come; what a failure leaves nothing of is taken back.
             cancelled: asked between the pieces of a body.
+            tell_checksum: told the checksum that has proven what arrived, if one of the whole object has.
         Returns:
             size, etag and LastModified of the version that was delivered.
         Raises:
@@ -190,6 +205,7 @@ class Store(Protocol):
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
         headers: tuple[str, ...] = (),
+        tell_checksum: TellChecksum = untold,
     ) -> str:
         """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
 
@@ -199,6 +215,7 @@ class Store(Protocol):
             moved, cancelled: as for ``download``.
             rate: says how long to wait before more bytes are sent.
             headers: what the object will carry, made by ``headers_of``.
+            tell_checksum: told the checksum of the whole object, if it was sent with one.
         Returns:
             the ETag under which a listing will show the object.
         Raises:

@@ -36,8 +36,10 @@ from pos3.store.base import (
     Moved,
     Rate,
     Survey,
+    TellChecksum,
     nothing_known,
     unseen,
+    untold,
 )
 from pos3.store.endpoints import endpoint_of
 from pos3.store.retry import Patience, repeated
@@ -158,7 +160,13 @@ class FsspecStore:
         return await repeated(Patience, self._threads[asyncio.get_running_loop()].call, call, *arguments)
 
     async def download(
-        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        tell_checksum: TellChecksum = untold,
     ) -> Entry:
         on_bytes = _pacing(moved, cancelled, UNLIMITED, "the download was stopped")
         return await self._in_thread(self._download, key, target, on_bytes)
@@ -199,6 +207,7 @@ class FsspecStore:
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
         headers: tuple[str, ...] = (),
+        tell_checksum: TellChecksum = untold,
     ) -> str:
         on_bytes = _pacing(moved, cancelled, rate, "the upload was stopped")
         return await self._in_thread(self._upload, key, source, size_bytes, on_bytes)

@@ -92,7 +92,10 @@ async def _fetch(
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
             key = pair.location.object_key(action.path)
-            delivered = await pair.store.download(key, action.source, temporary, moved, terms.cancelled)
+            checksum: list[str] = []
+            delivered = await pair.store.download(
+                key, action.source, temporary, moved, terms.cancelled, checksum.append
+            )
             if delivered.modified_ns:
                 _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)
@@ -105,7 +108,7 @@ async def _fetch(
             raise
         finally:
             unfinished.end(temporary)
-    return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, terms.owner)
+    return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, terms.owner, *checksum)
 
 
 def _set_time(path: str, modified_ns: int) -> None:

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, StoreError
 from pos3.etags import ContentMatch, contradicts, is_digest, is_plain, part_size
-from pos3.local import blocks
-from pos3.store.base import CancelToken, Moved
+from pos3.local import blocks, open_file, read_at
+from pos3.store.base import CancelToken, Moved, TellChecksum
 from pos3.store.retry import UnreachableError, repeated
+from pos3.store.s3.checksums import Algorithm, Told
 from pos3.store.s3.completion import MultipartUpload
 from pos3.store.s3.downloads import MIB, Delivered, Downloads, LongerError
 from pos3.store.s3.http import Client
@@ -61,10 +62,18 @@ class Bodies:
         """Keeps uploads that could not be aborted for the next try."""
         self._uploads.left_behind |= uploads
 
-    async def download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
-        return await repeated(self._client.patience, self._download, key, expected, target, moved, cancelled)
+    async def download(
+        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken, tell_checksum: TellChecksum
+    ) -> Entry:
+        arguments = (key, expected, target, moved, cancelled)
+        delivered = await repeated(self._client.patience, self._download, *arguments)
+        if delivered.has_told_checksum:
+            tell_checksum(str(delivered.told))
+        return delivered.entry
 
-    async def _download(self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken) -> Entry:
+    async def _download(
+        self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
+    ) -> Delivered:
         for left in reversed(range(_CHANGES)):
             try:
                 delivered = await self._downloads.download(key, expected, target, moved, cancelled)
@@ -92,13 +101,27 @@ class Bodies:
                 moved(-delivered.entry.size_bytes)
                 os.unlink(target)
                 raise
-            return delivered.entry
+            return delivered
         raise AssertionError("unreachable")
 
-    async def upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
-        return await repeated(self._client.patience, self._upload, key, source, size_bytes, pace, headers)
+    async def upload(
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        pace: Pace,
+        headers: tuple[str, ...],
+        tell_checksum: TellChecksum,
+    ) -> str:
+        arguments = (key, source, size_bytes, pace, headers)
+        etag, checksum = await repeated(self._client.patience, self._upload, *arguments)
+        if checksum is not None:
+            tell_checksum(str(checksum))
+        return etag
 
-    async def _upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
+    async def _upload(
+        self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+    ) -> tuple[str, Told | None]:
         uploaded = await self._uploads.upload(key, source, size_bytes, pace, headers)
         etag, is_weak = uploaded.etag, uploaded.is_weak
         try:
@@ -108,14 +131,14 @@ class Bodies:
                     head = await self._head(key)
                 except AccessDeniedError:
                     # Credentials may be for writing alone. Each part has been compared.
-                    return etag
+                    return etag, uploaded.checksum
                 etag, is_weak = head.etag, head.is_weak
             if not is_weak and etag != uploaded.proof:
                 await self._verify_uploaded(key, etag, uploaded.proof)
         except BaseException:
             pace.moved(-uploaded.size_bytes)
             raise
-        return etag
+        return etag, uploaded.checksum
 
     def _is_proven_already(self, expected: Entry, delivered: Delivered) -> bool:
         """Whether exactly the expected object has come, with its checksum or with the MD5 that its ETag is."""
@@ -142,15 +165,21 @@ class Bodies:
         if expected.etag and not entry.etag:
             told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
             raise UnreachableError(f"{self._where(key)}: {told}", url=self._where(key))
-        if delivered.told is not None:
+        if delivered.told is not None and delivered.told.parts:
+            if await self._is_proven_by_parts(key, entry, delivered.told, target):
+                return
+        elif delivered.told is not None:
             if not delivered.has_told_checksum:
                 told = f"{delivered.told.algorithm.name} {delivered.told.value}"
                 raise IntegrityError(
                     f"{self._where(key)}: the body that arrived does not have the {told}", url=self._where(key)
                 )
             return
-        if not self._etags_are_md5 or delivered.is_weak or not is_digest(entry.etag):
-            return
+        if self._etags_are_md5 and not delivered.is_weak and is_digest(entry.etag):
+            await self._verify_by_etag(key, delivered, target)
+
+    async def _verify_by_etag(self, key: str, delivered: Delivered, target: str) -> None:
+        entry = delivered.entry
         if entry.etag in delivered.digests:
             return
         if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
@@ -168,11 +197,33 @@ class Bodies:
                 f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}", url=self._where(key)
             )
 
+    async def _is_proven_by_parts(self, key: str, delivered: Entry, told: Told, target: str) -> bool:
+        """Whether a checksum of the parts' checksums proves the file. It proves nothing if they are not of equal size.
+
+        Raises:
+            IntegrityError: the file does not have the checksum.
+        """
+        part_bytes = await self._part_bytes(key, 1)
+        size_bytes = delivered.size_bytes
+        if not part_bytes or told.parts != -(-size_bytes // part_bytes):
+            return False
+        if told.is_of(await self._client.spread(_checksum_of_parts, target, told.algorithm, part_bytes)):
+            return True
+        if await self._part_bytes(key, told.parts) != size_bytes - (told.parts - 1) * part_bytes:
+            return False
+        shown = f"{told.algorithm.name} {told.value}-{told.parts}"
+        raise IntegrityError(
+            f"{self._where(key)}: the body that arrived does not have the {shown}", url=self._where(key)
+        )
+
+    async def _part_bytes(self, key: str, number: int) -> int:
+        """The size of a part with which the object was uploaded; 0 if the store does not know."""
+        part = await self._head(key, f"partNumber={number}")
+        return part.entry("", self._where(key)).size_bytes if part.header("x-amz-mp-parts-count") else 0
+
     async def _verify_parts(self, key: str, delivered: Entry, target: str) -> None:
-        part = await self._head(key, "partNumber=1")
-        first_part_bytes = part.entry("", self._where(key)).size_bytes
-        told = bool(part.header("x-amz-mp-parts-count"))
-        known = told and 0 < first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
+        first_part_bytes = await self._part_bytes(key, 1)
+        known = 0 < first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
         if not known or await self._is_encrypted(key):
             return
         if not await self._client.spread(_is_proven, delivered, target, first_part_bytes):
@@ -199,6 +250,22 @@ class Bodies:
     async def _head(self, key: str, query: str = "") -> Response:
         """What a HEAD is answered with. It is repeated by itself, since what came before may have moved gigabytes."""
         return await repeated(self._client.patience, self._client.send, Request("HEAD", key, query))
+
+
+async def _checksum_of_parts(target: str, algorithm: Algorithm, part_bytes: int) -> bytes:
+    """The checksum of the checksums of a file's parts. In between, the loop moves other bodies."""
+    whole = algorithm.begin()
+    with open_file(target) as file:
+        descriptor = file.fileno()
+        size_bytes = os.fstat(descriptor).st_size
+        for start in range(0, size_bytes, part_bytes):
+            end = min(start + part_bytes, size_bytes)
+            running = algorithm.begin()
+            for offset in range(start, end, MIB):
+                running.update(read_at(descriptor, min(MIB, end - offset), offset))
+                await asyncio.sleep(0)
+            whole.update(running.digest())
+    return whole.digest()
 
 
 async def _is_proven(delivered: Entry, target: str, part_bytes: int) -> bool:

@@ -14,7 +14,7 @@ from pos3.etags import joined_etag, part_size_candidates
 from pos3.local import blocks, create_file, write_all, write_blocks_at
 from pos3.store.base import CancelToken, Counted, Moved
 from pos3.store.retry import repeated
-from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, Running, Told, told_by
+from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, Running, Told, told_by, told_of_whole
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response, TooLongError, can_be_sent
 from pos3.store.tasks import together
@@ -39,7 +39,7 @@ class Delivered:
 
     ``digests`` are those ETags that what arrived could have, as far as they were computed on the way. With ``is_weak``,
     another ETag than these means nothing. ``told`` is the checksum that the store has told of the object, and
-    ``content`` that of what arrived.
+    ``content`` that of what arrived; of a checksum of parts, nothing was computed on the way.
     """
 
     entry: Entry
@@ -136,7 +136,7 @@ class Downloads:
         except BaseException:
             moved(-size_bytes)
             raise
-        told = told_by(response)
+        told = told_of_whole(response)
         running = (_MD5 if told is None else told.algorithm).begin()
         running.update(body)
         return self._delivered(response, self._entry(response, expected, size_bytes), told, running.digest())
@@ -163,7 +163,7 @@ class Downloads:
         if told is not None:
             return Delivered(entry, told=told, content=content)
         digest = content.hex()
-        return Delivered(entry, (digest,), entry.etag != digest and response.is_weak)
+        return Delivered(entry, (digest,), entry.etag != digest and response.is_weak, told_by(response))
 
     async def _in_ranges(
         self, key: str, expected: Entry, target: str, moved: Moved, cancelled: CancelToken
@@ -177,6 +177,8 @@ class Downloads:
         await self._client.room()
         size = expected.size_bytes
         told = await self._told(key, expected)
+        of_parts = told if told is not None and told.parts else None
+        told = None if of_parts else told
         # Ranges that are the parts of the upload give the ETag without a second look at the file.
         known = [wanted for wanted in part_size_candidates(expected.etag, size) if wanted <= _RANGE_BYTES]
         step = known[0] if known else _RANGE_BYTES
@@ -209,7 +211,7 @@ class Downloads:
         if told is not None:
             return Delivered(entry, told=told, content=content)
         digests = (joined_etag(digest for _, digest in parts),) if self._proves and known else ()
-        return Delivered(entry, digests)
+        return Delivered(entry, digests, told=of_parts)
 
     async def _told(self, key: str, expected: Entry) -> Told | None:
         """The checksum of exactly this object, if the store tells one."""
@@ -328,7 +330,7 @@ class _Arriving:
     def begin(self, response: Response) -> None:
         # Of a range, a checksum of the whole object tells nothing.
         if response.header("content-range") == "":
-            self.told = told_by(response)
+            self.told = told_of_whole(response)
         algorithm = self.told.algorithm if self.told is not None else self._algorithm
         self._running = algorithm.begin() if algorithm is not None else None
 

@@ -22,9 +22,11 @@ from pos3.store.base import (
     Moved,
     Rate,
     Survey,
+    TellChecksum,
     UnsortedListingError,
     nothing_known,
     unseen,
+    untold,
 )
 from pos3.store.endpoints import endpoint_in
 from pos3.store.s3.address import Address
@@ -212,9 +214,15 @@ class S3Store:
         return self._client.run(main, workers)
 
     async def download(
-        self, key: str, expected: Entry, target: str, moved: Moved = unseen, cancelled: CancelToken = NEVER
+        self,
+        key: str,
+        expected: Entry,
+        target: str,
+        moved: Moved = unseen,
+        cancelled: CancelToken = NEVER,
+        tell_checksum: TellChecksum = untold,
     ) -> Entry:
-        return await self._bodies.download(key, expected, target, moved, cancelled)
+        return await self._bodies.download(key, expected, target, moved, cancelled, tell_checksum)
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return headers_of(extra_args)
@@ -228,8 +236,9 @@ class S3Store:
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
         headers: tuple[str, ...] = (),
+        tell_checksum: TellChecksum = untold,
     ) -> str:
-        return await self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers)
+        return await self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers, tell_checksum)
 
     def hang_up(self) -> None:
         self._client.pool.close_idle()
