@@ -90,7 +90,8 @@ class Record(NamedTuple):
     """The state in which a file and its object were last known to be equal.
 
     ``size_bytes``, ``modified_ns`` and ``inode`` describe the file, ``etag`` the object. ``owner`` names the mirror
-    that last transferred the pair or found it equal.
+    that last transferred the pair or found it equal. ``checksum`` is that of the object, as the store told it or was
+    told, such as "CRC64NVME rosUhgp5mIg="; it is "" if there was none.
     """
 
     path: str
@@ -99,11 +100,12 @@ class Record(NamedTuple):
     inode: int
     etag: str
     owner: str = ""
+    checksum: str = ""
 
     @classmethod
-    def of_pair(cls, file: Entry, etag: str, owner: str) -> Record:
+    def of_pair(cls, file: Entry, etag: str, owner: str, checksum: str = "") -> Record:
         """The record of a file and of the object with the same content."""
-        return cls(file.path, file.size_bytes, file.modified_ns, file.inode, etag, owner)
+        return cls(file.path, file.size_bytes, file.modified_ns, file.inode, etag, owner, checksum)
 
     def matches_local(self, entry: Entry) -> bool:
         return (

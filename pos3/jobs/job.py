@@ -46,7 +46,7 @@ from pos3.local import (
 from pos3.plan import Compare, Plan, Policy, check_max_delete, plan_download, plan_push, plan_upload
 from pos3.reports import Kept, Report
 from pos3.state import ActiveClaim, Index, NoClaim, NoUseLock, RegistrationClaim, UseLock
-from pos3.store import Store, Survey, twice_if_unsorted
+from pos3.store import Store, Survey, has_checksum, twice_if_unsorted
 from pos3.transfer import (
     Markers,
     Outcome,
@@ -217,6 +217,7 @@ class Job:
             delete=delete,
             compare=request.compare,
             proven_equal=self._proven_equal,
+            has_checksum=self._has_checksum,
             protects=functools.partial(reason_to_keep, self),
             prefers_remote=functools.partial(self._rules.prefers_remote, self),
             overwrite=entry_matcher(as_patterns(request.overwrite, "overwrite")),
@@ -229,6 +230,12 @@ class Job:
         path = self.pair.local_path(local.path)
         try:
             return matches_content(remote.etag, local.size_bytes, blocks(path), [part_size(local.size_bytes)])
+        except OSError:
+            return False
+
+    def _has_checksum(self, local: Entry, checksum: str) -> bool | None:
+        try:
+            return has_checksum(self.pair.local_path(local.path), checksum)
         except OSError:
             return False
 

@@ -56,8 +56,8 @@ class PlanBuilder:
         if known or policy.compare == "size":
             return
         # This mirror did not transfer the pair. Without an earlier record of the same object, it has no owner.
-        owner = record.owner if record is not None and record.etag == etag else ""
-        self.confirmed.append(Record(local.path, local.size_bytes, local.modified_ns, local.inode, etag, owner))
+        owner, checksum = (record.owner, record.checksum) if record is not None and record.etag == etag else ("", "")
+        self.confirmed.append(Record.of_pair(local, etag, owner, checksum))
 
     def drop_copies(self, paths: set[str]) -> None:
         """Removes the copies of these paths from the plan."""

@@ -17,7 +17,9 @@ no      same size, no MD5 known    copy, unless the    copy, if the file is newe
                                    times are equal
 ======  ===========  ============  ==================  ==========================================
 
-``compare="size"`` compares sizes only. With ``compare="checksum"``, a file is unchanged only if it is proven equal.
+A file is proven equal by the recorded checksum of the object, if there is one and the object is as recorded, else
+by its ETag. ``compare="size"`` compares sizes only. With ``compare="checksum"``, a file is unchanged only if it is
+proven equal.
 
 Two modules decide a part of it earlier. :mod:`pos3.plan.merge` passes over whole ranges of the first row, unless
 ``Policy.trusts_records`` is false. A background push compares the local side alone, by :func:`is_as_recorded`.
@@ -39,13 +41,15 @@ def differs(local: Entry, remote: Entry, record: Record | None, policy: Policy) 
     if policy.compare == "size":
         return ""
     if policy.compare == "checksum":
-        return "" if policy.proven_equal(local, remote) else "content not proven equal"
+        return "" if _is_proven_equal(local, remote, record, policy) else "content not proven equal"
     if record is not None and record.etag:
         if record.etag != remote.etag:
             was_sent_before = policy.direction == "upload" and not record.matches_local(local)
-            return "" if was_sent_before and policy.proven_equal(local, remote) else "changed remotely"
-        return "" if record.matches_local(local) or policy.proven_equal(local, remote) else "changed locally"
-    if policy.proven_equal(local, remote):
+            return "" if was_sent_before and _is_proven_equal(local, remote, record, policy) else "changed remotely"
+        return (
+            "" if record.matches_local(local) or _is_proven_equal(local, remote, record, policy) else "changed locally"
+        )
+    if _is_proven_equal(local, remote, record, policy):
         return ""
     if is_plain(remote.etag):
         return "different content"
@@ -59,4 +63,12 @@ def is_as_recorded(local: Entry, record: Record, policy: Policy) -> bool:
     if record.matches_local(local):
         return True
     recorded = Entry(record.path, record.size_bytes, etag=record.etag)
-    return local.size_bytes == record.size_bytes and policy.proven_equal(local, recorded)
+    return local.size_bytes == record.size_bytes and _is_proven_equal(local, recorded, record, policy)
+
+
+def _is_proven_equal(local: Entry, remote: Entry, record: Record | None, policy: Policy) -> bool:
+    if record is not None and record.checksum and record.etag == remote.etag:
+        has_checksum = policy.has_checksum(local, record.checksum)
+        if has_checksum is not None:
+            return has_checksum
+    return policy.proven_equal(local, remote)

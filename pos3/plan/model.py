@@ -132,6 +132,10 @@ def _never_lost(_local: Entry, _record: Record) -> bool:
     return False
 
 
+def _unknown_checksum(_local: Entry, _checksum: str) -> bool | None:
+    return None
+
+
 def _unproven(_local: Entry, _remote: Entry) -> bool:
     return False
 
@@ -141,7 +145,8 @@ class Policy:
     """The rules of one plan.
 
     ``lost`` decides whether a file that is as recorded, but has no object any more, is deleted as well.
-    ``proven_equal`` may read the local file. ``protects`` returns the reason why an object that another writer has
+    ``proven_equal`` may read the local file, and so may ``has_checksum``, which decides by a recorded checksum, or
+    returns None if that cannot be computed here. ``protects`` returns the reason why an object that another writer has
     changed must stay, or "". ``prefers_remote`` returns the reason why an object stays although the local file differs,
     or "". ``keeps_local`` decides whether a download leaves a local path as it is; it gets the path and the entries of
     both sides, and is called only for paths that would change. ``overwrite`` and ``last`` are predicates of a path:
@@ -155,6 +160,7 @@ class Policy:
     delete: bool = False
     compare: Compare = "auto"
     proven_equal: Callable[[Entry, Entry], bool] = _unproven
+    has_checksum: Callable[[Entry, str], bool | None] = _unknown_checksum
     protects: Callable[[Entry, Record | None], str] = _unprotected
     prefers_remote: Callable[[Entry, Entry, Record | None], str] = _never_prefers_remote
     keeps_local: Callable[[str, Entry | None, Entry | None], bool] = _keeps_no_local

@@ -17,10 +17,10 @@ _PAGE_RECORDS = 10_000
 _LANDMARKS = 16
 # If a directory is uploaded to a new URL each day, the records of old URLs are deleted.
 _MAX_PLACES = 16
-_COLUMNS = "path, size_bytes, modified_ns, inode, etag, owner"
+_COLUMNS = "path, size_bytes, modified_ns, inode, etag, owner, checksum"
 # Rows of an older index have no endpoint. They count for the first endpoint that is used with their URL.
 _PLACE = "SELECT id FROM places WHERE url = ? AND (endpoint IS ? OR endpoint IS NULL) ORDER BY endpoint IS NULL LIMIT 1"
-_Row = tuple[str, int, int, int, str, str]
+_Row = tuple[str, int, int, int, str, str, str]
 
 
 def page_query(comparison: Literal[">", ">="]) -> str:
@@ -137,12 +137,9 @@ class Index:
 
     def write(self, records: Iterable[Record], forgotten: Iterable[str] = ()) -> None:
         """Stores records and deletes those of the ``forgotten`` paths, in one transaction."""
-        rows = [
-            (record.path, record.size_bytes, record.modified_ns, record.inode, record.etag, record.owner)
-            for record in records
-        ]
+        rows = list(records)
         gone = list(forgotten)
-        upsert = f"INSERT OR REPLACE INTO files (place, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        upsert = f"INSERT OR REPLACE INTO files (place, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
         def store(connection: sqlite3.Connection) -> None:
             with connection:

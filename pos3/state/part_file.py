@@ -43,6 +43,8 @@ class PartFile:
     After :meth:`finish` or :meth:`release` it touches nothing any more, whoever still calls it.
     """
 
+    keeps_failed = True
+
     def __init__(self, path: str, source: str):
         self.path = path
         self._notes_path = ranges_of(path)

@@ -17,6 +17,7 @@ from pos3.store.base import (
     Rate,
     Store,
     Survey,
+    TellChecksum,
     Unlimited,
     UnsortedListingError,
     nothing_known,
@@ -36,11 +37,13 @@ __all__ = [
     "Rate",
     "Store",
     "Survey",
+    "TellChecksum",
     "Unlimited",
     "UnsortedListingError",
     "carried_out",
     "ended",
     "endpoint_of",
+    "has_checksum",
     "is_shared",
     "nothing_known",
     "open_store",
@@ -64,3 +67,14 @@ def open_store(location: Location, profile: Profile | None, max_workers: int | N
     from pos3.store.fsspec import FsspecStore
 
     return FsspecStore(location.scheme, location.bucket, profile)
+
+
+def has_checksum(path: str, checksum: str) -> bool | None:
+    """Whether a file has a checksum that a store has told; None if it cannot be computed here.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    from pos3.store.s3.checksums import file_has
+
+    return file_has(path, checksum)

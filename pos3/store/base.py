@@ -32,6 +32,14 @@ def unseen(_size_bytes: int) -> None:
     """The progress that nobody follows."""
 
 
+TellChecksum = Callable[[str], object]
+"""Called with the checksum of a whole object, such as "CRC64NVME rosUhgp5mIg=", for :func:`pos3.store.has_checksum`."""
+
+
+def untold(_checksum: str) -> None:
+    """For checksums that nobody keeps."""
+
+
 class CancelToken(Protocol):
     """Says whether a transfer is to end. An event of :mod:`threading` is one."""
 
@@ -82,6 +90,11 @@ class Counted:
 class RangeNotes(Protocol):
     """Remembers which ranges of one version of an object have arrived in a file, also when the process is killed."""
 
+    @property
+    def keeps_failed(self) -> bool:
+        """Whether a download that has failed leaves its file to the next one."""
+        ...
+
     def begin(self, etag: str, size_bytes: int, algorithm: str) -> Mapping[tuple[int, int], bytes]:
         """What was noted of exactly this version; what comes next is noted of it, too.
 
@@ -100,6 +113,22 @@ class RangeNotes(Protocol):
     def forget(self) -> None:
         """What the file holds is of no use: it is removed."""
         ...
+
+
+class NothingNoted:
+    """The notes of a download that begins anew each time."""
+
+    keeps_failed = False
+
+    def begin(self, etag: str, size_bytes: int, algorithm: str) -> Mapping[tuple[int, int], bytes]:
+        return {}
+
+    def note(self, start: int, end: int, digest: bytes) -> None: ...
+
+    def forget(self) -> None: ...
+
+
+NOTHING_NOTED = NothingNoted()
 
 
 class KeyRefusedError(StoreError):
@@ -195,7 +224,8 @@ class Store(Protocol):
         target: str,
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
-        notes: RangeNotes | None = None,
+        notes: RangeNotes = NOTHING_NOTED,
+        tell_checksum: TellChecksum = untold,
     ) -> Entry:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
@@ -205,6 +235,7 @@ class Store(Protocol):
             cancelled: asked between the pieces of a body.
             notes: of what is in ``target`` already, for objects from ``resumable_from_bytes`` on. What a failure leaves
                 there is up to whoever keeps them.
+            tell_checksum: told the checksum that has proven what arrived, if one of the whole object has.
         Returns:
             size, etag and LastModified of the version that was delivered.
         Raises:
@@ -230,6 +261,7 @@ class Store(Protocol):
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
         headers: tuple[str, ...] = (),
+        tell_checksum: TellChecksum = untold,
     ) -> str:
         """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
 
@@ -239,6 +271,7 @@ class Store(Protocol):
             moved, cancelled: as for ``download``.
             rate: says how long to wait before more bytes are sent.
             headers: what the object will carry, made by ``headers_of``.
+            tell_checksum: told the checksum of the whole object, if it was sent with one.
         Returns:
             the ETag under which a listing will show the object.
         Raises:

@@ -31,6 +31,7 @@ from pos3.profiles import Profile
 from pos3.store.apart import run_in_new_loop
 from pos3.store.base import (
     NEVER,
+    NOTHING_NOTED,
     UNLIMITED,
     CancelToken,
     Landmarks,
@@ -38,8 +39,10 @@ from pos3.store.base import (
     RangeNotes,
     Rate,
     Survey,
+    TellChecksum,
     nothing_known,
     unseen,
+    untold,
 )
 from pos3.store.endpoints import endpoint_of
 from pos3.store.retry import Patience, repeated
@@ -179,7 +182,8 @@ class FsspecStore:
         target: str,
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
-        notes: RangeNotes | None = None,
+        notes: RangeNotes = NOTHING_NOTED,
+        tell_checksum: TellChecksum = untold,
     ) -> Entry:
         on_bytes = _pacing(moved, cancelled, UNLIMITED, "the download was stopped")
         return await self._in_thread(self._download, key, target, on_bytes)
@@ -220,6 +224,7 @@ class FsspecStore:
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
         headers: tuple[str, ...] = (),
+        tell_checksum: TellChecksum = untold,
     ) -> str:
         on_bytes = _pacing(moved, cancelled, rate, "the upload was stopped")
         return await self._in_thread(self._upload, key, source, size_bytes, on_bytes)

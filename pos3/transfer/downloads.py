@@ -97,7 +97,8 @@ async def _fetch(
             make_with_parents(parent)
         unfinished.begin(temporary, in_root=bool(action.path))
         try:
-            delivered = await part_files.download(action, temporary, progress.moved, terms)
+            checksum: list[str] = []
+            delivered = await part_files.download(action, temporary, progress.moved, checksum.append, terms)
             if delivered.modified_ns:
                 _set_time(temporary, delivered.modified_ns)
             status = os.stat(temporary)
@@ -111,7 +112,7 @@ async def _fetch(
         finally:
             unfinished.end(temporary)
     progress.finished_file()
-    return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, terms.owner)
+    return Record.of_pair(Entry.of_file(action.path, status), delivered.etag, terms.owner, *checksum)
 
 
 def _set_time(path: str, modified_ns: int) -> None:

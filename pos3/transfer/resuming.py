@@ -19,7 +19,7 @@ from pos3.plan import Action, Plan
 from pos3.redaction import escaped
 from pos3.reports import format_bytes
 from pos3.state import Leftovers, PartFile, RootIndex, has_part_of, remove_part
-from pos3.store import Moved
+from pos3.store import Moved, TellChecksum
 from pos3.transfer.terms import Pair, Terms
 
 logger = logging.getLogger("pos3")
@@ -43,24 +43,35 @@ class PartFiles:
         for part in list(self._under_way):
             self._end(part, keeps=False)
 
-    def download(self, action: Action, temporary: str, moved: Moved, terms: Terms) -> Coroutine[Any, Any, Entry]:
+    def download(
+        self, action: Action, temporary: str, moved: Moved, tell_checksum: TellChecksum, terms: Terms
+    ) -> Coroutine[Any, Any, Entry]:
         """Downloads an object into the new file ``temporary``, if need be by way of its part file."""
         pair = self._pair
         key = pair.location.object_key(action.path)
         if action.source.size_bytes >= pair.store.resumable_from_bytes:
             part = PartFile.claimed(pair.local_path(action.path), _source(pair, action))
             if part is not None:
-                return self._download_by(part, key, action, temporary, moved, terms)
-        return pair.store.download(key, action.source, temporary, moved, terms.cancelled)
+                return self._download_by(part, key, action, temporary, moved, tell_checksum, terms)
+        return pair.store.download(key, action.source, temporary, moved, terms.cancelled, tell_checksum=tell_checksum)
 
     async def _download_by(
-        self, part: PartFile, key: str, action: Action, temporary: str, moved: Moved, terms: Terms
+        self,
+        part: PartFile,
+        key: str,
+        action: Action,
+        temporary: str,
+        moved: Moved,
+        tell_checksum: TellChecksum,
+        terms: Terms,
     ) -> Entry:
         pair, size_bytes = self._pair, action.source.size_bytes
         self._under_way.add(part)
         self._leftovers.note(part.path)
         try:
-            delivered = await pair.store.download(key, action.source, part.path, moved, terms.cancelled, part)
+            delivered = await pair.store.download(
+                key, action.source, part.path, moved, terms.cancelled, part, tell_checksum
+            )
             part.finish(temporary)
         except BaseException as error:
             keeps = part.noted_bytes > 0 and not _makes_useless(error)

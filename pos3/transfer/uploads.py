@@ -61,14 +61,15 @@ async def _push(action: Action, pair: Pair, moved: Moved, terms: Terms, outcome:
             before = await _settled_stat(source)
             key = pair.location.object_key(action.path)
             pace = moved, terms.cancelled, terms.upload_rate
-            etag = await pair.store.upload(key, source, before.st_size, *pace, pair.headers)
+            checksum: list[str] = []
+            etag = await pair.store.upload(key, source, before.st_size, *pace, pair.headers, checksum.append)
     except FileNotFoundError as error:
         if error.filename != source:
             raise
         outcome.kept.append(Kept(action.path, "gone before it was uploaded"))
         return None
     # From here on the object is there, so there must be a record of it, whatever has become of the file.
-    record = Record.of_pair(Entry.of_file(action.path, before), etag, terms.owner)
+    record = Record.of_pair(Entry.of_file(action.path, before), etag, terms.owner, *checksum)
     if not _is_still(source, record):
         outcome.unsettled.append(action.path)
     return record

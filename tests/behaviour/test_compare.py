@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
+import zlib
 from collections.abc import Callable
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -12,7 +15,9 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 
 import pos3
-from tests.support import Proxy, S3Site, contents, write_tree
+from pos3.store import has_checksum
+from pos3.store.s3.checksums import algorithm_of_uploads, encoded
+from tests.support import MemoryServer, Proxy, S3Site, contents, write_tree
 from tests.support.trees import pseudo_random
 
 PutBefore = Callable[..., Proxy]
@@ -169,3 +174,101 @@ def test_a_plan_gives_the_reason_for_each_file(s3: S3Site, tmp_path: Path) -> No
         "new": "new",
         "gone": "not in the source",
     }
+
+
+# Checksums that the index remembers
+
+TOUCHED, EDITED = "touched", "edited"
+
+
+def change(path: Path, how: str) -> None:
+    """Changes a file; its size stays, and of an edit the time as well."""
+    status = path.stat()
+    if how == TOUCHED:
+        path.touch()
+    else:
+        path.write_bytes(path.read_bytes()[::-1])
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("size_bytes", [1000, 9 * MIB], ids=["one-piece", "parts"])
+@pytest.mark.parametrize("how", [TOUCHED, EDITED])
+def test_where_etags_prove_nothing_the_checksum_of_an_upload_does(
+    serve_from_memory: Callable[..., MemoryServer],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size_bytes: int,
+    how: str,
+) -> None:
+    if size_bytes > 8 * MIB and algorithm_of_uploads().join is None:
+        pytest.skip("without awscrt, checksums of parts do not make one of the whole")
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_supported")
+    server = serve_from_memory(etag=lambda body: f'"{zlib.crc32(body):x}"', etag_of_parts=lambda _: '"parts"')
+    tree = write_tree(tmp_path / "tree", {"x": pseudo_random(size_bytes), "y": pseudo_random(size_bytes, 1)})
+
+    def uploaded() -> set[str]:
+        server.moved()
+        with opened(tmp_path):
+            pos3.upload("s3://bucket/data", tree, interval=None, compare="checksum")
+        return set(server.moved())
+
+    assert uploaded() == {"data/x", "data/y"}
+    assert uploaded() == set()
+    change(tree / "x", how)
+    assert uploaded() == ({"data/x"} if how == EDITED else set())
+    assert uploaded() == set()
+    assert server.objects == {f"data/{name}": body for name, body in contents(tree).items()}
+
+
+@pytest.mark.parametrize("size_bytes", [1000, 20 * MIB], ids=["one-piece", "ranges"])
+@pytest.mark.parametrize("how", [TOUCHED, EDITED])
+def test_a_downloaded_file_is_compared_by_the_checksum_that_has_proven_it(
+    moto_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size_bytes: int, how: str
+) -> None:
+    def by_etag(*_: object) -> bool:
+        raise AssertionError("the file was read for its ETag")
+
+    monkeypatch.setattr("pos3.jobs.job.matches_content", by_etag)
+    body = pseudo_random(size_bytes)
+    moto_site.server.s3.put_object(Bucket=moto_site.bucket, Key="data/x", Body=body, ChecksumAlgorithm="CRC32")
+    for expected in (1, 0, int(how == EDITED), 0):
+        with opened(tmp_path) as mirror:
+            path = pos3.download(moto_site.url("data"), compare="checksum") / "x"
+            assert (path.read_bytes() == body, mirror.report().downloaded_files) == (True, expected)
+        if expected == 0:
+            change(path, how)
+
+
+def test_an_index_without_checksums_is_read_and_gains_them(
+    moto_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moto_site.server.s3.put_object(Bucket=moto_site.bucket, Key="data/x", Body=b"1", ChecksumAlgorithm="CRC32")
+    with opened(tmp_path):
+        path = pos3.download(moto_site.url("data"))
+    [database] = (tmp_path / "cache").rglob("*.sqlite")
+
+    def checksums(forget: bool = False) -> list[str]:
+        with closing(sqlite3.connect(database)) as connection, connection:
+            if forget:
+                connection.execute("UPDATE files SET checksum = ''")
+            return [value for (value,) in connection.execute("SELECT checksum FROM files")]
+
+    assert checksums() == [f"CRC32 {encoded(zlib.crc32(b'1').to_bytes(4, 'big'))}"]
+    assert checksums(forget=True) == [""]
+    (path / "x").touch()
+    with opened(tmp_path) as mirror:
+        pos3.download(moto_site.url("data"))
+        assert mirror.report().downloaded_files == 0
+    (path / "x").write_bytes(b"2")
+    with opened(tmp_path):
+        pos3.download(moto_site.url("data"))
+    assert (path / "x").read_bytes() == b"1"
+    assert checksums() == [f"CRC32 {encoded(zlib.crc32(b'1').to_bytes(4, 'big'))}"]
+
+
+@pytest.mark.parametrize("checksum", ["", "CRC99 AAAA", "CRC32", "CRC32 "])
+def test_a_checksum_that_cannot_be_computed_here_decides_nothing_and_a_wrong_one_says_so(
+    tmp_path: Path, checksum: str
+) -> None:
+    (tmp_path / "x").write_bytes(b"1")
+    assert has_checksum(str(tmp_path / "x"), checksum) is (False if checksum.startswith("CRC32") else None)

@@ -40,7 +40,7 @@ def make_version_1(root: RootIndex, url: str, records: list[Record]) -> None:
     os.makedirs(root.directory, mode=0o700, exist_ok=True)
     with closing(sqlite3.connect(root.path)) as connection, connection:
         connection.executescript(VERSION_1)
-        connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)", records)
+        connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?)", [record[:6] for record in records])
         facts = {"local": root.local, "url": url, "used_at": "1000.5", "filled": "yes", "holds_markers": "no"}
         connection.executemany("INSERT INTO root VALUES (?, ?)", facts.items())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pos3
-from pos3.store.s3.checksums import Algorithm, algorithms, encoded
-from tests.support import Flip, Proxy, S3Site, Status, on
+from pos3.store.s3.checksums import Algorithm, algorithms, crc32, encoded
+from tests.support import Flip, OtherHeaders, Proxy, S3Site, Status, on
+from tests.support.trees import pseudo_random
 
 PutBefore = Callable[..., Proxy]
 ALGORITHMS = list(algorithms().values())
@@ -179,3 +181,74 @@ def test_a_store_that_takes_nothing_without_a_checksum_gets_one_from_then_on(
 
 
 _WANTED = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
+
+
+# Checksums of the checksums of parts
+
+
+def put_in_parts(site: S3Site, key: str, sizes: list[int]) -> bytes:
+    """Uploads an object in parts of these sizes."""
+    client, at = site.server.s3, {"Bucket": site.bucket, "Key": key}
+    upload = client.create_multipart_upload(**at)["UploadId"]
+    bodies = [pseudo_random(size, seed=number) for number, size in enumerate(sizes)]
+    parts = [
+        {
+            "PartNumber": number,
+            "ETag": client.upload_part(**at, UploadId=upload, PartNumber=number, Body=body)["ETag"],
+        }
+        for number, body in enumerate(bodies, start=1)
+    ]
+    client.complete_multipart_upload(**at, UploadId=upload, MultipartUpload={"Parts": parts})
+    return b"".join(bodies)
+
+
+def told_of_parts(algorithm: Algorithm, body: bytes, sizes: list[int]) -> OtherHeaders:
+    ends = list(itertools.accumulate(sizes))
+    digests = [digest_of(algorithm, body[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+    value = f"{encoded(digest_of(algorithm, *digests))}-{len(sizes)}"
+    headers = {algorithm.header: value, "x-amz-checksum-type": "COMPOSITE"}
+    return OtherHeaders(headers, match=on("GET", "HEAD"))
+
+
+PARTS = {"even": [5 << 20, 5 << 20, 1000], "ranges": [8 << 20, 8 << 20, 3 << 20], "one": [1000]}
+
+
+@pytest.mark.parametrize("name", ["CRC32", "CRC64NVME", "SHA256"])
+@pytest.mark.parametrize("sizes", PARTS.values(), ids=PARTS)
+def test_a_flipped_bit_is_noticed_by_the_checksums_of_the_parts(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch, sizes: list[int], name: str
+) -> None:
+    as_if_encrypted(monkeypatch)
+    found = {algorithm.name: algorithm for algorithm in ALGORITHMS}
+    if name not in found:
+        pytest.skip("awscrt is not installed")
+    body = put_in_parts(moto_site, "data", sizes)
+    flip = Flip(times=1)
+    proxy = proxied(moto_site, told_of_parts(found[name], body, sizes), flip)
+    with opened(tmp_path):
+        assert pos3.download(moto_site.url("data")).read_bytes() == body
+    assert flip.struck == 1
+    assert proxy.count("HEAD ?partNumber") >= 2
+
+
+@pytest.mark.usefixtures("short_pauses")
+def test_a_body_that_never_has_the_checksum_of_its_parts_is_an_error_that_names_it(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_if_encrypted(monkeypatch)
+    sizes = PARTS["even"]
+    body = put_in_parts(moto_site, "data", sizes)
+    proxied(moto_site, told_of_parts(crc32(), body, sizes), Flip())
+    with pytest.raises(pos3.TransferError, match=r"does not have the CRC32 .*-3"), opened(tmp_path):
+        pos3.download(moto_site.url("data"))
+
+
+def test_parts_of_other_sizes_prove_nothing_and_are_no_error(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_if_encrypted(monkeypatch)
+    sizes = [6 << 20, 5 << 20, 5 << 20]
+    body = put_in_parts(moto_site, "data", sizes)
+    proxied(moto_site, told_of_parts(crc32(), body, sizes))
+    with opened(tmp_path):
+        assert pos3.download(moto_site.url("data")).read_bytes() == body

@@ -50,6 +50,10 @@ class Answer:
     async def pass_on(self, writer: asyncio.StreamWriter, dice: Random) -> None:
         """Writes head and body; EOFError if the body is to stop before its end."""
         self.request.status = self._status
+        says = self.sabotage.says
+        if says:
+            self.headers = [(name, value) for name, value in self.headers if name.lower() not in says]
+            self.headers += [(name, value) for name, value in says.items() if value]
         ahead = self.sabotage.clock_ahead
         if ahead:
             self.headers = [(name, _later(name, value, ahead)) for name, value in self.headers]

@@ -81,6 +81,8 @@ class Sabotage:
     """Parameters that the server gets with other values; "" for not at all."""
     unseen: set[str] = field(default_factory=set)
     """Headers that the server does not get, in lower case."""
+    says: dict[str, str] = field(default_factory=dict)
+    """Headers of the response, in lower case, in place of the server's own; "" for none."""
     names: list[str] = field(default_factory=list)
 
 
@@ -175,6 +177,19 @@ class LateAnswer(Fault):
 
     def apply(self, sabotage: Sabotage) -> None:
         sabotage.answer_delay = self.seconds
+
+
+@dataclass
+class OtherHeaders(Fault):
+    """The response has these headers in place of the server's own: `OtherHeaders({"etag": ""})`."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    match: Match = field(default=anything, kw_only=True)
+    rate: float = field(default=1.0, kw_only=True)
+    times: int | None = field(default=None, kw_only=True)
+
+    def apply(self, sabotage: Sabotage) -> None:
+        sabotage.says |= self.headers
 
 
 @dataclass

@@ -11,14 +11,16 @@ from typing import Any
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, IntegrityError, ObjectChangedError, StoreError
 from pos3.etags import ContentMatch, contradicts, is_digest, is_plain, part_size
-from pos3.local import blocks
-from pos3.store.base import CancelToken, Moved, RangeNotes
+from pos3.local import blocks, open_file, read_at
+from pos3.store.base import TellChecksum
 from pos3.store.retry import UnreachableError, repeated
+from pos3.store.s3.checksums import Algorithm, Told
 from pos3.store.s3.completion import MultipartUpload
-from pos3.store.s3.downloads import MIB, Delivered, Downloads, LongerError
+from pos3.store.s3.delivery import Delivered, Wanted
+from pos3.store.s3.downloads import MIB, Downloads, LongerError
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response
-from pos3.store.s3.uploads import UNTOLD, Pace, Uploads
+from pos3.store.s3.uploads import UNTOLD, Pace, Uploaded, Uploads
 
 _UNZIPPED = (
     "the store, or a proxy before it, unzips what is stored with Content-Encoding: gzip: store it without that, or "
@@ -63,30 +65,16 @@ class Bodies:
         """Keeps uploads that could not be aborted for the next try."""
         self._uploads.left_behind |= uploads
 
-    def download(
-        self,
-        key: str,
-        expected: Entry,
-        target: str,
-        moved: Moved,
-        cancelled: CancelToken,
-        notes: RangeNotes | None,
-    ) -> Coroutine[Any, Any, Entry]:
-        return repeated(self._client.patience, self._download, key, expected, target, moved, cancelled, notes)
+    def download(self, wanted: Wanted) -> Coroutine[Any, Any, Entry]:
+        return repeated(self._client.patience, self._download, wanted)
 
-    async def _download(
-        self,
-        key: str,
-        expected: Entry,
-        target: str,
-        moved: Moved,
-        cancelled: CancelToken,
-        notes: RangeNotes | None,
-    ) -> Entry:
+    async def _download(self, wanted: Wanted) -> Entry:
+        key = wanted.key
         for left in reversed(range(_CHANGES)):
             try:
-                delivered = await self._downloads.download(key, expected, target, moved, cancelled, notes)
+                delivered = await self._downloads.download(wanted)
             except ObjectChangedError as error:
+                expected = wanted.expected
                 now = await self._listed_now(key, expected)
                 if (
                     isinstance(error, LongerError)
@@ -98,47 +86,67 @@ class Bodies:
                 if now is None or not left:
                     raise
                 if (now.etag, now.size_bytes) != (expected.etag, expected.size_bytes):
-                    expected = now
+                    wanted = wanted._replace(expected=now)
                 # It was not replaced, so the store compares such ETags in another way, or none of them is equal to it.
                 elif not self._downloads.give_up_ranges():
                     raise
                 continue
             try:
-                if not self._is_proven_already(expected, delivered):
-                    await self._verify(key, expected, delivered, target)
+                if not self._is_proven_already(wanted.expected, delivered):
+                    await self._verify(wanted, delivered)
             except BaseException:
-                moved(-delivered.entry.size_bytes)
-                if notes is None:
-                    os.unlink(target)
-                else:
-                    # What was taken over may be to blame, so the next attempt begins anew.
-                    notes.forget()
+                wanted.moved(-delivered.entry.size_bytes)
+                # What was taken over from another download may be to blame, so the next attempt begins anew.
+                wanted.discard()
                 raise
+            if delivered.has_told_checksum:
+                wanted.tell_checksum(str(delivered.told))
             return delivered.entry
         raise AssertionError("unreachable")
 
     def upload(
-        self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        pace: Pace,
+        headers: tuple[str, ...],
+        tell_checksum: TellChecksum,
     ) -> Coroutine[Any, Any, str]:
-        return repeated(self._client.patience, self._upload, key, source, size_bytes, pace, headers)
+        arguments = (key, source, size_bytes, pace, headers, tell_checksum)
+        return repeated(self._client.patience, self._upload, *arguments)
 
-    async def _upload(self, key: str, source: str, size_bytes: int, pace: Pace, headers: tuple[str, ...]) -> str:
+    async def _upload(
+        self,
+        key: str,
+        source: str,
+        size_bytes: int,
+        pace: Pace,
+        headers: tuple[str, ...],
+        tell_checksum: TellChecksum,
+    ) -> str:
         uploaded = await self._uploads.upload(key, source, size_bytes, pace, headers)
-        etag, is_weak = uploaded.etag, uploaded.is_weak
         try:
-            if uploaded.is_multipart or not etag:
-                # Some servers answer a multipart upload with another ETag than they list afterwards.
-                try:
-                    head = await self._head(key)
-                except AccessDeniedError:
-                    # Credentials may be for writing alone. Each part has been compared.
-                    return etag
-                etag, is_weak = head.etag, head.is_weak
-            if not is_weak and etag != uploaded.proof:
-                await self._verify_uploaded(key, etag, uploaded.proof)
+            etag = await self._proven_etag(key, uploaded)
         except BaseException:
             pace.moved(-uploaded.size_bytes)
             raise
+        if uploaded.checksum is not None:
+            tell_checksum(str(uploaded.checksum))
+        return etag
+
+    async def _proven_etag(self, key: str, uploaded: Uploaded) -> str:
+        etag, is_weak = uploaded.etag, uploaded.is_weak
+        if uploaded.is_multipart or not etag:
+            # Some servers answer a multipart upload with another ETag than they list afterwards.
+            try:
+                head = await self._head(key)
+            except AccessDeniedError:
+                # Credentials may be for writing alone. Each part has been compared.
+                return etag
+            etag, is_weak = head.etag, head.is_weak
+        if not is_weak and etag != uploaded.proof:
+            await self._verify_uploaded(key, etag, uploaded.proof)
         return etag
 
     def _is_proven_already(self, expected: Entry, delivered: Delivered) -> bool:
@@ -157,24 +165,30 @@ class Bodies:
         # A gateway or a portal answers without an ETag, and its page must not become the expected object.
         return now if now.etag or not before.etag else None
 
-    async def _verify(self, key: str, expected: Entry, delivered: Delivered, target: str) -> None:
+    async def _verify(self, wanted: Wanted, delivered: Delivered) -> None:
         """Compares what arrived with its checksum, or else with the ETag where that can prove something.
 
         TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
         """
-        entry = delivered.entry
-        if expected.etag and not entry.etag:
+        key, entry = wanted.key, delivered.entry
+        if wanted.expected.etag and not entry.etag:
             told = "the answer has no ETag, so it is not the object; is a gateway or a portal in between?"
             raise UnreachableError(f"{self._where(key)}: {told}", url=self._where(key))
-        if delivered.told is not None:
+        if delivered.told is not None and delivered.told.parts:
+            if await self._is_proven_by_parts(key, entry, delivered.told, wanted.target):
+                return
+        elif delivered.told is not None:
             if not delivered.has_told_checksum:
                 told = f"{delivered.told.algorithm.name} {delivered.told.value}"
                 raise IntegrityError(
                     f"{self._where(key)}: the body that arrived does not have the {told}", url=self._where(key)
                 )
             return
-        if not self._etags_are_md5 or delivered.is_weak or not is_digest(entry.etag):
-            return
+        if self._etags_are_md5 and not delivered.is_weak and is_digest(entry.etag):
+            await self._verify_by_etag(key, delivered, wanted.target)
+
+    async def _verify_by_etag(self, key: str, delivered: Delivered, target: str) -> None:
+        entry = delivered.entry
         if entry.etag in delivered.digests:
             return
         if is_plain(entry.etag) and any(is_plain(digest) for digest in delivered.digests):
@@ -192,11 +206,33 @@ class Bodies:
                 f"{self._where(key)}: the body that arrived does not have the MD5 {entry.etag}", url=self._where(key)
             )
 
+    async def _is_proven_by_parts(self, key: str, delivered: Entry, told: Told, target: str) -> bool:
+        """Whether a checksum of the parts' checksums proves the file. It proves nothing if they are not of equal size.
+
+        Raises:
+            IntegrityError: the file does not have the checksum.
+        """
+        part_bytes = await self._part_bytes(key, 1)
+        size_bytes = delivered.size_bytes
+        if not part_bytes or told.parts != -(-size_bytes // part_bytes):
+            return False
+        if told.is_of(await self._client.spread(_checksum_of_parts, target, told.algorithm, part_bytes)):
+            return True
+        if await self._part_bytes(key, told.parts) != size_bytes - (told.parts - 1) * part_bytes:
+            return False
+        shown = f"{told.algorithm.name} {told.value}-{told.parts}"
+        raise IntegrityError(
+            f"{self._where(key)}: the body that arrived does not have the {shown}", url=self._where(key)
+        )
+
+    async def _part_bytes(self, key: str, number: int) -> int:
+        """The size of a part with which the object was uploaded; 0 if the store does not know."""
+        part = await self._head(key, f"partNumber={number}")
+        return part.entry("", self._where(key)).size_bytes if part.header("x-amz-mp-parts-count") else 0
+
     async def _verify_parts(self, key: str, delivered: Entry, target: str) -> None:
-        part = await self._head(key, "partNumber=1")
-        first_part_bytes = part.entry("", self._where(key)).size_bytes
-        told = bool(part.header("x-amz-mp-parts-count"))
-        known = told and 0 < first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
+        first_part_bytes = await self._part_bytes(key, 1)
+        known = 0 < first_part_bytes < delivered.size_bytes and first_part_bytes % MIB == 0
         if not known or await self._is_encrypted(key):
             return
         if not await self._client.spread(_is_proven, delivered, target, first_part_bytes):
@@ -223,6 +259,22 @@ class Bodies:
     async def _head(self, key: str, query: str = "") -> Response:
         """What a HEAD is answered with. It is repeated by itself, since what came before may have moved gigabytes."""
         return await repeated(self._client.patience, self._client.send, Request("HEAD", key, query))
+
+
+async def _checksum_of_parts(target: str, algorithm: Algorithm, part_bytes: int) -> bytes:
+    """The checksum of the checksums of a file's parts. In between, the loop moves other bodies."""
+    whole = algorithm.begin()
+    with open_file(target) as file:
+        descriptor = file.fileno()
+        size_bytes = os.fstat(descriptor).st_size
+        for start in range(0, size_bytes, part_bytes):
+            end = min(start + part_bytes, size_bytes)
+            running = algorithm.begin()
+            for offset in range(start, end, MIB):
+                running.update(read_at(descriptor, min(MIB, end - offset), offset))
+                await asyncio.sleep(0)
+            whole.update(running.digest())
+    return whole.digest()
 
 
 async def _is_proven(delivered: Entry, target: str, part_bytes: int) -> bool:

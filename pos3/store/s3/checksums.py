@@ -10,15 +10,17 @@ import functools
 import hashlib
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pos3.local import blocks
 from pos3.store.s3.requests import Response
 
 ASK_FOR_CHECKSUM = "x-amz-checksum-mode: ENABLED"
 _ANY = b"\nx-amz-checksum-"
 _TYPE = "x-amz-checksum-type"
+_LONGEST_COUNT = 5
 _OF_WHOLE_OBJECT = ("", "FULL_OBJECT")
 
 
@@ -124,15 +126,24 @@ def algorithm_of_uploads() -> Algorithm:
     return next(joinable, crc32())
 
 
+MD5 = Algorithm("MD5", lambda: hashlib.md5(usedforsecurity=False))
+"""What a plain ETag is of. No header tells it."""
+
+
 @dataclass(frozen=True)
 class Told:
-    """The checksum of a whole object, as the store tells it."""
+    """The checksum of an object, as the store tells it: of the whole, or that of the checksums of so many ``parts``."""
 
     algorithm: Algorithm
     value: str
+    parts: int = 0
 
     def is_of(self, digest: bytes) -> bool:
         return encoded(digest) == self.value
+
+    def __str__(self) -> str:
+        """As it is remembered of a whole object."""
+        return f"{self.algorithm.name} {self.value}"
 
 
 def encoded(digest: bytes) -> str:
@@ -141,17 +152,31 @@ def encoded(digest: bytes) -> str:
 
 
 def told_by(response: Response) -> Told | None:
-    """What an answer tells of the whole object, by the fastest algorithm; None if it tells nothing that is of use here.
-
-    Checksums of the checksums of parts ("...-3") are of no use.
-    """
-    if _ANY not in response.head.lower() or response.header(_TYPE) not in _OF_WHOLE_OBJECT:
+    """What an answer tells of the object, by the fastest algorithm; None if it tells nothing that is of use here."""
+    if _ANY not in response.head.lower():
         return None
-    return next(_values(response), None)
-
-
-def _values(response: Response) -> Iterator[Told]:
     for name, algorithm in algorithms().items():
-        value = response.header(name)
-        if value and "-" not in value:
-            yield Told(algorithm, value)
+        value, _, parts = response.header(name).partition("-")
+        if value and parts.isdecimal() and len(parts) <= _LONGEST_COUNT:
+            return Told(algorithm, value, int(parts))
+        if value and not parts and response.header(_TYPE) in _OF_WHOLE_OBJECT:
+            return Told(algorithm, value)
+    return None
+
+
+def told_of_whole(response: Response) -> Told | None:
+    """What an answer tells of the whole object, if it does."""
+    told = told_by(response)
+    return told if told is not None and not told.parts else None
+
+
+def file_has(path: str, checksum: str) -> bool | None:
+    """See :func:`pos3.store.has_checksum`."""
+    name, _, value = checksum.partition(" ")
+    algorithm = algorithms().get(f"x-amz-checksum-{name.lower()}")
+    if algorithm is None:
+        return None
+    running = algorithm.begin()
+    for block in blocks(path):
+        running.update(block)
+    return encoded(running.digest()) == value

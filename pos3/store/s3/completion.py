@@ -11,7 +11,7 @@ from urllib.parse import quote
 from pos3.errors import StoreError
 from pos3.etags import is_plain, joined_etag, token
 from pos3.store.retry import BusyError, UnreachableError
-from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, encoded, told_by
+from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, Algorithm, encoded, told_of_whole
 from pos3.store.s3.errors import PARTS_CODES, error_of_body
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request
@@ -65,7 +65,7 @@ async def completed(client: Client, upload: MultipartUpload, parts: list[Part], 
         BusyError, UnreachableError: the parts have to be sent anew.
         StoreError: the store refuses it, or has not done it within a quarter of an hour.
     """
-    whole = _whole(parts, algorithm)
+    whole = checksum_of_whole(parts, algorithm)
     listed = "".join(_listed(number, part, algorithm) for number, part in enumerate(parts, start=1))
     request = Request(
         "POST",
@@ -116,7 +116,7 @@ async def _etag_if_there(
     is_older = 0 < found.modified_ns < (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
     if is_older or found.size_bytes != sum(part.size_bytes for part in parts):
         return None
-    told = told_by(response)
+    told = told_of_whole(response)
     if told is not None and told.algorithm is algorithm:
         is_ours = told.is_of(whole)
     else:
@@ -126,7 +126,7 @@ async def _etag_if_there(
     return found.etag if is_ours else None
 
 
-def _whole(parts: Sequence[Part], algorithm: Algorithm | None) -> bytes:
+def checksum_of_whole(parts: Sequence[Part], algorithm: Algorithm | None) -> bytes:
     """The checksum of the object; b"" where only those of its parts are known."""
     if algorithm is None or algorithm.join is None:
         return b""

@@ -15,6 +15,7 @@ from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
 from pos3.store.base import (
     NEVER,
+    NOTHING_NOTED,
     UNLIMITED,
     CancelToken,
     KeyRefusedError,
@@ -23,9 +24,11 @@ from pos3.store.base import (
     RangeNotes,
     Rate,
     Survey,
+    TellChecksum,
     UnsortedListingError,
     nothing_known,
     unseen,
+    untold,
 )
 from pos3.store.endpoints import endpoint_in
 from pos3.store.s3.address import Address
@@ -33,6 +36,7 @@ from pos3.store.s3.bodies import Bodies
 from pos3.store.s3.client import Connection
 from pos3.store.s3.creation_headers import encryption_headers, headers_of
 from pos3.store.s3.deletes import Deletes
+from pos3.store.s3.delivery import Wanted
 from pos3.store.s3.downloads import RESUMABLE_FROM_BYTES
 from pos3.store.s3.http import Client, response_itself
 from pos3.store.s3.listing import Listing, gathered, in_order
@@ -225,9 +229,10 @@ class S3Store:
         target: str,
         moved: Moved = unseen,
         cancelled: CancelToken = NEVER,
-        notes: RangeNotes | None = None,
+        notes: RangeNotes = NOTHING_NOTED,
+        tell_checksum: TellChecksum = untold,
     ) -> Coroutine[Any, Any, Entry]:
-        return self._bodies.download(key, expected, target, moved, cancelled, notes)
+        return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum))
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return headers_of(extra_args)
@@ -241,8 +246,9 @@ class S3Store:
         cancelled: CancelToken = NEVER,
         rate: Rate = UNLIMITED,
         headers: tuple[str, ...] = (),
+        tell_checksum: TellChecksum = untold,
     ) -> Coroutine[Any, Any, str]:
-        return self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers)
+        return self._bodies.upload(key, source, size_bytes, Pace(moved, cancelled, rate), headers, tell_checksum)
 
     def hang_up(self) -> None:
         self._client.pool.close_idle()

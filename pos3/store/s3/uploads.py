@@ -16,8 +16,8 @@ from pos3.etags import contradicts, joined_etag, part_size
 from pos3.local import open_file, read_at
 from pos3.store.base import CancelToken, Counted, Moved, Rate
 from pos3.store.retry import UnreachableError, repeated
-from pos3.store.s3.checksums import Algorithm, Running, algorithm_of_uploads, crc32
-from pos3.store.s3.completion import MultipartUpload, Part, begun_with, completed
+from pos3.store.s3.checksums import Algorithm, Running, Told, algorithm_of_uploads, crc32, encoded
+from pos3.store.s3.completion import MultipartUpload, Part, begun_with, checksum_of_whole, completed
 from pos3.store.s3.creation_headers import combined, content_type_of
 from pos3.store.s3.errors import ChecksumWantedError, NoSuchUploadError
 from pos3.store.s3.http import Client
@@ -57,7 +57,8 @@ class Pace:
 class Uploaded:
     """The ETag that an upload was answered with, and the one that would prove that the store has what was sent.
 
-    ``proof`` is "" if none was computed, since TLS authenticates what is sent.
+    ``proof`` is "" if none was computed, since TLS authenticates what is sent. ``checksum`` is that of the whole, if it
+    was sent with one.
     """
 
     etag: str
@@ -65,6 +66,7 @@ class Uploaded:
     size_bytes: int
     is_weak: bool = False
     is_multipart: bool = False
+    checksum: Told | None = None
 
 
 class Uploads:
@@ -137,23 +139,27 @@ class Uploads:
         if not self._proves:
             # Where a body need not be signed, its hash need not be computed.
             headers = (*headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
+        checksum = b""
         if self._algorithm is not None:
             running = self._algorithm.begin()
             running.update(body)
-            headers = (*headers, *self._algorithm.headers_of_body(running.digest()))
+            checksum = running.digest()
+            headers = (*headers, *self._algorithm.headers_of_body(checksum))
         try:
             response = await self._client.send(Request("PUT", key, headers=headers, body=body))
         except BaseException:
             pace.moved(-len(body))
             raise
         etag = response.etag
-        return Uploaded(etag, digest, len(body), etag != digest and response.etag_proves_nothing)
+        is_weak = etag != digest and response.etag_proves_nothing
+        return Uploaded(etag, digest, len(body), is_weak, checksum=_told(self._algorithm, checksum))
 
     async def _whole(
         self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
     ) -> Uploaded:
         part = await self._client.spread(self._send, key, "", headers, descriptor, 0, size_bytes, pace)
-        return Uploaded(part.etag, part.digest.hex(), size_bytes, part.is_weak)
+        checksum = _told(self._algorithm, part.checksum)
+        return Uploaded(part.etag, part.digest.hex(), size_bytes, part.is_weak, checksum=checksum)
 
     async def _send(
         self, key: str, query: str, headers: tuple[str, ...], descriptor: int, start: int, end: int, pace: Pace
@@ -218,7 +224,8 @@ class Uploads:
             raise
         self.under_way.discard(begun)
         proof = joined_etag(part.digest for part in parts) if self._proves else ""
-        return Uploaded(etag, proof, size_bytes, is_multipart=True)
+        whole = _told(algorithm, checksum_of_whole(parts, algorithm))
+        return Uploaded(etag, proof, size_bytes, is_multipart=True, checksum=whole)
 
     async def _begun(self, key: str, headers: tuple[str, ...]) -> MultipartUpload:
         """A multipart upload, which is under way from now on."""
@@ -247,6 +254,10 @@ class Uploads:
         # Only here, in one thread.
         counted.keep(end - start)
         return part
+
+
+def _told(algorithm: Algorithm | None, digest: bytes) -> Told | None:
+    return Told(algorithm, encoded(digest)) if algorithm is not None and digest else None
 
 
 async def aborted(client: Client, upload: MultipartUpload) -> None:

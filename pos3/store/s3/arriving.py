@@ -1,0 +1,88 @@
+"""A body on its way into a file."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pos3.errors import TransferCancelledError
+from pos3.local import write_blocks_at
+from pos3.store.base import CancelToken, Moved
+from pos3.store.s3.checksums import Algorithm, Running, Told, told_of_whole
+from pos3.store.s3.requests import Response
+
+# Written at once: each time, the interpreter changes hands.
+_WRITE_BYTES = 128 * 1024
+
+
+def check(cancelled: CancelToken) -> None:
+    """
+    Raises:
+        TransferCancelledError: the download is to end.
+    """
+    if cancelled.is_set():
+        raise TransferCancelledError("the download was stopped")
+
+
+class ArrivingBody:
+    """Writes a body, or a range of one, to its place in a file as it comes; an error takes back what was counted.
+
+    Args:
+        algorithm: of the checksum of the body, unless the answer tells one of the whole object; None for none.
+    """
+
+    def __init__(self, descriptor: int, offset: int, moved: Moved, cancelled: CancelToken, algorithm: Algorithm | None):
+        self._descriptor = descriptor
+        self._offset = offset
+        self._moved = moved
+        self._cancelled = cancelled
+        self._algorithm = algorithm
+        self._running: Running | None = None
+        self.told: Told | None = None
+        """The checksum of the whole object, if the answer tells it."""
+        self._blocks: list[bytes] = []
+        self._held_bytes = 0
+        self.size_bytes = 0
+        """How many bytes have been written."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None and self.size_bytes:
+            self._moved(-self.size_bytes)
+
+    def begin(self, response: Response) -> None:
+        # Of a range, a checksum of the whole object tells nothing.
+        if response.header("content-range") == "":
+            self.told = told_of_whole(response)
+        algorithm = self.told.algorithm if self.told is not None else self._algorithm
+        self._running = algorithm.begin() if algorithm is not None else None
+
+    def take(self, block: bytes) -> None:
+        self._blocks.append(block)
+        self._held_bytes += len(block)
+        if self._held_bytes >= _WRITE_BYTES:
+            self._write()
+
+    def _write(self) -> None:
+        check(self._cancelled)
+        # Counted first, so that an error takes it back.
+        size_bytes, self._held_bytes = self._held_bytes, 0
+        self._moved(size_bytes)
+        self.size_bytes += size_bytes
+        if self._running is not None:
+            for block in self._blocks:
+                self._running.update(block)
+        write_blocks_at(self._descriptor, self._blocks, self._offset)
+        self._blocks.clear()
+        self._offset += size_bytes
+
+    def flushed(self) -> bytes:
+        """The checksum of the body, once all of it has been written; b"" for none."""
+        check(self._cancelled)
+        if self._blocks:
+            self._write()
+        if self._running is None and self._algorithm is not None:
+            # An empty body has no first piece.
+            self._running = self._algorithm.begin()
+        return self._running.digest() if self._running is not None else b""

@@ -1,0 +1,224 @@
+"""The download of one large object: in ranges of one version, side by side, each at its place in the file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pos3.errors import IntegrityError, ObjectChangedError
+from pos3.etags import joined_etag, part_size_candidates
+from pos3.local import BLOCK_BYTES, blocks, create_file, read_at, reopen_file
+from pos3.reports import format_bytes
+from pos3.store.base import CancelToken, Counted
+from pos3.store.retry import repeated
+from pos3.store.s3.arriving import ArrivingBody, check
+from pos3.store.s3.checksums import MD5, Algorithm, Told, fastest
+from pos3.store.s3.delivery import Delivered, NoRangesError, Wanted, entry_of
+from pos3.store.s3.http import Client
+from pos3.store.s3.requests import Request, Response, TooLongError
+from pos3.store.tasks import together
+
+logger = logging.getLogger("pos3.store")
+
+_RANGE_BYTES = 8 * 1024 * 1024
+
+
+class _Range(NamedTuple):
+    """One range in the file, and the checksum of it; ``response`` is None if the range was there already."""
+
+    response: Response | None
+    digest: bytes
+    size_bytes: int
+
+
+class RangedDownload:
+    """One object on its way.
+
+    Args:
+        told: the checksum that the store has told of the object.
+        proves: whether what arrives is to be proven by MD5 where no checksum proves it.
+    """
+
+    def __init__(self, client: Client, wanted: Wanted, told: Told | None, *, proves: bool):
+        self._client = client
+        self._wanted = wanted
+        size_bytes = wanted.expected.size_bytes
+        self._of_parts = told if told is not None and told.parts else None
+        self._told = told if told is not None and not told.parts else None
+        # Ranges that are the parts of the upload give the ETag without a second look at the file.
+        known = [step for step in part_size_candidates(wanted.expected.etag, size_bytes) if step <= _RANGE_BYTES]
+        step_bytes = known[0] if known else _RANGE_BYTES
+        self._borders = [(start, min(start + step_bytes, size_bytes)) for start in range(0, size_bytes, step_bytes)]
+        self._gives_etag = proves and bool(known) and self._told is None
+        self._joins = self._told is not None and self._told.algorithm.join is not None
+        self._algorithm: Algorithm | None = None
+        if self._told is not None and self._joins:
+            self._algorithm = self._told.algorithm
+        elif proves and self._told is None:
+            self._algorithm = MD5
+        elif wanted.notes.keeps_failed:
+            self._algorithm = fastest()
+        self._counted = Counted(wanted.moved)
+
+    async def run(self) -> Delivered:
+        """
+        Raises:
+            NoRangesError: the server does not do ranges.
+            ObjectChangedError: the object is no longer the expected one.
+        """
+        wanted = self._wanted
+        noted = self._noted()
+        descriptor = reopen_file(wanted.target) if noted else create_file(wanted.target)
+        try:
+            taken = self._taken(descriptor, noted)
+            ranges = await together([self._range(descriptor, *each, taken) for each in self._borders])
+            content = await self._content(ranges)
+        except BaseException as error:
+            self._counted.take_back()
+            if not wanted.notes.keeps_failed or isinstance(error, (_ReplacedError, NoRangesError)):
+                wanted.discard()
+            if isinstance(error, _ReplacedError):
+                raise ObjectChangedError(str(error)) from error
+            raise
+        finally:
+            os.close(descriptor)
+        response = next((each.response for each in ranges if each.response is not None), None)
+        expected = wanted.expected
+        # Without an answer, the listing has told what there is.
+        entry = entry_of(response, expected, expected.size_bytes) if response is not None else expected
+        if self._told is not None:
+            return Delivered(entry, told=self._told, content=content)
+        digests = (joined_etag(each.digest for each in ranges),) if self._gives_etag else ()
+        return Delivered(entry, digests, told=self._of_parts)
+
+    def _noted(self) -> Mapping[tuple[int, int], bytes]:
+        expected = self._wanted.expected
+        name = self._algorithm.name if self._algorithm is not None else ""
+        return self._wanted.notes.begin(expected.etag, expected.size_bytes, name)
+
+    def _taken(self, descriptor: int, noted: Mapping[tuple[int, int], bytes]) -> _Taken | None:
+        if not noted or self._algorithm is None:
+            return None
+        where = self._client.address.place(self._wanted.key)
+        return _Taken(descriptor, noted, self._algorithm, self._wanted.cancelled, where)
+
+    async def _content(self, ranges: list[_Range]) -> bytes:
+        """The checksum of the whole by the algorithm that the store has told one of; b"" if it has told none."""
+        if self._told is None:
+            return b""
+        if self._joins:
+            return self._told.algorithm.joined((each.digest, each.size_bytes) for each in ranges)
+        # Checksums of the ranges tell nothing of the whole, so all of it is read again.
+        return await self._client.spread(_read, self._wanted.target, self._told.algorithm)
+
+    async def _range(self, descriptor: int, start: int, end: int, taken: _Taken | None) -> _Range:
+        digest = await taken.digest(self._client, start, end) if taken is not None else None
+        if digest is not None:
+            self._counted.told(end - start)
+            self._counted.keep(end - start)
+            return _Range(None, digest, end - start)
+        arguments = (self._range_once, descriptor, start, end)
+        found: _Range = await repeated(self._client.patience, self._client.spread, *arguments)
+        # Only here, in one thread.
+        self._counted.keep(end - start)
+        self._wanted.notes.note(start, end, found.digest)
+        return found
+
+    async def _range_once(self, descriptor: int, start: int, end: int) -> _Range:
+        wanted, expected, size_bytes = self._wanted, self._wanted.expected, end - start
+        headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
+        arriving = ArrivingBody(descriptor, start, self._counted.told, wanted.cancelled, self._algorithm)
+        with arriving:
+            try:
+                response = await self._client.send(
+                    Request("GET", wanted.key, headers=headers, sink=arriving, limit_bytes=size_bytes)
+                )
+            except TooLongError as error:
+                # A server that does not do ranges sends everything.
+                raise NoRangesError from error
+            except ObjectChangedError as error:
+                raise _ReplacedError(str(error)) from error
+            content_range = response.header("content-range")
+            # Ranges with one weak ETag need not be of one version.
+            if response.is_weak or not content_range.startswith(f"bytes {start}-{end - 1}/"):
+                raise NoRangesError
+            where = self._client.address.place(wanted.key)
+            # Not every server honours If-Match, so the version is compared here as well.
+            if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
+                raise _ReplacedError(f"{where}: the object was replaced while it was being read")
+            digest = arriving.flushed()
+            if arriving.size_bytes != size_bytes:
+                told = f"{arriving.size_bytes} of {size_bytes} bytes of a range arrived"
+                raise IntegrityError(f"{where}: {told}", url=where)
+        return _Range(response, digest, size_bytes)
+
+
+async def _read(target: str, algorithm: Algorithm) -> bytes:
+    """The checksum of a file. In between, the loop moves other bodies."""
+    running = algorithm.begin()
+    for block in blocks(target):
+        running.update(block)
+        await asyncio.sleep(0)
+    return running.digest()
+
+
+class _Taken:
+    """The ranges that an earlier download has left in the file; each is read before it is believed.
+
+    A power cut may have left holes where ranges were noted.
+
+    Args:
+        noted: their checksums by the algorithm, with which everything that arrives is noted.
+        where: the object, in what is logged.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        noted: Mapping[tuple[int, int], bytes],
+        algorithm: Algorithm,
+        cancelled: CancelToken,
+        where: str,
+    ):
+        self._descriptor = descriptor
+        self._noted = noted
+        self._left = len(noted)
+        self._where = where
+        self._algorithm = algorithm
+        self._cancelled = cancelled
+        # Disks read best from the beginning to the end.
+        self._turn = asyncio.Lock()
+        self._size_bytes = 0
+
+    async def digest(self, client: Client, start: int, end: int) -> bytes | None:
+        """The checksum of a range that is there, and None for one that is to be asked for."""
+        noted = self._noted.get((start, end))
+        if noted is None:
+            return None
+        async with self._turn:
+            found = await client.spread(self._read, start, end)
+        is_there = found == noted
+        self._size_bytes += (end - start) * is_there
+        self._left -= 1
+        if not self._left:
+            logger.info("%s: %s are here from an earlier download", self._where, format_bytes(self._size_bytes))
+        return noted if is_there else None
+
+    async def _read(self, start: int, end: int) -> bytes:
+        running = self._algorithm.begin()
+        while start < end:
+            check(self._cancelled)
+            block = read_at(self._descriptor, min(BLOCK_BYTES, end - start), start)
+            if not block:
+                break
+            running.update(block)
+            start += len(block)
+            await asyncio.sleep(0)
+        return running.digest()
+
+
+class _ReplacedError(Exception):
+    """There is another object by now: no range of the expected one can be had, however often it is asked for."""
