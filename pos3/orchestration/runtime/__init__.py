@@ -15,7 +15,7 @@ from pos3.orchestration.runtime.flow_options import FlowOptions, StrPath
 from pos3.orchestration.runtime.hooks import Hooks, around_task_hooks
 from pos3.orchestration.runtime.mirror_lookup import find_mirror
 from pos3.orchestration.runtime.option_layers import MirrorChoice, OptionLayers
-from pos3.orchestration.runtime.profile_lookup import find_profile
+from pos3.orchestration.runtime.profile_lookup import blocks_as_profiles, find_profile
 from pos3.orchestration.runtime.records import work_before_record
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "OptionLayers",
     "StrPath",
     "around_task_hooks",
+    "blocks_as_profiles",
     "deployed_environment",
     "find_mirror",
     "find_profile",
