@@ -36,6 +36,25 @@ def choose(url: str) -> dict[str, Any]:
     return {"path": pos3.download(url) / "file", "pid": os.getpid()}
 
 
+def materialize_model(url: str) -> None:
+    """For ``@materialize``: writes ``model`` of ``data``, beside a checkpoint that it syncs and does not change."""
+    from prefect.assets import add_asset_metadata
+
+    data, model = pos3.download(f"{url}/data"), pos3.upload(f"{url}/model", interval=None)
+    (model / "weights").write_bytes((data / "a").read_bytes())
+    pos3.sync(f"{url}/ckpt", interval=None)
+    add_asset_metadata(f"{url}/model", {"note": "mine"})
+
+
+@pos3_flow
+def materializing(url: str) -> list[str]:
+    """What is stored when the task has ended, long before the end of the run."""
+    from prefect.assets import materialize
+
+    materialize(f"{url}/model")(materialize_model).submit(url).result()
+    return pos3.ls(f"{url}/model")
+
+
 @task
 async def awrite(url: str, text: str) -> int:
     (pos3.upload(url, interval=None) / text).write_text(text)

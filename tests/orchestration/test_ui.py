@@ -25,13 +25,14 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import Artifact
 from prefect.logging.handlers import APILogHandler
 from prefect.states import State
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
 import pos3
 from pos3.orchestration import pos3_flow
 from pos3.orchestration.remote.address import MirrorAddress
 from pos3.orchestration.remote.proxies import BrokeredMirror
 from pos3.orchestration.runtime.run import RunMirror
-from tests.orchestration.elsewhere_tasks import read, read_elsewhere
+from tests.orchestration.elsewhere_tasks import materializing, read, read_elsewhere
 from tests.support import Latency, Proxy, S3Site, Status, on, write_tree
 
 pytest.importorskip("prefect.assets", reason="this Prefect knows no assets")
@@ -185,7 +186,7 @@ def test_a_task_that_downloads_depends_on_what_it_downloads(
     keys = {"access_key": server.access_key, "secret_key": server.secret_key}
     monkeypatch.setattr("pos3.profiles.registry._PROFILES", {"lab": pos3.Profile("lab", server.endpoint_url, **keys)})
     run = run_id(learn)
-    events = asset_events(run, 8)
+    events = asset_events(run, 7)
     sources = {
         each["resource"]["prefect.resource.id"]: {item["prefect.resource.id"] for item in each["related"]}
         for each in events
@@ -194,6 +195,98 @@ def test_a_task_that_downloads_depends_on_what_it_downloads(
     }
     assert set(sources) == {model, rclone_site.url("direct"), rclone_site.url("elsewhere")}
     assert all(data in related for related in sources.values())
+
+
+def materializations(events: list[dict[str, Any]]) -> dict[str, tuple[set[str], str | None]]:
+    """For each asset, the assets that it depends on, and the name of the task run; each asset has one event."""
+    found = [each for each in events if each["event"] == "prefect.asset.materialization.succeeded"]
+    made = {}
+    for each in found:
+        related = [(item["prefect.resource.role"], item["prefect.resource.id"]) for item in each["related"]]
+        tasks = {name for role, name in related if role == "task-run"}
+        with get_client(sync_client=True) as client:
+            names = {client.read_task_run(UUID(name.rpartition(".")[2])).name.rpartition("-")[0] for name in tasks}
+        made[each["resource"]["prefect.resource.id"]] = (
+            {name.rpartition("/")[2] for role, name in related if role == "asset"},
+            ", ".join(sorted(names)) or None,
+        )
+    assert len(made) == len(found)
+    return made
+
+
+@pytest.mark.parametrize("runner", [ThreadPoolTaskRunner, ProcessPoolTaskRunner])
+def test_what_a_task_materializes_is_one_event_after_the_push(
+    rclone_site: S3Site, cache: Path, runner: type[TaskRunner[Any]]
+) -> None:
+    rclone_site.put("data/a", b"weights")
+    url = rclone_site.url()
+
+    learn = materializing.with_options(task_runner=runner(max_workers=1), mirror={"cache_root": cache})  # type: ignore[call-arg]
+    state: State[Any] = learn(url, return_state=True)
+    assert state.result() == [f"{url}/model/weights"]
+    assert rclone_site.objects("model/") == {"weights": b"weights"}
+    assert state.state_details.flow_run_id is not None
+    events = asset_events(state.state_details.flow_run_id, 3)
+    assert materializations(events) == {f"{url}/model": ({"data"}, "materialize_model")}
+    (made,) = [each for each in events if each["resource"]["prefect.resource.id"] == f"{url}/model"]
+    assert made["payload"] == {"files": 1, "bytes": 7, "note": "mine"}
+
+
+def test_what_is_pushed_after_a_task_that_materializes_is_another_event(rclone_site: S3Site, cache: Path) -> None:
+    url = rclone_site.url("model")
+    rclone_site.put("model/stale", b"0")
+
+    @materialize(url)
+    def train() -> Path:
+        out = pos3.upload(url, interval=None)
+        write_tree(out, {"a": b"1"})
+        return out
+
+    @pos3_flow(cache_root=cache)
+    def learn(goes_on: bool) -> None:
+        out = train()
+        if goes_on:
+            write_tree(out, {"b": b"1"})
+
+    for goes_on, count in ((False, 1), (True, 2)):
+        run = run_id(learn, goes_on)
+        assert [each["event"] for each in asset_events(run, count)] == [
+            "prefect.asset.materialization.succeeded"
+        ] * count
+
+
+def test_an_asset_depends_on_what_the_task_has_read_that_wrote_it(rclone_site: S3Site, cache: Path) -> None:
+    rclone_site.put_all({f"{name}/a": b"1" for name in ("data", "ckpt", "other", "direct", "prior")})
+    at = rclone_site.url
+
+    @task
+    def train(data: Path) -> None:
+        pos3.download(at("prior"))
+        write_tree(pos3.sync(at("ckpt"), interval=None), {"b": b"1"})
+        write_tree(pos3.upload(at("logs"), interval=None), {"a": b"1"})
+
+    @task
+    def copy() -> None:
+        write_tree(pos3.upload(at("copied"), interval=None), {"a": pos3.download(at("other/a")).read_bytes()})
+
+    @task
+    def fill(out: Path) -> None:
+        write_tree(out, {"a": (pos3.download(at("direct")) / "a").read_bytes()})
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        out = pos3.upload(at("filled"), interval=None)
+        train(pos3.download(at("data")))
+        copy()
+        fill.submit(out).result()
+
+    events = asset_events(run_id(learn), 9)
+    assert materializations(events) == {
+        at("logs"): ({"data", "prior"}, "train"),
+        at("ckpt"): ({"data", "prior"}, "train"),
+        at("copied"): ({"a"}, "copy"),
+        at("filled"): ({"data", "direct"}, None),
+    }
 
 
 def test_a_long_transfer_has_a_progress_artifact_in_the_background_too(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import abc
 import functools
 import inspect
+import itertools
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from multiprocessing.connection import Client
 from pathlib import Path
 from types import MappingProxyType
@@ -18,13 +20,15 @@ from pos3.local import machine
 from pos3.orchestration.internals import is_called_by_task
 from pos3.orchestration.remote.address import MirrorAddress, check_private
 from pos3.orchestration.remote.broker import CONFIRM, ENSURE_STORED, OPTIONS, UPLOADS
-from pos3.orchestration.storing import OtherProcess, TaskData
-from pos3.orchestration.ui import add_reference, run_here
+from pos3.orchestration.storing import Metadata, OtherProcess, TaskData, arguments_here
+from pos3.orchestration.ui import RunHere, add_reference, run_here
 from pos3.url import looks_damaged
 
 Arguments = Mapping[str, Any]
 _PATH_ARGUMENTS = ("remote", "local", "prefix", "path_or_url", "path")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_REGISTERING = ("download", "upload", "sync")
+_MAX_ARGUMENTS = 100
 _NO_ARGUMENTS: Arguments = MappingProxyType({})
 
 
@@ -48,8 +52,10 @@ class MirrorProxy(abc.ABC):
         """
 
     @abc.abstractmethod
-    def ensure_stored(self, task_data: TaskData) -> None:
+    def ensure_stored(self, task_data: TaskData) -> Metadata:
         """Returns when the uploads that a task run uses are stored. Nothing is deleted.
+
+        The result is the metadata of the assets that it materializes, where it is known.
 
         Raises:
             MirrorGoneError: the mirror is gone, or its final push has begun.
@@ -85,12 +91,10 @@ class MirrorProxy(abc.ABC):
 
     def sync(self, *args: Any, **kwargs: Any) -> Path:
         path: Path = self._call_by_name("sync", args, kwargs)
-        add_reference(args[0] if args else kwargs["remote"])
         return path
 
     def bisync(self, *args: Any, **kwargs: Any) -> Path:
         path: Path = self._call_by_name("bisync", args, kwargs)
-        add_reference(args[0] if args else kwargs["remote"])
         return path
 
     def publish(self, *args: Any, **kwargs: Any) -> Path:
@@ -154,10 +158,14 @@ class BrokeredMirror(MirrorProxy):
     def confirm(self) -> None:
         self.call(CONFIRM, _NO_ARGUMENTS)
 
-    def ensure_stored(self, task_data: TaskData) -> None:
+    def ensure_stored(self, task_data: TaskData) -> Metadata:
         uploads = self.call(UPLOADS, _NO_ARGUMENTS)
-        if uploads:
-            self.call(ENSURE_STORED, {"urls": task_data.used_urls(uploads)})
+        urls = task_data.used_urls(uploads) if uploads else set()
+        if not urls:
+            return {}
+        arguments = {"urls": urls, "assets": task_data.assets, "leaves_record": task_data.leaves_record}
+        metadata: Metadata = self.call(ENSURE_STORED, arguments)
+        return metadata
 
     @property
     def options(self) -> pos3.MirrorOptions:
@@ -175,7 +183,7 @@ class BrokeredMirror(MirrorProxy):
             check_private(os.path.dirname(self.address.socket))
             with Client(self.address.socket, family="AF_UNIX") as connection:
                 connection.send_bytes(self.address.flow_run_id.bytes)
-                connection.send((method, dict(arguments), _caller(), run_here()))
+                connection.send((method, dict(arguments), _caller(), _run_of(method)))
                 outcome, content = connection.recv()
         except (OSError, EOFError) as error:
             reason = str(error) or "its process ended"
@@ -193,8 +201,9 @@ class NoMirror(MirrorProxy):
     def confirm(self) -> None:
         self.call(CONFIRM, _NO_ARGUMENTS)
 
-    def ensure_stored(self, task_data: TaskData) -> None:
-        self.call(ENSURE_STORED, _NO_ARGUMENTS)
+    def ensure_stored(self, task_data: TaskData) -> Metadata:
+        metadata: Metadata = self.call(ENSURE_STORED, _NO_ARGUMENTS)
+        return metadata
 
     @property
     def options(self) -> pos3.MirrorOptions:
@@ -212,6 +221,14 @@ def _signature(method: str) -> inspect.Signature:
 
 def _caller() -> OtherProcess:
     return OtherProcess.NESTED_TASK if is_called_by_task() else OtherProcess.TASK
+
+
+def _run_of(method: str) -> RunHere | None:
+    """The run of this context. With a registration, it has its arguments, which tell what it depends on."""
+    run = run_here()
+    if run is None or method not in _REGISTERING:
+        return run
+    return replace(run, arguments=tuple(itertools.islice(arguments_here(), _MAX_ARGUMENTS)))
 
 
 def _absolute(name: str, value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from prefect.transactions import BaseTransaction
 import pos3
 from pos3.orchestration.internals import on_end, task_run_of, transactions_here
 from pos3.orchestration.remote.proxies import Arguments, MirrorGoneError, MirrorProxy
-from pos3.orchestration.storing import TaskData
+from pos3.orchestration.storing import Metadata, TaskData
 
 OpenMirror = Callable[[MirrorGoneError], pos3.Mirror]
 
@@ -114,16 +114,17 @@ class TaskMirror(MirrorProxy):
                 for upload in self._uploads:
                     own.upload(**upload.arguments)
 
-    def ensure_stored(self, task_data: TaskData) -> None:
+    def ensure_stored(self, task_data: TaskData) -> Metadata:
         """Stores the uploads that this task uses, or a task or subflow that it has called."""
         if self._own is None:
             registered = task_data.registered | {str(upload.arguments["local"]) for upload in self._uploads}
             try:
-                self._outer.ensure_stored(TaskData(task_data.values, registered))
+                return self._outer.ensure_stored(replace(task_data, registered=registered))
             except MirrorGoneError as gone:
                 self._take_over(gone)
         if self._own is not None:
             self._own._push_additions({url for url, _ in self._own._pushed_places()})
+        return {}
 
     @property
     def options(self) -> pos3.MirrorOptions:
@@ -135,22 +136,26 @@ class TaskMirror(MirrorProxy):
         assert self._own is not None
         return self._own.options
 
-    def finish(self, task_data: TaskData | None = None) -> None:
+    def finish(self, task_data: TaskData | None = None) -> Metadata:
         """Returns when everything registered is pushed, or when the outer mirror has confirmed that it will push it.
 
+        The result is the metadata of the assets that the task materializes, where it is known.
+
         Args:
-            task_data: the data whose uploads must be stored now; None for a task without a record of its result.
+            task_data: the data whose uploads must be stored now; None for a task without a record and without assets.
 
         Raises:
             TransferError: some files failed.
         """
+        metadata: Metadata = {}
         self.confirm()
         if self._own is None and task_data is not None:
-            self.ensure_stored(task_data)
+            metadata = self.ensure_stored(task_data)
         if self._own is not None:
             self._own.flush()
             self._own.finish(delete=False)
         self._is_pushed = True
+        return metadata
 
     def close(self, error: BaseException | None) -> None:
         """Closes the mirror. If :meth:`finish` has not succeeded, only ``sync_on_error`` registrations are pushed."""

@@ -22,7 +22,7 @@ from pos3.orchestration.runtime.handing_on import (
 from pos3.orchestration.runtime.hooks import Hooks, around_task_hooks
 from pos3.orchestration.runtime.mirror_lookup import find_mirror
 from pos3.orchestration.runtime.option_layers import MirrorChoice, OptionLayers
-from pos3.orchestration.runtime.profile_lookup import find_profile
+from pos3.orchestration.runtime.profile_lookup import blocks_as_profiles, find_profile
 from pos3.orchestration.runtime.records import work_before_record
 from pos3.orchestration.runtime.url_parameters import describe_url_parameters, globals_of_annotations, with_url_paths
 
@@ -33,6 +33,7 @@ __all__ = [
     "OptionLayers",
     "StrPath",
     "around_task_hooks",
+    "blocks_as_profiles",
     "deployed_environment",
     "describe_url_parameters",
     "explaining_foreign_paths",

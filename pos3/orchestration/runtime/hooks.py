@@ -22,7 +22,7 @@ from pos3.orchestration.remote import Arguments, BrokeredMirror, MirrorAddress, 
 from pos3.orchestration.runtime.flow_function import layers_of
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.storing import TaskData
+from pos3.orchestration.storing import Metadata, TaskData
 from pos3.orchestration.ui import RunView
 
 T = TypeVar("T")
@@ -78,8 +78,9 @@ class HookMirror(MirrorProxy):
 
     def confirm(self) -> None: ...
 
-    def ensure_stored(self, task_data: TaskData) -> None:
+    def ensure_stored(self, task_data: TaskData) -> Metadata:
         self._choose().ensure_stored(task_data)
+        return {}
 
     def finish(self) -> None:
         """Pushes what the hook has registered. After that, the mirror accepts no calls.

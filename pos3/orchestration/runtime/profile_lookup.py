@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import lru_cache
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect.context import FlowRunContext, TaskRunContext
 
 import pos3
 from pos3.orchestration.runtime.run import RunMirror
+
+_in_place_of_run: ContextVar[UUID | None] = ContextVar("pos3_in_place_of_a_flow_run", default=None)
 
 
 def find_profile(name: str) -> pos3.Profile | None:
@@ -28,8 +33,21 @@ def find_profile(name: str) -> pos3.Profile | None:
         return None
 
 
+@contextlib.contextmanager
+def blocks_as_profiles() -> Iterator[None]:
+    """Inside, blocks are found as in a flow run, although there is none."""
+    token = _in_place_of_run.set(uuid4())
+    try:
+        yield
+    finally:
+        _in_place_of_run.reset(token)
+
+
 def _run_id() -> UUID | None:
     """The current flow run. A thread without a context belongs to the only open run, as elsewhere in pos3."""
+    stand_in = _in_place_of_run.get()
+    if stand_in is not None:
+        return stand_in
     task = TaskRunContext.get()
     if task is not None and task.task_run.flow_run_id is not None:
         return task.task_run.flow_run_id

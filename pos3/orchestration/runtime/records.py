@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -15,19 +16,39 @@ from pos3.orchestration.internals import Success
 from pos3.orchestration.remote import BrokeredMirror, MirrorAddress, MirrorGoneError, mirror_of_try
 from pos3.orchestration.runtime.handing_on import has_unpushed_result, is_elsewhere
 from pos3.orchestration.runtime.run import RunMirror
-from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskData
+from pos3.orchestration.storing import Metadata, PreCommitPushes, RegistrationLog, TaskData
+from pos3.orchestration.ui import materialized_here, metadata_writer
 
 
 def work_before_record(success: Success) -> Callable[[], object] | None:
-    """The function to call before a task run completes; None if nothing is to do, as for a run without a record."""
-    task_data = TaskData((success.parameters, success.result)) if success.leaves_record else None
-    if task_data is None and _is_elsewhere() and has_unpushed_result(success):
-        # The flow, or another task, may load the result on another machine.
-        task_data = TaskData((success.result,))
+    """The function to call before a task run completes; None if nothing is to do.
+
+    There is something to do for a run that leaves a record, for one that materializes assets, because Prefect emits
+    them when it completes, and for one with a mirror of its own.
+    """
+    task_data = _task_data(success)
+    work = _work(success, task_data)
+    if work is None or task_data is None or not task_data.assets:
+        return work
+    add_metadata = metadata_writer()
+    return lambda: add_metadata(work())
+
+
+def _work(success: Success, task_data: TaskData | None) -> Callable[[], Metadata] | None:
     own = mirror_of_try(success.transaction)
     if own is not None:
         return functools.partial(own.finish, task_data) if success.completes else None
     return _work_of_flow_mirror(str(success.task_run.id), task_data) if task_data is not None else None
+
+
+def _task_data(success: Success) -> TaskData | None:
+    assets = frozenset(materialized_here()) if success.completes else frozenset()
+    if success.leaves_record:
+        return TaskData((success.parameters, success.result), assets=assets)
+    if _is_elsewhere() and has_unpushed_result(success):
+        # The flow, or another task, may load the result on another machine.
+        return TaskData((success.result,), assets=assets)
+    return TaskData(assets=assets, leaves_record=False) if assets else None
 
 
 def _is_elsewhere() -> bool:
@@ -36,7 +57,7 @@ def _is_elsewhere() -> bool:
     return is_elsewhere(MirrorAddress.read_from(flow_run) if flow_run is not None else None)
 
 
-def _work_of_flow_mirror(task_run_id: str, task_data: TaskData) -> Callable[[], object] | None:
+def _work_of_flow_mirror(task_run_id: str, task_data: TaskData) -> Callable[[], Metadata] | None:
     """The work of a task run without a mirror of its own. It pushes with its flow run's mirror, and with a user's."""
     context = FlowRunContext.get()
     flow_run = context.flow_run if context is not None else None
@@ -52,26 +73,30 @@ def _work_of_flow_mirror(task_run_id: str, task_data: TaskData) -> Callable[[], 
     if not any(each.registered_uploads() for each in pre_commit_pushes):
         return None
 
-    def ensure_stored() -> None:
+    def ensure_stored() -> Metadata:
+        metadata: dict[str, Mapping[str, Any]] = {}
         for each in pre_commit_pushes:
-            each.ensure_stored_for_run(task_run_id, task_data)
+            metadata |= each.ensure_stored_for_run(task_run_id, task_data)
+        return metadata
 
     return ensure_stored
 
 
-def _ensure_stored_at(address: MirrorAddress, task_data: TaskData) -> None:
+def _ensure_stored_at(address: MirrorAddress, task_data: TaskData) -> Metadata:
     try:
-        BrokeredMirror(address).ensure_stored(task_data)
+        return BrokeredMirror(address).ensure_stored(task_data)
     except MirrorGoneError as gone:
         # A task in another process that has registered an upload has a mirror of its own by now, and does not get here.
-        is_lost = RunMirror.has_ended_unpushed(address.flow_run_id) or (
-            task_data.exists_locally() and not _is_completed(address.flow_run_id)
+        is_lost = task_data.leaves_record and (
+            RunMirror.has_ended_unpushed(address.flow_run_id)
+            or (task_data.exists_locally() and not _is_completed(address.flow_run_id))
         )
         if is_lost:
             raise MirrorGoneError(
                 "the flow run has ended before what this task wrote was stored, so its result is not kept; "
                 "the next run of the flow runs the task again"
             ) from gone
+        return {}
 
 
 def _is_completed(flow_run_id: UUID) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,7 +17,7 @@ from prefect.logging.loggers import flow_run_logger
 import pos3
 from pos3.orchestration.remote import Broker, MirrorAddress, NoBroker
 from pos3.orchestration.runtime.recovery import label_of, recover_earlier
-from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskData
+from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskData, arguments_here
 from pos3.orchestration.ui import RunView, log_safely
 
 _open: dict[UUID, RunMirror] = {}
@@ -43,13 +44,15 @@ class RunMirror:
         # get_run_logger() would fail in the threads of the mirror.
         self._log = flow_run_logger(flow_run)
         registration_log = RegistrationLog()
-        self._view = RunView(flow_run.id, self._log, registration_log.add)
+        self._view = RunView(flow_run.id, self._log, registration_log.add, arguments_here)
         self._has_recovered = False
         outer = RunMirror.current()
         group = outer.mirror.group if outer is not None else str(flow_run.id)
         mirror = self._view.new_mirror(options, label=label_of(flow_run.id), group=group)
         self.mirror: pos3.Mirror = mirror.open()
-        self.pre_commit_pushes = PreCommitPushes(self.mirror, registration_log)
+        self.pre_commit_pushes = PreCommitPushes(
+            self.mirror, registration_log, functools.partial(self._view.materialized, self.mirror)
+        )
         self._view.opened()
         self._broker = self._open_broker()
 

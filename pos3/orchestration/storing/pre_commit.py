@@ -7,7 +7,8 @@ takes the result. So the files that the task has written must be stored before t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pos3
@@ -15,15 +16,26 @@ from pos3.orchestration.storing.registration_log import NoRun, OtherProcess, Reg
 from pos3.orchestration.storing.shared_pushes import SharedPushes
 from pos3.orchestration.storing.task_data import RegisteredUpload, TaskData
 
+Metadata = Mapping[str, Mapping[str, Any]]
+
 
 class PreCommitPushes:
     """The pushes of one mirror for which results wait. They delete nothing.
 
     Task runs that wait for the same upload share its next push, so at most one push runs and one waits.
+
+    Args:
+        materialized: is called with the assets of a task run when they are pushed, and returns their metadata.
     """
 
-    def __init__(self, mirror: pos3.Mirror, registration_log: RegistrationLog):
+    def __init__(
+        self,
+        mirror: pos3.Mirror,
+        registration_log: RegistrationLog,
+        materialized: Callable[[Collection[str]], Metadata] = lambda assets: {},
+    ):
         self._mirror = mirror
+        self._materialized = materialized
         self._registration_log = registration_log
         self._lock = threading.Lock()
         self._shared_pushes: dict[str, SharedPushes] = {}
@@ -38,21 +50,36 @@ class PreCommitPushes:
         """The uploads that the mirror has registered."""
         return self._mirror._pushed_places()
 
-    def ensure_stored_for_run(self, holder: Hashable, task_data: TaskData) -> None:
+    def ensure_stored_for_run(self, holder: Hashable, task_data: TaskData) -> Metadata:
         """Returns when the uploads that a task run or subflow run of this process uses are stored.
+
+        The result is the metadata of its assets.
 
         Raises:
             TransferError: some files failed.
             NoMirrorError: the mirror is closed.
         """
-        own = self._registration_log.urls_of(holder)
-        doubtful = self._registration_log.urls_of(NoRun.THREAD, *OtherProcess)
-        chosen = TaskData(task_data.values, task_data.registered | own).used_urls(self.registered_uploads())
-        self.ensure_stored(chosen | doubtful)
+        if task_data.leaves_record:
+            task_data = self._with_registrations(holder, task_data)
+            self.ensure_stored(
+                task_data.used_urls(self.registered_uploads())
+                | self._registration_log.urls_of(NoRun.THREAD, *OtherProcess)
+            )
+        else:
+            self.ensure_stored(task_data.used_urls(self.registered_uploads()))
+        return self._materialized(task_data.assets) if task_data.assets else {}
 
-    def ensure_stored_for_other_process(self, urls: Collection[str]) -> None:
+    def _with_registrations(self, holder: Hashable, task_data: TaskData) -> TaskData:
+        own = self._registration_log.urls_of(holder)
+        return replace(task_data, registered=task_data.registered | own)
+
+    def ensure_stored_for_other_process(
+        self, urls: Collection[str], assets: Collection[str], leaves_record: bool
+    ) -> Metadata:
         """Does the same for a task run of another process, which knows the URLs of the uploads that it uses."""
-        self.ensure_stored({*urls, *self._registration_log.urls_of(OtherProcess.NESTED_TASK)})
+        doubtful = self._registration_log.urls_of(OtherProcess.NESTED_TASK) if leaves_record else set()
+        self.ensure_stored({*urls, *doubtful})
+        return self._materialized(assets) if assets else {}
 
     def ensure_stored(self, urls: Collection[str]) -> None:
         """Returns when the uploads with these URLs are stored.

@@ -31,27 +31,36 @@ class TaskData:
         values: values that are searched for paths and URLs at any depth, in containers, dataclasses, attrs classes and
             pydantic models.
         registered: paths or URLs that the task run has registered.
+        assets: URLs of the assets that the task materializes.
+        leaves_record: whether the result is persisted. If it is not, the task run uses its assets only.
     """
 
     values: tuple[Any, ...] = field(default=(), repr=False)
     registered: frozenset[str] = frozenset()
+    assets: frozenset[str] = frozenset()
+    leaves_record: bool = True
 
     def used_urls(self, uploads: Iterable[RegisteredUpload]) -> set[str]:
-        """The URLs of the uploads that overlap a path or URL of this data; all URLs if there are none."""
+        """The URLs of the uploads that overlap a path or URL of this data; all URLs if there are none.
+
+        Without a record, they are those that overlap an asset.
+        """
         uploads = tuple(uploads)
         all_urls = {url for url, _ in uploads}
+        if not self.leaves_record:
+            return TaskData(registered=self.assets)._find_urls(_Lookup(uploads), len(all_urls))
         if len(all_urls) < 2:
             return all_urls
         return self._find_urls(_Lookup(uploads), len(all_urls)) or all_urls
 
     def exists_locally(self) -> bool:
         """Whether one of the values is a path with a directory part that exists on this machine."""
-        return any(os.sep in text and len(text) <= _MAX_PATH_LENGTH and _exists(text) for text in _texts(self.values))
+        return any(os.sep in text and len(text) <= _MAX_PATH_LENGTH and _exists(text) for text in texts_in(self.values))
 
     def _find_urls(self, lookup: _Lookup, most: int) -> set[str]:
         found: set[str] = set()
         seen: set[str] = set()
-        for text in (*self.registered, *_texts(self.values)):
+        for text in (*self.registered, *self.assets, *texts_in(self.values)):
             if text not in seen:
                 seen.add(text)
                 found |= lookup.urls_at(text)
@@ -132,7 +141,7 @@ def paths_in(values: Iterable[Any]) -> Iterator[Path]:
     return (value for value in _leaves(values) if isinstance(value, Path))
 
 
-def _texts(values: Iterable[Any]) -> Iterator[str]:
+def texts_in(values: Iterable[Any]) -> Iterator[str]:
     """The strings, and the texts of the paths, in ``values``, at any depth, the outermost first."""
     for value in _leaves(values):
         if isinstance(value, str):

@@ -4,9 +4,9 @@ Nothing here makes a run fail or delays it for more than a few seconds. The pack
 other package of :mod:`pos3.orchestration`.
 """
 
-from pos3.orchestration.ui.lineage import add_reference
+from pos3.orchestration.ui.current_run import RunHere, run_here, working_for
+from pos3.orchestration.ui.lineage import add_reference, materialized_here, metadata_writer
 from pos3.orchestration.ui.log_lines import Log, log_safely
-from pos3.orchestration.ui.run_here import RunHere, run_here, working_for
 from pos3.orchestration.ui.view import RunView
 
 __all__ = [
@@ -15,6 +15,8 @@ __all__ = [
     "RunView",
     "add_reference",
     "log_safely",
+    "materialized_here",
+    "metadata_writer",
     "run_here",
     "working_for",
 ]

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from pos3.local import call_within
-from pos3.orchestration.ui.run_here import run_here
+from pos3.orchestration.ui.current_run import run_here
 
 _SCHEME = re.compile(r"(?<![a-z0-9+.-])[a-z0-9+.-]++://")
 _OTHER_CHARACTERS = re.compile(r"[^a-z0-9]+")

@@ -3,15 +3,25 @@
 The key of an asset is the URL without the profile, as in ``@materialize("s3://bucket/key")``. The endpoint is only in
 the metadata. URLs that Prefect does not accept as keys are left out.
 
-``add_reference`` relies on Prefect's AssetContext, which has the assets on which the running task depends.
-``tests/orchestration/test_internals.py`` pins it.
+An asset depends on what was downloaded by the task runs, or by the flow's own code, that registered it for upload, and
+on downloads that are among their arguments. What is synced depends on these as well, but is no source of others: it is
+the state of its task, such as a checkpoint.
+
+Prefect itself emits the assets of ``@materialize``, when the task ends. By then they are pushed, and here they are left
+out.
+
+It relies on Prefect's AssetContext, which has the assets that the running task materializes, those on which it depends,
+and their metadata. ``tests/orchestration/test_internals.py`` pins it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from prefect.assets import Asset
@@ -19,6 +29,7 @@ from prefect.context import AssetContext
 from prefect.events import emit_event
 
 import pos3
+from pos3.orchestration.ui.current_run import RunHere, run_here
 
 REFERENCED = "prefect.asset.referenced"
 MATERIALIZED = "prefect.asset.materialization.succeeded"
@@ -27,6 +38,8 @@ _HADOOP = re.compile(r"^s3[an]://")
 # By default, a server refuses events with more related resources than this.
 _MAX_RELATED = 80
 _MAX_EVENTS = 200
+_MAX_RUNS = 2000
+_MAX_ARGUMENTS = 100
 
 
 def add_reference(address: object) -> None:
@@ -37,24 +50,136 @@ def add_reference(address: object) -> None:
     context = AssetContext.get()
     if context is None:
         return
-    asset = _asset(_HADOOP.sub("s3://", _PROFILE.sub("://", str(address)).rstrip("/")))
+    asset = _asset(_plain(str(address)))
     if asset is None or asset in context.direct_asset_dependencies or asset in context.downstream_assets:
         return
     context.direct_asset_dependencies.add(asset)
     context.update_tracked_assets()
 
 
-def emit_lineage(registrations: Sequence[pos3.Registered]) -> None:
-    """Emits what a flow run has read and pushed. It returns at once, because Prefect sends the events in a thread."""
-    read = [item for item in registrations if item.kind != "upload" and not item.failure and _asset(item.url)]
-    written = [item for item in registrations if _is_written(item) and _asset(item.url)]
-    for item in read[:_MAX_EVENTS]:
-        emit_event(event=REFERENCED, resource=_resource(item), payload=_metadata(item))
-    for item in written[:_MAX_EVENTS]:
-        sources = [each for each in read if each.url != item.url]
-        related = [{**_resource(each), "prefect.resource.role": "asset"} for each in sources[:_MAX_RELATED]]
-        related.append({"prefect.resource.id": "pos3", "prefect.resource.role": "asset-materialized-by"})
-        emit_event(event=MATERIALIZED, resource=_resource(item), related=related, payload=_metadata(item))
+def materialized_here() -> tuple[str, ...]:
+    """The keys of the assets that the running task materializes."""
+    context = AssetContext.get()
+    return tuple(asset.key for asset in context.downstream_assets) if context is not None else ()
+
+
+def metadata_writer() -> Callable[[Mapping[str, Mapping[str, Any]]], None]:
+    """A function that adds metadata to assets that the running task materializes. It may be called in any thread."""
+    context = AssetContext.get()
+
+    def add(metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        for key, known in metadata.items():
+            with contextlib.suppress(Exception):
+                if context is not None:
+                    # What the user has added wins.
+                    given = context.materialization_metadata.get(key, {})
+                    context.add_asset_metadata(key, {**known, **given})
+
+    return add
+
+
+class Lineage:
+    """Which downloads each upload of a mirror depends on, by the runs that have registered them.
+
+    Args:
+        arguments_here: the paths and URLs among the arguments of the run of this context.
+    """
+
+    def __init__(self, arguments_here: Callable[[], Iterable[str]]):
+        self._arguments_here = arguments_here
+        self._lock = threading.Lock()
+        self._seen: set[tuple[RunHere | None, str, str]] = set()
+        self._read: dict[RunHere | None, set[str]] = {}
+        self._written: dict[RunHere | None, set[str]] = {}
+        self._arguments: dict[RunHere | None, set[str]] = {}
+        self._announced: set[str] = set()
+        self._pushed_since: set[str] = set()
+
+    def registered(self, kind: str, url: str) -> None:
+        """Notes a registration of the run of this context. Only its first call for a run costs more than a look."""
+        run = run_here()
+        key = replace(run, arguments=()) if run is not None else None
+        with self._lock:
+            if (key, kind, url) in self._seen:
+                return
+            self._seen.add((key, kind, url))
+            (self._read if kind == "download" else self._written).setdefault(key, set()).add(url)
+            if key in self._arguments or len(self._arguments) >= _MAX_RUNS:
+                return
+            self._arguments[key] = set()
+        arguments = run.arguments if run is not None and run.arguments else self._arguments_here()
+        with self._lock:
+            self._arguments[key] = set(itertools.islice(arguments, _MAX_ARGUMENTS))
+
+    def pushed(self, url: str) -> None:
+        with self._lock:
+            self._pushed_since.add(url)
+
+    def announced(self, urls: Iterable[str]) -> None:
+        """Notes that Prefect emits the materialization of these URLs, with what was pushed until now."""
+        with self._lock:
+            self._announced.update(urls)
+            self._pushed_since.difference_update(urls)
+
+    def emit(self, registrations: Sequence[pos3.Registered]) -> None:
+        """Emits what a flow run has read and pushed. It returns at once, because Prefect sends events in a thread."""
+        read = [item for item in registrations if item.kind != "upload" and not item.failure and _asset(item.url)]
+        written = [item for item in registrations if _is_written(item) and _asset(item.url)]
+        with self._lock:
+            sources = self._sources(registrations)
+            written = [item for item in written if item.url not in self._announced or item.url in self._pushed_since]
+        for item in read[:_MAX_EVENTS]:
+            emit_event(event=REFERENCED, resource=_resource(item), payload=metadata_of(item))
+        known = {item.url: item for item in read}
+        for item in written[:_MAX_EVENTS]:
+            urls = sorted(sources.get(item.url, set()) & known.keys() - {item.url})
+            related = [
+                {"prefect.resource.id": url, "prefect.resource.role": "asset"} for url in urls[: _MAX_RELATED // 2]
+            ]
+            related += self._writers(item.url)[: _MAX_RELATED // 2]
+            related.append({"prefect.resource.id": "pos3", "prefect.resource.role": "asset-materialized-by"})
+            emit_event(event=MATERIALIZED, resource=_resource(item), related=related, payload=metadata_of(item))
+
+    def _writers(self, url: str) -> list[dict[str, str]]:
+        """The task runs that have registered an upload, as related resources."""
+        with self._lock:
+            runs = [run for run, urls in self._written.items() if url in urls and run is not None]
+        return [
+            {"prefect.resource.id": f"prefect.task-run.{run.task_run_id}", "prefect.resource.role": "task-run"}
+            for run in runs
+            if run.task_run_id is not None
+        ]
+
+    def _sources(self, registrations: Sequence[pos3.Registered]) -> dict[str, set[str]]:
+        downloads = [item for item in registrations if item.kind == "download"]
+        uploads = [item for item in registrations if item.kind != "download"]
+        sources: dict[str, set[str]] = {}
+        for run in {*self._read, *self._written}:
+            arguments = self._arguments.get(run, set())
+            read = self._read.get(run, set()) | _overlapping(downloads, arguments)
+            # A task that gets the path of an upload of its flow writes there.
+            written = self._written.get(run, set()) | (
+                _overlapping(uploads, arguments) if self._read.get(run) else set()
+            )
+            for url in written:
+                sources.setdefault(url, set()).update(read)
+        return sources
+
+
+def _overlapping(items: Iterable[pos3.Registered], arguments: Collection[str]) -> set[str]:
+    """The URLs of the registrations whose URL or local path is one of the arguments, or above or below one."""
+    plain = [_plain(each) for each in arguments]
+    return {
+        item.url for item in items if any(_nest(own, each) for own in (_plain(item.url), item.local) for each in plain)
+    }
+
+
+def _nest(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _plain(address: str) -> str:
+    return _HADOOP.sub("s3://", _PROFILE.sub("://", address)).rstrip("/")
 
 
 def _is_written(item: pos3.Registered) -> bool:
@@ -71,6 +196,6 @@ def _resource(item: pos3.Registered) -> dict[str, str]:
     return {"prefect.resource.id": item.url}
 
 
-def _metadata(item: pos3.Registered) -> dict[str, Any]:
+def metadata_of(item: pos3.Registered) -> dict[str, Any]:
     known = {"files": item.files, "bytes": item.size_bytes, "etag": item.etag, "endpoint": item.endpoint}
     return {name: value for name, value in known.items() if value not in ("", None)}

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from prefect.logging.handlers import APILogHandler
 
+from pos3.orchestration.ui.current_run import log_here, run_here
 from pos3.orchestration.ui.log_lines import log_safely
-from pos3.orchestration.ui.run_here import log_here, run_here
 
 _logger = logging.getLogger("pos3")
 

@@ -6,18 +6,19 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pos3
 from pos3.orchestration.ui import transfers_table
 from pos3.orchestration.ui.artifacts import RunArtifacts, call_quietly
-from pos3.orchestration.ui.lineage import add_reference, emit_lineage
+from pos3.orchestration.ui.current_run import RunHere, log_here, log_of, run_here
+from pos3.orchestration.ui.lineage import Lineage, add_reference, metadata_of
 from pos3.orchestration.ui.log_lines import Log, log_safely
 from pos3.orchestration.ui.logs import run_log_handler
 from pos3.orchestration.ui.progress import ArtifactProgress, CombinedProgress, run_log_progress
-from pos3.orchestration.ui.run_here import RunHere, log_here, log_of, run_here
 
 _TABLE_SECONDS = 5.0
 _TABLE_SECONDS_WHEN_STOPPED = 1.0
@@ -30,15 +31,23 @@ class RunView:
 
     Args:
         on_upload: is called with the URL of each registration for upload, in the thread that registers it.
+        arguments_here: returns the paths and URLs among the arguments of the run of the context.
     """
 
-    def __init__(self, flow_run_id: UUID | None, log: Log, on_upload: Callable[[str], None] = lambda url: None):
+    def __init__(
+        self,
+        flow_run_id: UUID | None,
+        log: Log,
+        on_upload: Callable[[str], None] = lambda url: None,
+        arguments_here: Callable[[], Iterable[str]] = tuple,
+    ):
         self._log = log
         self._on_upload = on_upload
         self._artifacts = RunArtifacts(flow_run_id)
         self._makes_artifacts = os.environ.get("POS3_ARTIFACTS", "").lower() not in ("0", "false", "no", "off")
         self._pushed: set[str] = set()
         self._registered_by: dict[str, RunHere] = {}
+        self._lineage = Lineage(arguments_here)
         self._transfers = 0
         self._is_attached = False
 
@@ -72,8 +81,10 @@ class RunView:
             run = run_here()
             if run is not None and run.task_run_id is not None:
                 self._registered_by[url] = run
-        if kind != "upload" and self._makes_artifacts:
-            add_reference(url)
+        if self._makes_artifacts:
+            self._lineage.registered(kind, url)
+            if kind == "download":
+                add_reference(url)
 
     def transferred(self, kind: str, url: str, report: pos3.Report) -> None:
         """Logs a line for each download and for the first push of a registration. Later pushes are logged as DEBUG.
@@ -88,14 +99,21 @@ class RunView:
         if report.uploaded_files or report.deleted_remote:
             level = logging.DEBUG if url in self._pushed else logging.INFO
             self._pushed.add(url)
+        if report.uploaded_files:
+            self._lineage.pushed(url)
         run = self._registered_by.get(url) if report.uploaded_files else None
         log_safely(log_of(run) or log_here() or self._log, level, "pos3 %s %s: %s", kind, url, report)
+
+    def materialized(self, mirror: pos3.Mirror, assets: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Leaves the materialization of these assets, which are pushed, to Prefect, and returns their metadata."""
+        self._lineage.announced(assets)
+        return {item.url: metadata_of(item) for item in mirror.registrations() if item.url in assets}
 
     def completed(self, mirror: pos3.Mirror) -> None:
         """Emits the lineage. By now, everything that the run has written is pushed."""
         if self._makes_artifacts:
             with contextlib.suppress(Exception):
-                emit_lineage(mirror.registrations())
+                self._lineage.emit(mirror.registrations())
 
     def closed(self, mirror: pos3.Mirror, *, is_urgent: bool) -> None:
         """Shows the total and the table at the end of the run, whether it succeeded or not.
