@@ -1,10 +1,10 @@
-"""Calls pos3 before a task run completes, and around the hooks of a task run.
+"""Calls pos3 before a task run completes, around the hooks of a task run, and when a try has failed.
 
-It relies on two methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)`` and
-``call_hooks(state)``. The engine has no public hook that knows the arguments and the result of a task run, can still
-make it fail, and may be awaited. ``handle_success`` can be used as such a hook. It is called in the run's context when
-the function has returned, before the state is set. An exception in it counts as one of the task, and its retries apply.
-``tests/orchestration/test_engine.py`` pins both.
+It relies on methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)``,
+``call_hooks(state)``, and ``handle_exception(exc)``, which logs the exception of a try. The engine has no public hook
+that knows the arguments and the result of a task run, can still make it fail, and may be awaited. ``handle_success``
+can be used as such a hook. It is called in the run's context when the function has returned, before the state is set. An
+exception in it counts as one of the task, and its retries apply. ``tests/orchestration/test_engine.py`` pins them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from prefect.states import is_state_iterable
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.tasks import Task
 from prefect.transactions import BaseTransaction
+
+from pos3.orchestration.internals.tracebacks import end_at_caller
 
 _PATCHED = "_pos3_patched"
 
@@ -79,6 +81,7 @@ def install(find_work: FindWork, around_hooks: AroundHooks) -> None:
         return
     _install_for_success(find_work)
     _install_for_hooks(around_hooks)
+    _install_for_exceptions()
 
 
 def _install_for_success(find_work: FindWork) -> None:
@@ -144,6 +147,24 @@ def _install_for_hooks(around_hooks: AroundHooks) -> None:
             await _in_thread(finish)
 
     engine_class.call_hooks, async_engine_class.call_hooks = call_hooks, acall_hooks
+
+
+def _install_for_exceptions() -> None:
+    engine_class: Any = SyncTaskRunEngine
+    async_engine_class: Any = AsyncTaskRunEngine
+    original, original_async = engine_class.handle_exception, async_engine_class.handle_exception
+
+    @functools.wraps(original)
+    def handle_exception(engine: Any, exc: Exception) -> None:
+        end_at_caller(exc)
+        original(engine, exc)
+
+    @functools.wraps(original_async)
+    async def ahandle_exception(engine: Any, exc: Exception) -> None:
+        end_at_caller(exc)
+        await original_async(engine, exc)
+
+    engine_class.handle_exception, async_engine_class.handle_exception = handle_exception, ahandle_exception
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
+from pos3.orchestration.internals import end_at_caller
 from pos3.orchestration.runtime.mirror_lookup import JoinedMirror, mirror_to_join
 from pos3.orchestration.runtime.option_layers import OptionLayers
 from pos3.orchestration.runtime.run import IncompleteRunError, RunMirror
@@ -173,10 +174,11 @@ class Attempt(AbstractContextManager[Runner]):
 
     @contextlib.contextmanager
     def recording_errors(self) -> Iterator[None]:
-        """Remembers the error of the body, for the end of the run."""
+        """Remembers the error of the body, for the end of the run. In the log, pos3's errors end at the user's line."""
         try:
             yield
         except BaseException as error:
+            end_at_caller(error)
             if self._run is not None and self._owns_mirror:
                 self._run.error = error
             raise
