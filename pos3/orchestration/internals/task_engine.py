@@ -3,8 +3,8 @@
 It relies on methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)``,
 ``call_hooks(state)``, and ``handle_exception(exc)``, which logs the exception of a try. The engine has no public hook
 that knows the arguments and the result of a task run, can still make it fail, and may be awaited. ``handle_success``
-can be used as such a hook. It is called in the run's context when the function has returned, before the state is set. An
-exception in it counts as one of the task, and its retries apply. ``tests/orchestration/test_engine.py`` pins them.
+can be used as such a hook. It is called in the run's context when the function has returned, before the state is set.
+An exception in it counts as one of the task, and its retries apply. ``tests/orchestration/test_engine.py`` pins them.
 """
 
 from __future__ import annotations
