@@ -28,6 +28,7 @@ def test_the_engine_has_the_methods_that_are_wrapped() -> None:
         really = inspect.unwrap(engine.handle_success)
         assert list(inspect.signature(really).parameters) == ["self", "result", "transaction"]
         assert list(inspect.signature(inspect.unwrap(engine.call_hooks)).parameters) == ["self", "state"]
+        assert list(inspect.signature(inspect.unwrap(engine.handle_exception)).parameters) == ["self", "exc"]
     assert inspect.iscoroutinefunction(inspect.unwrap(AsyncTaskRunEngine.handle_success))
     for transaction in (Transaction, AsyncTransaction):
         assert callable(transaction.reset)
