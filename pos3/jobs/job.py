@@ -309,7 +309,7 @@ class Job:
         is_directory = os.path.isdir(local)
         self.check_same_kind()
         policy = self._policy(delete=delete)
-        if self.request.drops_lost and self.in_cache and self._is_only_writer():
+        if self.registration.drops_lost and self.in_cache and self._is_only_writer():
             policy = replace(policy, lost=self._lost)
         follow_symlinks = self.request.follow_symlinks
 
