@@ -339,7 +339,7 @@ class Job:
         policy = self._policy(delete=delete)
         if not self.first_survey().is_told:
             return self._plan_by_records(policy)
-        if self.request.drops_lost and self.in_cache and self._is_only_writer():
+        if self.registration.drops_lost and self.in_cache and self._is_only_writer():
             policy = replace(policy, lost=self._lost)
         follow_symlinks = self.request.follow_symlinks
 

@@ -51,6 +51,15 @@ class Registration:
         return self.request.filter
 
     @property
+    def drops_lost(self) -> bool:
+        """Whether a full push leaves out local files of the cache whose objects the store has lost.
+
+        An upload that comes from a reference deletes nothing in the store, but what its machine has of earlier runs is
+        none of its writer's.
+        """
+        return self.request.drops_lost or (self.pushes and self.is_restored)
+
+    @property
     def local_is_directory(self) -> bool:
         """Whether the caller has written the local path with a slash at its end."""
         return self.request.local is not None and os.fspath(self.request.local).endswith(os.sep)

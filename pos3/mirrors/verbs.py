@@ -293,7 +293,7 @@ class Mirror:
             except OSError as error:
                 logger.warning("cannot bring the cache down to cache_limit: %s", error)
 
-    def restore(self, reference: Reference, *, travels: bool = False, delete: bool = False) -> Path:
+    def restore(self, reference: Reference, *, travels: bool = False) -> Path:
         """Returns a local path with the content that ``reference`` stands for.
 
         A path that this mirror has registered, and that exists, is returned without a request. Otherwise the content is
@@ -303,9 +303,9 @@ class Mirror:
 
         Args:
             travels: whether the path is to be here what it is where the reference was made, while its mirror is open.
-                If it belongs to an upload there, the same upload is registered here, and what is written to the path is
-                pushed. What others have put into an upload of this mirror is downloaded.
-            delete: the ``delete`` of such an upload.
+                If it belongs to an upload there, the same upload is registered here, without deletes, and what is
+                written to the path is pushed. Local changes that no mirror is going to push are replaced, and what
+                others have put into an upload of this mirror is downloaded.
 
         Raises:
             RemoteNotFoundError: the content does not exist any more, or not yet.
@@ -319,13 +319,14 @@ class Mirror:
             if os.path.lexists(path) or not reference.exists:
                 return self._path_of(job.registration, path)
             if job.registration.pushes:
-                content = self._restored(reference, resolved, path) if travels else None
+                content = self._restored(reference, resolved, path, travels=True) if travels else None
                 if content is None or not content.exists():
                     raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
                 return content
-        content = self._restored(reference, resolved, None) if reference.exists else None
+        content = self._restored(reference, resolved, None, travels=travels) if reference.exists else None
         if reference.upload is not None and travels:
-            root = self.upload(reference.root_url, delete=delete, **dict(reference.upload))
+            request = UploadRequest(remote=reference.root_url, delete=False, **dict(reference.upload))
+            root = self.upload_of(request, is_restored=True)
             return content or root / reference.path
         return content or self._path_without_content(reference)
 
@@ -335,16 +336,18 @@ class Mirror:
         registration = self._components.make_registration(request, is_restored=True)
         return MirroredPath(os.path.join(registration.local, reference.path) if reference.path else registration.local)
 
-    def _restored(self, reference: Reference, profile: Profile | None, registered: str | None) -> Path:
+    def _restored(
+        self, reference: Reference, profile: Profile | None, registered: str | None, *, travels: bool
+    ) -> Path:
         """Downloads the content, to the local path of a registration that contains it if there is one."""
         # The reference may come from another machine, where the endpoint has another address.
         reference = replace(reference, endpoint=self._components.stores.endpoint(parse(reference.url).scheme, profile))
         is_known = reference.is_known_to(self.cache_root)
-        if is_known and reference.pushes and reference.has_local_changes(self.cache_root):
+        if is_known and reference.pushes and not travels and reference.has_local_changes(self.cache_root):
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
             return MirroredPath(reference.local)
         if reference.is_part_of_filtered_root and registered is None:
-            return self._restored(replace(reference, path=""), profile, None) / reference.path
+            return self._restored(replace(reference, path=""), profile, None, travels=travels) / reference.path
         local = registered or (reference.local if is_known else None)
         filters = dict(reference.filters) if reference.is_directory else {}
         request = DownloadRequest(remote=reference.url, local=local, profile=profile, **filters)
@@ -422,12 +425,16 @@ class Mirror:
         )
         return self.upload_of(request)
 
-    def upload_of(self, request: UploadRequest) -> Path:
-        """As :meth:`upload`, with the arguments as one value."""
+    def upload_of(self, request: UploadRequest, *, is_restored: bool = False) -> Path:
+        """As :meth:`upload`, with the arguments as one value.
+
+        Args:
+            is_restored: whether the request comes from a reference and not from the caller.
+        """
         self._check_open()
         if not is_url(request.remote):
             return _local_directory(request.remote, request.fresh)
-        registration = self._components.make_registration(request)
+        registration = self._components.make_registration(request, is_restored=is_restored)
         if request.fresh:
             check_can_be_emptied(self.cache_root, registration.local)
 

@@ -208,6 +208,40 @@ def test_what_is_written_below_an_upload_that_has_travelled_is_pushed(
     assert site.objects("out/") == {"sub/new": b"x"}, "the first writer does not delete what the second has added"
 
 
+def test_what_another_machine_has_of_earlier_runs_is_not_pushed_again(
+    site: S3Site, here: Path, there: Path, move: Callable[[], None]
+) -> None:
+    with opened(there):
+        for name in ("yesterday", "kept"):
+            (pos3.upload(site.url("out")) / name).write_text("x")
+    site.delete("out/yesterday")
+    with opened(here):
+        out = pos3.upload(site.url("out"), delete=False)
+        (out / "today").write_text("x")
+        pos3.flush()
+        pickled = pickle.dumps([out, out / "today"])
+        move()
+        with opened(there):
+            arrived, today = pickle.loads(pickled)
+            assert today.read_text() == "x"
+            (arrived / "more").write_text("x")
+    assert set(site.keys("out/")) == {"out/today", "out/more", "out/kept"}
+
+
+def test_a_file_that_is_replaced_while_it_travels_again_and_again_is_always_the_newest(
+    site: S3Site, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(here):
+        out = pos3.upload(site.url("out"))
+        for number in range(4):
+            (out / "file").write_text(f"version {number}")
+            pos3.flush()
+            pickled = pickle.dumps(out / "file")
+            with monkeypatch.context() as moved, opened(there):
+                moved.setattr("pos3.mirrors.paths.machine", lambda: "elsewhere 1")
+                assert pickle.loads(pickled).read_text() == f"version {number}"
+
+
 def test_what_was_pushed_elsewhere_is_downloaded_into_the_upload_of_this_mirror(
     site: S3Site, here: Path, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import INPUTS
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 from prefect.states import Completed, Failed
@@ -28,7 +28,11 @@ def test_the_engine_has_the_methods_that_are_wrapped() -> None:
         really = inspect.unwrap(engine.handle_success)
         assert list(inspect.signature(really).parameters) == ["self", "result", "transaction"]
         assert list(inspect.signature(inspect.unwrap(engine.call_hooks)).parameters) == ["self", "state"]
-    assert inspect.iscoroutinefunction(inspect.unwrap(AsyncTaskRunEngine.handle_success))
+        assert list(inspect.signature(inspect.unwrap(engine.handle_exception)).parameters) == ["self", "exc"]
+        assert list(inspect.signature(inspect.unwrap(engine.call_task_fn)).parameters) == ["self", "transaction"]
+    for name in ("handle_success", "call_task_fn"):
+        assert inspect.iscoroutinefunction(inspect.unwrap(getattr(AsyncTaskRunEngine, name)))
+    assert list(inspect.signature(inspect.unwrap(Task.apply_async)).parameters)[:3] == ["self", "args", "kwargs"]
     for transaction in (Transaction, AsyncTransaction):
         assert callable(transaction.reset)
         assert {"store", "key", "write_on_commit", "logger"} <= set(transaction.model_fields)

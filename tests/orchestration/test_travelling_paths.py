@@ -81,7 +81,8 @@ def test_a_path_of_the_flow_is_valid_on_another_machine_after_one_download(
     assert [each["files"] for each in whole] == [{"a": "one", "b": "two"}] * 3
     assert below["files"] == part["files"] == {"b": "two"}
     assert text == "one"
-    assert sum(each["downloads"] for each in (*whole, below)) == 2
+    downloads = [each["downloads"] for each in (*whole, below)]
+    assert sum(downloads) == 2, downloads
     assert part["downloads"] == 1
 
 

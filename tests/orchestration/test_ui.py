@@ -32,6 +32,7 @@ from pos3.orchestration import pos3_flow
 from pos3.orchestration.remote.address import MirrorAddress
 from pos3.orchestration.remote.proxies import BrokeredMirror
 from pos3.orchestration.runtime.run import RunMirror
+from pos3.orchestration.ui.artifacts import RunArtifacts
 from tests.orchestration.elsewhere_tasks import materializing, read, read_elsewhere
 from tests.support import Latency, Proxy, S3Site, Status, on, write_tree
 
@@ -101,7 +102,7 @@ def test_a_run_that_moved_something_has_a_table_log_lines_and_lineage(rclone_sit
 
     run = run_id(learn)
     (table,) = artifacts(run)
-    assert (table.key, table.type) == ("pos3-transfers", "table")
+    assert (table.key, table.type) == ("pos3-transfers-learn", "table")
     rows = {row["URL"]: row for row in json.loads(table.data)}
     assert list(rows) == [data, rclone_site.url("odd name"), model, out]
     assert (rows[data]["downloaded"], rows[data]["uploaded"]) == ("2 (6 B)", "")
@@ -319,9 +320,9 @@ def test_a_long_transfer_has_a_progress_artifact_in_the_background_too(
 
     run = run_id(learn)
     progress, pushed = sorted((each for each in artifacts(run) if each.type == "progress"), key=lambda each: each.key)
-    assert pushed.key == f"pos3-uploading-{rclone_site.bucket}-out"
+    assert pushed.key == "pos3-progress-learn-2"
     assert (float(pushed.data), "1 of 1 files" in pushed.description) == (100.0, True)
-    assert progress.key == f"pos3-downloading-{rclone_site.bucket}-data"
+    assert progress.key == "pos3-progress-learn-1"
     assert float(progress.data) == 100.0
     assert "4 of 4 files, 1.1 MiB of 1.1 MiB" in progress.description
     assert [each for each in seen if 0 < each < 100]
@@ -497,3 +498,69 @@ def test_a_level_that_the_user_has_set_for_pos3_stays(rclone_site: S3Site, cache
     finally:
         logger.setLevel(logging.NOTSET)
     assert ("a detail" in lines) == (level == logging.DEBUG)
+
+
+def test_each_flow_has_a_key_for_its_table_and_few_for_progress() -> None:
+    made = RunArtifacts(None, "My flow: größer_2")
+    assert made.key_of("transfers") == "pos3-transfers-my-flow-gr-er-2"
+    assert RunArtifacts(None, "x" * 300).key_of("transfers") == f"pos3-transfers-{'x' * 105}"
+    assert RunArtifacts(None, "学习").key_of("transfers") == RunArtifacts(None).key_of("transfers") == "pos3-transfers"
+    keys = [made.progress_key(f"Downloading {number}") for number in range(10)]
+    assert keys == [f"pos3-progress-my-flow-gr-er-2-{number}" for number in range(1, 11)]
+    assert made.progress_key("Downloading 3") == keys[3]
+    assert made.progress_key("one too many") is None
+    made.end_progress("Downloading 7")
+    assert made.progress_key("Uploading") == keys[7]
+    assert made.progress_key("Downloading 7") is None
+
+
+@pytest.mark.parametrize("where", ["a flow", "a task", "an async task", "the final push"])
+def test_an_error_of_pos3_ends_at_the_users_line(
+    rclone_site: S3Site, cache: Path, proxied: PutBefore, where: str
+) -> None:
+    proxied(rclone_site, Status(code=403, error_code="AccessDenied", match=on("PUT")))
+    url = rclone_site.url("missing")
+
+    @task
+    def read() -> None:
+        pos3.download(url)
+
+    @task
+    async def aread() -> None:
+        pos3.download(url)
+
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        if where == "a task":
+            read.submit().wait()
+        if where == "an async task":
+            aread.submit().wait()
+        if where == "a flow":
+            pos3.download(url)
+        write_tree(pos3.upload(rclone_site.url("out"), interval=None), {"a": b"1"})
+
+    run = run_id(learn)
+    with get_client(sync_client=True) as client:
+        logs = polled(
+            lambda: client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))),
+            lambda found: any("Traceback" in log.message for log in found),
+        )
+    (shown, *_) = [log.message for log in logs if "Traceback" in log.message]
+    frames = [line.strip() for line in shown.splitlines() if line.startswith("  File ")]
+    ours = [line for line in frames if "/pos3/" in line and __file__ not in line]
+    assert [line.rpartition(" in ")[2] for line in ours] == ([] if "task" in where else ["call"])
+    frames = [line for line in frames if line not in ours]
+    assert __file__ in frames[-1]
+    line = "@pos3_flow(cache_root=cache)" if where == "the final push" else "pos3.download(url)"
+    assert line in shown.splitlines()[shown.splitlines().index(f"  {frames[-1]}") + 1]
+    assert ("AccessDenied" in shown or "denied" in shown) if where == "the final push" else url in shown
+
+
+def test_an_error_that_is_not_of_pos3_keeps_its_traceback(cache: Path) -> None:
+    @pos3_flow(cache_root=cache)
+    def learn() -> None:
+        pos3.download("s3://b/x", no_such=1)  # type: ignore[call-arg]
+
+    with pytest.raises(TypeError) as caught:
+        learn()
+    assert caught.traceback[-1].path != Path(__file__)

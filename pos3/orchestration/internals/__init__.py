@@ -9,6 +9,7 @@ from pos3.orchestration.internals.code_location import located_like
 from pos3.orchestration.internals.methods import bound_like, of_same_kind_of_method
 from pos3.orchestration.internals.parent_tasks import is_called_by_task
 from pos3.orchestration.internals.task_engine import EngineHooks, Success, TaskHooks, install
+from pos3.orchestration.internals.tracebacks import end_at_caller
 from pos3.orchestration.internals.transactions import on_end, task_run_of, task_runs_here, transactions_here
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Success",
     "TaskHooks",
     "bound_like",
+    "end_at_caller",
     "install",
     "is_called_by_task",
     "located_like",

@@ -1,12 +1,12 @@
-"""Calls pos3 before the function of a task run, before the run completes, and around its hooks.
+"""Calls pos3 around the function of a task run, before the run completes, around its hooks, and when a try has failed.
 
-It relies on three methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)``,
-``call_hooks(state)``, and ``call_task_fn(transaction)``, which calls the function with the engine's ``parameters``. The
-engine has no public hook that knows the arguments and the result of a task run, can still make it fail, and may be
-awaited. ``handle_success`` can be used as such a hook. It is called in the run's context when the function has
-returned, before the state is set. An exception in it counts as one of the task, and its retries apply.
-``tests/orchestration/test_engine.py`` pins them. The arguments of ``Task.apply_async``, which is public and called by
-``delay``, are prepared as well.
+It relies on methods of Prefect's task engines, which are not public: ``handle_success(result, transaction)``,
+``call_hooks(state)``, ``call_task_fn(transaction)``, which calls the function with the engine's ``parameters``, and
+``handle_exception(exc)``, which logs the exception of a try. The engine has no public hook that knows the arguments and
+the result of a task run, can still make it fail, and may be awaited. ``handle_success`` can be used as such a hook. It
+is called in the run's context when the function has returned, before the state is set. An exception in it counts as one
+of the task, and its retries apply. ``tests/orchestration/test_engine.py`` pins them. The arguments of
+``Task.apply_async``, which is public and called by ``delay``, are prepared as well.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from prefect.states import is_state_iterable
 from prefect.task_engine import AsyncTaskRunEngine, SyncTaskRunEngine
 from prefect.tasks import Task
 from prefect.transactions import BaseTransaction
+
+from pos3.orchestration.internals.tracebacks import end_at_caller
 
 T = TypeVar("T")
 
@@ -97,6 +99,7 @@ def install(hooks: EngineHooks) -> None:
     _install_for_success(hooks)
     _install_for_hooks(hooks.around_hooks)
     _install_for_background(hooks)
+    _install_for_exceptions()
 
 
 def _install_for_function(hooks: EngineHooks) -> None:
@@ -199,6 +202,24 @@ def _install_for_hooks(around_hooks: AroundHooks) -> None:
             await _in_thread(finish)
 
     engine_class.call_hooks, async_engine_class.call_hooks = call_hooks, acall_hooks
+
+
+def _install_for_exceptions() -> None:
+    engine_class: Any = SyncTaskRunEngine
+    async_engine_class: Any = AsyncTaskRunEngine
+    original, original_async = engine_class.handle_exception, async_engine_class.handle_exception
+
+    @functools.wraps(original)
+    def handle_exception(engine: Any, exc: Exception) -> None:
+        end_at_caller(exc)
+        original(engine, exc)
+
+    @functools.wraps(original_async)
+    async def ahandle_exception(engine: Any, exc: Exception) -> None:
+        end_at_caller(exc)
+        await original_async(engine, exc)
+
+    engine_class.handle_exception, async_engine_class.handle_exception = handle_exception, ahandle_exception
 
 
 @contextlib.contextmanager

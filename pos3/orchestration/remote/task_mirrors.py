@@ -84,9 +84,6 @@ class TaskMirror(MirrorProxy):
                 if method in ("upload", "sync"):
                     self._remember(Upload.of(method, arguments, made))
                 return made
-        if method == "restore" and arguments.get("travels"):
-            # At its end, the mirror of a task deletes only what it has transferred, and pushes nothing that is lost.
-            arguments = {**arguments, "delete": True}
         return getattr(self._own, method)(**arguments)
 
     def confirm(self) -> None:

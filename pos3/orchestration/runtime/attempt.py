@@ -26,6 +26,7 @@ from prefect.states import is_state_iterable
 from prefect.task_runners import TaskRunner
 
 import pos3
+from pos3.orchestration.internals import end_at_caller
 from pos3.orchestration.runtime.handing_on import explaining_foreign_paths, may_leave, submit_prepared
 from pos3.orchestration.runtime.mirror_lookup import JoinedMirror, mirror_to_join
 from pos3.orchestration.runtime.option_layers import OptionLayers
@@ -174,11 +175,12 @@ class Attempt(AbstractContextManager[Runner]):
 
     @contextlib.contextmanager
     def recording_errors(self) -> Iterator[None]:
-        """Remembers the error of the body, for the end of the run."""
+        """Remembers the error of the body, for the end of the run. In the log, pos3's errors end at the user's line."""
         try:
             with explaining_foreign_paths():
                 yield
         except BaseException as error:
+            end_at_caller(error)
             if self._run is not None and self._owns_mirror:
                 self._run.error = error
             raise

@@ -134,7 +134,8 @@ class HookMirror(MirrorProxy):
     def _open_own_mirror(self) -> _OwnMirror:
         run = self._task_run or self._flow_run
         log = task_run_logger(run) if isinstance(run, TaskRun) else flow_run_logger(run)
-        view = RunView(self._flow_run.id if self._flow_run is not None else None, log)
+        flow_name = self._flow.name if self._flow is not None else ""
+        view = RunView(self._flow_run.id if self._flow_run is not None else None, log, flow_name=flow_name)
         group = str(MirrorAddress.read_from(self._flow_run).flow_run_id) if self._flow_run is not None else ""
         return _OwnMirror(view, self._layers().resolve(), group)
 

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from uuid import UUID
 
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 from prefect.exceptions import Pause
 from prefect.logging.loggers import flow_run_logger
 
@@ -44,7 +45,9 @@ class RunMirror:
         # get_run_logger() would fail in the threads of the mirror.
         self._log = flow_run_logger(flow_run)
         registration_log = RegistrationLog()
-        self._view = RunView(flow_run.id, self._log, registration_log.add, arguments_here)
+        context = FlowRunContext.get()
+        flow_name = context.flow.name if context is not None and context.flow is not None else ""
+        self._view = RunView(flow_run.id, self._log, registration_log.add, arguments_here, flow_name)
         self._has_recovered = False
         outer = RunMirror.current()
         group = outer.mirror.group if outer is not None else str(flow_run.id)

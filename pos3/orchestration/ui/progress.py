@@ -10,7 +10,7 @@ import threading
 import time
 
 import pos3
-from pos3.orchestration.ui.artifacts import RunArtifacts, artifact_key
+from pos3.orchestration.ui.artifacts import RunArtifacts
 from pos3.orchestration.ui.log_lines import Log, log_safely
 from pos3.orchestration.ui.markdown import code
 
@@ -44,7 +44,7 @@ class CombinedProgress:
 
 
 class ArtifactProgress:
-    """A progress artifact for a transfer of more than a few seconds. The next transfer with the same title reuses it.
+    """A progress artifact for a transfer of more than a few seconds. A later transfer of the run may reuse it.
 
     A separate thread calls the API, so a transfer neither waits for it nor fails with it. Only the last update is
     waited for, at most a second.
@@ -86,15 +86,19 @@ class ArtifactProgress:
     def _update_until_end(self) -> None:
         if self._ended.wait(_SHOWN_AFTER_SECONDS):
             return
+        key = self._artifacts.progress_key(self._title)
+        if key is None:
+            return
         self._is_shown = True
-        self._show()
+        self._show(key)
         while not self._ended.wait(_UPDATED_EVERY_SECONDS):
-            self._show()
-        self._show()
+            self._show(key)
+        self._show(key)
+        self._artifacts.end_progress(self._title)
 
-    def _show(self) -> None:
+    def _show(self, key: str) -> None:
         with contextlib.suppress(Exception):
-            self._artifacts.put("progress", artifact_key(self._title), self._description, self._percent)
+            self._artifacts.put("progress", key, self._description, self._percent)
 
     @property
     def _percent(self) -> float:

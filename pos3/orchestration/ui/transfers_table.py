@@ -9,7 +9,6 @@ import pos3
 from pos3.orchestration.ui.artifacts import RunArtifacts
 from pos3.orchestration.ui.markdown import code, printable
 
-KEY = "pos3-transfers"
 _MAX_ROWS = 200
 _MAX_REASONS = 20
 
@@ -23,7 +22,9 @@ def is_worth_a_table(registrations: Sequence[pos3.Registered]) -> bool:
 
 def create_table(artifacts: RunArtifacts, registrations: Sequence[pos3.Registered], total: pos3.Report) -> None:
     """Creates the artifact by one call of the API."""
-    artifacts.put("table", KEY, description(registrations, total), json.dumps(rows(registrations)))
+    artifacts.put(
+        "table", artifacts.key_of("transfers"), description(registrations, total), json.dumps(rows(registrations))
+    )
 
 
 def rows(registrations: Sequence[pos3.Registered]) -> list[Row]:

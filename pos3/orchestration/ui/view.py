@@ -32,6 +32,7 @@ class RunView:
     Args:
         on_upload: is called with the URL of each registration for upload, in the thread that registers it.
         arguments_here: returns the paths and URLs among the arguments of the run of the context.
+        flow_name: the name of the flow, which is part of the keys of artifacts.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class RunView:
         log: Log,
         on_upload: Callable[[str], None] = lambda url: None,
         arguments_here: Callable[[], Iterable[str]] = tuple,
+        flow_name: str = "",
     ):
         self._log = log
         self._on_upload = on_upload
-        self._artifacts = RunArtifacts(flow_run_id)
+        self._artifacts = RunArtifacts(flow_run_id, flow_name)
         self._makes_artifacts = os.environ.get("POS3_ARTIFACTS", "").lower() not in ("0", "false", "no", "off")
         self._pushed: set[str] = set()
         self._registered_by: dict[str, RunHere] = {}

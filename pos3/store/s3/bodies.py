@@ -23,8 +23,8 @@ from pos3.store.s3.requests import Request, Response
 from pos3.store.s3.uploads import UNTOLD, Pace, Uploaded, Uploads
 
 _UNZIPPED = (
-    "the store, or a proxy before it, unzips what is stored with Content-Encoding: gzip: store it without that, or "
-    "reach the store in another way"
+    "perhaps the store, or a proxy before it, unzips what is stored with Content-Encoding: gzip; then store it without "
+    "that, or reach the store in another way"
 )
 # How often a download begins again because the object was replaced, before it pauses.
 _CHANGES = 3
@@ -82,7 +82,7 @@ class Bodies:
                     and now.etag == expected.etag
                     and is_digest(now.etag)
                 ):
-                    raise StoreError(f"{error}, and it is still that object: {_UNZIPPED}", url=error.url) from error
+                    raise StoreError(f"{error}, and it is still that object; {_UNZIPPED}", url=error.url) from error
                 if now is None or not left:
                     raise
                 if (now.etag, now.size_bytes) != (expected.etag, expected.size_bytes):
