@@ -27,7 +27,7 @@ from websockets.sync.client import connect
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 300
 BUCKET = "robot-lab"
 
 
