@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelling, Completed, Crashed, Pending, Running, Scheduled
 
+from pos3.orchestration.worker.engine_process import engine_process_of
 from pos3.orchestration.worker.run_locks import RunLocks
 from pos3.orchestration.worker.settings import WorkerSettings, WrongSettingError
-from pos3.orchestration.worker.states import reschedule
+from pos3.orchestration.worker.states import conclude, reschedule
 from tests.orchestration.conftest import environment_of_children, eventually
 from tests.orchestration.worker_flows import FLOWS
 from tests.support import Proxy, S3Site, on
@@ -190,6 +191,33 @@ def test_the_next_worker_pushes_what_a_killed_one_left_and_starts_its_runs_again
     assert "Crashed" not in names
 
 
+@pytest.mark.timeout(300)  # Five processes that import Prefect.
+def test_the_next_worker_takes_over_what_goes_on_without_one_and_cancels_it(
+    rclone_site: S3Site, tmp_path: Path, client: SyncPrefectClient
+) -> None:
+    rclone_site.put("data/a", b"1")
+    with node(client, tmp_path, "survived") as here:
+        names = ["waits", "awaits", "clings"]
+        runs = start_runs(client, "survived", names, url=rclone_site.url(), here=str(tmp_path))
+        worker = here.start()
+        eventually(lambda: all((tmp_path / f"{name}-waits").exists() for name in names), within_seconds=120)
+        worker.kill()
+        worker.wait()
+        for name in ("waits", "clings"):
+            client.set_flow_run_state(runs[name].id, Cancelling())
+        second = here.start(POS3_SHUTDOWN_TIMEOUT="10", POS3_WORKER_GRACE="12")
+        wanted = {"waits": "Cancelled", "awaits": "Running", "clings": "Cancelled"}
+        eventually(lambda: states(client, runs) == wanted, within_seconds=150)
+        # What has sync_on_error was pushed; the run that goes on has pushed nothing.
+        assert {key for key in rclone_site.keys() if "start" in key} == {"waits/start-1"}
+        assert [engine_process_of(runs[name].id) is not None for name in names] == [False, True, False]
+        # It is drained like one of its own.
+        second.send_signal(signal.SIGTERM)
+        assert second.wait(timeout=60) == 0
+        assert states(client, runs) == wanted | {"awaits": "AwaitingRetry"}
+    assert {key for key in rclone_site.keys() if "start" in key} == {"waits/start-1", "awaits/start-1"}
+
+
 # States
 
 
@@ -229,6 +257,7 @@ HOLD = """
 import sys, time, uuid
 from datetime import UTC, datetime
 from pathlib import Path
+from pos3.orchestration.worker.engine_process import engine_process_of
 from pos3.orchestration.worker.run_locks import RunLocks
 
 with RunLocks(Path(sys.argv[1]), "mine").holding(uuid.UUID(sys.argv[2])):
@@ -255,6 +284,49 @@ def test_a_run_is_abandoned_when_its_worker_is_dead_and_never_before(tmp_path: P
         assert found == {run_id: "mine"}
     with RunLocks(tmp_path).abandoned() as found:
         assert found == {}
+
+
+# Processes
+
+
+def test_the_process_of_a_run_is_found_with_its_children_and_is_no_other_one_later() -> None:
+    run_id = UUID(int=8)
+    program = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    wait = "; print('started', flush=True); time.sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program + wait],
+        env=environment_of_children(PREFECT__FLOW_RUN_ID=str(run_id)),
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as engine:
+        assert engine.stdout is not None
+        engine.stdout.readline()
+        found = engine_process_of(run_id)
+        assert found is not None
+        assert (found.pid, found.is_alive) == (engine.pid, True)
+        assert not replace(found, started_at="0").is_alive
+        os.killpg(engine.pid, signal.SIGKILL)
+        # Nobody has waited for it yet.
+        eventually(lambda: not found.is_alive)
+    assert engine_process_of(run_id) is None
+
+
+async def test_a_run_that_was_taken_over_gets_a_state_that_says_how_it_ended() -> None:
+    cases = [
+        (Running(), False, "Crashed"),
+        (Running(), True, "Cancelled"),
+        (Crashed(), True, "Cancelled"),
+        (Crashed(), False, "Crashed"),
+        (Cancelling(), False, "Cancelled"),
+        (Completed(), True, "Completed"),
+        (Scheduled(), False, "Scheduled"),
+    ]
+    async with get_client() as client:
+        for before, is_cancelled, after in cases:
+            run = await client.create_flow_run(FLOWS["clings"], parameters={"url": "", "here": ""}, state=Pending())
+            await client.set_flow_run_state(run.id, before, force=True)
+            await conclude(client, run.id, logging.getLogger(), is_cancelled=is_cancelled)
+            assert (await client.read_flow_run(run.id)).state_name == after, (before, is_cancelled)
 
 
 # Settings

@@ -221,6 +221,9 @@ async def test_a_worker_has_what_draining_looks_at() -> None:
         f"{why}find how a worker knows which runs it submits, and wait for those in drain(); else a run that is being "
         "submitted while the worker is stopped may be lost to it"
     )
+    assert {"_runs_task_group", "_limiter"} <= set(vars(worker)), (
+        f"{why}find where a worker runs and counts its flow runs; else those of a killed worker are not taken over"
+    )
     statuses: list[Any] = []
 
     async def start(*, task_status: anyio.abc.TaskStatus[int]) -> None:
@@ -240,6 +243,8 @@ def test_a_task_knows_the_assets_that_it_depends_on() -> None:
     what_to_do = "see add_reference() in pos3/orchestration/ui/lineage.py; else downloads are missing in the lineage"
     assert {"direct_asset_dependencies", "downstream_assets"} <= set(AssetContext.model_fields), what_to_do
     assert callable(AssetContext.update_tracked_assets), what_to_do
+    assert callable(AssetContext.add_asset_metadata), what_to_do
+    assert "materialization_metadata" in AssetContext.model_fields, what_to_do
 
 
 METHODS_DIFFER = """Prefect keeps the object of a flow that is a method elsewhere than

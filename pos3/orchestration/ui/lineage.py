@@ -20,7 +20,7 @@ import contextlib
 import itertools
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -98,7 +98,7 @@ class Lineage:
     def registered(self, kind: str, url: str) -> None:
         """Notes a registration of the run of this context. Only its first call for a run costs more than a look."""
         run = run_here()
-        key = replace(run, arguments=()) if run is not None else None
+        key = replace(run, arguments=()) if run is not None and run.arguments else run
         with self._lock:
             if (key, kind, url) in self._seen:
                 return
@@ -151,31 +151,51 @@ class Lineage:
         ]
 
     def _sources(self, registrations: Sequence[pos3.Registered]) -> dict[str, set[str]]:
-        downloads = [item for item in registrations if item.kind == "download"]
-        uploads = [item for item in registrations if item.kind != "download"]
+        downloads = _Places(item for item in registrations if item.kind == "download")
+        uploads = _Places(item for item in registrations if item.kind != "download")
         sources: dict[str, set[str]] = {}
         for run in {*self._read, *self._written}:
             arguments = self._arguments.get(run, set())
-            read = self._read.get(run, set()) | _overlapping(downloads, arguments)
-            # A task that gets the path of an upload of its flow writes there.
-            written = self._written.get(run, set()) | (
-                _overlapping(uploads, arguments) if self._read.get(run) else set()
-            )
+            read, written = self._read.get(run, set()), self._written.get(run, set())
+            if read:
+                # A task that gets the path of an upload of its flow writes there.
+                written = written | uploads.overlapping(arguments)
+            if written:
+                read = read | downloads.overlapping(arguments)
             for url in written:
                 sources.setdefault(url, set()).update(read)
         return sources
 
 
-def _overlapping(items: Iterable[pos3.Registered], arguments: Collection[str]) -> set[str]:
-    """The URLs of the registrations whose URL or local path is one of the arguments, or above or below one."""
-    plain = [_plain(each) for each in arguments]
-    return {
-        item.url for item in items if any(_nest(own, each) for own in (_plain(item.url), item.local) for each in plain)
-    }
+class _Places:
+    """Finds registrations by addresses above, at or below their URLs and local paths."""
+
+    def __init__(self, registrations: Iterable[pos3.Registered]):
+        self._at: dict[str, set[str]] = {}
+        self._below: dict[str, set[str]] = {}
+        for item in registrations:
+            for address in (_plain(item.url), item.local):
+                self._at.setdefault(address, set()).add(item.url)
+                for above in _ancestors(address):
+                    self._below.setdefault(above, set()).add(item.url)
+
+    def overlapping(self, addresses: Iterable[str]) -> set[str]:
+        """The URLs of the registrations that one of the addresses overlaps."""
+        found: set[str] = set()
+        for address in map(_plain, addresses):
+            found |= self._below.get(address, set())
+            for above in (address, *_ancestors(address)):
+                found |= self._at.get(above, set())
+        return found
 
 
-def _nest(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+def _ancestors(address: str) -> Iterator[str]:
+    """The directories above a path, or above a URL's key and bucket."""
+    while True:
+        address, _, _ = address.rpartition("/")
+        if not address or address.endswith("/"):
+            return
+        yield address
 
 
 def _plain(address: str) -> str:

@@ -1,6 +1,7 @@
 """A process worker that can be drained: it takes no more work, stops its flow runs, and reschedules them.
 
-It relies on three private parts of Prefect's workers. ``_submitting_flow_run_ids`` holds the flow runs that are being
+It relies on some private parts of Prefect's workers. Flow runs are executed in ``_runs_task_group``, and counted in
+``_limiter`` by their ids. ``_submitting_flow_run_ids`` holds the flow runs that are being
 submitted. The base class reads ``_future`` of a task status. A class whose direct base is ABC is not registered as the
 class of all process workers. ``tests/orchestration/test_internals.py`` pins them.
 """
@@ -19,11 +20,14 @@ from uuid import UUID
 
 import anyio
 import anyio.abc
+import anyio.to_thread
+from prefect.settings import get_current_settings
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from pos3.orchestration.worker.control_channel import EngineChannel
+from pos3.orchestration.worker.engine_process import EngineProcess
 from pos3.orchestration.worker.run_locks import RunLock, RunLocks
-from pos3.orchestration.worker.states import reschedule
+from pos3.orchestration.worker.states import WORKER_LABEL, conclude, reschedule
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -76,6 +80,8 @@ class _PidRecorder(anyio.abc.TaskStatus[int]):
 class DrainingWorker(ProcessWorker, abc.ABC):
     """Executes flow runs like Prefect's process worker, but stops and reschedules them when it ends.
 
+    Flow runs whose worker was killed, and whose process goes on, are taken over by the next worker on the machine.
+
     Args:
         run_locks: the locks of the flow runs that are executed.
         grace_seconds: the time that flow runs have to end after SIGTERM.
@@ -87,6 +93,76 @@ class DrainingWorker(ProcessWorker, abc.ABC):
         self._grace_seconds = grace_seconds
         self._active_runs: dict[UUID, ActiveRun] = {}
         self._is_draining = False
+
+    async def setup(self) -> None:
+        """Prepares the worker, and takes over the flow runs that a killed worker has left running on this machine."""
+        await super().setup()
+        assert self._runs_task_group is not None
+        for flow_run_id, process in (await anyio.to_thread.run_sync(self._run_locks.surviving)).items():
+            self._runs_task_group.start_soon(self._take_over, flow_run_id, process)
+
+    async def _take_over(self, flow_run_id: UUID, process: EngineProcess) -> None:
+        """Does for a running flow run what its killed worker would have done, until its process has ended."""
+        try:
+            flow_run = await self.client.read_flow_run(flow_run_id)
+            with self._tracked(flow_run) as run, self._counted(flow_run_id):
+                if not run.run_lock.is_held:
+                    return
+                run.pid = process.pid
+                run.started.set()
+                await self.client.update_flow_run_labels(flow_run_id, {WORKER_LABEL: self.name})
+                self._logger.info("taking over flow run %r, whose process %d goes on", flow_run.name, process.pid)
+                is_cancelled = await self._watch(run, process)
+                if self._is_draining and not is_cancelled:
+                    await self._requeue(run)
+                else:
+                    await conclude(self.client, flow_run_id, self._logger, is_cancelled=is_cancelled)
+        except Exception:
+            self._logger.exception("flow run %s goes on without a worker", flow_run_id)
+
+    async def _watch(self, run: ActiveRun, process: EngineProcess) -> bool:
+        """Returns when the process has ended. The result is whether it was ended because the run is cancelled."""
+        pause_seconds = get_current_settings().worker.query_seconds
+        ask_at = 0.0
+        while process.is_alive:
+            if not self._is_draining and time.monotonic() >= ask_at:
+                if await self._is_cancelling(run):
+                    await self._end_process(run, process)
+                    return True
+                ask_at = time.monotonic() + pause_seconds
+            await anyio.sleep(_POLL_SECONDS)
+        return False
+
+    async def _is_cancelling(self, run: ActiveRun) -> bool:
+        try:
+            state = (await self.client.read_flow_run(run.flow_run.id)).state
+        except Exception as error:  # noqa: BLE001 - the API may answer next time
+            self._logger.warning("the state of flow run %r is not known: %s", run.flow_run.name, error)
+            return False
+        return state is not None and state.is_cancelling()
+
+    async def _end_process(self, run: ActiveRun, process: EngineProcess) -> None:
+        self._logger.info("flow run %r is cancelled", run.flow_run.name)
+        run.signal(signal.SIGTERM)
+        if not await _has_ended(process, self._grace_seconds):
+            self._logger.error("flow run %r has not ended in time and is killed", run.flow_run.name)
+            run.signal(signal.SIGKILL)
+            await _has_ended(process, _AFTER_KILL_SECONDS)
+
+    @contextlib.contextmanager
+    def _counted(self, flow_run_id: UUID) -> Iterator[None]:
+        """Counts a flow run in the limit of the worker, if there is room."""
+        limiter = self.limiter if self._limiter is not None else None
+        try:
+            if limiter is not None:
+                limiter.acquire_on_behalf_of_nowait(flow_run_id)
+        except anyio.WouldBlock:
+            limiter = None
+        try:
+            yield
+        finally:
+            if limiter is not None:
+                limiter.release_on_behalf_of(flow_run_id)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         return [] if self._is_draining else await super().get_and_submit_flow_runs()
@@ -178,3 +254,11 @@ class DrainingWorker(ProcessWorker, abc.ABC):
         with anyio.CancelScope(shield=True):
             await self.drain()
         await super().teardown(*exc_info)
+
+
+async def _has_ended(process: EngineProcess, within_seconds: float) -> bool:
+    deadline = time.monotonic() + within_seconds
+    # Nobody but the parent of a process is told of its end.
+    while process.is_alive and time.monotonic() < deadline:  # noqa: ASYNC110
+        await anyio.sleep(_POLL_SECONDS)
+    return not process.is_alive

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 from pos3.local import STATE_DIRECTORY, ForeignFileError, is_trusted, make_private, open_lock, open_own
+from pos3.orchestration.worker.engine_process import EngineProcess, engine_process_of
 
 _MAX_NAME_BYTES = 1000
 
@@ -25,10 +26,15 @@ class RunLock:
         self._path = path
         self._descriptor = open_lock(str(path))
         # If another worker holds the lock, the file stays with that worker's name.
-        self._removes_file = _locked(self._descriptor)
+        self._is_held = self._removes_file = _locked(self._descriptor)
         if self._removes_file:
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, worker_name.encode(), 0)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this worker holds the lock, and no other one."""
+        return self._is_held
 
     def keep(self) -> None:
         """Leaves the file, so that the next worker that starts here reschedules the run."""
@@ -77,11 +83,27 @@ class RunLocks:
                     flow_run_id = UUID(path.name)
                     descriptor = open_own(str(path), os.O_RDWR)
                     stack.callback(os.close, descriptor)
-                    if _locked(descriptor) and not _is_still_running(flow_run_id):
+                    if _locked(descriptor) and engine_process_of(flow_run_id) is None:
                         found[flow_run_id] = os.pread(descriptor, _MAX_NAME_BYTES, 0).decode("utf-8", "replace")
             yield found
             for flow_run_id in found:
                 (self._directory / str(flow_run_id)).unlink(missing_ok=True)
+
+    def surviving(self) -> dict[UUID, EngineProcess]:
+        """The flow runs whose worker is dead, and whose process goes on. Outside of containers, it may survive."""
+        found: dict[UUID, EngineProcess] = {}
+        trusted = is_trusted(str(self._directory.parent), self._directory.name)
+        for path in sorted(self._directory.glob("*")) if trusted else ():
+            with contextlib.suppress(ValueError, FileNotFoundError, ForeignFileError):
+                flow_run_id = UUID(path.name)
+                descriptor = open_own(str(path), os.O_RDWR)
+                try:
+                    process = engine_process_of(flow_run_id) if _locked(descriptor) else None
+                finally:
+                    os.close(descriptor)
+                if process is not None:
+                    found[flow_run_id] = process
+        return found
 
 
 def _locked(descriptor: int) -> bool:
@@ -90,13 +112,3 @@ def _locked(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_still_running(flow_run_id: UUID) -> bool:
-    """Whether a process on this machine still executes the run. Outside of containers, it may survive its worker."""
-    wanted = f"PREFECT__FLOW_RUN_ID={flow_run_id}".encode()
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if wanted in environment.read_bytes().split(b"\0"):
-                return True
-    return False

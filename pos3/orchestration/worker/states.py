@@ -1,4 +1,4 @@
-"""Reschedules flow runs whose process was ended."""
+"""Sets the states of flow runs whose process has ended: rescheduled, cancelled or crashed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Crashed
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
-_WORKER_LABEL = "prefect.worker.name"
+WORKER_LABEL = "prefect.worker.name"
 _UNFINISHED_STATES = {StateType.RUNNING, StateType.PENDING, StateType.CRASHED, StateType.PAUSED}
 
 
@@ -37,7 +37,7 @@ async def reschedule(
         flow_run = await client.read_flow_run(flow_run_id)
     except ObjectNotFound:
         return
-    if worker_name and flow_run.labels.get(_WORKER_LABEL, worker_name) != worker_name:
+    if worker_name and flow_run.labels.get(WORKER_LABEL, worker_name) != worker_name:
         return
     state = _next_state(flow_run, why, restarts)
     if state is None:
@@ -46,6 +46,24 @@ async def reschedule(
     if response.status != SetStateStatus.ACCEPT:
         # Without force, a crashed run cannot be scheduled again.
         await client.set_flow_run_state(flow_run_id, state, force=True)
+    log.info("flow run %r (%s) is %s: %s", flow_run.name, flow_run_id, state.name, state.message)
+
+
+async def conclude(client: PrefectClient, flow_run_id: UUID, log: Log, *, is_cancelled: bool) -> None:
+    """Gives a flow run whose process has ended a final state, unless it has one.
+
+    Args:
+        is_cancelled: whether the process was ended because the run is being cancelled. It may have reported a crash.
+    """
+    flow_run = await client.read_flow_run(flow_run_id)
+    kind = flow_run.state.type if flow_run.state is not None else None
+    if kind is StateType.CANCELLING or (is_cancelled and kind in (StateType.CRASHED, StateType.RUNNING)):
+        state: State[Any] = Cancelled(message="Cancelled. Its process has ended.")
+    elif kind in (StateType.RUNNING, StateType.PENDING):
+        state = Crashed(message="Its process has ended without a state, after its first worker was killed.")
+    else:
+        return
+    await client.set_flow_run_state(flow_run_id, state, force=True)
     log.info("flow run %r (%s) is %s: %s", flow_run.name, flow_run_id, state.name, state.message)
 
 
