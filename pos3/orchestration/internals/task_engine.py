@@ -158,9 +158,9 @@ def _install_for_background(hooks: EngineHooks) -> None:
     original = task_class.apply_async
 
     @functools.wraps(original)
-    def apply_async(task: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def apply_async(task: Any, args: Any = None, kwargs: Any = None, *more: Any, **options: Any) -> Any:
         args, kwargs = hooks.prepare((args or (), kwargs or {}))
-        return original(task, args, kwargs, **options)
+        return original(task, args, kwargs, *more, **options)
 
     task_class.apply_async = apply_async
 
