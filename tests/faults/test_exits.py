@@ -318,8 +318,9 @@ def test_where_no_thread_can_be_started_all_is_done_in_the_calling_one(
 
     large = pseudo_random(20 * MIB)
     s3.put_all({"in/large": large, "in/small": b"1", "out/stale": b"old"})
-    monkeypatch.setattr("threading.Thread.start", refused)
-    with pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+    # Only here: the fixture needs threads to remove its bucket.
+    with monkeypatch.context() as patched, pos3.mirror(tmp_path / "cache", show_progress=False) as mirror:
+        patched.setattr("threading.Thread.start", refused)
         source = pos3.download(s3.url("in"))
         out = pos3.upload(s3.url("out"), tmp_path / "out", interval=1)
         (source / "large").rename(out / "large")

@@ -27,8 +27,8 @@ from tests.support.trees import pseudo_random
 # An eighth of what they are in earnest: most tests are about which ranges arrive, and not about how long they are.
 RANGE = MIB
 SMALL_RANGES = """
-from pos3.store.s3 import downloads, store
-downloads.LARGE_BYTES, downloads._RANGE_BYTES, store.S3Store.resumable_from_bytes = 2 << 20, 1 << 20, 8 << 20
+from pos3.store.s3 import downloads, ranged_download, store
+downloads.LARGE_BYTES, ranged_download._RANGE_BYTES, store.S3Store.resumable_from_bytes = 2 << 20, 1 << 20, 8 << 20
 """
 SIZE = 10 * RANGE - 12345
 BODY = pseudo_random(SIZE)
@@ -60,7 +60,7 @@ SLOW = slow_from(REST[0])
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pos3.store.s3.downloads.LARGE_BYTES", 2 * RANGE)
-    monkeypatch.setattr("pos3.store.s3.downloads._RANGE_BYTES", RANGE)
+    monkeypatch.setattr("pos3.store.s3.ranged_download._RANGE_BYTES", RANGE)
     monkeypatch.setattr("pos3.store.s3.store.S3Store.resumable_from_bytes", 8 * RANGE)
 
 
