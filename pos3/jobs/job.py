@@ -29,7 +29,7 @@ from pos3.jobs.archived import SkipsArchived
 from pos3.jobs.fingerprints import fingerprint_of_files
 from pos3.jobs.journal_entry import JournalEntry
 from pos3.jobs.kept_objects import reason_to_keep
-from pos3.jobs.local_writers import DeadWriter, LocalWriters, Writer
+from pos3.jobs.local_writers import AdditiveWriter, DeadWriter, LocalWriters, Writer
 from pos3.jobs.observer import Registered
 from pos3.jobs.registration import Registration, looks_like_file
 from pos3.jobs.requests import Request
@@ -243,6 +243,19 @@ class Job:
         """Whether no other open registration writes the local path, or a path above or below it."""
         return all(isinstance(writer, DeadWriter) for writer in self.find_writers())
 
+    def _writers_at_work(self) -> list[Writer]:
+        """The writers of the local path without those that wait until this download has ended.
+
+        If each of several that begin at once left the files to the others, nobody would bring what is new, and their
+        last pushes would replace it by what is here.
+        """
+        claim = self.active_claim
+        return [
+            writer
+            for writer in self.find_writers()
+            if not (isinstance(writer, AdditiveWriter) and claim.is_awaited_by(writer.claim))
+        ]
+
     def _lost(self, local: Entry, record: Record) -> bool:
         """Whether an earlier mirror has synced the file with this endpoint, and its path has no links."""
         path = self.pair.local_path(local.path)
@@ -269,7 +282,7 @@ class Job:
             UnsafeKeysError: some keys cannot be local files.
             StoreError: the objects cannot be listed.
         """
-        writers = LocalWriters(self.registration.local, self.find_writers())
+        writers = LocalWriters(self.registration.local, self._writers_at_work())
         on_internal_file = leftovers.append if leftovers is not None else ignore_entry
         is_prefix = self.registration.location.is_prefix
         # A dry run writes nothing, so it cannot test the disk.

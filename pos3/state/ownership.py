@@ -215,6 +215,9 @@ class Claims:
 class RegistrationClaim(Protocol):
     """The methods of a claim that a registration calls."""
 
+    def is_awaited_by(self, other: Claim) -> bool:
+        """Whether ``other`` waits for the download of this registration, so that nobody writes for it yet."""
+
     def download_finished(self) -> None:
         """Stores that the first download of the registration has ended."""
 
@@ -233,6 +236,9 @@ class RegistrationClaim(Protocol):
 
 class NoClaim:
     """The claim of a registration that needs none."""
+
+    def is_awaited_by(self, other: Claim) -> bool:
+        return False
 
     def download_finished(self) -> None:
         pass
@@ -261,6 +267,12 @@ class ActiveClaim:
         others = self._claims._replace(self.claim, claim)
         self.claim = claim
         return others
+
+    def is_awaited_by(self, other: Claim) -> bool:
+        mine = self.claim
+        # Who pushes has waited for the downloads that began before, so those that still run have begun later.
+        is_later = mine.pushes or other.begun_at > mine.begun_at
+        return mine.is_filling and other.is_filling and other.pushes and is_later
 
     def download_finished(self) -> None:
         if self.claim.is_filling:

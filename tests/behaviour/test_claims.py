@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import pos3
+from pos3.state import ActiveClaim, Claims
 from tests.faults.base import eventually
 from tests.support import Latency, Proxy, S3Site, Status, contents, on, write_tree
 from tests.support.program import run_program
@@ -492,6 +493,12 @@ def wait_for_claim(kind: str, cache: str) -> None:
     eventually(has_begun)
 
 
+def lines_of_claims(kind: str) -> int:
+    """How many lines of the list of claims are about such registrations."""
+    claims = claims_directory() / "claims.log"
+    return claims.read_text().count(f'"kind": "{kind}"') if claims.exists() else 0
+
+
 def test_who_will_write_waits_for_a_download_that_is_under_way(
     rclone_site: S3Site, tmp_path: Path, another: Open, proxied: PutBefore
 ) -> None:
@@ -505,6 +512,47 @@ def test_who_will_write_waits_for_a_download_that_is_under_way(
     assert reader.report().downloaded_files == 4
     assert len(contents(path)) == 4
     reading.join()
+
+
+@pytest.mark.parametrize("first", ["sync", "download"])
+def test_of_several_that_begin_at_once_the_first_brings_what_is_new(
+    rclone_site: S3Site, another: Open, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Otherwise each would leave the files to the others, and their ends would push the old ones."""
+    rclone_site.put_all({"data/a": b"1", "data/b": b"1"})
+    with pos3.activate(another()):
+        path = pos3.download(rclone_site.url("data"))
+    rclone_site.put_all({"data/a": b"newer", "data/c": b"new"})
+    mirrors = [another(), another(), another()]
+    seen: list[dict[str, bytes]] = []
+
+    def take_part(mirror: pos3.Mirror, verb: str) -> None:
+        if verb == "download":
+            mirror.download(rclone_site.url("data"))
+        else:
+            mirror.sync(rclone_site.url("data"), interval=INTERVAL)
+        seen.append(contents(path))
+
+    threads = [threading.Thread(target=take_part, args=(mirror, "sync")) for mirror in mirrors[1:]]
+    begin = Claims.begin
+
+    def begin_first(self: Claims, *arguments: Any, **named: Any) -> ActiveClaim:
+        claim = begin(self, *arguments, **named)
+        # The others have their claims before the first one looks for writers.
+        monkeypatch.setattr(Claims, "begin", begin)
+        for count, thread in enumerate(threads, 1):
+            thread.start()
+            eventually(lambda count=count: lines_of_claims("sync") == count + (first == "sync"))
+        return claim
+
+    monkeypatch.setattr(Claims, "begin", begin_first)
+    take_part(mirrors[0], first)
+    for thread in threads:
+        thread.join()
+    assert seen == [{"a": b"newer", "b": b"1", "c": b"new"}] * 3
+    for mirror in mirrors:
+        mirror.close()
+    assert rclone_site.objects("data/") == {"a": b"newer", "b": b"1", "c": b"new"}
 
 
 def test_a_registration_that_only_begins_is_not_pushed_by_an_end(

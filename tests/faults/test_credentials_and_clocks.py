@@ -26,7 +26,8 @@ def test_an_expired_token_is_named_with_the_key_and_ends_the_transfer_soon(
     with opened(tmp_path), pytest.raises(pos3.TransferError, match=r"data/\d/\d+: ExpiredToken: .*expired") as caught:
         pos3.download(s3.url("data"))
     assert isinstance(caught.value.failures[0], pos3.CredentialsError)
-    assert proxy.count("GET") <= 20
+    # As many as are in flight at first where the store took long for its page.
+    assert proxy.count("GET") <= 32
     assert time.monotonic() - began < 10
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from contextlib import ExitStack
+from typing import Any
 
 from soak import laws
 from soak.contents import Tree, first_version, next_version
@@ -49,7 +50,9 @@ def _download(corner: Corner, crowd: list[subprocess.Popen[bytes]], tree: Tree) 
     new = sum(before.get(name) != data for name, data in tree.items())
     answers = _ask(crowd, {"kind": "download"})
     expected = {name: hashlib.md5(data).hexdigest() for name, data in tree.items()}
-    corner.wrong([f"process {who} saw something else" for who, each in enumerate(answers) if each["seen"] != expected])
+    for who, each in enumerate(answers):
+        others = each["seen"].items() ^ expected.items()
+        corner.wrong([f"process {who} saw something else: {sorted({name for name, _ in others})}"] if others else [])
     fetched = sum(each["downloaded"] for each in answers)
     corner.wrong([f"{fetched} bodies were fetched for {new} new objects"] if fetched != new else [])
     return tree
@@ -63,7 +66,7 @@ def _sync(corner: Corner, crowd: list[subprocess.Popen[bytes]], tree: Tree, numb
     return before | tree | {f"by/{number}-{who}": f"{text}{who}".encode() for who in range(len(crowd))}
 
 
-def _ask(crowd: list[subprocess.Popen[bytes]], order: dict[str, str]) -> list[dict[str, object]]:
+def _ask(crowd: list[subprocess.Popen[bytes]], order: dict[str, str]) -> list[dict[str, Any]]:
     for process in crowd:
         assert process.stdin is not None
         process.stdin.write(json.dumps(order).encode() + b"\n")
