@@ -30,7 +30,9 @@ class S5cmd(Peer):
 
     def _program(self) -> Path:
         # The script on PATH would add the start of a Python.
-        return next((HOME / "peers/s5cmd").glob("lib/python*/site-packages/s5cmd/bin/s5cmd"))
+        folder = HOME / "peers/s5cmd"
+        # Before it is installed, its place alone is known.
+        return next(folder.glob("lib/python*/site-packages/s5cmd/bin/s5cmd"), folder / "bin/s5cmd")
 
     def _s5cmd(self, endpoint: Endpoint, *arguments: str | Path) -> Command:
         # It takes certificate authorities from the system only.
