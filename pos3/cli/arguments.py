@@ -377,12 +377,18 @@ def _add_cache_root(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_group(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
+) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    """Adds a command that has commands of its own, and returns the place for these."""
+    group = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+    group.set_defaults(parser=group)
+    _add_verbosity(group, argparse.SUPPRESS)
+    return group.add_subparsers(metavar="COMMAND", required=True)
+
+
 def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    summary = "show, bound and check the cache"
-    cache = commands.add_parser("cache", help=summary, description=f"{summary.capitalize()}.")
-    cache.set_defaults(parser=cache)
-    _add_verbosity(cache, argparse.SUPPRESS)
-    subcommands = cache.add_subparsers(metavar="COMMAND", required=True)
+    subcommands = _add_group(commands, "cache", "show, bound and check the cache")
 
     command = _command(
         subcommands,
@@ -428,11 +434,7 @@ outside the cache root. Prints what was removed.""",
 
 
 def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    summary = "show and remove what flow runs have left below an output root"
-    runs = commands.add_parser("runs", help=summary, description=f"{summary.capitalize()}.")
-    runs.set_defaults(parser=runs)
-    _add_verbosity(runs, argparse.SUPPRESS)
-    subcommands = runs.add_subparsers(metavar="COMMAND", required=True)
+    subcommands = _add_group(commands, "runs", "show and remove what flow runs have left below an output root")
 
     command = _command(
         subcommands,

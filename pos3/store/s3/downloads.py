@@ -35,8 +35,8 @@ class Downloads:
     """
 
     def __init__(self, client: Client, proves: bool, asks: bool):
-        self.client = client
-        self.proves = proves
+        self._client = client
+        self._proves = proves
         self._headers = (ASK_FOR_CHECKSUM,) if asks else ()
         # A request more for each large object is worth it only where it is answered.
         self._tells_checksums = asks
@@ -66,7 +66,7 @@ class Downloads:
         except (TooLongError, _ShortError):
             # It may have been unzipped on its way. Then it comes as it is stored to whoever takes that.
             request = request._replace(takes_zipped=True)
-        where = self.client.address.place(wanted.key)
+        where = self._client.address.place(wanted.key)
         try:
             return await self._in_one_piece(request, wanted)
         except TooLongError as error:
@@ -86,10 +86,10 @@ class Downloads:
             return await self._in_memory(request, wanted)
         if size_bytes <= _SPREAD_BYTES:
             return await self._as_it_comes(request, wanted)
-        return await self.client.spread(self._as_it_comes, request, wanted)
+        return await self._client.spread(self._as_it_comes, request, wanted)
 
     async def _in_memory(self, request: Request, wanted: Wanted) -> Delivered:
-        response = await self.client.send(request)
+        response = await self._client.send(request)
         body = response.blocks[0] if len(response.blocks) == 1 else response.body
         size_bytes = len(body)
         _check_length(response, size_bytes, wanted.expected)
@@ -116,7 +116,7 @@ class Downloads:
         descriptor = create_file(wanted.target)
         try:
             with ArrivingBody(descriptor, 0, wanted.moved, wanted.cancelled, MD5) as arriving:
-                response = await self.client.send(request._replace(sink=arriving))
+                response = await self._client.send(request._replace(sink=arriving))
                 digest = arriving.flushed()
                 _check_length(response, arriving.size_bytes, wanted.expected)
         except BaseException:
@@ -134,20 +134,20 @@ class Downloads:
             ObjectChangedError: the object is no longer the expected one.
         """
         # What has begun comes first: it holds a file open.
-        await self.client.room()
+        await self._client.room()
         told = await self._told(wanted.key, wanted.expected)
-        return await RangedDownload(self.client, wanted, told, proves=self.proves).run()
+        return await RangedDownload(self._client, wanted, told, proves=self._proves).run()
 
     async def _told(self, key: str, expected: Entry) -> Told | None:
         """The checksum of exactly this object, if the store tells one."""
         if not self._tells_checksums:
             return None
         arguments = Request("HEAD", key, headers=self._headers)
-        response: Response = await repeated(self.client.patience, self.client.send, arguments)
+        response: Response = await repeated(self._client.patience, self._client.send, arguments)
         told = told_by(response)
         if told is None:
             # Stores that keep checksums have them of older objects, too, or of none.
-            self._tells_checksums = self.client.address.is_of_aws
+            self._tells_checksums = self._client.address.is_of_aws
         return told if response.etag == expected.etag else None
 
 
