@@ -126,17 +126,17 @@ def prepared_to_leave(value: Any) -> Any:
     return with_travelling_paths(value)
 
 
-def is_elsewhere(flow_run_address: MirrorAddress | None) -> bool:
+def is_elsewhere() -> bool:
     """Whether this task run is in another process than the mirror of its flow run."""
-    return flow_run_address is None or RunMirror.find(flow_run_address.flow_run_id) is None
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context is not None else None
+    address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
+    return address is None or RunMirror.find(address.flow_run_id) is None
 
 
 def result_to_hand_on(success: Success) -> Any:
     """The result of a task run, with paths that travel if the run is in another process than its flow."""
-    context = FlowRunContext.get()
-    flow_run = context.flow_run if context is not None else None
-    address = MirrorAddress.read_from(flow_run) if flow_run is not None else None
-    return with_travelling_paths(success.result) if is_elsewhere(address) else success.result
+    return with_travelling_paths(success.result) if is_elsewhere() else success.result
 
 
 def has_unpushed_result(success: Success) -> bool:

@@ -45,16 +45,10 @@ def _task_data(success: Success) -> TaskData | None:
     assets = frozenset(materialized_here()) if success.completes else frozenset()
     if success.leaves_record:
         return TaskData((success.parameters, success.result), assets=assets)
-    if _is_elsewhere() and has_unpushed_result(success):
+    if is_elsewhere() and has_unpushed_result(success):
         # The flow, or another task, may load the result on another machine.
         return TaskData((success.result,), assets=assets)
     return TaskData(assets=assets, leaves_record=False) if assets else None
-
-
-def _is_elsewhere() -> bool:
-    context = FlowRunContext.get()
-    flow_run = context.flow_run if context is not None else None
-    return is_elsewhere(MirrorAddress.read_from(flow_run) if flow_run is not None else None)
 
 
 def _work_of_flow_mirror(task_run_id: str, task_data: TaskData) -> Callable[[], Metadata] | None:
