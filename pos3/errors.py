@@ -137,6 +137,13 @@ class EndpointError(StoreError, ConnectionError):
     """The endpoint cannot be reached, or does not speak the protocol."""
 
 
+class OfflineError(EndpointError):
+    """A mirror works offline, and something needs the store: the cache does not hold it completely, or keeps it.
+
+    Nothing was lost: what was to be uploaded is kept, and is pushed by a mirror that can reach the store.
+    """
+
+
 class ObjectChangedError(StoreError):
     """An object was replaced while it was being read."""
 

@@ -27,7 +27,8 @@ from pos3.jobs.local_writers import (
     Writer,
 )
 from pos3.jobs.observer import Observer, Registered, Unobserved
-from pos3.jobs.recovery import Recovered, recover, recover_with
+from pos3.jobs.offline import check_nothing_unpushed, check_synced, offline_store, take_cached
+from pos3.jobs.recovery import Recovered, push_kept_offline, recover, recover_with
 from pos3.jobs.references import Reference, find_reference
 from pos3.jobs.registration import (
     Registration,
@@ -90,8 +91,10 @@ __all__ = [
     "as_transfer_plan",
     "check_adoption",
     "check_conflicts",
+    "check_nothing_unpushed",
     "check_outside_state",
     "check_patterns",
+    "check_synced",
     "check_target",
     "check_timeout",
     "complete_job",
@@ -104,10 +107,13 @@ __all__ = [
     "local_root",
     "maps_the_same_objects",
     "merged",
+    "offline_store",
+    "push_kept_offline",
     "recover",
     "recover_with",
     "reference_of",
     "remember",
     "remove_pushed_entries",
     "remove_run",
+    "take_cached",
 ]

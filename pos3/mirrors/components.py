@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from pos3.entries import Entry
+from pos3.errors import OfflineError
 from pos3.jobs import (
     BisyncJob,
     DiskSpace,
@@ -21,15 +24,24 @@ from pos3.jobs import (
     check_patterns,
     complete_job,
     local_root,
+    offline_store,
 )
+from pos3.mirrors.network import Network
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.mirrors.writer_lookup import writers_of
 from pos3.state import Claims, Index, Place, RootIndex
-from pos3.store import Store
-from pos3.url import local_path
+from pos3.store import OfflineStore, Store
+from pos3.url import Location, local_path
 
 logger = logging.getLogger("pos3")
+
+
+T = TypeVar("T")
+
+
+def _nothing_on_record(key: str) -> Iterator[Entry]:
+    raise OfflineError(f"this mirror works offline, and {key!r} is in the store")
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Components:
     claims: Claims
     disk_space: DiskSpace
     observer: Observer
+    network: Network
     parent_jobs: Callable[[], list[Job]] = list
 
     @staticmethod
@@ -85,6 +98,25 @@ class Components:
             (complete_job if registration.request.marker else Job)(*self._job_arguments(registration))
         )
 
+    def make_offline_job(self, registration: Registration, reason: str) -> Job:
+        """A job that knows of the store what the cache has on record. It sends no request and copies nothing."""
+        _, store, index, cache_root, owner = self._job_arguments(registration)
+        recorded = offline_store(store, registration.location, registration.request, cache_root, reason)
+        return self._with_writers(Job(registration, recorded, index, cache_root, owner))
+
+    def ask(self, request: Request, call: Callable[[Store, Location], T]) -> T:
+        """What ``call`` makes of the store of a request and its location.
+
+        Without the network, the store lists what the cache has on record, and refuses everything else.
+        """
+        location, profile = self.stores.resolve(str(request.remote), request.profile)
+        store = self.stores.of(location, profile)
+
+        def call_offline(reason: str) -> T:
+            return call(offline_store(store, location, request, self.cache_root, reason), location)
+
+        return self.network.ask(store.endpoint, lambda: call(store, location), call_offline)
+
     def make_publication(self, registration: Registration) -> Publication:
         """The publication of a complete set."""
         publication = Publication(*self._job_arguments(registration))
@@ -97,6 +129,9 @@ class Components:
 
     def _job_arguments(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
         store = self.stores.of(registration.location, registration.profile)
+        if not self.network.is_used:
+            # No request can be sent by mistake.
+            store = OfflineStore(store, _nothing_on_record, "this mirror works offline")
         return registration, store, self._index_of(registration), self.cache_root, self.owner
 
     def _with_writers(self, job: Job) -> Job:

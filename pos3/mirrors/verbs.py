@@ -16,6 +16,7 @@ from pos3.errors import (
     InvalidArgumentError,
     InvalidURLError,
     NoMirrorError,
+    OfflineError,
     PlanRefusedError,
     RemoteNotFoundError,
     TransferError,
@@ -50,6 +51,7 @@ from pos3.jobs import (
     list_local,
     list_remote,
     maps_the_same_objects,
+    push_kept_offline,
     remember,
     remove_pushed_entries,
 )
@@ -57,9 +59,10 @@ from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
 from pos3.mirrors.end_messages import how_to_push_the_rest, summary_of_changes
 from pos3.mirrors.exit_closing import add_mirror, remove_mirror
+from pos3.mirrors.network import network_of
 from pos3.mirrors.paths import MirroredPath
 from pos3.mirrors.plan_verbs import planning
-from pos3.mirrors.pusher import Pusher
+from pos3.mirrors.pusher import Pusher, without_kept
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
@@ -119,7 +122,7 @@ class Mirror:
         self._part_of = part_of
         limit = chosen.max_upload_bytes_per_second
         rate: Rate = Unlimited() if limit is None else ByteRate(limit)
-        open_progress = progress or choose_progress(chosen.show_progress)
+        self._open_progress = open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
         self._assemble(
@@ -133,6 +136,7 @@ class Mirror:
                 part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 DiskSpace(self.cache_root, chosen.cache_limit_bytes),
                 observer,
+                network_of(chosen.offline),
                 lambda: part_of._components.registrations.jobs() if part_of is not None else [],
             )
         )
@@ -267,7 +271,7 @@ class Mirror:
             pushed = other.registration
             overlaps = pushed.profile == registration.profile and pushed.location.overlaps(registration.location)
             if overlaps and not maps_the_same_objects(registration, pushed) and not self._is_forked_child:
-                self._components.runner.run(other, Job.push)
+                self._pusher.push_if_reachable(other)
 
     def _register(
         self,
@@ -439,10 +443,11 @@ class Mirror:
             check_can_be_emptied(self.cache_root, registration.local)
 
         def begin(job: Job) -> None:
-            job.first_survey()
+            is_surveyed = self._survey_if_reachable(job)
             self._components.claim_path(job, self._check_open)
             self._empty_if_fresh(job)
-            job.check_same_kind()
+            if is_surveyed:
+                job.check_same_kind()
             job.begin_use()
             job.prepare_local()
             self._begin_to_push(job)
@@ -519,12 +524,15 @@ class Mirror:
             check_can_be_emptied(self.cache_root, registration.local)
 
         def begin(job: Job) -> None:
-            survey = job.first_survey()
+            is_surveyed = self._survey_if_reachable(job)
+            if not is_surveyed and request.fresh:
+                raise OfflineError(
+                    f"{job}: fresh=True downloads everything again, and the store cannot be asked; nothing was changed"
+                )
             self._components.claim_path(job, self._check_open)
             self._empty_if_fresh(job)
             job.begin_use()
-            if (survey.is_object or survey.is_prefix) and not self._downloader.has_deleting_upload(job):
-                self._downloader.download_claimed(job, missing_ok=True, adopt=request.adopt)
+            self._downloader.begin_sync(job, is_surveyed=is_surveyed, adopt=request.adopt)
             job.active_claim.download_finished()
             job.prepare_local()
             self._begin_to_push(job)
@@ -536,6 +544,19 @@ class Mirror:
             self._pusher.join(job, merged)
 
         return self._register(registration, begin, join)
+
+    def _survey_if_reachable(self, job: Job) -> bool:
+        """Surveys the URL of an upload or sync. Returns False if the store cannot be reached, so that it waits."""
+
+        def survey() -> bool:
+            job.first_survey()
+            return True
+
+        def begin_offline(_reason: str) -> bool:
+            job.begin_offline()
+            return False
+
+        return self._components.network.ask(job.store.endpoint, survey, begin_offline)
 
     def _empty_if_fresh(self, job: Job) -> None:
         if job.request.fresh:
@@ -598,6 +619,7 @@ class Mirror:
         """As :meth:`bisync`, with the arguments as one value."""
         self._check_open()
         _check_remote("bisync()", request.remote)
+        self._refuse_offline("bisync()")
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
@@ -616,12 +638,17 @@ class Mirror:
     def begin_bisync(self, request: BisyncRequest) -> Path:
         """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end."""
         self._check_open()
+        self._refuse_offline("bisync()")
 
         def begin(job: Job) -> None:
             self._run_bisync(BisyncJob(job), in_journal=False)
             self._begin_to_push(job)
 
         return self._register(self._components.make_registration(request), begin)
+
+    def _refuse_offline(self, what: str) -> None:
+        if not self._components.network.is_used:
+            raise OfflineError(f"{what} needs the store, and this mirror works offline; nothing was changed")
 
     def _run_bisync(self, bisync_job: BisyncJob, *, in_journal: bool) -> None:
         """Brings both sides up to date with each other.
@@ -686,6 +713,7 @@ class Mirror:
             extra_args=extra_args,
         )
         _check_remote("publish()", remote)
+        self._refuse_offline("publish()")
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
@@ -719,8 +747,8 @@ class Mirror:
         self._check_open()
         if not is_url(prefix):
             return list_local(prefix, recursive)
-        location, resolved = self._components.stores.resolve(str(prefix), profile)
-        return list_remote(self._components.stores.of(location, resolved), location, recursive)
+        request = DownloadRequest(remote=prefix, profile=profile)
+        return self._components.ask(request, lambda store, location: list_remote(store, location, recursive))
 
     def fingerprint(
         self,
@@ -754,7 +782,8 @@ class Mirror:
         job = self._components.registrations.containing(location, resolved)
         if job is not None and os.path.exists(job.local_path(location)):
             return job.fingerprint(job.path_of(location), chosen)
-        return fingerprint_of_objects(self._components.stores.of(location, resolved), location, chosen)
+        request = DownloadRequest(remote=path_or_url, profile=profile, include=include, exclude=exclude)
+        return self._components.ask(request, lambda store, location: fingerprint_of_objects(store, location, chosen))
 
     def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
         reference = self.reference(path)
@@ -807,9 +836,14 @@ class Mirror:
     def download_plan_of(self, request: DownloadRequest) -> tuple[Registration, Plan]:
         """As :meth:`plan_download`, but returns the registration and the internal plan."""
         registration = self._registration_for_plan(request)
-        job = self._components.make_job(registration)
-        job.check_source()
-        plan = self._planned_download(job, missing_ok=request.missing_ok)
+        components = self._components
+        job, plan = components.network.ask(
+            components.stores.of(registration.location, registration.profile).endpoint,
+            lambda: self._planned_download(components.make_job(registration), missing_ok=request.missing_ok),
+            lambda reason: self._planned_download(
+                components.make_offline_job(registration, reason), missing_ok=request.missing_ok
+            ),
+        )
         check_target(job, plan)
         refusals = [
             _adoption_refusal(job, plan) if request.delete and not request.adopt else "",
@@ -817,15 +851,16 @@ class Mirror:
         ]
         return registration, replace(plan, refusal="\n".join(filter(None, refusals)))
 
-    def _planned_download(self, job: Job, *, missing_ok: bool) -> Plan:
+    def _planned_download(self, job: Job, *, missing_ok: bool) -> tuple[Job, Plan]:
+        job.check_source()
         try:
-            return job.plan_download(delete=job.request.deletes_local)
+            return job, job.plan_download(delete=job.request.deletes_local)
         except RemoteNotFoundError:
             if not missing_ok:
                 raise
             # Objects may be missing, but not the bucket: this raises if it is.
             job.first_survey()
-            return Plan("download")
+            return job, Plan("download")
 
     def plan_upload(
         self,
@@ -1021,6 +1056,18 @@ class Mirror:
                     self._components.stores.abort_unfinished()
             finally:
                 self._end()
+        if error is None and not self._is_forked_child and self._part_of is None:
+            self._push_kept_by_earlier()
+
+    def _push_kept_by_earlier(self) -> None:
+        """Pushes what earlier mirrors of this cache have kept because they could not reach the store."""
+        if not self._components.network.is_used or self._pusher.kept_offline:
+            return
+        for recovered in push_kept_offline(self.options, self._open_progress):
+            if recovered.error is not None:
+                logger.warning("kept offline, and not pushed yet: %s", recovered.error)
+            elif recovered.outcome == "pushed":
+                self.show_line(f"{recovered.url}: {recovered.report.figures or 'nothing to do'}, kept offline before")
 
     def _show_summary(self) -> None:
         line = summary_of_changes(self.registrations())
@@ -1063,11 +1110,11 @@ class Mirror:
         jobs = self._pusher.pushing()
         self._pusher.unpushed = {job.registration for job in jobs}
         self._pusher.end_background(at_once=False)
-        for failure in self._pusher.push_finally(jobs, lambda: None, delete=False):
+        for failure in without_kept(self._pusher.push_finally(jobs, lambda: None, delete=False)):
             logger.error("%s; 'pos3 recover' pushes what is left", failure)
 
     def _end(self) -> None:
-        self._components.journal.end(self._pusher.unpushed)
+        self._components.journal.end(self._pusher.unpushed, self._pusher.kept_offline)
         with self._lock:
             self._state = "closed"
         remove_mirror(self)
@@ -1094,7 +1141,7 @@ class Mirror:
             # A process that is stopped from outside has little time.
             seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
             with self._components.runner.deadline(seconds):
-                failures += self._pusher.push_finally(to_push, lambda: None, delete=False)
+                failures += without_kept(self._pusher.push_finally(to_push, lambda: None, delete=False))
         texts = list(map(str, failures))
         if texts and self._pusher.unpushed:
             texts[-1] += f". {self._advice()}"
@@ -1104,7 +1151,7 @@ class Mirror:
 
     def _push_at_clean_end(self) -> None:
         try:
-            self._pusher.push_everything(lambda: None)
+            self._pusher.push_everything(lambda: None, may_keep=True)
         except PlanRefusedError:
             # Everything was pushed, and only the deletes were refused.
             raise

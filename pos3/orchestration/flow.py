@@ -7,7 +7,7 @@ import functools
 import inspect
 import types
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from prefect.flows import Flow
 
@@ -169,6 +169,7 @@ def pos3_flow(
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
+    offline: bool | Literal["auto"] = MirrorOptions.offline,
     **flow_options: Unpack[FlowOptions],
 ) -> FlowDecorator: ...
 
@@ -186,6 +187,7 @@ def pos3_flow(
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
+    offline: bool | Literal["auto"] = MirrorOptions.offline,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
     """Makes a Prefect flow whose runs each have one mirror, which the flow and its tasks use by ``pos3.download`` etc.
@@ -213,6 +215,7 @@ def pos3_flow(
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
             :func:`pos3.mirror`. They are checked when a run opens its mirror.
         output_root: the URL, or the local path, below which :func:`run_dir` makes directories.
+        offline: as for :func:`pos3.mirror`. An upload that is kept fails the run, since Completed means stored.
         flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a
             :class:`PathSerializer`.
 
@@ -228,6 +231,7 @@ def pos3_flow(
         cache_limit,
         shutdown_timeout,
         output_root,
+        offline,
     )
     options = OptionLayers().with_layer(mirror).with_layer(arguments)
 

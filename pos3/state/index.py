@@ -190,6 +190,15 @@ class Index:
 
         self._database.run(store, None)
 
+    def forget_notes(self) -> None:
+        """Removes all values about the place."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute(f"DELETE FROM notes WHERE place = ({_PLACE})", self._key)
+
+        self._database.run(remove, None)
+
     def get_note(self, name: str) -> str:
         """The value that :meth:`set_note` stored under ``name``, or ""."""
         if not self.root.exists:

@@ -24,7 +24,8 @@ from pos3.store.base import (
     twice_if_unsorted,
 )
 from pos3.store.endpoints import endpoint_of
-from pos3.store.retry import is_shared
+from pos3.store.offline import OfflineStore
+from pos3.store.retry import is_shared, is_unreachable
 from pos3.store.tasks import ended
 from pos3.url import Location
 
@@ -33,6 +34,7 @@ __all__ = [
     "KeyRefusedError",
     "Landmarks",
     "Moved",
+    "OfflineStore",
     "RangeNotes",
     "Rate",
     "Store",
@@ -45,6 +47,7 @@ __all__ = [
     "endpoint_of",
     "has_checksum",
     "is_shared",
+    "is_unreachable",
     "nothing_known",
     "open_store",
     "twice_if_unsorted",
