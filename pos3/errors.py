@@ -102,6 +102,32 @@ class PlanRefusedError(Pos3Error, ValueError):
     _has_lines = True
 
 
+class FingerprintMismatchError(Pos3Error, ValueError):
+    """The objects at a URL are not those that a fingerprint stands for.
+
+    ``url`` is where they are, ``expected`` the fingerprint that was asked for, and ``actual`` that of the objects now,
+    or None if there are none or it is not known. ``new``, ``gone`` and ``changed`` hold at most ten paths each. All are
+    empty if this cache has no record of what the objects were.
+    """
+
+    _has_lines = True
+
+    def __init__(
+        self,
+        *args: object,
+        url: str = "",
+        expected: str = "",
+        actual: str | None = None,
+        new: Sequence[str] = (),
+        gone: Sequence[str] = (),
+        changed: Sequence[str] = (),
+    ):
+        super().__init__(*args)
+        self.url = redacted(url)
+        self.expected, self.actual = expected, actual
+        self.new, self.gone, self.changed = tuple(new), tuple(gone), tuple(changed)
+
+
 class StoreError(Pos3Error, OSError):
     """A request to a store failed.
 

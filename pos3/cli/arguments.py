@@ -118,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
+    _add_fingerprint(commands)
     _add_recover(commands)
     _add_cache(commands)
     _add_runs(commands)
@@ -217,6 +218,9 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         help="leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone",
     )
     command.add_argument(
+        "--fingerprint", metavar="TEXT", help="download only if 'pos3 fingerprint' still tells this of the objects"
+    )
+    command.add_argument(
         "--adopt", action="store_true", help="allow --delete in a non-empty directory that pos3 has never filled"
     )
 
@@ -259,6 +263,23 @@ status 0 if that went well.""",
     )
 
 
+def _add_fingerprint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "fingerprint",
+        _load_on_run("fingerprints", "run_fingerprint"),
+        "print a text that changes when the objects change",
+        description="""\
+Prints a text that stays the same exactly as long as the keys, sizes and ETags of the objects stay the same.
+'pos3 download --fingerprint TEXT' downloads only then.""",
+    )
+    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    command.set_defaults(local=None)
+    _add_filters(command)
+    _add_profile(command)
+    _add_json(command, 'one object: {"url": ..., "fingerprint": ...}', or_nul=False)
+
+
 def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = _command(
         commands,
@@ -291,15 +312,7 @@ stderr and kept for another try.""",
 
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     command.add_argument("--local", metavar="PATH", help=local_help)
-    command.add_argument(
-        "--exclude",
-        metavar="PATTERN",
-        action="append",
-        help="glob of what is left alone; may be repeated",
-    )
-    command.add_argument(
-        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
-    )
+    _add_filters(command)
     command.add_argument(
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
@@ -319,6 +332,18 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_profile(command)
     _add_cache_root(command)
     _add_json(command, "print one JSON object: the report, or with -n the plan")
+
+
+def _add_filters(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--exclude",
+        metavar="PATTERN",
+        action="append",
+        help="glob of what is left alone; may be repeated",
+    )
+    command.add_argument(
+        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
+    )
 
 
 def _add_json(command: argparse.ArgumentParser, text: str, *, or_nul: bool = True) -> None:

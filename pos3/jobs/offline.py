@@ -10,9 +10,10 @@ from pos3.errors import OfflineError
 from pos3.jobs.completed import CompletedDownloads
 from pos3.jobs.fingerprints import files_with_records, is_as_recorded
 from pos3.jobs.job import Job
+from pos3.jobs.known_places import indexes_with
 from pos3.jobs.requests import DownloadRequest, Request
 from pos3.reports import Report, format_bytes
-from pos3.state import Index, Place, root_indexes
+from pos3.state import Index
 from pos3.store import OfflineStore, Store
 from pos3.transfer import Terms
 from pos3.url import Location
@@ -54,29 +55,16 @@ class _OnRecord:
         """
         wanted = replace(self._location, key=key)
         found: list[tuple[float, Index, str]] = []
-        for root in root_indexes(self._cache_root):
-            for place in (known.place for known in root.places()):
-                below = _path_below(place, wanted)
-                if below is None or place.endpoint not in (None, self._endpoint):
-                    continue
-                index = Index(root, place)
-                # Filters are relative to the root, so those of another root choose something else.
-                request = DownloadRequest(remote=place.url) if below else self._request
-                completed = CompletedDownloads(index).covering(request)
-                if completed is not None:
-                    found.append((completed.at, index, below))
+        for index, below in indexes_with(self._cache_root, self._endpoint, wanted):
+            # Filters are relative to the root, so those of another root choose something else.
+            request = DownloadRequest(remote=index.place.url) if below else self._request
+            completed = CompletedDownloads(index).covering(request)
+            if completed is not None:
+                found.append((completed.at, index, below))
         if not found:
             raise not_complete(str(wanted), self._reason)
         _, index, below = max(found, key=lambda one: one[0])
         return index, below
-
-
-def _path_below(place: Place, wanted: Location) -> str | None:
-    """The path of a location relative to a place, or None if it does not lie there."""
-    url = str(wanted)
-    if place.url == url:
-        return ""
-    return url[len(place.url) + 1 :] if url.startswith(f"{place.url}/") else None
 
 
 def not_complete(url: str, reason: str, why: str = "") -> OfflineError:

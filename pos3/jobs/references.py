@@ -19,7 +19,7 @@ from pos3.url import parse
 
 EndpointOf = Callable[[str, Profile | None], str | None]
 Arguments = tuple[tuple[str, Any], ...]
-_FILTERS = ("include", "exclude", "require_marker", "skip_archived")
+_FILTERS = ("include", "exclude", "require_marker", "skip_archived", "fingerprint")
 _OF_UPLOAD = (
     "include",
     "exclude",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -28,6 +29,7 @@ from pos3.url import has_scheme, is_url, quoted
 
 ExtraArgs = Mapping[str, Any] | tuple[tuple[str, Any], ...] | None
 Patterns = str | list[str] | tuple[str, ...] | None
+_FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 _CUSTOMERS_KEY = "SSECustomer"
 
 
@@ -189,6 +191,17 @@ def _optional_marker(name: str, marker: Any) -> str | None:
     return None if marker is None else _marker(name, marker)
 
 
+def _fingerprint(name: str, fingerprint: Any) -> str | None:
+    if fingerprint is None:
+        return None
+    if not isinstance(fingerprint, str) or _FINGERPRINT.fullmatch(fingerprint) is None:
+        raise InvalidArgumentError(
+            f"{name}={fingerprint!r}: expected the 64 hexadecimal digits that pos3.fingerprint() has returned",
+            argument=name,
+        )
+    return fingerprint.lower()
+
+
 def _argument(default: Any, check: Callable[[str, Any], Any], *, counts: bool = True) -> Any:
     """The field of one argument.
 
@@ -307,6 +320,11 @@ class Request:
         return False
 
     @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint that the objects of a download must have; None for any."""
+        return None
+
+    @property
     def fresh(self) -> bool:
         """Whether the local path is emptied before the registration begins."""
         return False
@@ -390,6 +408,7 @@ class DownloadRequest(Request):
     adopt: bool = _argument(False, check_flag, counts=False)
     require_marker: str | None = _argument(None, _optional_marker)
     skip_archived: bool = _argument(False, check_flag)
+    fingerprint: str | None = _argument(None, _fingerprint)
 
     @property
     def deletes_local(self) -> bool:

@@ -201,6 +201,7 @@ class Mirror:
         adopt: bool = False,
         require_marker: str | None = None,
         skip_archived: bool = False,
+        fingerprint: str | None = None,
     ) -> Path:
         """Returns a local path whose content matches ``remote`` as of now. Readers of a file see old bytes or new ones.
 
@@ -223,11 +224,15 @@ class Mirror:
             skip_archived: leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone, and the local files with
                 their names. Without it, such objects are errors, unless they have been restored. The report names them
                 as kept.
+            fingerprint: the text that :meth:`fingerprint` gave for these objects and filters. If they are not the same
+                any more, nothing is downloaded.
 
         Raises:
             NoMirrorError: no mirror is open.
             IncompleteSetError: the marker is missing, or the set is not as the marker says (also a FileNotFoundError).
             RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
+            FingerprintMismatchError: the objects are not those of ``fingerprint``; it names what differs, if this
+                machine has on record what they were. Nothing was changed.
             PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
             AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
             TransferError: some files failed. The others were downloaded, and nothing was deleted.
@@ -245,6 +250,7 @@ class Mirror:
             adopt=adopt,
             require_marker=require_marker,
             skip_archived=skip_archived,
+            fingerprint=fingerprint,
         )
         return self.download_of(request)
 
