@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         TransferCancelledError,
         TransferError,
         UnsafeKeysError,
+        VersionsDeletedError,
     )
     from pos3.jobs import Observer, Recovered, Reference, Registered, recover
     from pos3.options import MirrorOptions
@@ -162,6 +163,7 @@ __all__ = [
     "TransferPlan",
     "TwoWayPlan",
     "UnsafeKeysError",
+    "VersionsDeletedError",
     "activate",
     "bisync",
     "current_mirror",

@@ -147,6 +147,17 @@ class IncompleteSetError(RemoteNotFoundError):
     """A set of objects has no marker, so it is not complete, or its objects are not those that its marker names."""
 
 
+class VersionsDeletedError(StoreError, FileNotFoundError):
+    """Versions of objects that a download as of an earlier time needs were deleted for good. Nothing was changed.
+
+    ``paths`` holds at most a hundred of the objects, relative to ``url``.
+    """
+
+    def __init__(self, *args: object, url: str = "", paths: Sequence[str] = ()):
+        super().__init__(*args, url=url)
+        self.paths = tuple(paths)
+
+
 class BucketNotFoundError(RemoteNotFoundError):
     """The bucket does not exist at this endpoint."""
 

@@ -191,6 +191,13 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
+    times = command.add_mutually_exclusive_group()
+    _add_as_of(times, "list what a versioned bucket held at this time: 2026-11-01T12:00Z")
+    times.add_argument(
+        "--versions",
+        action="store_true",
+        help="list each version of the objects, also deleted ones: time, size, version and URL, one a line",
+    )
     _add_profile(command)
     _add_json(command, 'one object a line: {"url": ...}')
 
@@ -217,6 +224,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         action="store_true",
         help="leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone",
     )
+    _add_as_of(command, "bring what a versioned bucket held at this time: 2026-11-01T12:00Z")
     command.add_argument(
         "--fingerprint", metavar="TEXT", help="download only if 'pos3 fingerprint' still tells this of the objects"
     )
@@ -332,6 +340,10 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_profile(command)
     _add_cache_root(command)
     _add_json(command, "print one JSON object: the report, or with -n the plan")
+
+
+def _add_as_of(command: argparse._ActionsContainer, text: str) -> None:
+    command.add_argument("--as-of", metavar="TIME", help=text)
 
 
 def _add_filters(command: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ import shlex
 import time
 from argparse import Namespace
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,13 +52,39 @@ def run_ls(arguments: Namespace) -> int:
     if kind == "path" and not os.path.exists(local_path(arguments.prefix)):
         raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
     with mirror(show_progress=False) as opened:
-        items = opened.ls(arguments.prefix, arguments.recursive, arguments.profile)
+        if arguments.versions:
+            _print_versions(arguments, opened)
+            return OK
+        items = opened.ls(arguments.prefix, arguments.recursive, arguments.profile, as_of=arguments.as_of)
     for item in items:
         if arguments.json:
             put_json({kind: item})
         else:
             put_item(item, ends_with_nul=arguments.null)
     return OK
+
+
+def _print_versions(arguments: Namespace, opened: Mirror) -> None:
+    """Prints the time, the size, the version and the URL of each version, as they come."""
+    for url, version in opened.ls_versions(arguments.prefix, arguments.recursive, arguments.profile):
+        shown: dict[str, object] = {"url": url}
+        line = url
+        if version is not None:
+            modified = datetime.fromtimestamp(version.modified_ns // 10**9, UTC).isoformat().replace("+00:00", "Z")
+            shown |= {
+                "version_id": version.version_id,
+                "modified": modified,
+                "size_bytes": version.size_bytes,
+                "storage_class": version.storage_class,
+                "is_latest": version.is_latest,
+                "is_deleted": version.is_delete,
+            }
+            size = "deleted" if version.is_delete else str(version.size_bytes)
+            line = f"{modified}  {size:>12}  {version.version_id}  {url}"
+        if arguments.json:
+            put_json(shown)
+        else:
+            put_item(line, ends_with_nul=arguments.null)
 
 
 def run_download(arguments: Namespace) -> int:

@@ -14,7 +14,7 @@ from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
 from pos3.jobs.known_roots import ReceivedRoot, RegisteredRoot, reference_of, remember
-from pos3.jobs.listings import list_local, list_remote
+from pos3.jobs.listings import list_local, list_remote, list_versions
 from pos3.jobs.local_writers import (
     AdditiveWriter,
     DeadWriter,
@@ -104,6 +104,7 @@ __all__ = [
     "list_local",
     "list_remote",
     "list_runs",
+    "list_versions",
     "local_root",
     "maps_the_same_objects",
     "merged",

@@ -33,7 +33,7 @@ from pos3.jobs.kept_objects import reason_to_keep
 from pos3.jobs.local_writers import AdditiveWriter, DeadWriter, LocalWriters, Writer
 from pos3.jobs.newer_objects import NewerObjectsStay
 from pos3.jobs.observer import Registered
-from pos3.jobs.pins import pin_of
+from pos3.jobs.pins import pins_of
 from pos3.jobs.registration import Registration, looks_like_file
 from pos3.jobs.requests import Request
 from pos3.jobs.sources import STATE, Sources, ignore_entry
@@ -167,8 +167,7 @@ class Job:
             everything if registration.request.upload_exclude is None else registration.filter.predicate()
         )
         self._rules = rules
-        fingerprint, location = registration.request.fingerprint, registration.location
-        self._pin = pin_of(fingerprint, location, store.endpoint, registration.filter, cache_root)
+        self._pins = pins_of(registration.request, registration.location, store.endpoint, index, cache_root)
         self._entry_offline: JournalEntry | None = None
         self._has_logged_left_out = False
         self._lock = threading.RLock()
@@ -298,7 +297,7 @@ class Job:
             RemoteNotFoundError: there are no objects at the URL.
             ConflictError: the plan would change files that others write.
             UnsafeKeysError: some keys cannot be local files.
-            FingerprintMismatchError: the objects are not those that the request asks for.
+            FingerprintMismatchError, VersionsDeletedError: the objects are not those that the request asks for.
             StoreError: the objects cannot be listed.
         """
         writers = LocalWriters(self.registration.local, self._writers_at_work())
@@ -318,12 +317,16 @@ class Job:
             archived.reset()
             chosen = self.registration.filter
             local = self.sources.files(chosen, follow_symlinks=False, on_internal_file=on_internal_file)
-            remote = self._pin.watch(self.sources.objects(chosen, is_prefix=is_prefix))
+            remote = self.sources.objects(chosen, is_prefix=is_prefix)
+            for pin in self._pins:
+                remote = pin.watch(remote)
             return self._with_left_out(plan_download(local, remote, self.sources.records(chosen), policy))
 
         plan = self._without_never_pushed(twice_if_unsorted(make_plan))
-        self._pin.check(lambda: self.sources.objects(self.registration.filter, is_prefix=is_prefix))
-        writers.check(self.url, may_keep=self.completeness.may_be_partial and self._pin.may_be_partial)
+        for pin in self._pins:
+            pin.check(lambda: self.sources.objects(self.registration.filter, is_prefix=is_prefix))
+        may_keep = self.completeness.may_be_partial and all(pin.may_be_partial for pin in self._pins)
+        writers.check(self.url, may_keep=may_keep)
         self.left_to_writers = writers.kept
         plan = replace(plan, kept=(*plan.kept, *writers.kept, *archived.kept), paths_of_others=writers.paths_below_root)
         is_empty = not plan.source_files and not plan.directories
@@ -630,7 +633,8 @@ class Job:
             if not outcome.failures and self.completeness.may_be_partial:
                 self.note_complete()
         outcome.raise_failures("Download")
-        self._pin.check_delivered(plan, self.index)
+        for pin in self._pins:
+            pin.check_delivered(plan, self.index)
 
     def note_complete(self) -> None:
         """Notes that the download has just brought everything, so that a mirror can do without the store."""

@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pos3.state import Index, Place, root_indexes
+from pos3.store import present_endpoint
 from pos3.url import Location
 
 
-def indexes_with(cache_root: str, endpoint: str, location: Location) -> Iterator[tuple[Index, str]]:
-    """The index of each local root that mirrors the location, or one above it, and the path of the location in it."""
+def indexes_with(
+    cache_root: str, endpoint: str, location: Location, *, of_any_time: bool = False
+) -> Iterator[tuple[Index, str]]:
+    """The index of each local root that mirrors the location, or one above it, and the path of the location in it.
+
+    Args:
+        of_any_time: also roots with the state of another time than that of ``endpoint``.
+    """
     for root in root_indexes(cache_root):
         for place in (known.place for known in root.places()):
             below = _path_below(place, location)
-            if below is not None and place.endpoint in (None, endpoint):
+            known = present_endpoint(place.endpoint) if of_any_time and place.endpoint else place.endpoint
+            if below is not None and known in (None, present_endpoint(endpoint) if of_any_time else endpoint):
                 yield Index(root, place), below
 
 

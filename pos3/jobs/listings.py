@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from pos3.store import Store, twice_if_unsorted
+from pos3.store import Store, Version, twice_if_unsorted
 from pos3.url import Location
 
 
@@ -23,6 +24,26 @@ def _paths(store: Store, location: Location) -> list[str]:
         return [entry.path for entry in store.entries(location.key, is_prefix=location.is_prefix)]
 
     return twice_if_unsorted(paths)
+
+
+def list_versions(store: Store, location: Location, recursive: bool) -> Iterator[tuple[str, Version | None]]:
+    """The URL and each version of the objects at and below ``location``, in the order of their keys.
+
+    Unless ``recursive``, only objects directly below come with their versions, and directories come once, with None.
+    """
+    below = f"{location.key}/" if location.key else ""
+    last = ""
+    for version in store.versions(below if location.is_prefix else location.key):
+        path = version.key.removeprefix(below)
+        if version.key == location.key and not location.is_prefix:
+            yield str(location), version
+        elif path and version.key.startswith(below):
+            name, slash, _ = path.partition("/")
+            if recursive or not slash:
+                yield location.child(path), version
+            elif name != last:
+                last = name
+                yield location.child(name), None
 
 
 def _with_directories(paths: list[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Makes sure that a download brings the objects that a fingerprint stands for, and tells what differs if not."""
+"""Decides whether the objects that were listed may be downloaded: those of a fingerprint, or of an earlier time."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pos3.entries import Entry, Record
-from pos3.errors import FingerprintMismatchError
+from pos3.errors import FingerprintMismatchError, VersionsDeletedError
 from pos3.filters import Filter
 from pos3.jobs.fingerprints import Digest, fingerprint_of, is_content
 from pos3.jobs.known_places import indexes_with
+from pos3.jobs.requests import Request
 from pos3.plan import Plan, merge_listings
 from pos3.reports import format_bytes
 from pos3.state import Index
 from pos3.url import Location
 
 _MAX_EXAMPLES = 10
+_MAX_DELETED = 100
 Entries = Iterator[Entry]
 
 
 class Pin(Protocol):
-    """The rule that says which objects a download may bring."""
+    """A rule that says which objects a download may bring."""
 
     may_be_partial: bool
     """Whether files may be left out, because others write them."""
@@ -34,7 +36,7 @@ class Pin(Protocol):
         """Returns if the objects that have passed may be downloaded.
 
         Raises:
-            FingerprintMismatchError: they are not those that are wanted.
+            FingerprintMismatchError, VersionsDeletedError: they are not those that are wanted.
         """
         ...
 
@@ -45,21 +47,6 @@ class Pin(Protocol):
             FingerprintMismatchError: some were replaced in between.
         """
         ...
-
-
-class Unpinned:
-    """Any objects may be downloaded."""
-
-    may_be_partial = True
-
-    def watch(self, objects: Entries) -> Entries:
-        return objects
-
-    def check(self, list_again: Callable[[], Entries]) -> None:
-        pass
-
-    def check_delivered(self, plan: Plan, index: Index) -> None:
-        pass
 
 
 class PinnedTo:
@@ -118,7 +105,7 @@ class PinnedTo:
     def _records_of_wanted(self) -> Callable[[], Iterator[Record]] | None:
         """The records of the objects that the fingerprint stands for, if a local root of this cache has them."""
         takes_part = self._chosen.predicate()
-        for index, below in indexes_with(self._cache_root, self._endpoint, self._location):
+        for index, below in indexes_with(self._cache_root, self._endpoint, self._location, of_any_time=True):
 
             def records(index: Index = index, below: str = below) -> Iterator[Record]:
                 for record in index.records(below):
@@ -150,17 +137,19 @@ class PinnedTo:
 class _Some:
     """A number of paths, and the first of them."""
 
+    most: int = _MAX_EXAMPLES
     count: int = 0
     paths: list[str] = field(default_factory=list)
 
     def add(self, path: str) -> None:
         self.count += 1
-        if len(self.paths) < _MAX_EXAMPLES:
+        if len(self.paths) < self.most:
             self.paths.append(path)
 
     def __str__(self) -> str:
-        more = f" and {self.count - len(self.paths)} more" if self.count > len(self.paths) else ""
-        return f"{self.count} ({', '.join(map(repr, self.paths))}{more})"
+        shown = self.paths[:_MAX_EXAMPLES]
+        more = f" and {self.count - len(shown)} more" if self.count > len(shown) else ""
+        return f"{self.count} ({', '.join(map(repr, shown))}{more})"
 
 
 @dataclass
@@ -185,6 +174,59 @@ class _Differences:
         return "".join(f"\n  {name}: {some}" for name, some in kinds.items() if some.count)
 
 
-def pin_of(fingerprint: str | None, location: Location, endpoint: str, chosen: Filter, cache_root: str) -> Pin:
-    """The pin of a download with this argument ``fingerprint``."""
-    return PinnedTo(fingerprint, location, endpoint, chosen, cache_root) if fingerprint is not None else Unpinned()
+def _is_earlier(entry: Entry, record: Record) -> bool:
+    """Whether an object is an earlier version than the recorded one. One whose upload took long may appear later."""
+    return entry.etag != record.etag and entry.modified_ns <= record.modified_ns
+
+
+class NothingDeletedSince:
+    """An earlier state may be downloaded only if nothing of it is known to have been deleted for good.
+
+    What an earlier download of the same state has brought is on record, and that state cannot have changed otherwise.
+
+    Args:
+        moment: the time of that state.
+        index: the records of such downloads.
+    """
+
+    may_be_partial = True
+
+    def __init__(self, moment: str, location: Location, chosen: Filter, index: Index):
+        self._moment = moment
+        self._url = str(location)
+        self._chosen = chosen
+        self._index = index
+        self._gone = _Some(_MAX_DELETED)
+
+    def watch(self, objects: Entries) -> Entries:
+        self._gone = gone = _Some(_MAX_DELETED)
+        takes_part = self._chosen.predicate()
+        records = (record for record in self._index.records() if takes_part(record.path))
+        for path, _, entry, record in merge_listings((), objects, records):
+            if record is not None and (entry is None or _is_earlier(entry, record)):
+                gone.add(path)
+            if entry is not None:
+                yield entry
+
+    def check(self, list_again: Callable[[], Entries]) -> None:
+        if self._gone.count:
+            raise VersionsDeletedError(
+                f"{self._url}: of what was there at {self._moment}, {self._gone} were deleted for good since it was "
+                f"downloaded to {self._index.root.local}; nothing was changed. What is there can be used with "
+                "offline=True",
+                url=self._url,
+                paths=self._gone.paths,
+            )
+
+    def check_delivered(self, plan: Plan, index: Index) -> None:
+        pass
+
+
+def pins_of(request: Request, location: Location, endpoint: str, index: Index, cache_root: str) -> list[Pin]:
+    """The rules for the source of a download."""
+    pins: list[Pin] = []
+    if request.as_of is not None:
+        pins.append(NothingDeletedSince(request.as_of, location, request.filter, index))
+    if request.fingerprint is not None:
+        pins.append(PinnedTo(request.fingerprint, location, endpoint, request.filter, cache_root))
+    return pins

@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self, get_args
 
 from pos3.errors import InvalidArgumentError, InvalidURLError
@@ -202,6 +202,38 @@ def _fingerprint(name: str, fingerprint: Any) -> str | None:
     return fingerprint.lower()
 
 
+def check_as_of(name: str, moment: Any) -> str | None:
+    """Returns a time in the past as ISO 8601 text in UTC, or None for now.
+
+    Raises:
+        InvalidArgumentError: it is no time, has no offset, or lies in the future.
+    """
+    if moment is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        if not isinstance(parsed, datetime):
+            raise ValueError
+    except ValueError:
+        raise InvalidArgumentError(
+            f"{name}={moment!r}: expected an aware datetime, or ISO 8601 text such as '2026-11-01T12:00Z'",
+            argument=name,
+        ) from None
+    if parsed.utcoffset() is None:
+        raise InvalidArgumentError(
+            f"{name}={moment!r}: it has no offset, so the time is not known; write '2026-11-01T12:00Z', or "
+            "'2026-11-01T12:00+01:00', or give a datetime with a tzinfo",
+            argument=name,
+        )
+    try:
+        in_utc = parsed.astimezone(UTC)
+    except OverflowError:
+        raise InvalidArgumentError(f"{name}={moment!r}: too far away", argument=name) from None
+    if in_utc > datetime.now(UTC):
+        raise InvalidArgumentError(f"{name}={moment!r}: it lies in the future", argument=name)
+    return in_utc.isoformat().replace("+00:00", "Z")
+
+
 def _argument(default: Any, check: Callable[[str, Any], Any], *, counts: bool = True) -> Any:
     """The field of one argument.
 
@@ -320,6 +352,11 @@ class Request:
         return False
 
     @property
+    def as_of(self) -> str | None:
+        """The time, in ISO 8601 and UTC, whose state a download brings; None for that of now."""
+        return None
+
+    @property
     def fingerprint(self) -> str | None:
         """The fingerprint that the objects of a download must have; None for any."""
         return None
@@ -409,6 +446,7 @@ class DownloadRequest(Request):
     require_marker: str | None = _argument(None, _optional_marker)
     skip_archived: bool = _argument(False, check_flag)
     fingerprint: str | None = _argument(None, _fingerprint)
+    as_of: Any = _argument(None, check_as_of)
 
     @property
     def deletes_local(self) -> bool:

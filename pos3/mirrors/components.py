@@ -30,6 +30,7 @@ from pos3.mirrors.network import Network
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.mirrors.writer_lookup import writers_of
+from pos3.profiles import Profile
 from pos3.state import Claims, Index, Place, RootIndex
 from pos3.store import OfflineStore, Store
 from pos3.url import Location, local_path
@@ -86,7 +87,7 @@ class Components:
             InvalidArgumentError, InvalidURLError, ProfileError, UnsafeKeysError: nothing was changed.
         """
         location, profile = self.stores.resolve(str(request.remote), request.profile)
-        root = local_root(location, request.local, self.cache_root, profile)
+        root = local_root(location, request.local, self.cache_root, profile, request.as_of)
         registration = Registration(request, location, profile, root, is_restored)
         check_patterns(registration, *([] if request.local is None else [local_path(request.local)]))
         check_outside_state(registration, self.cache_root)
@@ -110,7 +111,7 @@ class Components:
         Without the network, the store lists what the cache has on record, and refuses everything else.
         """
         location, profile = self.stores.resolve(str(request.remote), request.profile)
-        store = self.stores.of(location, profile)
+        store = self.store_of(request, location, profile)
 
         def call_offline(reason: str) -> T:
             return call(offline_store(store, location, request, self.cache_root, reason), location)
@@ -128,21 +129,26 @@ class Components:
         return BisyncJob(self.make_job(registration))
 
     def _job_arguments(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
-        store = self.stores.of(registration.location, registration.profile)
+        store = self.store_of(registration.request, registration.location, registration.profile)
         if not self.network.is_used:
             # No request can be sent by mistake.
             store = OfflineStore(store, _nothing_on_record, "this mirror works offline")
-        return registration, store, self._index_of(registration), self.cache_root, self.owner
+        place = Place(store.endpoint, str(registration.location))
+        index = Index(RootIndex(self.cache_root, registration.local), place)
+        return registration, store, index, self.cache_root, self.owner
 
     def _with_writers(self, job: Job) -> Job:
         job.find_writers = lambda: writers_of(job, self.claims, self.registrations.jobs(), self.parent_jobs())
         return job
 
-    def _index_of(self, registration: Registration) -> Index:
-        """The index of the registration: the records of its local path as a copy of its location."""
-        location = registration.location
-        place = Place(self.stores.of(location, registration.profile).endpoint, str(location))
-        return Index(RootIndex(self.cache_root, registration.local), place)
+    def store_of(self, request: Request, location: Location, profile: Profile | None) -> Store:
+        """The store that a request reads: that of its location, as it was at the time that the request names.
+
+        Raises:
+            InvalidArgumentError: the store keeps no earlier versions.
+        """
+        store = self.stores.of(location, profile)
+        return store if request.as_of is None else store.as_of(request.as_of)
 
     def claim_path(self, job: Job, check_open: Callable[[], None]) -> None:
         """Claims the local path of a job, so that others know of it, and waits for downloads that change it now.

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from pos3.errors import Pos3Error, TransferError, message_of
 from pos3.options import OfflineChoice
-from pos3.store import is_unreachable
+from pos3.store import is_unreachable, present_endpoint
 
 logger = logging.getLogger("pos3")
 T = TypeVar("T")
@@ -85,6 +85,7 @@ class WhileReachable:
         self._unreachable: dict[str, tuple[float, str]] = {}
 
     def ask(self, endpoint: str, call: Callable[[], T], instead: Callable[[str], T]) -> T:
+        endpoint = present_endpoint(endpoint)
         with self._lock:
             pause_ends, reason = self._unreachable.get(endpoint, (0.0, ""))
         began = time.monotonic()
@@ -117,7 +118,7 @@ class WhileReachable:
 
     def reason(self, endpoint: str) -> str:
         with self._lock:
-            return self._unreachable.get(endpoint, (0.0, ""))[1]
+            return self._unreachable.get(present_endpoint(endpoint), (0.0, ""))[1]
 
     def try_again(self) -> None:
         with self._lock:

@@ -135,22 +135,24 @@ class Registrations:
                 self._done[_key(registration)] = job
             work()
 
-    def containing(self, location: Location, profile: Profile | None) -> Job | None:
+    def containing(self, location: Location, profile: Profile | None, as_of: str | None = None) -> Job | None:
         """The job whose location contains ``location``, or None. It waits until such a job has begun.
+
+        Jobs for the state of another time than ``as_of`` do not count.
 
         Of several jobs, it is the innermost one, and one that pushes comes before one that only downloads.
         """
-        for job in sorted(self._candidates(location, profile), key=_preference):
+        for job in sorted(self._candidates(location, profile, as_of), key=_preference):
             with self._exclusive(_key(job.registration)), self._changed:
                 if job in self._jobs:
                     return job
         return None
 
-    def _candidates(self, location: Location, profile: Profile | None) -> Iterable[Job]:
+    def _candidates(self, location: Location, profile: Profile | None, as_of: str | None) -> Iterable[Job]:
         for job in self.jobs():
             outer = job.registration
             contains = location.overlaps(outer.location) and len(outer.location.key) <= len(location.key)
-            if contains and outer.profile == profile:
+            if contains and outer.profile == profile and outer.request.as_of == as_of:
                 yield job
 
     def pushing_at(self, path_or_url: str | os.PathLike[str] | None) -> list[Job]:

@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -50,6 +51,7 @@ from pos3.jobs import (
     fingerprint_of_objects,
     list_local,
     list_remote,
+    list_versions,
     maps_the_same_objects,
     push_kept_offline,
     remember,
@@ -70,6 +72,7 @@ from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
+from pos3.store import Version
 from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
 from pos3.url import is_url, local_path, parse, quoted
 
@@ -202,6 +205,7 @@ class Mirror:
         require_marker: str | None = None,
         skip_archived: bool = False,
         fingerprint: str | None = None,
+        as_of: datetime | str | None = None,
     ) -> Path:
         """Returns a local path whose content matches ``remote`` as of now. Readers of a file see old bytes or new ones.
 
@@ -226,6 +230,8 @@ class Mirror:
                 as kept.
             fingerprint: the text that :meth:`fingerprint` gave for these objects and filters. If they are not the same
                 any more, nothing is downloaded.
+            as_of: an aware datetime, or ISO 8601 text with an offset. The result is what a versioned bucket held at
+                that time, to the second. It has a place of its own in the cache.
 
         Raises:
             NoMirrorError: no mirror is open.
@@ -233,6 +239,7 @@ class Mirror:
             RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
             FingerprintMismatchError: the objects are not those of ``fingerprint``; it names what differs, if this
                 machine has on record what they were. Nothing was changed.
+            VersionsDeletedError: some of the state of ``as_of`` is known to be deleted for good. Nothing was changed.
             PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
             AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
             TransferError: some files failed. The others were downloaded, and nothing was deleted.
@@ -251,6 +258,7 @@ class Mirror:
             require_marker=require_marker,
             skip_archived=skip_archived,
             fingerprint=fingerprint,
+            as_of=as_of,
         )
         return self.download_of(request)
 
@@ -258,6 +266,7 @@ class Mirror:
         """As :meth:`download`, with the arguments as one value."""
         self._check_open()
         if not is_url(request.remote):
+            _check_needs_no_url(request)
             return _existing_path(request.remote, request.missing_ok)
         return self._download(self._components.make_registration(request), request)
 
@@ -323,7 +332,7 @@ class Mirror:
         """
         self._check_open()
         location, resolved = self._components.stores.resolve(reference.url, None)
-        job = self._components.registrations.containing(location, resolved)
+        job = self._components.registrations.containing(location, resolved, reference.as_of)
         if job is not None:
             path = job.local_path(location)
             if os.path.lexists(path) or not reference.exists:
@@ -359,7 +368,7 @@ class Mirror:
         if reference.is_part_of_filtered_root and registered is None:
             return self._restored(replace(reference, path=""), profile, None, travels=travels) / reference.path
         local = registered or (reference.local if is_known else None)
-        filters = dict(reference.filters) if reference.is_directory else {}
+        filters = dict(reference.filters) if reference.is_directory else {"as_of": reference.as_of}
         request = DownloadRequest(remote=reference.url, local=local, profile=profile, **filters)
         return self._download(self._components.make_registration(request, is_restored=True), request)
 
@@ -737,7 +746,14 @@ class Mirror:
 
     # Questions and plans, which change nothing
 
-    def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
+    def ls(
+        self,
+        prefix: StrPath,
+        recursive: bool = False,
+        profile: str | Profile | None = None,
+        *,
+        as_of: datetime | str | None = None,
+    ) -> list[str]:
         """Returns the entries directly below ``prefix``, or with ``recursive`` those at any depth, sorted.
 
         Remote entries are full URLs; those of prefixes have no slash at the end. Local entries are paths. A single
@@ -746,15 +762,32 @@ class Mirror:
         Args:
             prefix: ``s3://bucket/key``, or a local path.
             profile: a profile or its name. A profile in the URL wins.
+            as_of: list what a versioned bucket held at that time; see :meth:`download`.
 
         Raises:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
+        request = DownloadRequest(remote=prefix, profile=profile, as_of=as_of)
         if not is_url(prefix):
+            _check_needs_no_url(request)
             return list_local(prefix, recursive)
-        request = DownloadRequest(remote=prefix, profile=profile)
         return self._components.ask(request, lambda store, location: list_remote(store, location, recursive))
+
+    def ls_versions(
+        self, prefix: str, recursive: bool = False, profile: str | Profile | None = None
+    ) -> Iterator[tuple[str, Version | None]]:
+        """The URL and each version of the objects at and below a URL, those that were deleted included.
+
+        Unless ``recursive``, directories directly below it come once, with None.
+
+        Raises:
+            StoreError: the bucket keeps no versions. Further errors as for :meth:`ls`.
+        """
+        self._check_open()
+        _check_remote("ls --versions", prefix)
+        request = DownloadRequest(remote=prefix, profile=profile)
+        return self._components.ask(request, lambda store, location: list_versions(store, location, recursive))
 
     def fingerprint(
         self,
@@ -1180,6 +1213,17 @@ def _check_remote(what: str, remote: StrPath) -> None:
     """
     if not is_url(remote):
         raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {quoted(os.fspath(remote))}")
+
+
+def _check_needs_no_url(request: DownloadRequest) -> None:
+    """Returns if the arguments of a download mean something for a local path.
+
+    Raises:
+        InvalidURLError: one of them does not.
+    """
+    for name in ("as_of", "fingerprint"):
+        if getattr(request, name) is not None:
+            _check_remote(f"download({name}=...)", request.remote)
 
 
 def _existing_path(address: StrPath, missing_ok: bool) -> Path:

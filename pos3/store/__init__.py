@@ -20,7 +20,9 @@ from pos3.store.base import (
     TellChecksum,
     Unlimited,
     UnsortedListingError,
+    Version,
     nothing_known,
+    present_endpoint,
     twice_if_unsorted,
 )
 from pos3.store.endpoints import endpoint_of
@@ -42,6 +44,7 @@ __all__ = [
     "TellChecksum",
     "Unlimited",
     "UnsortedListingError",
+    "Version",
     "carried_out",
     "ended",
     "endpoint_of",
@@ -50,6 +53,7 @@ __all__ = [
     "is_unreachable",
     "nothing_known",
     "open_store",
+    "present_endpoint",
     "twice_if_unsorted",
 ]
 

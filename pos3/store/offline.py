@@ -19,6 +19,7 @@ from pos3.store.base import (
     Store,
     Survey,
     TellChecksum,
+    Version,
     nothing_known,
     unseen,
     untold,
@@ -98,6 +99,12 @@ class OfflineStore:
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
     ) -> Entry:
+        self._refuse()
+
+    def as_of(self, moment: str) -> Store:
+        return OfflineStore(self._store.as_of(moment), self._recall, self._reason)
+
+    def versions(self, prefix: str) -> Iterator[Version]:
         self._refuse()
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:

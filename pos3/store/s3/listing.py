@@ -236,7 +236,7 @@ def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
     last = ""
     for page in pages:
         last = _last_in_order(page, last, where)
-        for key, size_bytes, modified_ns, etag, _, _, storage_class in page.entries:
+        for key, size_bytes, modified_ns, etag, _, _, storage_class, _ in page.entries:
             if len(key) > cut:
                 yield Entry(key[cut:], size_bytes, modified_ns, etag, 0, "", storage_class)
 
