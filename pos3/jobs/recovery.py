@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pos3.errors import NotPushedError, ProfileError
+from pos3.errors import NotPushedError, OfflineError, ProfileError
 from pos3.jobs.job import Job, PushRules
 from pos3.jobs.journal import AbandonedJournal, abandoned_journals, is_claimed_here
 from pos3.jobs.journal_entry import JournalEntry
@@ -23,7 +23,7 @@ from pos3.plan import TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Index, Place, RootIndex
-from pos3.store import endpoint_of, open_store
+from pos3.store import endpoint_of, is_unreachable, open_store
 from pos3.transfer import ByteRate, OpenProgress, Rate, Unlimited, choose_progress
 
 OutcomeName = Literal["pushed", "planned", "gone", "failed"]
@@ -84,7 +84,7 @@ def recover(
         One value for each registration, also for those that failed: see their ``error``.
 
     Raises:
-        InvalidArgumentError, ProfileError: before anything is changed.
+        InvalidArgumentError, ProfileError, OfflineError: before anything is changed.
     """
     options = MirrorOptions(cache_root, show_progress, max_workers, default_profile, max_upload_bytes_per_second)
     return recover_with(options, label=label, dry_run=dry_run, trust_endpoints=trust_endpoints, progress=progress)
@@ -100,6 +100,8 @@ def recover_with(
 ) -> list[Recovered]:
     """As :func:`recover`, with the options as one value."""
     options = options.or_environment().checked()
+    if options.offline is True:
+        raise OfflineError("recover() needs the store, and POS3_OFFLINE or offline=True keeps it from being asked")
     open_progress = progress or choose_progress(options.show_progress)
     recovery = _Recovery(options, open_progress, dry_run, trust_endpoints)
     return [
@@ -112,15 +114,16 @@ def recover_with(
 def push_kept_offline(options: MirrorOptions, progress: OpenProgress) -> list[Recovered]:
     """Pushes what ended mirrors of this cache have kept because they could not reach the store. It deletes nothing.
 
-    What fails stays in the journal.
+    What fails stays in the journal. When a store cannot be reached, the journals that follow are left for later.
     """
     recovery = _Recovery(options, progress, dry_run=False, trust_endpoints=False)
-    return [
-        recovered
-        for journal in abandoned_journals(recovery.cache_root)
-        if any(entry.was_offline for entry in journal.entries)
-        for recovered in recovery.recover_journal(journal, lambda entry: entry.was_offline)
-    ]
+    found: list[Recovered] = []
+    for journal in abandoned_journals(recovery.cache_root):
+        if any(entry.was_offline for entry in journal.entries):
+            found += recovery.recover_journal(journal, lambda entry: entry.was_offline)
+            if found and found[-1].error is not None and is_unreachable(found[-1].error):
+                break
+    return found
 
 
 def _any_entry(_entry: JournalEntry) -> bool:

@@ -36,6 +36,11 @@ class Network(Protocol):
         """
         ...
 
+    @property
+    def is_available(self) -> bool:
+        """Whether all stores can be asked at the moment, as far as is known."""
+        ...
+
     def reason(self, endpoint: str) -> str:
         """Why a store at the endpoint is not asked at the moment."""
         ...
@@ -48,7 +53,7 @@ class Network(Protocol):
 class Online:
     """Stores are always asked."""
 
-    is_used = True
+    is_used = is_available = True
 
     def ask(self, endpoint: str, call: Callable[[], T], instead: Callable[[str], T]) -> T:
         return call()
@@ -63,7 +68,7 @@ class Online:
 class Offline:
     """Stores are never asked."""
 
-    is_used = False
+    is_used = is_available = False
 
     def ask(self, endpoint: str, call: Callable[[], T], instead: Callable[[str], T]) -> T:
         return instead(_BY_CHOICE)
@@ -115,6 +120,11 @@ class WhileReachable:
         if not is_known:
             logger.warning("%s; working offline, with what the cache holds", reason)
         return reason
+
+    @property
+    def is_available(self) -> bool:
+        with self._lock:
+            return not self._unreachable
 
     def reason(self, endpoint: str) -> str:
         with self._lock:

@@ -1100,7 +1100,7 @@ class Mirror:
 
     def _push_kept_by_earlier(self) -> None:
         """Pushes what earlier mirrors of this cache have kept because they could not reach the store."""
-        if not self._components.network.is_used or self._pusher.kept_offline:
+        if not self._components.network.is_available:
             return
         for recovered in push_kept_offline(self.options, self._open_progress):
             if recovered.error is not None:

@@ -311,6 +311,24 @@ def test_the_environment_can_send_commands_offline(
         pos3.mirror(cache, offline="on").__enter__()  # type: ignore[arg-type]
 
 
+def test_a_two_way_sync_that_ended_well_is_complete(rclone_site: S3Site, tmp_path: Path) -> None:
+    put(rclone_site)
+    with mirror(tmp_path):
+        path = pos3.bisync(rclone_site.url("data"))
+        write_tree(path, {"mine": b"1"})
+        pos3.bisync(rclone_site.url("data"))
+    with mirror(tmp_path, offline=True):
+        assert contents(pos3.download(rclone_site.url("data"))) == {**FILES, "mine": b"1"}
+
+
+def test_recovery_is_refused_where_the_environment_says_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POS3_OFFLINE", "true")
+    with pytest.raises(pos3.OfflineError, match="POS3_OFFLINE"):
+        pos3.recover(tmp_path, show_progress=False)
+
+
 def test_paths_of_the_cache_that_are_emptied_are_not_complete_for_those_around_them(
     rclone_site: S3Site, tmp_path: Path
 ) -> None:
