@@ -69,7 +69,7 @@ class _OnRecord:
 
 def not_complete(url: str, reason: str, why: str = "") -> OfflineError:
     """The error for what the cache does not hold completely."""
-    told = why or "no download of it with these filters was completed here since something of it changed"
+    told = why or "no complete download of it with these filters is on record"
     return OfflineError(
         f"{url}: {reason}, and the cache does not hold it completely: {told}. Nothing was changed. "
         "Download it once while the store can be reached",
@@ -127,7 +127,7 @@ def check_nothing_unpushed(job: Job, reason: str) -> None:
         told = [f"{files} file{'s' * (files != 1)} ({format_bytes(size_bytes)})"] if files else []
         told += [f"{deleted} delete{'s' * (deleted != 1)}"] if deleted else []
         raise OfflineError(
-            f"{job.url}: {reason}; {' and '.join(told)} in {job.registration.local} are not pushed, and are kept. "
+            f"{job.url}: {reason}; not pushed, and kept in {job.registration.local}: {' and '.join(told)}. "
             "The next mirror that can reach the store pushes the files when it ends, or 'pos3 recover'",
             url=job.url,
         )

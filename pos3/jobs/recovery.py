@@ -101,7 +101,7 @@ def recover_with(
     """As :func:`recover`, with the options as one value."""
     options = options.or_environment().checked()
     if options.offline is True:
-        raise OfflineError("recover() needs the store, and POS3_OFFLINE or offline=True keeps it from being asked")
+        raise OfflineError("recovery needs the store, and POS3_OFFLINE keeps it from being asked; nothing was changed")
     open_progress = progress or choose_progress(options.show_progress)
     recovery = _Recovery(options, open_progress, dry_run, trust_endpoints)
     return [

@@ -634,7 +634,7 @@ class Mirror:
         """As :meth:`bisync`, with the arguments as one value."""
         self._check_open()
         _check_remote("bisync()", request.remote)
-        self._refuse_offline("bisync()")
+        self._refuse_offline("a two-way sync")
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
@@ -653,7 +653,7 @@ class Mirror:
     def begin_bisync(self, request: BisyncRequest) -> Path:
         """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end."""
         self._check_open()
-        self._refuse_offline("bisync()")
+        self._refuse_offline("a two-way sync")
 
         def begin(job: Job) -> None:
             self._run_bisync(BisyncJob(job), in_journal=False)
@@ -1099,8 +1099,11 @@ class Mirror:
             self._push_kept_by_earlier()
 
     def _push_kept_by_earlier(self) -> None:
-        """Pushes what earlier mirrors of this cache have kept because they could not reach the store."""
-        if not self._components.network.is_available:
+        """Pushes what earlier mirrors of this cache have kept because they could not reach the store.
+
+        A mirror that has only been asked, such as for a listing or a plan, changes nothing.
+        """
+        if not (self._components.network.is_available and self._components.registrations.jobs()):
             return
         for recovered in push_kept_offline(self.options, self._open_progress):
             if recovered.error is not None:

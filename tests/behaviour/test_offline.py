@@ -189,9 +189,9 @@ def test_a_server_that_is_down_from_before_the_mirror_until_after_its_end_loses_
         write_tree(run, FILES)
         logs = pos3.upload(site.url("logs"))
         (logs / "today").write_bytes(b"1")
-        with pytest.raises(pos3.OfflineError, match=r"runs/1: .*4 files \(10 B\) in .* are kept"):
+        with pytest.raises(pos3.OfflineError, match=r"runs/1: .*, and kept in .*: 4 files \(10 B\)"):
             pos3.flush(run)
-    kept = [record.message for record in caplog.records if "are kept" in record.message]
+    kept = [record.message for record in caplog.records if "and kept in" in record.message]
     assert len(kept) == 2
     assert "1 file (1 B)" in kept[1]
     server.restart()
@@ -202,6 +202,10 @@ def test_a_server_that_is_down_from_before_the_mirror_until_after_its_end_loses_
     else:
         with mirror(tmp_path):
             pos3.ls(site.url())
+            pos3.plan_download(site.url("logs"))
+        assert site.objects() == {"logs/earlier": b"0"}
+        with mirror(tmp_path):
+            pos3.download(site.url("logs"), local=tmp_path / "elsewhere")
     assert site.objects("runs/1/") == FILES
     assert site.objects("logs/") == {"earlier": b"0", "today": b"1"}
     assert not list((tmp_path / "cache/.pos3/journal").glob("*"))
@@ -223,7 +227,7 @@ def test_what_was_online_at_first_is_kept_if_the_network_is_gone_at_the_end(
     assert "1 file (1 B)" in caplog.text
     server.restart()
     with mirror(tmp_path):
-        pass
+        pos3.upload(site.url("another"))
     assert site.objects("out/") == {"1": b"1", "2": b"2"}
 
 
@@ -350,10 +354,10 @@ def test_an_online_end_says_what_it_has_pushed_for_an_earlier_mirror(
     with mirror(tmp_path, offline=True):
         (pos3.upload(site.url("out")) / "x").write_bytes(b"1")
     with mirror(tmp_path):
-        pass
+        pos3.upload("memory://others/x")
     assert "kept offline, and not pushed yet" in caplog.text
     server.restart()
     with mirror(tmp_path):
-        pass
+        pos3.upload("memory://others/x")
     assert f"{site.url('out')}: 1 uploaded (1 B), kept offline before" in caplog.text
     assert site.objects("out/") == {"x": b"1"}
