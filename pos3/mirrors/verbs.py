@@ -266,7 +266,7 @@ class Mirror:
         """As :meth:`download`, with the arguments as one value."""
         self._check_open()
         if not is_url(request.remote):
-            _check_needs_no_url(request)
+            _check_local_arguments(request)
             return _existing_path(request.remote, request.missing_ok)
         return self._download(self._components.make_registration(request), request)
 
@@ -770,7 +770,7 @@ class Mirror:
         self._check_open()
         request = DownloadRequest(remote=prefix, profile=profile, as_of=as_of)
         if not is_url(prefix):
-            _check_needs_no_url(request)
+            _check_local_arguments(request)
             return list_local(prefix, recursive)
         return self._components.ask(request, lambda store, location: list_remote(store, location, recursive))
 
@@ -1218,7 +1218,7 @@ def _check_remote(what: str, remote: StrPath) -> None:
         raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {quoted(os.fspath(remote))}")
 
 
-def _check_needs_no_url(request: DownloadRequest) -> None:
+def _check_local_arguments(request: DownloadRequest) -> None:
     """Returns if the arguments of a download mean something for a local path.
 
     Raises:
