@@ -22,6 +22,7 @@ from pos3.jobs import (
     complete_job,
     local_root,
 )
+from pos3.local import is_below, relative
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.mirrors.writer_lookup import writers_of
@@ -108,6 +109,15 @@ class Components:
         location = registration.location
         place = Place(self.stores.of(location, registration.profile).endpoint, str(location))
         return Index(RootIndex(self.cache_root, registration.local), place)
+
+    def take_over_records(self, registration: Registration, part: Registration) -> None:
+        """Gives a registration the records of a part of it. For a path that lies elsewhere, this does nothing.
+
+        Without them, a push would not know that the files were brought, and would replace newer objects by them.
+        """
+        if is_below(part.local, registration.local):
+            below = relative(part.local, registration.local)
+            self._index_of(registration).take_over(self._index_of(part), below)
 
     def claim_path(self, job: Job, check_open: Callable[[], None]) -> None:
         """Claims the local path of a job, so that others know of it, and waits for downloads that change it now.

@@ -319,16 +319,18 @@ class Mirror:
             if os.path.lexists(path) or not reference.exists:
                 return self._path_of(job.registration, path)
             if job.registration.pushes:
-                content = self._restored(reference, resolved, path, travels=True) if travels else None
+                content = self._restored(reference, resolved, path, job.registration) if travels else None
                 if content is None or not content.exists():
                     raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
                 return content
-        content = self._restored(reference, resolved, None, travels=travels) if reference.exists else None
-        if reference.upload is not None and travels:
-            request = UploadRequest(remote=reference.root_url, delete=False, **dict(reference.upload))
-            root = self.upload_of(request, is_restored=True)
-            return content or root / reference.path
-        return content or self._path_without_content(reference)
+        if reference.upload is None or not travels:
+            content = self._restored(reference, resolved, None, travels=travels) if reference.exists else None
+            return content or self._path_without_content(reference)
+        upload = UploadRequest(remote=reference.root_url, delete=False, **dict(reference.upload))
+        pushed = self._components.make_registration(upload, is_restored=True)
+        content = self._restored(reference, resolved, None, pushed) if reference.exists else None
+        root = self.upload_of(upload, is_restored=True)
+        return content or root / reference.path
 
     def _path_without_content(self, reference: Reference) -> Path:
         """The local path at which the content of a reference would be."""
@@ -337,9 +339,19 @@ class Mirror:
         return MirroredPath(os.path.join(registration.local, reference.path) if reference.path else registration.local)
 
     def _restored(
-        self, reference: Reference, profile: Profile | None, registered: str | None, *, travels: bool
+        self,
+        reference: Reference,
+        profile: Profile | None,
+        registered: str | None,
+        pushed: Registration | None = None,
+        *,
+        travels: bool = True,
     ) -> Path:
-        """Downloads the content, to the local path of a registration that contains it if there is one."""
+        """Downloads the content, to the local path of a registration that contains it if there is one.
+
+        Args:
+            pushed: the registration for upload that the content belongs to.
+        """
         # The reference may come from another machine, where the endpoint has another address.
         reference = replace(reference, endpoint=self._components.stores.endpoint(parse(reference.url).scheme, profile))
         is_known = reference.is_known_to(self.cache_root)
@@ -347,11 +359,16 @@ class Mirror:
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
             return MirroredPath(reference.local)
         if reference.is_part_of_filtered_root and registered is None:
-            return self._restored(replace(reference, path=""), profile, None, travels=travels) / reference.path
+            whole = self._restored(replace(reference, path=""), profile, None, pushed, travels=travels)
+            return whole / reference.path
         local = registered or (reference.local if is_known else None)
         filters = dict(reference.filters) if reference.is_directory else {}
         request = DownloadRequest(remote=reference.url, local=local, profile=profile, **filters)
-        return self._download(self._components.make_registration(request, is_restored=True), request)
+        registration = self._components.make_registration(request, is_restored=True)
+        content = self._download(registration, request)
+        if pushed is not None:
+            self._components.take_over_records(pushed, registration)
+        return content
 
     # Upload
 

@@ -150,6 +150,11 @@ class Index:
         if rows or gone:
             self._database.run(store, None)
 
+    def take_over(self, part: Index, below: str) -> None:
+        """Stores the records of the index of a path ``below`` this root, which mirrors the same part of the place."""
+        prefix = f"{below}/"
+        self.write(record._replace(path=f"{prefix}{record.path}".rstrip("/")) for record in part.records())
+
     def mark_used(self) -> None:
         """Stores that the root mirrors the place, and the time of this use."""
 
