@@ -17,7 +17,7 @@ from typing import IO
 WANTED = (
     *("apt", "base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash", "debianutils", "dpkg"),
     *("findutils", "grep", "gzip", "hostname", "libc-bin", "login", "mawk", "passwd", "perl-base", "sed", "tar"),
-    *("tini", "util-linux"),
+    *("tini", "tzdata", "util-linux"),
 )
 DEBIANS_PYTHON = ("python3", "python3-venv")
 # What package scripts have made, and what leads to the Python package index from this machine.

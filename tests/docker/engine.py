@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.docker.base import write_base
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("docker.io", "docker-compose", "python3-venv", "tini")
+PACKAGES = ("docker.io", "docker-compose", "python3-venv", "tini", "tzdata")
 BASE_PYTHON = os.environ.get("POS3_TEST_BASE_PYTHON", "")
 BASE = "pos3-test-base:local"
 IMAGE = "pos3-worker:test"
