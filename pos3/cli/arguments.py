@@ -78,8 +78,11 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
     return arguments
 
 
+_MIRROR_OPTIONS = ("cache_root", "max_workers", "max_upload_bytes_per_second", "max_download_bytes_per_second")
+
+
 def _options(arguments: argparse.Namespace) -> MirrorOptions:
-    given = {name: value for name in ("cache_root", "max_workers") if (value := getattr(arguments, name, None))}
+    given = {name: value for name in _MIRROR_OPTIONS if (value := getattr(arguments, name, None))}
     if arguments.quiet or getattr(arguments, "dry_run", False):
         given["show_progress"] = False
     return MirrorOptions(**given)
@@ -205,6 +208,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     command.add_argument("url", metavar="URL", help="s3://bucket/key")
     _add_transfer(command, "where to; a place below the cache root if not given")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
+    _add_limit(command, "download")
     command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
     command.add_argument(
         "--require-marker",
@@ -226,6 +230,7 @@ def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     command.add_argument("url", metavar="URL", help="s3://bucket/key")
     _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
+    _add_limit(command, "upload")
     _add_upload_last(command)
     _add_extra_args(command)
 
@@ -250,6 +255,8 @@ status 0 if that went well.""",
         "delete local files that were synced and are gone from the store (off by default)",
     )
     _add_delete(command, "--delete-remote", "delete objects that were synced and are gone locally (off by default)")
+    _add_limit(command, "upload")
+    _add_limit(command, "download")
     _add_upload_last(command)
     command.add_argument(
         "--interval",
@@ -274,6 +281,7 @@ stderr and kept for another try.""",
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
     _add_max_workers(command)
+    _add_limit(command, "upload")
     option = command.add_argument(
         "--profile",
         metavar="NAME",
@@ -339,6 +347,16 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
         metavar="N",
         type=values.max_workers,
         help="requests at the same time (default: POS3_MAX_WORKERS, or as many as pay)",
+    )
+
+
+def _add_limit(command: argparse.ArgumentParser, direction: str) -> None:
+    command.add_argument(
+        f"--limit-{direction}",
+        metavar="SIZE",
+        type=values.size_above_zero,
+        dest=f"max_{direction}_bytes_per_second",
+        help=f"the most bytes a second of all {direction}s together: 10MB, 512KiB",
     )
 
 

@@ -47,6 +47,13 @@ def size(text: str) -> int:
     return size_bytes
 
 
+def size_above_zero(text: str) -> int:
+    size_bytes = size(text)
+    if not size_bytes:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
+    return size_bytes
+
+
 def age(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
     if match is None:

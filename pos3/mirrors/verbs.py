@@ -67,7 +67,7 @@ from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
-from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
+from pos3.transfer import OpenProgress, Rates, Tell, choose_progress, choose_tell, silent, unsaid
 from pos3.url import is_url, local_path, parse, quoted
 
 logger = logging.getLogger("pos3")
@@ -117,8 +117,6 @@ class Mirror:
         self.show_line: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
         self._background_progress = background_progress
         self._part_of = part_of
-        limit = chosen.max_upload_bytes_per_second
-        rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
@@ -128,7 +126,7 @@ class Mirror:
                 Components.new_owner(),
                 Stores(resolve_profile(chosen.default_profile), chosen.given_workers),
                 Registrations(),
-                Runner(chosen.given_workers, rate, open_progress, observer),
+                Runner(chosen.given_workers, Rates.of(chosen), open_progress, observer),
                 journal,
                 part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 DiskSpace(self.cache_root, chosen.cache_limit_bytes),

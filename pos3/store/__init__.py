@@ -9,6 +9,7 @@ from __future__ import annotations
 from pos3.profiles import Profile
 from pos3.store.apart import carried_out
 from pos3.store.base import (
+    UNLIMITED,
     CancelToken,
     KeyRefusedError,
     Landmarks,
@@ -18,7 +19,6 @@ from pos3.store.base import (
     Store,
     Survey,
     TellChecksum,
-    Unlimited,
     UnsortedListingError,
     nothing_known,
     twice_if_unsorted,
@@ -29,6 +29,7 @@ from pos3.store.tasks import ended
 from pos3.url import Location
 
 __all__ = [
+    "UNLIMITED",
     "CancelToken",
     "KeyRefusedError",
     "Landmarks",
@@ -38,7 +39,6 @@ __all__ = [
     "Store",
     "Survey",
     "TellChecksum",
-    "Unlimited",
     "UnsortedListingError",
     "carried_out",
     "ended",

@@ -226,6 +226,7 @@ class Store(Protocol):
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Entry:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
@@ -236,6 +237,7 @@ class Store(Protocol):
             notes: of what is in ``target`` already, for objects from ``resumable_from_bytes`` on. What a failure leaves
                 there is up to whoever keeps them.
             tell_checksum: told the checksum that has proven what arrived, if one of the whole object has.
+            rate: says how long to wait before more bytes are taken.
         Returns:
             size, etag and LastModified of the version that was delivered.
         Raises:

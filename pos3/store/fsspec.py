@@ -184,8 +184,9 @@ class FsspecStore:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Entry:
-        on_bytes = _pacing(moved, cancelled, UNLIMITED, "the download was stopped")
+        on_bytes = _pacing(moved, cancelled, rate, "the download was stopped")
         return await self._in_thread(self._download, key, target, on_bytes)
 
     def _download(self, key: str, target: str, on_bytes: _OnBytes) -> Entry:

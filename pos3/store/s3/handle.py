@@ -116,7 +116,7 @@ class Handle:
         self._own = b""
         self._is_cut = False
         self._room_bytes = 0
-        self._take: Callable[[bytes], object] = self._body.append
+        self._take: Callable[[bytes], float | None] = self._body.append
         self._sent_at = 0.0
 
     def _where(self) -> str:
@@ -198,7 +198,11 @@ class Handle:
                 if not self._is_good:
                     self._body.append(block[: self._room_bytes])
                 return -1
-            self._take(block)
+            pause_seconds = self._take(block)
+            if pause_seconds:
+                self._room_bytes += len(block)
+                self._call_later(pause_seconds, self._resume, self._request)
+                return int(pycurl.WRITEFUNC_PAUSE)
             return None
         except BaseException as error:  # noqa: BLE001 - raised by result()
             self._failure = error

@@ -231,8 +231,9 @@ class S3Store:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Coroutine[Any, Any, Entry]:
-        return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum))
+        return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum, rate))
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return headers_of(extra_args)
