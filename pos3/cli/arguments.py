@@ -121,7 +121,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
+    _add_check(commands)
+    _add_du(commands)
     _add_recover(commands)
+    _add_status(commands)
     _add_cache(commands)
     _add_runs(commands)
     completion = _command(
@@ -191,8 +194,15 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command = _command(
         commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
     )
-    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
+    command.add_argument(
+        "prefix",
+        metavar="PREFIX",
+        help="s3://bucket/key, or a local path; s3:// for all buckets; * and ? match within a name, ** across names",
+    )
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
+    command.add_argument(
+        "-l", "--long", action="store_true", help="also size, time and storage class; --json has the ETag as well"
+    )
     _add_profile(command)
     _add_json(command, 'one object a line: {"url": ...}')
 
@@ -266,6 +276,45 @@ status 0 if that went well.""",
     )
 
 
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "check",
+        _load_on_run("checks", "run_check"),
+        "compare a local path with a URL, and print what differs",
+        description="""\
+Compares a local path with a prefix or an object as a download would, and prints what only one side has and what differs
+(exit status 1). Transfers nothing and changes nothing.""",
+    )
+    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_local(command, "the local side; the place below the cache root if not given. It must exist")
+    _add_filters(command)
+    _add_compare(command)
+    _add_max_workers(command)
+    _add_profile(command)
+    _add_cache_root(command)
+    _add_json(command, 'one object a line: {"url", "path", "side", "reason"}')
+
+
+def _add_du(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "du",
+        _load_on_run("disk_usage", "run_du"),
+        "add up files and bytes by directory",
+        description="""\
+Adds up the objects below a prefix, or the files below a local path, by directory. Prints bytes, number of files and
+name of each directory, the one that was asked for as the last.""",
+    )
+    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
+    command.add_argument(
+        "-d", "--depth", metavar="N", type=values.depth, default=1, help="levels to print: 0 for the total (default: 1)"
+    )
+    _add_profile(command)
+    _add_max_workers(command)
+    _add_json(command, 'one object a line: {"url", "files", "size_bytes"}')
+
+
 def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = _command(
         commands,
@@ -297,26 +346,27 @@ stderr and kept for another try.""",
     _add_json(command, "one object a line, one for each registration")
 
 
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "status",
+        _load_on_run("open_mirrors", "run_status"),
+        "show what the open mirrors of this machine push",
+        description="""\
+Shows what the open mirrors of this user on this machine have registered for upload, in commands, scripts and flow runs:
+process, last push, and what has changed since. Asks no store.""",
+    )
+    _add_cache_root(command)
+    _add_json(command, "one object a line", or_nul=False)
+
+
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
-    command.add_argument("--local", metavar="PATH", help=local_help)
-    command.add_argument(
-        "--exclude",
-        metavar="PATTERN",
-        action="append",
-        help="glob of what is left alone; may be repeated",
-    )
-    command.add_argument(
-        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
-    )
+    _add_local(command, local_help)
+    _add_filters(command)
     command.add_argument(
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
-    command.add_argument(
-        "--compare",
-        choices=get_args(Compare),
-        default="auto",
-        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
-    )
+    _add_compare(command)
     command.add_argument(
         "--max-delete",
         metavar="N|N%",
@@ -327,6 +377,28 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_profile(command)
     _add_cache_root(command)
     _add_json(command, "print one JSON object: the report, or with -n the plan")
+
+
+def _add_local(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--local", metavar="PATH", help=text)
+
+
+def _add_filters(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--exclude", metavar="PATTERN", action="append", help="glob of what is left alone; may be repeated"
+    )
+    command.add_argument(
+        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
+    )
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--compare",
+        choices=get_args(Compare),
+        default="auto",
+        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
+    )
 
 
 def _add_json(command: argparse.ArgumentParser, text: str, *, or_nul: bool = True) -> None:

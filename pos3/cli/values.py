@@ -27,6 +27,12 @@ def max_workers(text: str) -> int:
     return int(text)
 
 
+def depth(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
 def interval(text: str) -> float:
     try:
         seconds = float(text)

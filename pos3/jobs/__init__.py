@@ -8,13 +8,23 @@ here as well. :mod:`pos3.mirrors` decides which registrations a mirror has, and 
 
 from pos3.jobs.adoption import check_adoption, check_target
 from pos3.jobs.bisync_job import BisyncJob, BisyncPlans
+from pos3.jobs.comparison import Mismatch, mismatches_of
 from pos3.jobs.complete_sets import Publication, complete_job
 from pos3.jobs.disk_space import DiskSpace
+from pos3.jobs.disk_usage import DirectoryUsage, local_usage, remote_usage, usage_by_directory
 from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
 from pos3.jobs.known_roots import ReceivedRoot, RegisteredRoot, reference_of, remember
-from pos3.jobs.listings import list_local, list_remote
+from pos3.jobs.listings import (
+    Listed,
+    describe_all_buckets,
+    describe_local,
+    describe_remote,
+    list_all_buckets,
+    list_local,
+    list_remote,
+)
 from pos3.jobs.local_writers import (
     AdditiveWriter,
     DeadWriter,
@@ -27,6 +37,7 @@ from pos3.jobs.local_writers import (
     Writer,
 )
 from pos3.jobs.observer import Observer, Registered, Unobserved
+from pos3.jobs.open_mirrors import OpenUpload, open_uploads
 from pos3.jobs.recovery import Recovered, recover, recover_with
 from pos3.jobs.references import Reference, find_reference
 from pos3.jobs.registration import (
@@ -61,12 +72,16 @@ __all__ = [
     "BisyncRequest",
     "DeadWriter",
     "DeletingUpload",
+    "DirectoryUsage",
     "DiskSpace",
     "DownloadRequest",
     "Job",
     "Journal",
+    "Listed",
+    "Mismatch",
     "Observer",
     "OnChange",
+    "OpenUpload",
     "OwnDownload",
     "OwnPush",
     "ParentWriter",
@@ -95,19 +110,28 @@ __all__ = [
     "check_target",
     "check_timeout",
     "complete_job",
+    "describe_all_buckets",
+    "describe_local",
+    "describe_remote",
     "difference",
     "find_reference",
     "fingerprint_of_objects",
+    "list_all_buckets",
     "list_local",
     "list_remote",
     "list_runs",
     "local_root",
+    "local_usage",
     "maps_the_same_objects",
     "merged",
+    "mismatches_of",
+    "open_uploads",
     "recover",
     "recover_with",
     "reference_of",
     "remember",
+    "remote_usage",
     "remove_pushed_entries",
     "remove_run",
+    "usage_by_directory",
 ]

@@ -21,6 +21,7 @@ from pos3.state.journal_scan import (
     files_in_journal_directory,
     is_journal_directory_trusted,
     journal_directory,
+    journals,
     untrusted_journals,
 )
 from pos3.state.leftovers import Leftovers
@@ -58,6 +59,7 @@ __all__ = [
     "has_part_of",
     "is_journal_directory_trusted",
     "journal_directory",
+    "journals",
     "list_cache",
     "remove_part",
     "untrusted_journals",

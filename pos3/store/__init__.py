@@ -6,6 +6,8 @@ which order, is decided in :mod:`pos3.plan` and :mod:`pos3.transfer`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pos3.profiles import Profile
 from pos3.store.apart import carried_out
 from pos3.store.base import (
@@ -16,6 +18,7 @@ from pos3.store.base import (
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Store,
     Survey,
     TellChecksum,
@@ -28,6 +31,9 @@ from pos3.store.retry import is_shared
 from pos3.store.tasks import ended
 from pos3.url import Location
 
+if TYPE_CHECKING:
+    from pos3.store.s3.buckets import Bucket
+
 __all__ = [
     "UNLIMITED",
     "CancelToken",
@@ -36,6 +42,7 @@ __all__ = [
     "Moved",
     "RangeNotes",
     "Rate",
+    "Route",
     "Store",
     "Survey",
     "TellChecksum",
@@ -45,6 +52,7 @@ __all__ = [
     "endpoint_of",
     "has_checksum",
     "is_shared",
+    "list_buckets",
     "nothing_known",
     "open_store",
     "twice_if_unsorted",
@@ -67,6 +75,17 @@ def open_store(location: Location, profile: Profile | None, max_workers: int | N
     from pos3.store.fsspec import FsspecStore
 
     return FsspecStore(location.scheme, location.bucket, profile)
+
+
+def list_buckets(profile: Profile | None) -> list[Bucket]:
+    """All buckets that the caller of a profile owns.
+
+    Raises:
+        AccessDeniedError, CredentialsError, EndpointError, ProfileError
+    """
+    from pos3.store.s3.buckets import list_buckets
+
+    return list_buckets(profile)
 
 
 def has_checksum(path: str, checksum: str) -> bool | None:
