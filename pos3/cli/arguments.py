@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, NoReturn, get_args
 
 from pos3.cli import values
-from pos3.cli.completion import print_shell_code, profile_names
+from pos3.cli.completion import print_shell_code, profile_names, urls, urls_and_paths
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP, WRONG_USAGE
 from pos3.options import MirrorOptions, default_cache_root
@@ -125,6 +125,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_du(commands)
     _add_recover(commands)
     _add_status(commands)
+    _add_doctor(commands)
+    _add_profile_commands(commands)
     _add_cache(commands)
     _add_runs(commands)
     completion = _command(
@@ -194,11 +196,8 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command = _command(
         commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
     )
-    command.add_argument(
-        "prefix",
-        metavar="PREFIX",
-        help="s3://bucket/key, or a local path; s3:// for all buckets; * and ? match within a name, ** across names",
-    )
+    text = "s3://bucket/key, or a local path; s3:// for all buckets; * and ? match within a name, ** across names"
+    _add_prefix(command, text)
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
     command.add_argument(
         "-l", "--long", action="store_true", help="also size, time and storage class; --json has the ETag as well"
@@ -215,7 +214,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_url(command, "s3://bucket/key")
     _add_transfer(command, "where to; a place below the cache root if not given")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
     _add_limit(command, "download")
@@ -237,7 +236,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = _command(commands, "upload", _load_on_run("transfers", "run_upload"), "upload a local path, once")
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_url(command, "s3://bucket/key")
     _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
     _add_limit(command, "upload")
@@ -257,7 +256,7 @@ What changed on both sides since the last transfer is listed, and then nothing i
 With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a last push, and
 status 0 if that went well.""",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key; it need not exist yet")
+    _add_url(command, "s3://bucket/key; it need not exist yet")
     _add_transfer(command, "the local side; a place below the cache root if not given")
     _add_delete(
         command,
@@ -286,7 +285,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 Compares a local path with a prefix or an object as a download would, and prints what only one side has and what differs
 (exit status 1). Transfers nothing and changes nothing.""",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_url(command, "s3://bucket/key")
     _add_local(command, "the local side; the place below the cache root if not given. It must exist")
     _add_filters(command)
     _add_compare(command)
@@ -306,7 +305,7 @@ def _add_du(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 Adds up the objects below a prefix, or the files below a local path, by directory. Prints bytes, number of files and
 name of each directory, the one that was asked for as the last.""",
     )
-    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
+    _add_prefix(command, "s3://bucket/key, or a local path")
     command.add_argument(
         "-d", "--depth", metavar="N", type=values.depth, default=1, help="levels to print: 0 for the total (default: 1)"
     )
@@ -360,6 +359,51 @@ process, last push, and what has changed since. Asks no store.""",
     _add_json(command, "one object a line", or_nul=False)
 
 
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "doctor",
+        _load_on_run("doctors", "run_doctor"),
+        "find out what is wrong with the machine, the credentials or a place",
+        description="""\
+Looks at the versions, the cache, the endpoint, the credentials and the clock, and with a URL whether it may be listed,
+read and written, and how fast. Each line is good or bad, and says what to do (exit status 1 if one is bad). What it
+writes below the URL for that, it removes.""",
+    )
+    option = command.add_argument("prefix", metavar="URL", nargs="?", default="", help="s3://bucket/key")
+    option.completer = urls  # type: ignore[attr-defined]
+    command.add_argument("--read-only", action="store_true", help="write nothing to the store")
+    _add_profile(command)
+    _add_cache_root(command)
+    _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
+
+
+def _add_profile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    subcommands = _add_group(commands, "profile", "show the profiles, and check one")
+
+    command = _command(
+        subcommands,
+        "ls",
+        _load_on_run("profiles", "run_ls"),
+        "list the profiles of profiles.toml",
+        description="Lists the profiles of profiles.toml: name, endpoint, region and kind of credentials, no secrets.",
+    )
+    _add_json(command, "one object a line", or_nul=False)
+
+    command = _command(
+        subcommands,
+        "check",
+        _load_on_run("profiles", "run_check"),
+        "check whether the endpoint of a profile answers to its credentials",
+        description="""\
+Checks a profile: endpoint, credentials, clock, and whether it may list its buckets. Each line is good or bad, and says
+what to do (exit status 1 if one is bad). Nothing is written.""",
+    )
+    option = command.add_argument("profile", metavar="NAME", help="a profile of profiles.toml")
+    option.completer = profile_names  # type: ignore[attr-defined]
+    _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
+
+
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_local(command, local_help)
     _add_filters(command)
@@ -377,6 +421,16 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_profile(command)
     _add_cache_root(command)
     _add_json(command, "print one JSON object: the report, or with -n the plan")
+
+
+def _add_url(command: argparse.ArgumentParser, text: str) -> None:
+    option = command.add_argument("url", metavar="URL", help=text)
+    option.completer = urls  # type: ignore[attr-defined]
+
+
+def _add_prefix(command: argparse.ArgumentParser, text: str) -> None:
+    option = command.add_argument("prefix", metavar="PREFIX", help=text)
+    option.completer = urls_and_paths  # type: ignore[attr-defined]
 
 
 def _add_local(command: argparse.ArgumentParser, text: str) -> None:
@@ -563,9 +617,7 @@ object is newer is kept as a whole. Nothing else below the output root is touche
 
 
 def _add_output_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "url", metavar="URL", help="the output root, s3://bucket/outputs (POS3_OUTPUT_ROOT of the flows)"
-    )
+    _add_url(command, "the output root, s3://bucket/outputs (POS3_OUTPUT_ROOT of the flows)")
     command.set_defaults(local=None)
     _add_profile(command)
     _add_max_workers(command)

@@ -120,12 +120,12 @@ def _with_content(store: Store, base: Location, matching: Iterable[Entry]) -> It
 
 def list_all_buckets(profile: Profile | None) -> list[str]:
     """The URLs of all buckets of a caller, sorted."""
-    return sorted(f"s3://{bucket.name}" for bucket in list_buckets(profile))
+    return sorted(f"s3://{bucket.name}" for bucket in list_buckets(profile).found)
 
 
 def describe_all_buckets(profile: Profile | None) -> list[Listed]:
     """As :func:`list_all_buckets`, with the times of their creation."""
-    described = [Listed(f"s3://{bucket.name}", 0, bucket.created, "", "") for bucket in list_buckets(profile)]
+    described = [Listed(f"s3://{bucket.name}", 0, bucket.created, "", "") for bucket in list_buckets(profile).found]
     return sorted(described, key=lambda bucket: bucket.url)
 
 

@@ -14,6 +14,7 @@ from pos3.state.cache import (
     verify_cache,
 )
 from pos3.state.claims import Claim, ClaimList
+from pos3.state.file_system import abilities_of
 from pos3.state.index import Index
 from pos3.state.journal_file import HEADER_TYPES, READABLE_VERSIONS, VERSION, JournalFile, JournalOwner
 from pos3.state.journal_scan import (
@@ -51,6 +52,7 @@ __all__ = [
     "RegistrationClaim",
     "RootIndex",
     "UseLock",
+    "abilities_of",
     "cached_bytes",
     "check_can_be_emptied",
     "empty_root",

@@ -32,7 +32,7 @@ from pos3.store.tasks import ended
 from pos3.url import Location
 
 if TYPE_CHECKING:
-    from pos3.store.s3.buckets import Bucket
+    from pos3.store.s3.buckets import Buckets
 
 __all__ = [
     "UNLIMITED",
@@ -55,7 +55,9 @@ __all__ = [
     "list_buckets",
     "nothing_known",
     "open_store",
+    "route_of",
     "twice_if_unsorted",
+    "versions_of_libraries",
 ]
 
 
@@ -77,15 +79,33 @@ def open_store(location: Location, profile: Profile | None, max_workers: int | N
     return FsspecStore(location.scheme, location.bucket, profile)
 
 
-def list_buckets(profile: Profile | None) -> list[Bucket]:
+def list_buckets(profile: Profile | None) -> Buckets:
     """All buckets that the caller of a profile owns.
 
     Raises:
         AccessDeniedError, CredentialsError, EndpointError, ProfileError
     """
-    from pos3.store.s3.buckets import list_buckets
+    from pos3.store.s3 import buckets
 
-    return list_buckets(profile)
+    return buckets.list_buckets(profile)
+
+
+def route_of(profile: Profile | None) -> Route:
+    """How the endpoint of a profile is reached. No request is made for it.
+
+    Raises:
+        CredentialsError, ProfileError
+    """
+    from pos3.store.s3 import buckets
+
+    return buckets.route_of(profile)
+
+
+def versions_of_libraries() -> dict[str, str]:
+    """The versions of the libraries that ask S3, by their names."""
+    from pos3.store.s3 import buckets
+
+    return buckets.versions()
 
 
 def has_checksum(path: str, checksum: str) -> bool | None:
