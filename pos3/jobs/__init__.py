@@ -67,7 +67,7 @@ from pos3.jobs.requests import (
 from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
-from pos3.jobs.url_completions import url_completions
+from pos3.jobs.url_beginnings import url_completions
 
 __all__ = [
     "REQUESTS",
