@@ -61,7 +61,7 @@ def run_ls(arguments: Namespace) -> int:
         if arguments.json:
             put_json({kind: item} if isinstance(item, str) else _as_json(kind, item))
         else:
-            put_item(item if isinstance(item, str) else _as_line(item, width), ends_with_nul=arguments.null)
+            put_item(item if isinstance(item, str) else _as_line(kind, item, width), ends_with_nul=arguments.null)
     return OK
 
 
@@ -70,10 +70,11 @@ def _as_json(kind: str, item: Listed) -> dict[str, object]:
     return {kind: values.pop("url"), **values}
 
 
-def _as_line(item: Listed, class_width: int) -> str:
+def _as_line(kind: str, item: Listed, class_width: int) -> str:
     """Size, time and storage class, each in a column of its own, and the name."""
-    is_directory = item.modified is None and not item.size_bytes
-    size_text = "" if is_directory else format_bytes(item.size_bytes)
+    # Buckets and prefixes have no size.
+    has_size = kind == "path" or bool(item.etag) or item.size_bytes > 0
+    size_text = format_bytes(item.size_bytes) if has_size else ""
     time_text = "" if item.modified is None else item.modified.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return f"{size_text:>10}  {time_text:<19}  {item.storage_class:<{class_width}}  {item.url}"
 

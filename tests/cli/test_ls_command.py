@@ -50,6 +50,8 @@ def test_buckets_are_listed_one_url_a_line(site: S3Site) -> None:
     assert ran.status == 0
     assert site.url() in ran.lines
     assert all(re.fullmatch(r"s3://[^/]+", line) for line in ran.lines)
+    [of_bucket] = [line for line in run_program("ls", "-l", "s3://").lines if line.endswith(site.url())]
+    assert re.fullmatch(rf" +([\d: -]+)? +{re.escape(site.url())}", of_bucket)
     assert {"url": site.url()} in run_program("ls", "--json", "s3://").objects
 
 

@@ -12,7 +12,7 @@ import pytest
 import pos3
 from tests.faults.base import PutBefore, opened, running, until_printed
 from tests.support import S3Site
-from tests.support.program import run_program
+from tests.support.program import run_program, start_program
 
 OPEN = """
 import sys, time, pos3
@@ -85,6 +85,23 @@ def test_mirrors_of_other_caches_are_shown_as_well_and_killed_ones_are_not(rclon
     assert "0 open mirrors" in ran.stderr
     # What it has left is still there for recovery.
     assert "dropped" not in run_program("recover", "-n", "--cache-root", tmp_path / "elsewhere").stdout
+
+
+def test_a_sync_with_an_interval_is_shown_and_recovered_if_it_is_killed(rclone_site: S3Site, tmp_path: Path) -> None:
+    local, cache = tmp_path / "out", ["--cache-root", tmp_path / "cache"]
+    local.mkdir()
+    program = start_program("sync", rclone_site.url("out"), "--local", local, "--interval", "600", *cache)
+    try:
+        assert program.stdout is not None
+        assert program.stdout.readline().strip() == str(local)
+        (local / "a").write_bytes(b"1")
+        [found] = run_program("status", "--json", *cache).objects
+        assert (found["pid"], found["kind"], found["unpushed_files"]) == (program.pid, "sync", 1)
+    finally:
+        program.kill()
+        program.communicate()
+    ran = run_program("recover", *cache)
+    assert (ran.status, rclone_site.objects("out/")) == (0, {"a": b"1"}), ran.stderr
 
 
 def test_it_asks_no_store_and_changes_nothing(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
