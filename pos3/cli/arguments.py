@@ -18,6 +18,9 @@ from pos3.options import MirrorOptions, default_cache_root
 from pos3.plan import Compare
 from pos3.url import masked
 
+# Those options of a mirror that options of commands give.
+_MIRROR_OPTIONS = ("cache_root", "max_workers", "max_upload_bytes_per_second", "max_download_bytes_per_second")
+
 
 class _Version(argparse.Action):
     """Looks up the version only on request, because that takes longer than the rest of the start."""
@@ -76,9 +79,6 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
             setattr(arguments, name, os.fsencode(getattr(arguments, name)).decode("utf-8", "surrogateescape"))
     arguments.options = _options(arguments)
     return arguments
-
-
-_MIRROR_OPTIONS = ("cache_root", "max_workers", "max_upload_bytes_per_second", "max_download_bytes_per_second")
 
 
 def _options(arguments: argparse.Namespace) -> MirrorOptions:

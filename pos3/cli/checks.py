@@ -21,7 +21,8 @@ def run_check(arguments: Namespace) -> int:
     if not os.path.exists(local):
         raise FileNotFoundError(f"no such local path: {local}")
     request = replace(request_of(DownloadRequest, arguments), local=local, delete=True, adopt=True)
-    with mirror.of(replace(arguments.options, show_progress=False)) as opened:
+    # With a limit, the mirror would evict from the cache.
+    with mirror.of(arguments.options.giving(show_progress=False, cache_limit=None)) as opened:
         registration, plan = opened.download_plan_of(request)
     mismatches = mismatches_of(registration, plan)
     for mismatch in mismatches:

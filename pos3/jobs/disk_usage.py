@@ -47,9 +47,8 @@ def usage_by_directory(entries: Iterable[Entry], depth: int | None = None) -> It
         path = "".join(f"{name}/" for name in shown)
         while not path.startswith(opened[-1].path):
             yield _closed(opened)
-        for end, letter in enumerate(path, start=1):
-            if letter == "/" and end > len(opened[-1].path):
-                opened.append(_Open(path[:end]))
+        while path != opened[-1].path:
+            opened.append(_Open(path[: path.index("/", len(opened[-1].path)) + 1]))
         if not entry.is_directory and not entry.unusable:
             opened[-1].add(1, entry.size_bytes)
     while opened:

@@ -6,12 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pos3
+from pos3.entries import Entry
+from pos3.store import open_store
+from pos3.transfer.rate import ByteRate
+from pos3.url import parse
 from tests.faults.base import PutBefore, opened
 from tests.support import S3Site, Truncate, contents, on, write_tree
 from tests.support.program import ROOT, run_program
@@ -58,6 +65,27 @@ def test_a_body_that_breaks_off_at_a_rate_is_asked_for_again_and_arrives_whole(
     with opened(tmp_path, max_download_bytes_per_second=2 * MIB):
         assert contents(pos3.download(rclone_site.url("data"))) == {"a": MIXED["middle"]}
     assert cut.struck == 1
+
+
+@pytest.mark.parametrize("size", [1_000_000, 17 * MIB], ids=["one piece", "ranges"])
+def test_a_download_at_a_rate_is_stopped_without_a_word_of_the_event_loop(
+    rclone_site: S3Site, tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    rclone_site.put("large", pseudo_random(size))
+    store = open_store(parse(rclone_site.url("large")), None, None)
+    [listed] = store.entries("large", is_prefix=False)
+    cancelled, moved, target = threading.Event(), [], tmp_path / "target"
+    threading.Timer(0.3, cancelled.set).start()
+    began = time.monotonic()
+
+    def download() -> Coroutine[Any, Any, Entry]:
+        return store.download("large", listed, str(target), moved.append, cancelled, rate=ByteRate(300_000))
+
+    with pytest.raises(pos3.TransferCancelledError):
+        store.run(download, None)
+    assert time.monotonic() - began < 5
+    assert (sum(moved), target.exists()) == (0, False)
+    assert caplog.records == []
 
 
 MEASURED = """

@@ -84,6 +84,19 @@ def test_the_cache_is_what_is_compared_unless_a_path_is_given(rclone_site: S3Sit
     assert run_program("check", rclone_site.url("data"), *cache).status == 1
 
 
+@pytest.mark.parametrize("command", ["check", "doctor", "status"])
+def test_what_only_looks_evicts_nothing_from_the_cache(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    rclone_site.put("data/a", b"1")
+    cache = ["--cache-root", tmp_path / "cache"]
+    [path] = run_program("download", rclone_site.url("data"), *cache).lines
+    monkeypatch.setenv("POS3_CACHE_LIMIT", "0")
+    urls = [] if command == "status" else [rclone_site.url("data")]
+    assert run_program(command, *urls, *cache).status == 0
+    assert contents(Path(path)) == {"a": b"1"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pycurl
 
@@ -234,7 +235,9 @@ class Handle:
 
     def _resume(self, request: Request) -> None:
         if self._request is request:
-            self.curl.pause(pycurl.PAUSE_CONT)
+            # If the sink raises what is kept for result(), libcurl says so here as well, and ends the request.
+            with suppress(pycurl.error):
+                self.curl.pause(pycurl.PAUSE_CONT)
 
     def forget(self) -> None:
         """Lets go of the request, which has ended: of what was sent, and what has come."""
