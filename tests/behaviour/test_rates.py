@@ -46,6 +46,17 @@ def test_small_files_and_the_ranges_of_a_large_one_are_downloaded_at_one_rate_to
     assert 0.98 < took_seconds < 4
 
 
+def test_other_stores_keep_to_the_rate_as_well(tmp_path: Path) -> None:
+    import fsspec
+
+    data = pseudo_random(MIB)
+    fsspec.filesystem("memory").pipe("/at-a-rate/data/a", data)
+    with opened(tmp_path, max_download_bytes_per_second=MIB):
+        began = time.monotonic()
+        assert contents(pos3.download("memory://at-a-rate/data")) == {"a": data}
+        assert time.monotonic() - began > 0.98
+
+
 def test_a_rate_of_downloads_leaves_uploads_alone(rclone_site: S3Site, tmp_path: Path) -> None:
     tree = write_tree(tmp_path / "tree", {"a": pseudo_random(MIB)})
     with opened(tmp_path, max_download_bytes_per_second=10_000):
