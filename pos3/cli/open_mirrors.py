@@ -28,7 +28,8 @@ def run_status(arguments: Namespace) -> int:
     for upload in uploads:
         last_push = "never" if upload.last_push_at is None else local_time(upload.last_push_at)
         since, url = local_time(upload.begun_at), upload.url.ljust(width)
-        put_line(_COLUMNS.format(upload.pid, since, last_push, _unpushed(upload), url, upload.local))
+        path = f"{upload.local}  ({upload.label})" if upload.label else upload.local
+        put_line(_COLUMNS.format(upload.pid, since, last_push, _unpushed(upload), url, path))
     if not arguments.quiet:
         mirrors = len({(upload.host, upload.pid, upload.begun_at) for upload in uploads})
         note(arguments.name, f"{mirrors} open mirror{'' if mirrors == 1 else 's'} with something to push")

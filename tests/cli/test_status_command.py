@@ -73,6 +73,17 @@ def test_the_table_has_a_line_for_each_registration(rclone_site: S3Site, tmp_pat
     assert "1 open mirror " in ran.stderr
 
 
+def test_a_label_tells_what_the_mirror_is_for(rclone_site: S3Site, tmp_path: Path) -> None:
+    options = pos3.MirrorOptions(tmp_path / "cache", show_progress=False)
+    mirror = pos3.Mirror(options, label="prefect flow run 7").open()
+    try:
+        path = mirror.upload(rclone_site.url("out"), tmp_path / "out", interval=None)
+        ran = run_program("status", "--cache-root", tmp_path / "cache")
+    finally:
+        mirror.close()
+    assert ran.lines[1].endswith(f"{path}  (prefect flow run 7)")
+
+
 def test_mirrors_of_other_caches_are_shown_as_well_and_killed_ones_are_not(rclone_site: S3Site, tmp_path: Path) -> None:
     with running(OPEN, tmp_path / "elsewhere", rclone_site.url("out"), tmp_path / "out") as child:
         until_printed(child, "ready")
