@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         TransferError,
         UnsafeKeysError,
     )
-    from pos3.jobs import Observer, Recovered, Reference, Registered, recover
+    from pos3.jobs import Listed, Observer, Recovered, Reference, Registered, recover
     from pos3.options import MirrorOptions
     from pos3.plan import TransferPlan, TwoWayPlan
     from pos3.profiles import Profile, register_profile
@@ -130,6 +130,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidURLError",
     "Kept",
+    "Listed",
     "LocalChangedError",
     "LogProgress",
     "Mirror",

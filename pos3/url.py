@@ -128,6 +128,14 @@ def is_url(address: object) -> bool:
     return scheme[1] != "file"
 
 
+def profile_of_all_buckets(address: str) -> str | None:
+    """The profile, or "", of a URL that means all buckets, ``s3://`` or ``s3://<profile>@``; None for any other."""
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme not in _S3_SCHEMES or "/" in rest or (rest and not rest.endswith("@")) or rest == "@":
+        return None
+    return rest.removesuffix("@").split(":", 1)[0]
+
+
 def looks_damaged(text: str) -> bool:
     """Whether a text is most likely a URL with an error in it. The text itself is not a valid URL."""
     visible = unicodedata.normalize("NFKC", text).translate(_LIKE_ASCII)

@@ -11,12 +11,15 @@ from importlib import import_module
 from typing import Any, NoReturn, get_args
 
 from pos3.cli import values
-from pos3.cli.completion import print_shell_code, profile_names
+from pos3.cli.completion import print_shell_code, profile_names, urls, urls_and_paths
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP, WRONG_USAGE
 from pos3.options import MirrorOptions, default_cache_root
 from pos3.plan import Compare
 from pos3.url import masked
+
+# Those options of a mirror that options of commands give.
+_MIRROR_OPTIONS = ("cache_root", "max_workers", "max_upload_bytes_per_second", "max_download_bytes_per_second")
 
 
 class _Version(argparse.Action):
@@ -79,7 +82,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
 
 def _options(arguments: argparse.Namespace) -> MirrorOptions:
-    given = {name: value for name in ("cache_root", "max_workers") if (value := getattr(arguments, name, None))}
+    given = {name: value for name in _MIRROR_OPTIONS if (value := getattr(arguments, name, None))}
     if arguments.quiet or getattr(arguments, "dry_run", False):
         given["show_progress"] = False
     return MirrorOptions(**given)
@@ -118,7 +121,12 @@ def build_parser() -> argparse.ArgumentParser:
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
+    _add_check(commands)
+    _add_du(commands)
     _add_recover(commands)
+    _add_status(commands)
+    _add_doctor(commands)
+    _add_profile_commands(commands)
     _add_cache(commands)
     _add_runs(commands)
     completion = _command(
@@ -188,8 +196,12 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command = _command(
         commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
     )
-    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
+    text = "s3://bucket/key, or a local path; s3:// for all buckets; * and ? match within a name, ** across names"
+    _add_prefix(command, text)
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
+    command.add_argument(
+        "-l", "--long", action="store_true", help="also size, time and storage class; --json has the ETag as well"
+    )
     _add_profile(command)
     _add_json(command, 'one object a line: {"url": ...}')
 
@@ -202,9 +214,10 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_url(command, "s3://bucket/key")
     _add_transfer(command, "where to; a place below the cache root if not given")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
+    _add_limit(command, "download")
     command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
     command.add_argument(
         "--require-marker",
@@ -223,9 +236,10 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = _command(commands, "upload", _load_on_run("transfers", "run_upload"), "upload a local path, once")
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_url(command, "s3://bucket/key")
     _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
+    _add_limit(command, "upload")
     _add_upload_last(command)
     _add_extra_args(command)
 
@@ -242,7 +256,7 @@ What changed on both sides since the last transfer is listed, and then nothing i
 With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a last push, and
 status 0 if that went well.""",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key; it need not exist yet")
+    _add_url(command, "s3://bucket/key; it need not exist yet")
     _add_transfer(command, "the local side; a place below the cache root if not given")
     _add_delete(
         command,
@@ -250,6 +264,8 @@ status 0 if that went well.""",
         "delete local files that were synced and are gone from the store (off by default)",
     )
     _add_delete(command, "--delete-remote", "delete objects that were synced and are gone locally (off by default)")
+    _add_limit(command, "upload")
+    _add_limit(command, "download")
     _add_upload_last(command)
     command.add_argument(
         "--interval",
@@ -257,6 +273,45 @@ status 0 if that went well.""",
         type=values.interval,
         help="go on uploading changes, with this pause in between",
     )
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "check",
+        _load_on_run("checks", "run_check"),
+        "compare a local path with a URL, and print what differs",
+        description="""\
+Compares a local path with a prefix or an object as a download would, and prints what only one side has and what differs
+(exit status 1). Transfers nothing and changes nothing.""",
+    )
+    _add_url(command, "s3://bucket/key")
+    _add_local(command, "the local side; the place below the cache root if not given. It must exist")
+    _add_filters(command)
+    _add_compare(command)
+    _add_max_workers(command)
+    _add_profile(command)
+    _add_cache_root(command)
+    _add_json(command, 'one object a line: {"url", "path", "side", "reason"}')
+
+
+def _add_du(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "du",
+        _load_on_run("disk_usage", "run_du"),
+        "add up files and bytes by directory",
+        description="""\
+Adds up the objects below a prefix, or the files below a local path, by directory. Prints bytes, number of files and
+name of each directory, the one that was asked for as the last.""",
+    )
+    _add_prefix(command, "s3://bucket/key, or a local path")
+    command.add_argument(
+        "-d", "--depth", metavar="N", type=values.depth, default=1, help="levels to print: 0 for the total (default: 1)"
+    )
+    _add_profile(command)
+    _add_max_workers(command)
+    _add_json(command, 'one object a line: {"url", "files", "size_bytes"}')
 
 
 def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -274,6 +329,7 @@ stderr and kept for another try.""",
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
     _add_max_workers(command)
+    _add_limit(command, "upload")
     option = command.add_argument(
         "--profile",
         metavar="NAME",
@@ -289,26 +345,72 @@ stderr and kept for another try.""",
     _add_json(command, "one object a line, one for each registration")
 
 
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "status",
+        _load_on_run("open_mirrors", "run_status"),
+        "show what the open mirrors of this machine push",
+        description="""\
+Shows what the open mirrors of this user on this machine have registered for upload, in commands, scripts and flow runs:
+process, last push, and what has changed since. Asks no store.""",
+    )
+    _add_cache_root(command)
+    _add_json(command, "one object a line", or_nul=False)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "doctor",
+        _load_on_run("doctors", "run_doctor"),
+        "find out what is wrong with the machine, the credentials or a place",
+        description="""\
+Looks at the versions, the cache, the endpoint, the credentials and the clock, and with a URL whether it may be listed,
+read and written, and how fast. Each line is good or bad, and says what to do (exit status 1 if one is bad). What it
+writes below the URL for that, it removes.""",
+    )
+    option = command.add_argument("prefix", metavar="URL", nargs="?", default="", help="s3://bucket/key")
+    option.completer = urls  # type: ignore[attr-defined]
+    command.add_argument("--read-only", action="store_true", help="write nothing to the store")
+    _add_profile(command)
+    _add_cache_root(command)
+    _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
+
+
+def _add_profile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    subcommands = _add_group(commands, "profile", "show the profiles, and check one")
+
+    command = _command(
+        subcommands,
+        "ls",
+        _load_on_run("profiles", "run_ls"),
+        "list the profiles of profiles.toml",
+        description="Lists the profiles of profiles.toml: name, endpoint, region and kind of credentials, no secrets.",
+    )
+    _add_json(command, "one object a line", or_nul=False)
+
+    command = _command(
+        subcommands,
+        "check",
+        _load_on_run("profiles", "run_check"),
+        "check whether the endpoint of a profile answers to its credentials",
+        description="""\
+Checks a profile: endpoint, credentials, clock, and whether it may list its buckets. Each line is good or bad, and says
+what to do (exit status 1 if one is bad). Nothing is written.""",
+    )
+    option = command.add_argument("profile", metavar="NAME", help="a profile of profiles.toml")
+    option.completer = profile_names  # type: ignore[attr-defined]
+    _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
+
+
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
-    command.add_argument("--local", metavar="PATH", help=local_help)
-    command.add_argument(
-        "--exclude",
-        metavar="PATTERN",
-        action="append",
-        help="glob of what is left alone; may be repeated",
-    )
-    command.add_argument(
-        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
-    )
+    _add_local(command, local_help)
+    _add_filters(command)
     command.add_argument(
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
-    command.add_argument(
-        "--compare",
-        choices=get_args(Compare),
-        default="auto",
-        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
-    )
+    _add_compare(command)
     command.add_argument(
         "--max-delete",
         metavar="N|N%",
@@ -319,6 +421,38 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_profile(command)
     _add_cache_root(command)
     _add_json(command, "print one JSON object: the report, or with -n the plan")
+
+
+def _add_url(command: argparse.ArgumentParser, text: str) -> None:
+    option = command.add_argument("url", metavar="URL", help=text)
+    option.completer = urls  # type: ignore[attr-defined]
+
+
+def _add_prefix(command: argparse.ArgumentParser, text: str) -> None:
+    option = command.add_argument("prefix", metavar="PREFIX", help=text)
+    option.completer = urls_and_paths  # type: ignore[attr-defined]
+
+
+def _add_local(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--local", metavar="PATH", help=text)
+
+
+def _add_filters(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--exclude", metavar="PATTERN", action="append", help="glob of what is left alone; may be repeated"
+    )
+    command.add_argument(
+        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
+    )
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--compare",
+        choices=get_args(Compare),
+        default="auto",
+        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
+    )
 
 
 def _add_json(command: argparse.ArgumentParser, text: str, *, or_nul: bool = True) -> None:
@@ -339,6 +473,16 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
         metavar="N",
         type=values.max_workers,
         help="requests at the same time (default: POS3_MAX_WORKERS, or as many as pay)",
+    )
+
+
+def _add_limit(command: argparse.ArgumentParser, direction: str) -> None:
+    command.add_argument(
+        f"--limit-{direction}",
+        metavar="SIZE",
+        type=values.size_above_zero,
+        dest=f"max_{direction}_bytes_per_second",
+        help=f"the most bytes a second of all {direction}s together: 10MB, 512KiB",
     )
 
 
@@ -473,9 +617,7 @@ object is newer is kept as a whole. Nothing else below the output root is touche
 
 
 def _add_output_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "url", metavar="URL", help="the output root, s3://bucket/outputs (POS3_OUTPUT_ROOT of the flows)"
-    )
+    _add_url(command, "the output root, s3://bucket/outputs (POS3_OUTPUT_ROOT of the flows)")
     command.set_defaults(local=None)
     _add_profile(command)
     _add_max_workers(command)

@@ -7,7 +7,8 @@ import os
 import shlex
 import time
 from argparse import Namespace
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from pos3.errors import InvalidURLError, Pos3Error
 from pos3.jobs import (
     BisyncRequest,
     DownloadRequest,
+    Listed,
     Registration,
     Request,
     UploadRequest,
@@ -38,7 +40,7 @@ from pos3.jobs import (
 from pos3.mirrors import Mirror
 from pos3.plan import Plan
 from pos3.profiles import resolve_profile
-from pos3.reports import Report
+from pos3.reports import Report, format_bytes
 from pos3.transfer import unsaid
 from pos3.url import is_url, local_path, parse
 
@@ -48,22 +50,39 @@ logger = logging.getLogger("pos3")
 def run_ls(arguments: Namespace) -> int:
     """Prints one URL or local path on each line, and nothing if nothing is at a URL."""
     kind = "url" if is_url(arguments.prefix) else "path"
-    if kind == "path" and not os.path.exists(local_path(arguments.prefix)):
-        raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
+    asked = arguments.prefix, arguments.recursive, arguments.profile
     with mirror(show_progress=False) as opened:
-        items = opened.ls(arguments.prefix, arguments.recursive, arguments.profile)
-    for item in items:
+        found: Sequence[str | Listed]
+        found = opened.ls(*asked, details=True) if arguments.long else opened.ls(*asked)
+    if kind == "path" and not found and not os.path.exists(local_path(arguments.prefix)):
+        raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
+    width = max((len(item.storage_class) for item in found if isinstance(item, Listed)), default=0)
+    for item in found:
         if arguments.json:
-            put_json({kind: item})
+            put_json({kind: item} if isinstance(item, str) else _as_json(kind, item))
         else:
-            put_item(item, ends_with_nul=arguments.null)
+            put_item(item if isinstance(item, str) else _as_line(kind, item, width), ends_with_nul=arguments.null)
     return OK
+
+
+def _as_json(kind: str, item: Listed) -> dict[str, object]:
+    values = {**asdict(item), "modified": None if item.modified is None else item.modified.isoformat()}
+    return {kind: values.pop("url"), **values}
+
+
+def _as_line(kind: str, item: Listed, class_width: int) -> str:
+    """Size, time and storage class, each in a column of its own, and the name."""
+    # Buckets and prefixes have no size.
+    has_size = kind == "path" or bool(item.etag) or item.size_bytes > 0
+    size_text = format_bytes(item.size_bytes) if has_size else ""
+    time_text = "" if item.modified is None else item.modified.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{size_text:>10}  {time_text:<19}  {item.storage_class:<{class_width}}  {item.url}"
 
 
 def run_download(arguments: Namespace) -> int:
     """Prints the local path, or with ``--json`` the path and the report."""
     began = time.monotonic()
-    _check_url(arguments)
+    check_url(arguments)
     request = request_of(DownloadRequest, arguments)
     with mirror.of(arguments.options) as opened:
         opened.show_line = unsaid
@@ -79,8 +98,8 @@ def run_download(arguments: Namespace) -> int:
 def run_upload(arguments: Namespace) -> int:
     """Prints nothing, or with ``--json`` the path and the report."""
     began = time.monotonic()
-    _check_url(arguments)
-    source = _local(arguments)
+    check_url(arguments)
+    source = local_side(arguments)
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
     request = replace(request_of(UploadRequest, arguments), local=source, interval=None)
@@ -97,7 +116,7 @@ def run_upload(arguments: Namespace) -> int:
 def run_sync(arguments: Namespace) -> int:
     """Prints the local path when both sides are up to date, or with ``--json`` the path and the report at the end."""
     began = time.monotonic()
-    _check_url(arguments)
+    check_url(arguments)
     request = request_of(BisyncRequest, arguments)
     with mirror.of(arguments.options) as opened:
         opened.show_line = unsaid
@@ -139,7 +158,12 @@ def _push_until_stopped(arguments: Namespace, opened: Mirror, path: Path) -> Non
         note(arguments.name, "stopping; one last push")
 
 
-def _check_url(arguments: Namespace) -> None:
+def check_url(arguments: Namespace) -> None:
+    """Returns if the command was given a URL.
+
+    Raises:
+        InvalidURLError: it was given a local path in its place.
+    """
     if not is_url(arguments.url):
         correct = shlex.join([*arguments.name.split(), "s3://BUCKET/KEY", "--local", arguments.url])
         raise InvalidURLError(
@@ -147,7 +171,8 @@ def _check_url(arguments: Namespace) -> None:
         )
 
 
-def _local(arguments: Namespace) -> str:
+def local_side(arguments: Namespace) -> str:
+    """The local path of a transfer: that of ``--local``, or the one in the cache."""
     location = parse(arguments.url)
     chosen = arguments.profile or arguments.options.or_environment().default_profile
     profile = resolve_profile(chosen, url_profile=location.profile)

@@ -8,13 +8,24 @@ here as well. :mod:`pos3.mirrors` decides which registrations a mirror has, and 
 
 from pos3.jobs.adoption import check_adoption, check_target
 from pos3.jobs.bisync_job import BisyncJob, BisyncPlans
+from pos3.jobs.comparison import Mismatch, mismatches_of
 from pos3.jobs.complete_sets import Publication, complete_job
 from pos3.jobs.disk_space import DiskSpace
+from pos3.jobs.disk_usage import DirectoryUsage, local_usage, remote_usage, usage_by_directory
+from pos3.jobs.findings import Finding, failed
 from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
 from pos3.jobs.known_roots import ReceivedRoot, RegisteredRoot, reference_of, remember
-from pos3.jobs.listings import list_local, list_remote
+from pos3.jobs.listings import (
+    Listed,
+    describe_all_buckets,
+    describe_local,
+    describe_remote,
+    list_all_buckets,
+    list_local,
+    list_remote,
+)
 from pos3.jobs.local_writers import (
     AdditiveWriter,
     DeadWriter,
@@ -26,7 +37,11 @@ from pos3.jobs.local_writers import (
     RecordLookup,
     Writer,
 )
+from pos3.jobs.machine_check import check_machine
 from pos3.jobs.observer import Observer, Registered, Unobserved
+from pos3.jobs.open_mirrors import OpenUpload, open_uploads
+from pos3.jobs.place_check import check_place
+from pos3.jobs.profile_check import check_profile
 from pos3.jobs.recovery import Recovered, recover, recover_with
 from pos3.jobs.references import Reference, find_reference
 from pos3.jobs.registration import (
@@ -52,6 +67,7 @@ from pos3.jobs.requests import (
 from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
+from pos3.jobs.url_beginnings import url_completions
 
 __all__ = [
     "REQUESTS",
@@ -61,12 +77,17 @@ __all__ = [
     "BisyncRequest",
     "DeadWriter",
     "DeletingUpload",
+    "DirectoryUsage",
     "DiskSpace",
     "DownloadRequest",
+    "Finding",
     "Job",
     "Journal",
+    "Listed",
+    "Mismatch",
     "Observer",
     "OnChange",
+    "OpenUpload",
     "OwnDownload",
     "OwnPush",
     "ParentWriter",
@@ -90,24 +111,38 @@ __all__ = [
     "as_transfer_plan",
     "check_adoption",
     "check_conflicts",
+    "check_machine",
     "check_outside_state",
     "check_patterns",
+    "check_place",
+    "check_profile",
     "check_target",
     "check_timeout",
     "complete_job",
+    "describe_all_buckets",
+    "describe_local",
+    "describe_remote",
     "difference",
+    "failed",
     "find_reference",
     "fingerprint_of_objects",
+    "list_all_buckets",
     "list_local",
     "list_remote",
     "list_runs",
     "local_root",
+    "local_usage",
     "maps_the_same_objects",
     "merged",
+    "mismatches_of",
+    "open_uploads",
     "recover",
     "recover_with",
     "reference_of",
     "remember",
+    "remote_usage",
     "remove_pushed_entries",
     "remove_run",
+    "url_completions",
+    "usage_by_directory",
 ]

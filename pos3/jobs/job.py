@@ -536,6 +536,11 @@ class Job:
         if self._use_lock is None:
             self._use_lock = self.index.root.use_lock()
 
+    def _note_push(self) -> None:
+        """Everything was pushed by now: ``pos3 status`` shows when that was."""
+        if self._use_lock is not None:
+            self._use_lock.note_push()
+
     def end_use(self) -> None:
         """Allows eviction again, and ends the claim."""
         use_lock, self._use_lock = self._use_lock, None
@@ -663,10 +668,12 @@ class Job:
             plan = make_plan()
             if plan.is_empty and not (plan.confirmed or plan.forgotten or plan.unreadable):
                 self._raise_problems(plan)
+                self._note_push()
                 return
             self.index.mark_used()
             outcome = self.execute_plan(plan, terms)
         self.raise_failures(outcome, plan)
+        self._note_push()
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
         """Makes the remote side match the local side, by a full comparison. Files that keep changing are tried twice.
@@ -693,6 +700,7 @@ class Job:
         self.raise_failures(outcome, plan)
         if refusal is not None:
             raise refusal
+        self._note_push()
 
     def raise_failures(self, outcome: Outcome, plan: Plan, operation: str = "Upload") -> None:
         """Returns if everything was pushed.

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
@@ -42,7 +42,7 @@ class MirrorLike(Protocol):
     def publish(self) -> Callable[..., Path]: ...
 
     @property
-    def ls(self) -> Callable[..., list[str]]: ...
+    def ls(self) -> Callable[..., list[Any]]: ...
 
     @property
     def flush(self) -> Callable[..., Report]: ...

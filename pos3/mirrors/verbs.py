@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from pos3.errors import (
     InvalidArgumentError,
@@ -29,6 +29,7 @@ from pos3.jobs import (
     DownloadRequest,
     Job,
     Journal,
+    Listed,
     Observer,
     Patterns,
     PublishRequest,
@@ -45,8 +46,12 @@ from pos3.jobs import (
     check_adoption,
     check_target,
     check_timeout,
+    describe_all_buckets,
+    describe_local,
+    describe_remote,
     find_reference,
     fingerprint_of_objects,
+    list_all_buckets,
     list_local,
     list_remote,
     maps_the_same_objects,
@@ -67,8 +72,8 @@ from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
-from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
-from pos3.url import is_url, local_path, parse, quoted
+from pos3.transfer import OpenProgress, Rates, Tell, choose_progress, choose_tell, silent, unsaid
+from pos3.url import is_url, local_path, parse, profile_of_all_buckets, quoted
 
 logger = logging.getLogger("pos3")
 
@@ -117,8 +122,6 @@ class Mirror:
         self.show_line: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
         self._background_progress = background_progress
         self._part_of = part_of
-        limit = chosen.max_upload_bytes_per_second
-        rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
@@ -128,7 +131,7 @@ class Mirror:
                 Components.new_owner(),
                 Stores(resolve_profile(chosen.default_profile), chosen.given_workers),
                 Registrations(),
-                Runner(chosen.given_workers, rate, open_progress, observer),
+                Runner(chosen.given_workers, Rates.of(chosen), open_progress, observer),
                 journal,
                 part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 DiskSpace(self.cache_root, chosen.cache_limit_bytes),
@@ -720,24 +723,54 @@ class Mirror:
 
     # Questions and plans, which change nothing
 
-    def ls(self, prefix: StrPath, recursive: bool = False, profile: str | Profile | None = None) -> list[str]:
+    @overload
+    def ls(
+        self,
+        prefix: StrPath,
+        recursive: bool = ...,
+        profile: str | Profile | None = ...,
+        *,
+        details: Literal[False] = ...,
+    ) -> list[str]: ...
+
+    @overload
+    def ls(
+        self, prefix: StrPath, recursive: bool = ..., profile: str | Profile | None = ..., *, details: Literal[True]
+    ) -> list[Listed]: ...
+
+    def ls(
+        self,
+        prefix: StrPath,
+        recursive: bool = False,
+        profile: str | Profile | None = None,
+        *,
+        details: bool = False,
+    ) -> list[str] | list[Listed]:
         """Returns the entries directly below ``prefix``, or with ``recursive`` those at any depth, sorted.
 
         Remote entries are full URLs; those of prefixes have no slash at the end. Local entries are paths. A single
         object or file is listed as itself. If nothing is there, the list is empty.
 
         Args:
-            prefix: ``s3://bucket/key``, or a local path.
+            prefix: ``s3://bucket/key``, or a local path; ``s3://`` for all buckets. ``*``, ``?`` and ``[...]`` in it
+                match within a name, and ``**`` across names: the result has all that matches. A pattern that matches
+                nothing is taken as a name.
             profile: a profile or its name. A profile in the URL wins.
+            details: return sizes, times, ETags and storage classes with the URLs or paths.
 
         Raises:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
         if not is_url(prefix):
-            return list_local(prefix, recursive)
-        location, resolved = self._components.stores.resolve(str(prefix), profile)
-        return list_remote(self._components.stores.of(location, resolved), location, recursive)
+            return describe_local(prefix, recursive) if details else list_local(prefix, recursive)
+        stores = self._components.stores
+        if (url_profile := profile_of_all_buckets(str(prefix))) is not None:
+            caller = resolve_profile(profile, url_profile=url_profile) or stores.default_profile
+            return describe_all_buckets(caller) if details else list_all_buckets(caller)
+        location, resolved = stores.resolve(str(prefix), profile)
+        store = stores.of(location, resolved)
+        return describe_remote(store, location, recursive) if details else list_remote(store, location, recursive)
 
     def fingerprint(
         self,

@@ -169,6 +169,7 @@ def pos3_flow(
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
+    max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
     **flow_options: Unpack[FlowOptions],
 ) -> FlowDecorator: ...
 
@@ -186,6 +187,7 @@ def pos3_flow(
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
+    max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
     """Makes a Prefect flow whose runs each have one mirror, which the flow and its tasks use by ``pos3.download`` etc.
@@ -210,8 +212,8 @@ def pos3_flow(
             ``flow.with_options(mirror=...)`` wins over both. A given argument wins over the environment, even if it
             equals the default. Options that are not given come from the environment (``POS3_CACHE_ROOT`` and so on).
         show_progress: whether long transfers are shown by lines in the run's log.
-        cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout: see
-            :func:`pos3.mirror`. They are checked when a run opens its mirror.
+        cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout,
+            max_download_bytes_per_second: see :func:`pos3.mirror`. They are checked when a run opens its mirror.
         output_root: the URL, or the local path, below which :func:`run_dir` makes directories.
         flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a
             :class:`PathSerializer`.
@@ -228,6 +230,7 @@ def pos3_flow(
         cache_limit,
         shutdown_timeout,
         output_root,
+        max_download_bytes_per_second,
     )
     options = OptionLayers().with_layer(mirror).with_layer(arguments)
 

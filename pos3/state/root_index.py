@@ -7,7 +7,8 @@ The state of a local root lies below the cache root, never in the root itself, a
       .pos3/
         <id>.sqlite                         the index of a local root: its places, and a row for each synced file
         <id>.lock                           held while a process downloads into or pushes from the root
-        <id>.use                            held for reading by each open mirror that uses the root
+        <id>.use                            held for reading by each open mirror that uses the root; has the time of the
+                                            last push
         unfinished/<id>...                  a link to the temporary file of a running download of a single object, or
                                             to the part file of a huge one
         .locks                              shows whether the file system has locks; if not, lock files are used
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 
 from pos3.local import lies_in_cache, make_private, state_directory_of
 from pos3.state.database import ROOT_ID, Database
-from pos3.state.locks import NoUseLock, UseLock, locked
+from pos3.state.locks import NoUseLock, UseLock, last_push_at, locked
 
 logger = logging.getLogger("pos3")
 
@@ -137,6 +138,11 @@ class RootIndex:
             make_private(self.directory)
             use_locks.append(UseLock(f"{self._base}.use"))
         return use_locks[0] if use_locks else NoUseLock()
+
+    @property
+    def last_push_at(self) -> float | None:
+        """When a mirror last pushed everything from the root, in seconds since the epoch; None for never."""
+        return last_push_at(f"{self._base}.use")
 
     @contextmanager
     def _tolerating_unwritable_state(self) -> Iterator[None]:

@@ -163,12 +163,55 @@ class Survey:
     is_told: bool = True
 
 
+@dataclass(frozen=True)
+class Route:
+    """How a store is reached; no part of it is secret. What a kind of store does not have is "".
+
+    ``credentials`` is where they come from, such as "env" or "shared-credentials-file".
+    """
+
+    endpoint: str
+    addressing: str = ""
+    region: str = ""
+    profile: str = ""
+    credentials: str = ""
+    aws_profile: str = ""
+    proxy: str = ""
+
+    def __str__(self) -> str:
+        named = (
+            ("endpoint", self.endpoint),
+            ("", self.addressing and f"{self.addressing} addressing"),
+            ("region", self.region),
+            ("profile", self.profile and repr(self.profile)),
+            ("", self.credentials and self._shown_credentials()),
+            ("AWS profile", self.aws_profile and repr(self.aws_profile)),
+            ("proxy", self.proxy),
+        )
+        return ", ".join(f"{name} {value}".lstrip() for name, value in named if value)
+
+    def _shown_credentials(self) -> str:
+        return self.credentials if self.credentials == UNSIGNED else f"credentials from {self.credentials!r}"
+
+
+UNSIGNED = "unsigned"
+"""In the place of credentials: requests are not signed."""
+
+
 class Store(Protocol):
     """One bucket, or the like, reached with one profile."""
 
     @property
     def endpoint(self) -> str:
         """What tells the endpoint from others: see :func:`pos3.store.endpoint_of`."""
+        ...
+
+    def route(self) -> Route:
+        """How it is reached.
+
+        Raises:
+            CredentialsError, EndpointError, ProfileError
+        """
         ...
 
     @property
@@ -202,8 +245,12 @@ class Store(Protocol):
         """
         ...
 
-    def children(self, key: str) -> Iterator[Entry]:
-        """One level below ``key``: objects, and directories as paths ending in "/", in code-point order."""
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+        """One level below ``key``: objects, and directories as paths ending in "/", in code-point order.
+
+        Args:
+            beginning: only those whose names begin with it are asked for.
+        """
         ...
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
@@ -226,6 +273,7 @@ class Store(Protocol):
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Entry:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
@@ -236,6 +284,7 @@ class Store(Protocol):
             notes: of what is in ``target`` already, for objects from ``resumable_from_bytes`` on. What a failure leaves
                 there is up to whoever keeps them.
             tell_checksum: told the checksum that has proven what arrived, if one of the whole object has.
+            rate: says how long to wait before more bytes are taken.
         Returns:
             size, etag and LastModified of the version that was delivered.
         Raises:

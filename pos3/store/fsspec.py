@@ -38,6 +38,7 @@ from pos3.store.base import (
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Survey,
     TellChecksum,
     nothing_known,
@@ -102,6 +103,9 @@ class FsspecStore:
         except OSError as error:
             raise StoreError(f"{where}: {error}", url=where) from error
 
+    def route(self) -> Route:
+        return Route(f"{self._scheme}:// by {type(self._fs).__name__} of fsspec")
+
     @property
     def clock_set_back_seconds(self) -> float:
         # Nobody tells the store's time.
@@ -141,7 +145,7 @@ class FsspecStore:
         alone = [entry for entry in entries if not entry.path]
         yield from alone or sorted(entries, key=lambda entry: entry.path)
 
-    def children(self, key: str) -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
         seen: dict[str, Entry] = {}
         for entry in self.entries(key, is_prefix=True):
             name, slash, _ = entry.path.partition("/")
@@ -149,7 +153,7 @@ class FsspecStore:
                 seen.setdefault(f"{name}/", Entry(f"{name}/"))
             else:
                 seen[name] = entry
-        yield from (seen[path] for path in sorted(seen))
+        yield from (seen[path] for path in sorted(seen) if path.startswith(beginning))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         return run_in_new_loop(lambda: self._run(main, Threads(workers or _WORKERS)))
@@ -184,8 +188,9 @@ class FsspecStore:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Entry:
-        on_bytes = _pacing(moved, cancelled, UNLIMITED, "the download was stopped")
+        on_bytes = _pacing(moved, cancelled, rate, "the download was stopped")
         return await self._in_thread(self._download, key, target, on_bytes)
 
     def _download(self, key: str, target: str, on_bytes: _OnBytes) -> Entry:

@@ -53,7 +53,15 @@ class PartFiles:
             part = PartFile.claimed(pair.local_path(action.path), _source(pair, action))
             if part is not None:
                 return self._download_by(part, key, action, temporary, moved, tell_checksum, terms)
-        return pair.store.download(key, action.source, temporary, moved, terms.cancelled, tell_checksum=tell_checksum)
+        return pair.store.download(
+            key,
+            action.source,
+            temporary,
+            moved,
+            terms.cancelled,
+            tell_checksum=tell_checksum,
+            rate=terms.rates.download,
+        )
 
     async def _download_by(
         self,
@@ -70,7 +78,7 @@ class PartFiles:
         self._leftovers.note(part.path)
         try:
             delivered = await pair.store.download(
-                key, action.source, part.path, moved, terms.cancelled, part, tell_checksum
+                key, action.source, part.path, moved, terms.cancelled, part, tell_checksum, terms.rates.download
             )
             part.finish(temporary)
         except BaseException as error:

@@ -398,6 +398,14 @@ def test_children_of_the_root_are_the_first_segments(place: Place) -> None:
     assert [entry.path for entry in place.store.children("")] == ["a", "b/"]
 
 
+@pytest.mark.parametrize("key", ["", "data"])
+def test_children_are_those_that_begin_as_was_asked(place: Place, key: str) -> None:
+    below = f"{key}/" if key else ""
+    place.put_all({f"{below}{name}": b"1" for name in ("run-1/a", "run-1/b", "run-2", "runs", "a", "z/run-3")})
+    assert [entry.path for entry in place.store.children(key, "run-")] == ["run-1/", "run-2"]
+    assert list(place.store.children(key, "x")) == []
+
+
 @where_any_key_is_held
 def test_an_object_and_a_directory_of_one_name_are_two_children(place: Place) -> None:
     needs(place.traits.any_key)

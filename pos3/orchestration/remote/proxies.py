@@ -101,8 +101,8 @@ class MirrorProxy(abc.ABC):
         path: Path = self._call_by_name("publish", args, kwargs)
         return path
 
-    def ls(self, *args: Any, **kwargs: Any) -> list[str]:
-        entries: list[str] = self._call_by_name("ls", args, kwargs)
+    def ls(self, *args: Any, **kwargs: Any) -> list[Any]:
+        entries: list[Any] = self._call_by_name("ls", args, kwargs)
         return entries
 
     def flush(self, *args: Any, **kwargs: Any) -> pos3.Report:

@@ -23,6 +23,7 @@ from pos3.store.base import (
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Survey,
     TellChecksum,
     UnsortedListingError,
@@ -77,6 +78,9 @@ class S3Store:
 
     def _where(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
+
+    def route(self) -> Route:
+        return self._client.address.route
 
     @property
     def clock_set_back_seconds(self) -> float:
@@ -201,17 +205,19 @@ class S3Store:
                 return
         yield from self._gathered(key, "")
 
-    def children(self, key: str) -> Iterator[Entry]:
-        yield from self._gathered(key, "/")
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+        yield from self._gathered(key, "/", beginning)
 
-    def _gathered(self, key: str, delimiter: str) -> Iterator[Entry]:
-        """What lies below ``key``, sorted here."""
+    def _gathered(self, key: str, delimiter: str, beginning: str = "") -> Iterator[Entry]:
+        """What lies below ``key`` and begins so, sorted here."""
         below = f"{key}/" if key else ""
-        pages = functools.partial(self._listing.pages, below, delimiter=delimiter)
+        # Directory buckets list whole directories alone.
+        asked = below if self._client.address.has_directories else below + beginning
+        pages = functools.partial(self._listing.pages, asked, delimiter=delimiter)
         with closing(self._client.stream(pages, 1)) as listed:
-            found = gathered(listed, self._where(below))
+            found = gathered(listed, self._where(asked))
         for path in sorted(found):
-            if path != below:
+            if path != below and path.startswith(beginning, len(below)):
                 yield found[path]._replace(path=path[len(below) :])
 
     # Bodies
@@ -231,8 +237,9 @@ class S3Store:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Coroutine[Any, Any, Entry]:
-        return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum))
+        return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum, rate))
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return headers_of(extra_args)
