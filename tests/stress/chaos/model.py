@@ -1,8 +1,8 @@
 """What must lie in S3, and what may, after a flow run: from its plan and its diary alone, without pos3.
 
 * Completed: exactly the files of the attempt that completed, what was there before below places that are not to be
-* Completed: exactly the files of the attempt that completed, what was there before below places that are not to be
-  a hook wrote, unless its process was struck.
+  cleaned, and nothing else. What a task wrote whose result a later attempt found is there as well, and what a hook
+  wrote, unless its process was struck.
 * Otherwise: every object from before is there, unless the body of an attempt had ended well and the place holds all of
   its files, since then its final push had begun. What asks to be pushed on errors is there. Nothing is half.
 """
