@@ -86,7 +86,7 @@ def _options(arguments: argparse.Namespace) -> MirrorOptions:
 
 
 def _is_second_address(arguments: argparse.Namespace, unknown: str) -> bool:
-    return "url" in arguments and arguments.local is None and not unknown.startswith("-")
+    return {"url", "local"} <= vars(arguments).keys() and arguments.local is None and not unknown.startswith("-")
 
 
 def _two_addresses_message(prog: str, first: str, second: str, argv: Sequence[str]) -> str:
@@ -115,6 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verbosity(parser, False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_ls(commands)
+    _add_partition(commands)
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
@@ -188,10 +189,31 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command = _command(
         commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
     )
-    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
+    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, a part, or a local path")
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
     _add_profile(command)
     _add_json(command, 'one object a line: {"url": ...}')
+
+
+def _add_partition(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "partition",
+        _load_on_run("partitions", "run_partition"),
+        "divide what is below a prefix into parts, one a line",
+        description="""\
+Divides the objects of a URL into parts with about the same number of bytes, and prints a text for each of them. Such a
+text can stand in place of the URL of 'pos3 download' and 'pos3 ls', on any machine.""",
+    )
+    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    division = command.add_mutually_exclusive_group(required=True)
+    division.add_argument("--parts", metavar="N", type=values.count, help="how many parts")
+    division.add_argument(
+        "--max-bytes", metavar="SIZE", type=values.size, help="the most bytes of a part, such as 10GB"
+    )
+    _add_patterns(command)
+    _add_profile(command)
+    _add_json(command, 'one object a line: {"part": ..., "files": ..., "bytes": ...}')
 
 
 def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -202,7 +224,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    command.add_argument("url", metavar="URL", help="s3://bucket/key, or a part of one")
     _add_transfer(command, "where to; a place below the cache root if not given")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
     command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
@@ -291,15 +313,7 @@ stderr and kept for another try.""",
 
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     command.add_argument("--local", metavar="PATH", help=local_help)
-    command.add_argument(
-        "--exclude",
-        metavar="PATTERN",
-        action="append",
-        help="glob of what is left alone; may be repeated",
-    )
-    command.add_argument(
-        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
-    )
+    _add_patterns(command)
     command.add_argument(
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
@@ -321,6 +335,15 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_json(command, "print one JSON object: the report, or with -n the plan")
 
 
+def _add_patterns(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--exclude", metavar="PATTERN", action="append", help="glob of what is left alone; may be repeated"
+    )
+    command.add_argument(
+        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
+    )
+
+
 def _add_json(command: argparse.ArgumentParser, text: str, *, or_nul: bool = True) -> None:
     output = command.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help=text)
@@ -337,7 +360,7 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--max-workers",
         metavar="N",
-        type=values.max_workers,
+        type=values.count,
         help="requests at the same time (default: POS3_MAX_WORKERS, or as many as pay)",
     )
 

@@ -14,7 +14,7 @@ from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
 from pos3.jobs.known_roots import ReceivedRoot, RegisteredRoot, reference_of, remember
-from pos3.jobs.listings import list_local, list_remote
+from pos3.jobs.listings import list_local, list_part, list_remote
 from pos3.jobs.local_writers import (
     AdditiveWriter,
     DeadWriter,
@@ -27,8 +27,9 @@ from pos3.jobs.local_writers import (
     Writer,
 )
 from pos3.jobs.observer import Observer, Registered, Unobserved
+from pos3.jobs.partitions import check_division, parts_of
 from pos3.jobs.recovery import Recovered, recover, recover_with
-from pos3.jobs.references import Reference, find_reference
+from pos3.jobs.references import Reference, find_reference, with_profile_name
 from pos3.jobs.registration import (
     Registration,
     check_outside_state,
@@ -48,6 +49,7 @@ from pos3.jobs.requests import (
     check_timeout,
     difference,
     merged,
+    patterns_of,
 )
 from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
@@ -90,6 +92,7 @@ __all__ = [
     "as_transfer_plan",
     "check_adoption",
     "check_conflicts",
+    "check_division",
     "check_outside_state",
     "check_patterns",
     "check_target",
@@ -99,15 +102,19 @@ __all__ = [
     "find_reference",
     "fingerprint_of_objects",
     "list_local",
+    "list_part",
     "list_remote",
     "list_runs",
     "local_root",
     "maps_the_same_objects",
     "merged",
+    "parts_of",
+    "patterns_of",
     "recover",
     "recover_with",
     "reference_of",
     "remember",
     "remove_pushed_entries",
     "remove_run",
+    "with_profile_name",
 ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pos3.entries import EVERY_PATH, PathRange
+from pos3.parts import Part
 from pos3.store import Store, twice_if_unsorted
 from pos3.url import Location
 
@@ -12,15 +14,24 @@ from pos3.url import Location
 def list_remote(store: Store, location: Location, recursive: bool) -> list[str]:
     """The URLs of the objects and directories below ``location``, sorted; directories have no slash at the end."""
     if recursive:
-        return sorted(location.child(path) for path in _with_directories(_paths(store, location)))
+        return sorted(location.child(path) for path in _with_directories(_paths(store, location, EVERY_PATH)))
     if location.key and not location.is_prefix and store.survey(location.key).is_object:
         return [str(location)]
     return sorted({location.child(entry.path.rstrip("/")) for entry in store.children(location.key)})
 
 
-def _paths(store: Store, location: Location) -> list[str]:
+def list_part(store: Store, location: Location, part: Part, recursive: bool) -> list[str]:
+    """As :func:`list_remote`, of a part of ``location``. A directory is listed if the part has something in it."""
+    takes_part = part.filter.predicate()
+    paths = [path for path in _paths(store, location, part.within) if takes_part(path)]
+    if recursive:
+        return sorted(location.child(path) for path in _with_directories(paths))
+    return sorted({location.child(path.partition("/")[0]) for path in paths})
+
+
+def _paths(store: Store, location: Location, within: PathRange) -> list[str]:
     def paths() -> list[str]:
-        return [entry.path for entry in store.entries(location.key, is_prefix=location.is_prefix)]
+        return [entry.path for entry in store.entries(location.key, is_prefix=location.is_prefix, within=within)]
 
     return twice_if_unsorted(paths)
 
