@@ -134,18 +134,25 @@ class Listing:
                 yield page
 
     async def _first_after(self, prefix: str, after: str) -> Page:
-        """The first page after a key, or that of all keys if the store does not begin where it is asked to."""
+        """The first page after a key, or that of all keys if the store does not begin where it is asked to.
+
+        It is asked to begin with the key itself. If it does, or if there is no such key any more, it passes over none.
+        """
         if after and self._starts_after:
             try:
-                first = await self.page(prefix, after=after)
+                first = await self.page(prefix, after=_right_before(after))
+                found = first.entries[0].path if first.entries else ""
+                if found == after or ((not found or found > after) and not await self._exists(after)):
+                    return first
             except StoreError as error:
                 if type(error) is not StoreError:
                     raise
-            else:
-                if not first.entries or first.entries[0].path > after:
-                    return first
             self._starts_after = False
         return await self.page(prefix)
+
+    async def _exists(self, key: str) -> bool:
+        page = await self.page(key, page_size=1)
+        return any(entry.path == key for entry in page.entries)
 
     def below_after(self, first: Page, key: str, landmarks: Landmarks, keys: PathRange) -> AsyncGenerator[Page, None]:
         """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page lies below it."""
@@ -284,6 +291,14 @@ def _last_in_order(page: Page, last: str, where: str) -> str:
     if keys and not (last < keys[0] and all(map(lt, keys, keys[1:]))):
         raise UnsortedListingError(f"{where}: keys are not listed in order")
     return keys[-1] if keys else last
+
+
+def _right_before(key: str) -> str:
+    """A text that follows all keys that come before ``key``, but for some that nobody uses."""
+    last = ord(key[-1]) - 1
+    # Surrogates are no characters.
+    last = 0xD7FF if 0xD800 <= last <= 0xDFFF else last
+    return key[:-1] + (chr(last) + _LAST_CHARACTER if last > 0 else "")
 
 
 def _reaches(page: Page, key: str) -> bool:
