@@ -38,7 +38,8 @@ class Part:
     """A range of the objects of a URL, as :func:`pos3.partition` makes it. It never changes, and it can be pickled.
 
     ``str(part)`` is a short text for JSON, command lines and flow parameters. ``Part.parse(text)`` is the same part
-    again, and the text may stand wherever a part may.
+    again, and the text may stand wherever a part may. ``path in part`` says whether the object at a path below the URL
+    belongs to it.
 
     Args:
         url: the URL of which it is a part, with the name of its profile.
@@ -133,6 +134,10 @@ class Part:
         items += [("files", str(self.files)), ("bytes", str(self.size_bytes))]
         query = urlencode(items, safe="/", quote_via=quote, errors=_ERRORS)
         return f"{PART_PREFIX}{quote(self.url, safe='/:@', errors=_ERRORS)}?{query}"
+
+    def __contains__(self, path: str | os.PathLike[str]) -> bool:
+        text = os.fspath(path)
+        return text in self.within and self.filter.predicate()(text)
 
     @property
     def within(self) -> PathRange:

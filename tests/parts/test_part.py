@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 import pickle
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -44,6 +45,12 @@ def test_a_part_is_the_same_after_its_text_json_a_pickle_and_a_copy(part: Part) 
     assert Part.parse(text) == part
     assert pickle.loads(pickle.dumps(part)) == copy.deepcopy(part) == part
     assert hash(Part.parse(text)) == hash(part)
+
+
+def test_a_part_says_which_paths_belong_to_it() -> None:
+    part = Part("s3://bucket/data", after="a/1.csv", until="b", exclude=("*.tmp",))
+    paths = ["a/1.csv", "a/10.csv", "a/2.csv", "a/2.tmp", PurePosixPath("b"), "b/1.csv", ""]
+    assert [path in part for path in paths] == [False, True, True, False, True, False, False]
 
 
 def test_a_text_is_short_and_can_be_read() -> None:
