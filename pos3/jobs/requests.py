@@ -205,12 +205,12 @@ def patterns_of(part: Part, include: Patterns, exclude: Patterns) -> tuple[Patte
     """The patterns of a part, or else those of the call.
 
     Raises:
-        InvalidArgumentError: both have some.
+        InvalidArgumentError: both have some, and they are not the same.
     """
     if not (part.include or part.exclude):
         return include, exclude
-    for name, given in (("include", include), ("exclude", exclude)):
-        if given:
+    for name, given, own in (("include", include, part.include), ("exclude", exclude, part.exclude)):
+        if given and as_patterns(given, name) != own:
             raise InvalidArgumentError(
                 f"{name}={given!r}: the part has patterns of its own, with which it was made; leave {name} out",
                 argument=name,

@@ -15,8 +15,6 @@ from pos3.url import PART_PREFIX, parse, quoted
 _EXPECTED = "expected what str() makes of a part, such as 'part+s3://bucket/data/?part=3/16&after=a.csv&until=f.csv'"
 _SINGLE = ("part", "after", "until", "files", "bytes")
 _PATTERNS = ("include", "exclude")
-# Keys of S3 are UTF-8. Paths in other stores may be whatever a name on this machine can be.
-_ERRORS = "surrogatepass"
 
 
 def _is_text(address: str) -> bool:
@@ -31,6 +29,14 @@ def part_or_address(address: Address) -> Address:
         InvalidArgumentError: a text that is meant as that of a part is none.
     """
     return Part.parse(address) if isinstance(address, str) and _is_text(address) else address
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ class Part:
         scheme, _, rest = (f"{place}/" if location.is_prefix and location.key else place).partition("://")
         object.__setattr__(self, "url", f"{scheme}://{location.profile}{'@' * bool(location.profile)}{rest}")
         for name in ("after", "until"):
-            if not isinstance(path := getattr(self, name), str):
+            path = getattr(self, name)
+            if not isinstance(path, str) or not _is_utf8(path):
                 raise InvalidArgumentError(f"{name}={path!r}: expected a path below the URL, or ''", argument=name)
         if self.until and self.after > self.until:
             raise InvalidArgumentError(f"until={self.until!r} comes before after={self.after!r}", argument="until")
@@ -98,8 +105,8 @@ class Part:
             if not (isinstance(text, str) and _is_text(text)):
                 raise ValueError
             address, _, query = text.removeprefix(PART_PREFIX).partition("?")
-            items = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors=_ERRORS)
-            return cls._of_items(unquote(address, errors=_ERRORS), items)
+            items = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query), errors="strict")
+            return cls._of_items(unquote(address, errors="strict"), items)
         except ValueError as error:
             reason = f" ({error})" if isinstance(error, InvalidArgumentError) else ""
             raise InvalidArgumentError(f"{quoted(str(text))} is not the text of a part{reason}; {_EXPECTED}") from None
@@ -132,8 +139,7 @@ class Part:
         items += [(name, path) for name, path in (("after", self.after), ("until", self.until)) if path]
         items += [(name, glob) for name in _PATTERNS for glob in getattr(self, name)]
         items += [("files", str(self.files)), ("bytes", str(self.size_bytes))]
-        query = urlencode(items, safe="/", quote_via=quote, errors=_ERRORS)
-        return f"{PART_PREFIX}{quote(self.url, safe='/:@', errors=_ERRORS)}?{query}"
+        return f"{PART_PREFIX}{quote(self.url, safe='/:@')}?{urlencode(items, safe='/', quote_via=quote)}"
 
     def __contains__(self, path: str | os.PathLike[str]) -> bool:
         text = os.fspath(path)

@@ -80,9 +80,11 @@ def locked_part(path: str, part: str, on_wait: Callable[[], None]) -> Iterator[N
     """
     part_path = f"{path}-{part}"
     with locked(path, on_wait, is_shared=True), locked(part_path, on_wait):
-        yield
-        with suppress(OSError):
-            os.unlink(f"{part_path}.lock")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.unlink(f"{part_path}.lock")
 
 
 def wait_for_directory(lock: str) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import pos3
 from pos3 import Part
 
-PATHS = st.text(max_size=30)
+PATHS = st.text(st.characters(codec="utf-8"), max_size=30)
 GLOBS = st.lists(st.sampled_from(["*.csv", "/logs", "a & b?", "ü/**", "x=y"]), max_size=3).map(tuple)
 
 
@@ -87,6 +87,8 @@ def test_a_part_cannot_be_changed() -> None:
         pytest.param("part+s3://bucket/data?colour=red", id="unknown"),
         pytest.param("part+s3://bucket/data?after", id="no-value"),
         pytest.param("part+s3://bucket/data?files=-1", id="negative"),
+        pytest.param("part+s3://bucket/data?after=%ff", id="not-utf8"),
+        pytest.param("part+s3://bucket/%ff", id="url-not-utf8"),
         pytest.param("part+s3://bucket/data?bytes=many", id="no-number"),
         pytest.param("part+s3://bucket/data?include=", id="empty-glob"),
         pytest.param(None, id="none"),
@@ -102,6 +104,7 @@ def test_what_is_no_text_of_a_part_is_refused_in_one_error(text: Any) -> None:
     [
         pytest.param({"after": None}, "after", id="after-none"),
         pytest.param({"until": b"x"}, "until", id="until-bytes"),
+        pytest.param({"after": "\udc80"}, "after", id="after-not-utf8"),
         pytest.param({"after": "b", "until": "a"}, "until", id="wrong-way-round"),
         pytest.param({"index": 1}, "index", id="beyond-the-count"),
         pytest.param({"count": 0}, "index", id="no-parts"),
