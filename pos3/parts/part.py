@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode
 from pos3.entries import PathRange
 from pos3.errors import InvalidArgumentError
 from pos3.filters import Filter, as_patterns, matcher
-from pos3.url import PART_PREFIX, parse, quoted
+from pos3.url import PART_PREFIX, Location, parse, quoted
 
 _EXPECTED = "expected what str() makes of a part, such as 'part+s3://bucket/data/?part=3/16&after=a.csv&until=f.csv'"
 _SINGLE = ("part", "after", "until", "files", "bytes")
@@ -22,13 +22,11 @@ def _is_text(address: str) -> bool:
     return address.startswith(PART_PREFIX) and "://" in address
 
 
-def part_or_address(address: Address) -> Address:
-    """The part that a text stands for; any other address, and a part, as it is.
-
-    Raises:
-        InvalidArgumentError: a text that is meant as that of a part is none.
-    """
-    return Part.parse(address) if isinstance(address, str) and _is_text(address) else address
+def _url_of(location: Location) -> str:
+    """The URL of a location, with the name of its profile. A password is no part of a location."""
+    profile = f"{location.profile}@" if location.profile else ""
+    key = f"{location.key}/" if location.key and location.is_prefix else location.key
+    return f"{location.scheme}://{profile}{location.bucket}/{key}"
 
 
 def _is_utf8(path: str) -> bool:
@@ -72,11 +70,7 @@ class Part:
     size_bytes: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
-        # A password in the URL is no part of the location.
-        location = parse(self.url)
-        place = location.child("") if location.key else f"{location}/"
-        scheme, _, rest = (f"{place}/" if location.is_prefix and location.key else place).partition("://")
-        object.__setattr__(self, "url", f"{scheme}://{location.profile}{'@' * bool(location.profile)}{rest}")
+        object.__setattr__(self, "url", _url_of(parse(self.url)))
         for name in ("after", "until"):
             path = getattr(self, name)
             if not isinstance(path, str) or not _is_utf8(path):
@@ -157,3 +151,12 @@ class Part:
 
 
 Address = str | os.PathLike[str] | Part
+
+
+def part_or_address(address: Address) -> Address:
+    """The part that a text stands for; any other address, and a part, as it is.
+
+    Raises:
+        InvalidArgumentError: a text that is meant as that of a part is none.
+    """
+    return Part.parse(address) if isinstance(address, str) and _is_text(address) else address

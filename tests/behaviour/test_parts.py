@@ -15,6 +15,7 @@ import pytest
 
 import pos3
 from pos3 import Part
+from pos3.local import part_of
 from tests.support import OtherQuery, Proxy, S3Site, contents, write_tree
 from tests.support.program import ROOT, run_program
 
@@ -276,6 +277,23 @@ def test_directories_that_lie_in_two_parts_stay_and_others_go(moto_site: S3Site,
     assert set(contents(root)) == {*names, "a-b/stale", "b/1.stale"}
     assert not (root / "b" / "0").exists()
     assert not (root / "a" / "x").exists()
+
+
+def test_what_another_part_can_go_on_with_stays_until_the_whole_is_downloaded(
+    rclone_site: S3Site, tmp_path: Path
+) -> None:
+    parts = partitioned(filled(rclone_site), tmp_path, parts=2)
+    with opened(tmp_path):
+        root = pos3.download(rclone_site.url("data"))
+    begun = Path(part_of(str(root / "a.txt")))
+    begun.write_bytes(b"half")
+    with opened(tmp_path):
+        for part in parts:
+            pos3.download(part)
+    assert begun.read_bytes() == b"half"
+    with opened(tmp_path):
+        pos3.download(rclone_site.url("data"))
+    assert not begun.exists()
 
 
 # Side by side
