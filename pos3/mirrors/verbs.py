@@ -817,8 +817,8 @@ class Mirror:
         """
         self._check_open()
         cut = check_division(parts, max_bytes)
-        _check_remote("partition()", url)
-        location, resolved = self._components.stores.resolve(url, profile)
+        _check_remote("partition()", str(url))
+        location, resolved = self._components.stores.resolve(str(url), profile)
         patterns = as_patterns(include, "include"), as_patterns(exclude, "exclude")
         whole = Part(self._url_for_others(location, resolved), include=patterns[0], exclude=patterns[1])
         return parts_of(self._components.stores.of(location, resolved), location, whole, cut)

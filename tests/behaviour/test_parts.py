@@ -242,7 +242,9 @@ def test_what_takes_no_parts_says_so(tmp_path: Path, call: Callable[[Any], objec
     with opened(tmp_path), pytest.raises(pos3.InvalidURLError, match="is a part of a URL"):
         call(str(part) if is_text else part)
     with opened(tmp_path), pytest.raises(pos3.InvalidURLError, match="is a part of a URL"):
-        pos3.publish(str(part), tmp_path)
+        pos3.publish(part, tmp_path)  # type: ignore[arg-type]
+    with opened(tmp_path), pytest.raises(pos3.InvalidURLError, match="is a part of a URL"):
+        pos3.partition(str(part) if is_text else part, parts=2)  # type: ignore[arg-type]
     assert not (tmp_path / "cache").exists()
 
 
