@@ -337,6 +337,18 @@ def test_parts_run_side_by_side_in_the_threads_of_two_mirrors(moto_site: S3Site,
         assert pos3.report().unchanged == len(FILES)
 
 
+def test_parts_that_overlap_bring_the_same_files_side_by_side(moto_site: S3Site, tmp_path: Path) -> None:
+    parts = [*partitioned(filled(moto_site), tmp_path, parts=2), *partitioned(moto_site, tmp_path, parts=3)]
+    mirror = mirror_with(AllAtOnce(len(parts)), tmp_path)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        [path] = set(pool.map(mirror.download, parts))
+    mirror.close()
+    assert contents(path) == FILES
+    with opened(tmp_path):
+        pos3.download(moto_site.url("data"))
+        assert pos3.report().downloaded_files == 0
+
+
 def test_a_part_and_the_whole_take_turns(moto_site: S3Site, tmp_path: Path) -> None:
     [part, _] = partitioned(filled(moto_site), tmp_path, parts=2)
     with opened(tmp_path) as one, opened(tmp_path) as other:
