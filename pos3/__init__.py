@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         flush,
         ls,
         mirror,
+        partition,
         plan_bisync,
         plan_download,
         plan_upload,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     )
     from pos3.jobs import Listed, Observer, Recovered, Reference, Registered, recover
     from pos3.options import MirrorOptions
+    from pos3.parts import Part
     from pos3.plan import TransferPlan, TwoWayPlan
     from pos3.profiles import Profile, register_profile
     from pos3.reports import Kept, Report, format_bytes
@@ -76,6 +78,7 @@ _HOMES = (
     "pos3.errors",
     "pos3.jobs",
     "pos3.options",
+    "pos3.parts",
     "pos3.plan",
     "pos3.profiles",
     "pos3.reports",
@@ -142,6 +145,7 @@ __all__ = [
     "ObjectChangedError",
     "Observer",
     "OpenProgress",
+    "Part",
     "PlanRefusedError",
     "Pos3Error",
     "Profile",
@@ -168,6 +172,7 @@ __all__ = [
     "format_bytes",
     "ls",
     "mirror",
+    "partition",
     "plan_bisync",
     "plan_download",
     "plan_upload",

@@ -13,6 +13,8 @@ from pos3.local import ENCODING_HINT, STATE_DIRECTORY, expanded, is_file_name
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")
+PART_PREFIX = "part+"
+"""Begins the scheme of a text that stands for a part of a URL (:class:`pos3.Part`)."""
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 # Text editors, shells and chats put such characters around a URL, or replace characters of the URL by them. Blanks and
 # invisible characters are dropped first. No local path begins like this; a file "s3:" in the current directory is
@@ -217,6 +219,12 @@ def parse(address: str) -> Location:
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
     if scheme in ("http", "https"):
         raise InvalidURLError(_message_for_web_address(address))
+    if scheme.startswith(PART_PREFIX):
+        raise InvalidURLError(
+            f"{quoted(address)} is a part of a URL; download, ls, plan_download and fingerprint take parts, and "
+            "everything else takes whole URLs",
+            url=masked(address),
+        )
     authority, _, key = rest.partition("/")
     profile = ""
     if "@" in authority:

@@ -89,7 +89,7 @@ def _options(arguments: argparse.Namespace) -> MirrorOptions:
 
 
 def _is_second_address(arguments: argparse.Namespace, unknown: str) -> bool:
-    return "url" in arguments and arguments.local is None and not unknown.startswith("-")
+    return {"url", "local"} <= vars(arguments).keys() and arguments.local is None and not unknown.startswith("-")
 
 
 def _two_addresses_message(prog: str, first: str, second: str, argv: Sequence[str]) -> str:
@@ -118,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verbosity(parser, False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_ls(commands)
+    _add_partition(commands)
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
@@ -196,7 +197,7 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command = _command(
         commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
     )
-    text = "s3://bucket/key, or a local path; s3:// for all buckets; * and ? match within a name, ** across names"
+    text = "s3://bucket/key, a part, or a local path; s3:// for all buckets; * and ? match in a name, ** across names"
     _add_prefix(command, text)
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
     command.add_argument(
@@ -204,6 +205,27 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     _add_profile(command)
     _add_json(command, 'one object a line: {"url": ...}')
+
+
+def _add_partition(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "partition",
+        _load_on_run("partitions", "run_partition"),
+        "divide what is below a prefix into parts, one a line",
+        description="""\
+Divides the objects of a URL into parts with about the same number of bytes, and prints a text for each of them. Such a
+text can stand in place of the URL of 'pos3 download' and 'pos3 ls', on any machine.""",
+    )
+    _add_url(command, "s3://bucket/key")
+    division = command.add_mutually_exclusive_group(required=True)
+    division.add_argument("--parts", metavar="N", type=values.count, help="how many parts")
+    division.add_argument(
+        "--max-bytes", metavar="SIZE", type=values.size, help="the most bytes of a part, such as 10GB"
+    )
+    _add_filters(command)
+    _add_profile(command)
+    _add_json(command, 'one object a line: {"part": ..., "files": ..., "bytes": ...}')
 
 
 def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -214,7 +236,7 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
     )
-    _add_url(command, "s3://bucket/key")
+    _add_url(command, "s3://bucket/key, or a part of one")
     _add_transfer(command, "where to; a place below the cache root if not given")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
     _add_limit(command, "download")
@@ -471,7 +493,7 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--max-workers",
         metavar="N",
-        type=values.max_workers,
+        type=values.count,
         help="requests at the same time (default: POS3_MAX_WORKERS, or as many as pay)",
     )
 

@@ -38,6 +38,7 @@ from pos3.jobs import (
     local_root,
 )
 from pos3.mirrors import Mirror
+from pos3.parts import Part, part_or_address
 from pos3.plan import Plan
 from pos3.profiles import resolve_profile
 from pos3.reports import Report, format_bytes
@@ -200,9 +201,14 @@ def _with_duration_since(began: float, report: Report) -> Report:
 def _print_report(arguments: Namespace, path: Path, report: Report) -> None:
     note_kept(arguments.name, report.kept if arguments.name == "pos3 download" else without_warned(report.kept))
     if arguments.json:
-        put_json({"url": str(parse(arguments.url)), "path": str(path), "report": report.as_dict()})
+        put_json({"url": _url(arguments), "path": str(path), "report": report.as_dict()})
     if not arguments.quiet:
         note(arguments.name, str(report))
+
+
+def _url(arguments: Namespace) -> str:
+    address = part_or_address(arguments.url)
+    return str(address) if isinstance(address, Part) else str(parse(arguments.url))
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,7 @@ def _print_plan(arguments: Namespace, registration: Registration, *plans: Plan) 
     if arguments.json:
         put_json(
             {
-                "url": str(parse(arguments.url)),
+                "url": _url(arguments),
                 "path": registration.local,
                 "copy": [
                     {"source": source, "destination": destination, "reason": reason}

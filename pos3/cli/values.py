@@ -21,7 +21,7 @@ def max_delete(text: str) -> str:
     return text
 
 
-def max_workers(text: str) -> int:
+def count(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)

@@ -21,9 +21,11 @@ from pos3.jobs.listings import (
     Listed,
     describe_all_buckets,
     describe_local,
+    describe_part,
     describe_remote,
     list_all_buckets,
     list_local,
+    list_part,
     list_remote,
 )
 from pos3.jobs.local_writers import (
@@ -40,10 +42,11 @@ from pos3.jobs.local_writers import (
 from pos3.jobs.machine_check import check_machine
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.open_mirrors import OpenUpload, open_uploads
+from pos3.jobs.partitions import check_division, parts_of
 from pos3.jobs.place_check import check_place
 from pos3.jobs.profile_check import check_profile
 from pos3.jobs.recovery import Recovered, recover, recover_with
-from pos3.jobs.references import Reference, find_reference
+from pos3.jobs.references import Reference, find_reference, with_profile_name
 from pos3.jobs.registration import (
     Registration,
     check_outside_state,
@@ -63,6 +66,7 @@ from pos3.jobs.requests import (
     check_timeout,
     difference,
     merged,
+    patterns_of,
 )
 from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
@@ -111,6 +115,7 @@ __all__ = [
     "as_transfer_plan",
     "check_adoption",
     "check_conflicts",
+    "check_division",
     "check_machine",
     "check_outside_state",
     "check_patterns",
@@ -121,6 +126,7 @@ __all__ = [
     "complete_job",
     "describe_all_buckets",
     "describe_local",
+    "describe_part",
     "describe_remote",
     "difference",
     "failed",
@@ -128,6 +134,7 @@ __all__ = [
     "fingerprint_of_objects",
     "list_all_buckets",
     "list_local",
+    "list_part",
     "list_remote",
     "list_runs",
     "local_root",
@@ -136,6 +143,8 @@ __all__ = [
     "merged",
     "mismatches_of",
     "open_uploads",
+    "parts_of",
+    "patterns_of",
     "recover",
     "recover_with",
     "reference_of",
@@ -145,4 +154,5 @@ __all__ = [
     "remove_run",
     "url_completions",
     "usage_by_directory",
+    "with_profile_name",
 ]

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from pos3.entries import Entry
 from pos3.jobs.matching_objects import glob_base, has_wildcards, matching_entries
+from pos3.parts import Part
 from pos3.profiles import Profile
 from pos3.store import Store, list_buckets, twice_if_unsorted
 from pos3.url import Location
@@ -54,6 +55,36 @@ def list_remote(store: Store, location: Location, recursive: bool) -> list[str]:
 def describe_remote(store: Store, location: Location, recursive: bool) -> list[Listed]:
     """As :func:`list_remote`, with what the listing tells of each."""
     return _listed(store, location, recursive, _described)
+
+
+def list_part(store: Store, location: Location, part: Part, recursive: bool) -> list[str]:
+    """As :func:`list_remote`, of a part of ``location``. A directory is listed if the part has something in it."""
+    return _listed_of_part(store, location, part, recursive, _urls)
+
+
+def describe_part(store: Store, location: Location, part: Part, recursive: bool) -> list[Listed]:
+    """As :func:`list_part`, with what the listing tells of each."""
+    return _listed_of_part(store, location, part, recursive, _described)
+
+
+def _listed_of_part(
+    store: Store, location: Location, part: Part, recursive: bool, read: Callable[[Location, Iterable[Entry]], list[T]]
+) -> list[T]:
+    takes_part = part.filter.predicate()
+    select = _with_directories if recursive else _directly_below
+
+    def listed() -> list[T]:
+        entries = store.entries(location.key, is_prefix=location.is_prefix, within=part.within)
+        return read(location, select(entry for entry in entries if takes_part(entry.path)))
+
+    return twice_if_unsorted(listed)
+
+
+def _directly_below(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries directly below the root, and the directories of the others, each at least once."""
+    for entry in entries:
+        name, slash, _ = entry.path.partition("/")
+        yield Entry(f"{name}/") if slash else entry
 
 
 def _listed(

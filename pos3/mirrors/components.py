@@ -73,9 +73,9 @@ class Components:
         Raises:
             InvalidArgumentError, InvalidURLError, ProfileError, UnsafeKeysError: nothing was changed.
         """
-        location, profile = self.stores.resolve(str(request.remote), request.profile)
+        location, profile = self.stores.resolve(str(request.address), request.profile)
         root = local_root(location, request.local, self.cache_root, profile)
-        registration = Registration(request, location, profile, root, is_restored)
+        registration = Registration(request, location, profile, root, is_restored, request.within)
         check_patterns(registration, *([] if request.local is None else [local_path(request.local)]))
         check_outside_state(registration, self.cache_root)
         return registration

@@ -13,6 +13,7 @@ from pos3.errors import NoMirrorError
 from pos3.jobs import Reference
 from pos3.mirrors.paths import restore_with
 from pos3.mirrors.verbs import Mirror, open_mirrors
+from pos3.parts import Part
 from pos3.plan import TransferPlan, TwoWayPlan
 from pos3.reports import Report
 
@@ -52,6 +53,9 @@ class MirrorLike(Protocol):
 
     @property
     def fingerprint(self) -> Callable[..., str | None]: ...
+
+    @property
+    def partition(self) -> Callable[..., list[Part]]: ...
 
     @property
     def url_of(self) -> Callable[..., str | None]: ...

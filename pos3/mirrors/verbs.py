@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
+from pos3.entries import EVERY_PATH
 from pos3.errors import (
     InvalidArgumentError,
     InvalidURLError,
@@ -44,19 +45,25 @@ from pos3.jobs import (
     UploadRequest,
     as_transfer_plan,
     check_adoption,
+    check_division,
     check_target,
     check_timeout,
     describe_all_buckets,
     describe_local,
+    describe_part,
     describe_remote,
     find_reference,
     fingerprint_of_objects,
     list_all_buckets,
     list_local,
+    list_part,
     list_remote,
     maps_the_same_objects,
+    parts_of,
+    patterns_of,
     remember,
     remove_pushed_entries,
+    with_profile_name,
 )
 from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
@@ -68,12 +75,13 @@ from pos3.mirrors.pusher import Pusher
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
+from pos3.parts import Part, part_or_address
 from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
 from pos3.transfer import OpenProgress, Rates, Tell, choose_progress, choose_tell, silent, unsaid
-from pos3.url import is_url, local_path, parse, profile_of_all_buckets, quoted
+from pos3.url import Location, is_url, local_path, parse, profile_of_all_buckets, quoted
 
 logger = logging.getLogger("pos3")
 
@@ -187,7 +195,7 @@ class Mirror:
 
     def download(
         self,
-        remote: StrPath,
+        remote: StrPath | Part,
         local: StrPath | None = None,
         delete: bool = True,
         exclude: Patterns = None,
@@ -207,7 +215,8 @@ class Mirror:
 
         Args:
             remote: ``s3://bucket/key`` of an object or a prefix. With a slash at the end, it is always the prefix. A
-                local path is returned unchanged, but absolute.
+                local path is returned unchanged, but absolute. Of a :class:`Part`, only its range is listed, downloaded
+                and deleted, and the result is the local path of the whole URL.
             local: the local path to download to. If it is None, it is a path below the cache root.
             delete: remove local files that the remote side does not have.
             exclude: globs of the files and objects that are left alone (see :mod:`pos3.filters.matching`).
@@ -250,8 +259,8 @@ class Mirror:
     def download_of(self, request: DownloadRequest) -> Path:
         """As :meth:`download`, with the arguments as one value."""
         self._check_open()
-        if not is_url(request.remote):
-            return _existing_path(request.remote, request.missing_ok)
+        if not is_url(request.address):
+            return _existing_path(request.address, request.missing_ok)
         return self._download(self._components.make_registration(request), request)
 
     def _download(self, registration: Registration, request: DownloadRequest) -> Path:
@@ -452,8 +461,8 @@ class Mirror:
             is_restored: whether the request comes from a reference and not from the caller.
         """
         self._check_open()
-        if not is_url(request.remote):
-            return _local_directory(request.remote, request.fresh)
+        if not is_url(request.address):
+            return _local_directory(request.address, request.fresh)
         registration = self._components.make_registration(request, is_restored=is_restored)
         if request.fresh:
             check_can_be_emptied(self.cache_root, registration.local)
@@ -532,8 +541,8 @@ class Mirror:
     def sync_of(self, request: SyncRequest) -> Path:
         """As :meth:`sync`, with the arguments as one value."""
         self._check_open()
-        if not is_url(request.remote):
-            return _local_directory(request.remote, request.fresh)
+        if not is_url(request.address):
+            return _local_directory(request.address, request.fresh)
         registration = self._components.make_registration(request)
         if request.fresh:
             check_can_be_emptied(self.cache_root, registration.local)
@@ -617,7 +626,7 @@ class Mirror:
     def bisync_of(self, request: BisyncRequest) -> Path:
         """As :meth:`bisync`, with the arguments as one value."""
         self._check_open()
-        _check_remote("bisync()", request.remote)
+        _check_remote("bisync()", request.address)
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
@@ -705,7 +714,7 @@ class Mirror:
             follow_symlinks=follow_symlinks,
             extra_args=extra_args,
         )
-        _check_remote("publish()", remote)
+        _check_remote("publish()", request.address)
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
@@ -726,7 +735,7 @@ class Mirror:
     @overload
     def ls(
         self,
-        prefix: StrPath,
+        prefix: StrPath | Part,
         recursive: bool = ...,
         profile: str | Profile | None = ...,
         *,
@@ -735,12 +744,17 @@ class Mirror:
 
     @overload
     def ls(
-        self, prefix: StrPath, recursive: bool = ..., profile: str | Profile | None = ..., *, details: Literal[True]
+        self,
+        prefix: StrPath | Part,
+        recursive: bool = ...,
+        profile: str | Profile | None = ...,
+        *,
+        details: Literal[True],
     ) -> list[Listed]: ...
 
     def ls(
         self,
-        prefix: StrPath,
+        prefix: StrPath | Part,
         recursive: bool = False,
         profile: str | Profile | None = None,
         *,
@@ -754,7 +768,7 @@ class Mirror:
         Args:
             prefix: ``s3://bucket/key``, or a local path; ``s3://`` for all buckets. ``*``, ``?`` and ``[...]`` in it
                 match within a name, and ``**`` across names: the result has all that matches. A pattern that matches
-                nothing is taken as a name.
+                nothing is taken as a name. Of a :class:`Part`, only its range is listed, at any depth.
             profile: a profile or its name. A profile in the URL wins.
             details: return sizes, times, ETags and storage classes with the URLs or paths.
 
@@ -762,6 +776,13 @@ class Mirror:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
+        prefix = part_or_address(prefix)
+        if isinstance(prefix, Part):
+            location, resolved = self._components.stores.resolve(prefix.url, profile)
+            store = self._components.stores.of(location, resolved)
+            if details:
+                return describe_part(store, location, prefix, recursive)
+            return list_part(store, location, prefix, recursive)
         if not is_url(prefix):
             return describe_local(prefix, recursive) if details else list_local(prefix, recursive)
         stores = self._components.stores
@@ -774,7 +795,7 @@ class Mirror:
 
     def fingerprint(
         self,
-        path_or_url: StrPath,
+        path_or_url: StrPath | Part,
         *,
         include: Patterns = None,
         exclude: Patterns = None,
@@ -788,7 +809,7 @@ class Mirror:
         pushed.
 
         Args:
-            path_or_url: ``s3://bucket/key`` of an object or a prefix, or a local path that has a URL.
+            path_or_url: ``s3://bucket/key`` of an object or a prefix, a :class:`Part`, or a local path that has a URL.
             include, exclude: globs of the objects that count, as for :meth:`download`.
             profile: a profile or its name. A profile in the URL wins.
 
@@ -797,14 +818,20 @@ class Mirror:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
+        asked = part_or_address(path_or_url)
+        if isinstance(asked, Part):
+            include, exclude = patterns_of(asked, include, exclude)
+            within, asked = asked.within, asked.url
+        else:
+            within = EVERY_PATH
         chosen = Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
-        if not is_url(path_or_url):
-            return self._local_fingerprint(path_or_url, chosen)
-        location, resolved = self._components.stores.resolve(str(path_or_url), profile)
-        job = self._components.registrations.containing(location, resolved)
+        if not is_url(asked):
+            return self._local_fingerprint(asked, chosen)
+        location, resolved = self._components.stores.resolve(str(asked), profile)
+        job = self._components.registrations.containing(location, resolved, within)
         if job is not None and os.path.exists(job.local_path(location)):
-            return job.fingerprint(job.path_of(location), chosen)
-        return fingerprint_of_objects(self._components.stores.of(location, resolved), location, chosen)
+            return job.fingerprint(job.path_of(location), chosen, within)
+        return fingerprint_of_objects(self._components.stores.of(location, resolved), location, chosen, within)
 
     def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
         reference = self.reference(path)
@@ -813,9 +840,63 @@ class Mirror:
                 f"{quoted(os.fspath(path))} belongs to no registration and to no URL of the cache"
             )
         for job in self._components.registrations.jobs():
-            if job.registration.local == reference.root:
+            if job.registration.local == reference.root and job.registration.within.is_everything:
                 return job.fingerprint(reference.path, chosen)
         return reference.fingerprint(chosen)
+
+    def partition(
+        self,
+        url: str,
+        *,
+        parts: int | None = None,
+        max_bytes: int | str | None = None,
+        include: Patterns = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+    ) -> list[Part]:
+        """Divides the objects of a URL into parts with about the same number of bytes, by one listing.
+
+        Each part is a range of the paths below the URL, in their order. Every object belongs to exactly one part, also
+        one that comes later. No part has more than one and a half times the mean, unless an object has more than half
+        of it. If there are fewer objects than parts, the last parts are empty. The memory that this needs does not grow
+        with the number of objects.
+
+        Args:
+            url: ``s3://bucket/key`` of a prefix or an object.
+            parts: how many parts there are to be.
+            max_bytes: the most bytes of a part, as a number or as a text such as "10GB"; there are as few parts as
+                possible. An object with more bytes is alone in its part.
+            include, exclude: globs of the objects that take part, as for :meth:`download`. The parts keep them.
+            profile: a profile or its name. A profile in the URL wins. The parts name it.
+
+        Raises:
+            InvalidArgumentError: not exactly one of ``parts`` and ``max_bytes`` is given, or the profile has no name.
+            RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
+            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+        """
+        self._check_open()
+        cut = check_division(parts, max_bytes)
+        _check_remote("partition()", str(url))
+        location, resolved = self._components.stores.resolve(str(url), profile)
+        patterns = as_patterns(include, "include"), as_patterns(exclude, "exclude")
+        whole = Part(self._url_for_others(location, resolved), include=patterns[0], exclude=patterns[1])
+        return parts_of(self._components.stores.of(location, resolved), location, whole, cut)
+
+    def _url_for_others(self, location: Location, profile: Profile | None) -> str:
+        """The URL with the name of its profile, with which others find the same place.
+
+        Raises:
+            InvalidArgumentError: the profile has no name.
+        """
+        url = f"{location}/" if location.is_prefix else str(location)
+        named = with_profile_name(url, profile, self.default_profile)
+        if named is None:
+            raise InvalidArgumentError(
+                f"{location}: the parts of a URL name its profile, and this one has no name; register_profile() gives "
+                "it one",
+                argument="profile",
+            )
+        return named
 
     def url_of(self, path: StrPath) -> str | None:
         """Returns the URL that a local path mirrors, or None: ``s3://bucket/data/a.csv``, ``s3://lab@bucket/data/``.
@@ -945,7 +1026,7 @@ class Mirror:
 
     def _registration_for_plan(self, request: Request) -> Registration:
         self._check_open()
-        _check_remote("a plan", request.remote)
+        _check_remote("a plan", request.address)
         return self._components.make_registration(request)
 
     def report(self) -> Report:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-from pos3.entries import Record
+from pos3.entries import EVERY_PATH, PathRange, Record
 from pos3.local import is_within_relative
 from pos3.state.database import ROOT_ID
 from pos3.state.root_index import Place, RootIndex
@@ -55,25 +55,25 @@ class Index:
             return False
         return self._database.run(lambda connection: connection.execute(_PLACE, self._key).fetchone(), None) is not None
 
-    def records(self, below: str = "") -> Iterator[Record]:
-        """Every record at or below a path, in code-point order.
+    def records(self, below: str = "", within: PathRange = EVERY_PATH) -> Iterator[Record]:
+        """Every record at or below a path and in a range, in code-point order.
 
         The records are read in pages, so a long iteration blocks no writer.
         """
         if not self.root.exists:
             return
-        last = below
+        last = max(below, within.after)
         first = True
         while True:
             rows = self._page(">=" if first else ">", last)
             if not below:
-                yield from map(Record._make, rows)
+                yield from within.cut(map(Record._make, rows))
             for row in rows if below else ():
                 if row[0] > f"{below}/\U0010ffff":
                     return
-                if is_within_relative(row[0], below):
+                if is_within_relative(row[0], below) and row[0] in within:
                     yield Record(*row)
-            if len(rows) < _PAGE_RECORDS:
+            if len(rows) < _PAGE_RECORDS or (within.until and rows[-1][0] > within.until):
                 return
             last, first = rows[-1][0], False
 

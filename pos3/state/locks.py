@@ -47,12 +47,19 @@ def has_locks(directory: str) -> bool:
 
 
 @contextmanager
-def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
+def locked(path: str, on_wait: Callable[[], None], *, is_shared: bool = False) -> Iterator[None]:
     """Holds a lock that one thread of one process has at a time. ``path`` is the path of the lock without its suffix.
 
     While another thread or process holds it, ``on_wait`` is called twice a second. An exception of it ends the waiting.
+
+    Args:
+        is_shared: several that are shared can be held at the same time; not on a file system without locks.
     """
-    lock = KernelLock(f"{path}.lock") if has_locks(os.path.dirname(path)) else LockFile(f"{path}.soft.lock")
+    lock: KernelLock | LockFile
+    if has_locks(os.path.dirname(path)):
+        lock = KernelLock(f"{path}.lock", is_shared=is_shared)
+    else:
+        lock = LockFile(f"{path}.soft.lock")
     noticed_at = time.monotonic()
     # A signal handler may raise at any point, also right after the lock was taken.
     try:
@@ -64,6 +71,21 @@ def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def locked_part(path: str, part: str, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Holds the lock of one part of what the lock ``path`` is for: other parts can be held at the same time.
+
+    The file of the lock of a part is removed at the end, since there may be any number of parts.
+    """
+    part_path = f"{path}-{part}"
+    with locked(path, on_wait, is_shared=True), locked(part_path, on_wait):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.unlink(f"{part_path}.lock")
 
 
 def wait_for_directory(lock: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from pos3.entries import Entry
+from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import StoreError
 
 T = TypeVar("T")
@@ -232,7 +232,9 @@ class Store(Protocol):
         """
         ...
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
         """All objects at or below ``key``, in code-point order of their paths relative to it.
 
         If an object has exactly this key and ``is_prefix`` is false, that object alone, with path "". Either every
@@ -240,6 +242,7 @@ class Store(Protocol):
 
         Args:
             landmarks: where the listing may be divided, to be asked for in several places at once; need not be right.
+            within: only these paths; a store that lists in order is asked for no others, but for what a page holds.
         Raises:
             UnsortedListingError: the store does not list in order; call again.
         """

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pos3.entries import Entry, storable_ns
+from pos3.entries import EVERY_PATH, Entry, PathRange, storable_ns
 from pos3.errors import (
     AccessDeniedError,
     EndpointError,
@@ -119,7 +119,9 @@ class FsspecStore:
         recent = frozenset((entry.path, entry.etag) for entry in found)
         return Survey(is_object, bool(below) or self._fs.isdir(self._path(key)), now, recent)
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
         where = self._where(key)
 
         def found() -> dict[str, Any]:
@@ -143,7 +145,7 @@ class FsspecStore:
         filled |= {parent for directory in directories for parent in _parents(directory)}
         entries += [Entry(f"{directory}/") for directory in directories - filled]
         alone = [entry for entry in entries if not entry.path]
-        yield from alone or sorted(entries, key=lambda entry: entry.path)
+        yield from within.cut(alone or sorted(entries, key=lambda entry: entry.path))
 
     def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
         seen: dict[str, Entry] = {}

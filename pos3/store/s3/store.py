@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from pos3.entries import Entry
+from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
 from pos3.store.base import (
@@ -154,28 +154,31 @@ class S3Store:
             return None
         return response.entry(key, self._where(key))
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
         if not self._sorted:
-            yield from self._entries_sorted_here(key, is_prefix)
+            yield from within.cut(self._entries_sorted_here(key, is_prefix))
             return
         below = f"{key}/" if key else ""
         whole = _whole_keys(landmarks, below)
+        keys = PathRange(within.after and below + within.after, within.until and below + within.until)
         try:
             if is_prefix or not key:
-                pages = functools.partial(self._listing.below, key, whole)
+                pages = functools.partial(self._listing.below, key, whole, keys)
             else:
-                pages = functools.partial(self._object_or_below, key, whole)
+                pages = functools.partial(self._object_or_below, key, whole, keys)
             with closing(self._client.stream(pages, self._most_pages_at_once)) as found:
                 first = next(found)
                 if key and not is_prefix and [entry.path for entry in first.entries] == [key]:
-                    yield first.entries[0]._replace(path="")
+                    yield from within.cut([first.entries[0]._replace(path="")])
                     return
-                yield from in_order(itertools.chain((first,), found), below, self._where(below))
+                yield from within.cut(in_order(itertools.chain((first,), found), below, self._where(below)))
         except UnsortedListingError:
             self._sorted = False
             raise
 
-    async def _object_or_below(self, key: str, landmarks: Landmarks) -> AsyncGenerator[Page, None]:
+    async def _object_or_below(self, key: str, landmarks: Landmarks, keys: PathRange) -> AsyncGenerator[Page, None]:
         """One listing answers both questions: an object of exactly this key sorts before all that lies below it."""
         first = await self._first_page(key)
         for entry in first.entries:
@@ -192,7 +195,10 @@ class S3Store:
             raise UnsortedListingError(f"{where}: keys are not listed in order", url=where)
         begins_below = first.entries and first.entries[0].path >= below and first.entries[-1].path.startswith(below)
         listed = self._listing
-        pages = listed.below_after(first, key, landmarks) if begins_below else listed.below(key, landmarks)
+        if begins_below and not keys.after:
+            pages = listed.below_after(first, key, landmarks, keys)
+        else:
+            pages = listed.below(key, landmarks, keys)
         async with aclosing(pages):
             async for page in pages:
                 yield page
