@@ -32,14 +32,17 @@ PROCESS_TESTS := $(filter-out $(ONE_PYTHON:%=tests/orchestration/test_%.py),$(wi
 	tests/faults/test_interrupts.py tests/faults/test_exits.py tests/state/test_locks.py tests/behaviour/test_lifecycle.py \
 	tests/test_imports.py tests/behaviour/test_claims.py tests/behaviour/test_composing.py
 
-test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13
-	@set -eu; \
+# Runs a command with a Python of the version in the name of the target, as $$python, where this machine has one.
+with_python = @set -eu; \
 	for python in $(call pythons,$*); do \
 		if "$$python" -c 'import sys, venv, ensurepip; sys.exit("%d.%d" % sys.version_info[:2] != "$*")' >/dev/null 2>&1; then \
-			exec $(MAKE) --no-print-directory process-tests VENV=.venv-$* GROUP=test PYTHON="$$python"; \
+			$(1); exit; \
 		fi; \
 	done; \
-	echo 'No Python $* with venv and pip was found: its tests are skipped.' >&2
+	echo 'No Python $* with venv and pip was found: $@ is skipped.' >&2
+
+test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13
+	$(call with_python,$(MAKE) --no-print-directory process-tests VENV=.venv-$* GROUP=test PYTHON="$$python")
 
 process-tests: $(READY)
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(PROCESS_TESTS) $(PYTEST_ARGS)
@@ -107,6 +110,9 @@ stack-down: ## end them, and remove their data
 
 image-test: $(READY) ## build and try the image, with a Docker engine of its own
 	POS3_TEST_DOCKER=1 $(BIN)/python -m pytest tests/docker -n 0 -p no:randomly -rs $(PYTEST_ARGS)
+
+image-test-%: ## the same on another Python of this machine: make image-test-3.13
+	$(call with_python,POS3_TEST_BASE_PYTHON="$$python" $(MAKE) --no-print-directory image-test)
 
 clean: ## remove the environment and all caches
 	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo .soak

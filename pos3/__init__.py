@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         flush,
         ls,
         mirror,
+        partition,
         plan_bisync,
         plan_download,
         plan_upload,
@@ -66,8 +67,9 @@ if TYPE_CHECKING:
         UnsafeKeysError,
         VersionsDeletedError,
     )
-    from pos3.jobs import Observer, Recovered, Reference, Registered, recover
+    from pos3.jobs import Listed, Observer, Recovered, Reference, Registered, recover
     from pos3.options import MirrorOptions
+    from pos3.parts import Part
     from pos3.plan import TransferPlan, TwoWayPlan
     from pos3.profiles import Profile, register_profile
     from pos3.reports import Kept, Report, format_bytes
@@ -79,6 +81,7 @@ _HOMES = (
     "pos3.errors",
     "pos3.jobs",
     "pos3.options",
+    "pos3.parts",
     "pos3.plan",
     "pos3.profiles",
     "pos3.reports",
@@ -134,6 +137,7 @@ __all__ = [
     "InvalidArgumentError",
     "InvalidURLError",
     "Kept",
+    "Listed",
     "LocalChangedError",
     "LogProgress",
     "Mirror",
@@ -146,6 +150,7 @@ __all__ = [
     "Observer",
     "OfflineError",
     "OpenProgress",
+    "Part",
     "PlanRefusedError",
     "Pos3Error",
     "Profile",
@@ -173,6 +178,7 @@ __all__ = [
     "format_bytes",
     "ls",
     "mirror",
+    "partition",
     "plan_bisync",
     "plan_download",
     "plan_upload",

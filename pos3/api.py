@@ -22,6 +22,7 @@ __all__ = [
     "flush",
     "ls",
     "mirror",
+    "partition",
     "plan_bisync",
     "plan_download",
     "plan_upload",
@@ -62,6 +63,7 @@ ls = _of_current_mirror(Mirror.ls)
 flush = _of_current_mirror(Mirror.flush)
 report = _of_current_mirror(Mirror.report)
 fingerprint = _of_current_mirror(Mirror.fingerprint)
+partition = _of_current_mirror(Mirror.partition)
 url_of = _of_current_mirror(Mirror.url_of)
 reference = _of_current_mirror(Mirror.reference)
 restore = _of_current_mirror(Mirror.restore)

@@ -1,15 +1,17 @@
-"""The entries of a listing, and the records of synced files.
+"""The entries of a listing, the records of synced files, and ranges of their paths.
 
 Paths are relative to the listed root, with "/" between segments. If the root itself is a single file or object, its
 path is "". A path that ends in "/" is that of an empty directory, or of its directory object.
 
-Both classes are named tuples, because hundreds of thousands of them are made and compared.
+Entries and records are named tuples, because hundreds of thousands of them are made and compared.
 """
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 UNKNOWN_OWNER = "?"
 """The owner of a record that an older version of pos3 wrote. The endpoint of its object is not known."""
@@ -113,3 +115,58 @@ class Record(NamedTuple):
         return (
             self.size_bytes == entry.size_bytes and self.modified_ns == entry.modified_ns and self.inode == entry.inode
         )
+
+
+Listed = TypeVar("Listed", Entry, Record)
+
+
+@dataclass(frozen=True, slots=True)
+class PathRange:
+    """The paths after ``after``, up to and with ``until``, in code-point order. With "", that end is open.
+
+    The path "" of a single object lies in the ranges that have no ``after``.
+    """
+
+    after: str = ""
+    until: str = ""
+
+    @property
+    def is_everything(self) -> bool:
+        return not (self.after or self.until)
+
+    def __contains__(self, path: str) -> bool:
+        return (not self.after or path > self.after) and (not self.until or path <= self.until)
+
+    def __str__(self) -> str:
+        ends = (("after", self.after), ("up to", self.until))
+        return ", ".join(f"{name} {path!r}" for name, path in ends if path)
+
+    def covers(self, other: PathRange) -> bool:
+        """Whether all paths of another range lie in this one."""
+        begins = not self.after or (bool(other.after) and self.after <= other.after)
+        return begins and (not self.until or (bool(other.until) and other.until <= self.until))
+
+    def reaches(self, directory: str) -> bool:
+        """Whether a path at or below a directory can lie in the range. ``directory`` ends in "/"."""
+        begins_in_time = not self.until or directory <= self.until
+        return begins_in_time and (not self.after or directory > self.after or self.after.startswith(directory))
+
+    def has_border_in(self, directory: str) -> bool:
+        """Whether only some of the paths below a directory can lie in the range. ``directory`` ends in "/"."""
+        return self.after.startswith(directory) or self.until.startswith(directory)
+
+    def cut(self, listed: Iterable[Listed]) -> Iterator[Listed]:
+        """Those of a sorted stream that lie in the range. It reads no further than one item behind the range."""
+        return iter(listed) if self.is_everything else self._cut(listed)
+
+    def _cut(self, listed: Iterable[Listed]) -> Iterator[Listed]:
+        after, until = self.after, self.until
+        for item in listed:
+            path = item[0]
+            if until and path > until:
+                return
+            if not after or path > after:
+                yield item
+
+
+EVERY_PATH = PathRange()

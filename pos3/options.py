@@ -70,6 +70,7 @@ class MirrorOptions:
     cache_limit: int | str | None = unset(None)
     shutdown_timeout: float = unset(25.0)
     output_root: StrPath | None = unset(None)  # noqa: RUF009
+    max_download_bytes_per_second: float | None = unset(None)
     offline: OfflineChoice = unset(False)  # noqa: RUF009
     _: KW_ONLY
     given: InitVar[frozenset[str] | None] = None
@@ -143,6 +144,8 @@ class MirrorOptions:
             raise InvalidArgumentError(
                 f"max_workers={self.max_workers!r}: expected a whole number of at least 1", argument="max_workers"
             )
+        for name in ("max_upload_bytes_per_second", "max_download_bytes_per_second"):
+            _check_rate(name, getattr(self, name))
         timeout = self.shutdown_timeout
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
             raise InvalidArgumentError(
@@ -217,6 +220,15 @@ class MirrorOptions:
         return size_bytes
 
 
+def _check_rate(name: str, rate: float | None) -> None:
+    if rate is None:
+        return
+    if isinstance(rate, bool) or not isinstance(rate, (int, float)):
+        raise InvalidArgumentError(f"{name}={rate!r}: expected bytes per second as a number", argument=name)
+    if not 0 < rate < math.inf:
+        raise InvalidArgumentError(f"{name}={rate!r}: expected bytes per second above 0", argument=name)
+
+
 def variable_of(option: str) -> str:
     """The environment variable of an option: ``POS3_CACHE_ROOT`` for ``cache_root``."""
     return f"{_PREFIX}{option.upper()}"
@@ -267,6 +279,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "cache_limit": str,
     "shutdown_timeout": _parse_float,
     "output_root": str,
+    "max_download_bytes_per_second": _parse_float,
     "offline": _parse_offline,
 }
 

@@ -13,6 +13,8 @@ from pos3.local import ENCODING_HINT, STATE_DIRECTORY, expanded, is_file_name
 
 # Hadoop's names for S3.
 _S3_SCHEMES = ("s3", "s3a", "s3n")
+PART_PREFIX = "part+"
+"""Begins the scheme of a text that stands for a part of a URL (:class:`pos3.Part`)."""
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")
 # Text editors, shells and chats put such characters around a URL, or replace characters of the URL by them. Blanks and
 # invisible characters are dropped first. No local path begins like this; a file "s3:" in the current directory is
@@ -128,6 +130,14 @@ def is_url(address: object) -> bool:
     return scheme[1] != "file"
 
 
+def profile_of_all_buckets(address: str) -> str | None:
+    """The profile, or "", of a URL that means all buckets, ``s3://`` or ``s3://<profile>@``; None for any other."""
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme not in _S3_SCHEMES or "/" in rest or (rest and not rest.endswith("@")) or rest == "@":
+        return None
+    return rest.removesuffix("@").split(":", 1)[0]
+
+
 def looks_damaged(text: str) -> bool:
     """Whether a text is most likely a URL with an error in it. The text itself is not a valid URL."""
     visible = unicodedata.normalize("NFKC", text).translate(_LIKE_ASCII)
@@ -209,6 +219,12 @@ def parse(address: str) -> Location:
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
     if scheme in ("http", "https"):
         raise InvalidURLError(_message_for_web_address(address))
+    if scheme.startswith(PART_PREFIX):
+        raise InvalidURLError(
+            f"{quoted(address)} is a part of a URL; download, ls, plan_download and fingerprint take parts, and "
+            "everything else takes whole URLs",
+            url=masked(address),
+        )
     authority, _, key = rest.partition("/")
     profile = ""
     if "@" in authority:

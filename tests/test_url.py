@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pos3
 from pos3.jobs import local_root
 from pos3.local import are_nested
-from pos3.url import Location, is_url, local_path, parse
+from pos3.url import Location, is_url, local_path, parse, profile_of_all_buckets
 from tests.support import S3Site
 
 buckets = st.from_regex(r"[a-z0-9][a-z0-9.-]{2,20}", fullmatch=True)
@@ -67,7 +67,6 @@ def test_no_character_of_a_key_is_special(key: str) -> None:
     [
         pytest.param("", "empty", id="empty"),
         pytest.param("   ", "empty", id="blank"),
-        pytest.param("s3://", "bucket", id="nothing-after-scheme"),
         pytest.param("s3:///key", "bucket", id="no-bucket"),
         pytest.param("s3:/bucket/key", "s3://", id="one-slash"),
         pytest.param("s3:bucket/key", "s3://", id="no-slashes"),
@@ -86,6 +85,34 @@ def test_an_address_that_names_no_place_is_refused_with_a_hint(address: str, hin
             with pytest.raises(pos3.InvalidURLError, match=re.escape(hint)):
                 call(address)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3a://", "s3://who@"])
+def test_all_buckets_together_are_for_listings_alone(address: str, tmp_path: Path) -> None:
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in (pos3.download, pos3.upload, pos3.sync, pos3.plan_download, pos3.plan_upload, pos3.fingerprint):
+            with pytest.raises(pos3.InvalidURLError, match="names no bucket"):
+                call(address)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "profile"),
+    [
+        pytest.param("s3://", "", id="all"),
+        pytest.param("s3n://", "", id="hadoop"),
+        pytest.param("s3://who@", "who", id="profile"),
+        pytest.param("s3://who:secret@", "who", id="secret"),
+        pytest.param("s3://@", None, id="empty-profile"),
+        pytest.param("s3:///", None, id="slash"),
+        pytest.param("s3://bucket", None, id="bucket"),
+        pytest.param("s3://who@bucket", None, id="bucket-of-profile"),
+        pytest.param("gs://", None, id="other-scheme"),
+        pytest.param("s3", None, id="no-scheme"),
+    ],
+)
+def test_a_url_of_all_buckets_tells_the_profile(address: str, profile: str | None) -> None:
+    assert profile_of_all_buckets(address) == profile
 
 
 @pytest.mark.parametrize("address", [None, 7, b"s3://bucket/key", ["s3://bucket/key"]], ids=repr)

@@ -1,4 +1,4 @@
-"""The command line: ``pos3 ls | download | upload | sync | recover | cache | runs``.
+"""The command line: ``pos3 ls``, ``download``, ``upload``, ``sync``, ``doctor`` and more.
 
 It turns arguments into requests, and prints the results. Stdout has only results; progress, summaries and errors go to
 stderr. Errors show a traceback only with ``-v``. The exit statuses are in :mod:`pos3.cli.statuses`.

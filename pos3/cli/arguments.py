@@ -11,12 +11,15 @@ from importlib import import_module
 from typing import Any, NoReturn, get_args
 
 from pos3.cli import values
-from pos3.cli.completion import print_shell_code, profile_names
+from pos3.cli.completion import print_shell_code, profile_names, urls, urls_and_paths
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP, WRONG_USAGE
 from pos3.options import MirrorOptions, default_cache_root
 from pos3.plan import Compare
 from pos3.url import masked
+
+# Those options of a mirror that options of commands give.
+_MIRROR_OPTIONS = ("cache_root", "max_workers", "max_upload_bytes_per_second", "max_download_bytes_per_second")
 
 
 class _Version(argparse.Action):
@@ -79,14 +82,14 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
 
 
 def _options(arguments: argparse.Namespace) -> MirrorOptions:
-    given = {name: value for name in ("cache_root", "max_workers") if (value := getattr(arguments, name, None))}
+    given = {name: value for name in _MIRROR_OPTIONS if (value := getattr(arguments, name, None))}
     if arguments.quiet or getattr(arguments, "dry_run", False):
         given["show_progress"] = False
     return MirrorOptions(**given)
 
 
 def _is_second_address(arguments: argparse.Namespace, unknown: str) -> bool:
-    return "url" in arguments and arguments.local is None and not unknown.startswith("-")
+    return {"url", "local"} <= vars(arguments).keys() and arguments.local is None and not unknown.startswith("-")
 
 
 def _two_addresses_message(prog: str, first: str, second: str, argv: Sequence[str]) -> str:
@@ -115,11 +118,17 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verbosity(parser, False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_ls(commands)
+    _add_partition(commands)
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
     _add_fingerprint(commands)
+    _add_check(commands)
+    _add_du(commands)
     _add_recover(commands)
+    _add_status(commands)
+    _add_doctor(commands)
+    _add_profile_commands(commands)
     _add_cache(commands)
     _add_runs(commands)
     completion = _command(
@@ -189,8 +198,12 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command = _command(
         commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
     )
-    command.add_argument("prefix", metavar="PREFIX", help="s3://bucket/key, or a local path")
+    text = "s3://bucket/key, a part, or a local path; s3:// for all buckets; * and ? match in a name, ** across names"
+    _add_prefix(command, text)
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
+    command.add_argument(
+        "-l", "--long", action="store_true", help="also size, time and storage class; --json has the ETag as well"
+    )
     times = command.add_mutually_exclusive_group()
     _add_as_of(times, "list what a versioned bucket held at this time: 2026-11-01T12:00Z")
     times.add_argument(
@@ -202,6 +215,27 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _add_json(command, 'one object a line: {"url": ...}')
 
 
+def _add_partition(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "partition",
+        _load_on_run("partitions", "run_partition"),
+        "divide what is below a prefix into parts, one a line",
+        description="""\
+Divides the objects of a URL into parts with about the same number of bytes, and prints a text for each of them. Such a
+text can stand in place of the URL of 'pos3 download' and 'pos3 ls', on any machine.""",
+    )
+    _add_url(command, "s3://bucket/key")
+    division = command.add_mutually_exclusive_group(required=True)
+    division.add_argument("--parts", metavar="N", type=values.count, help="how many parts")
+    division.add_argument(
+        "--max-bytes", metavar="SIZE", type=values.size, help="the most bytes of a part, such as 10GB"
+    )
+    _add_filters(command)
+    _add_profile(command)
+    _add_json(command, 'one object a line: {"part": ..., "files": ..., "bytes": ...}')
+
+
 def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = _command(
         commands,
@@ -210,9 +244,10 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_url(command, "s3://bucket/key, or a part of one")
     _add_transfer(command, "where to; a place below the cache root if not given")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
+    _add_limit(command, "download")
     command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
     command.add_argument(
         "--require-marker",
@@ -235,9 +270,10 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command = _command(commands, "upload", _load_on_run("transfers", "run_upload"), "upload a local path, once")
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
+    _add_url(command, "s3://bucket/key")
     _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
+    _add_limit(command, "upload")
     _add_upload_last(command)
     _add_extra_args(command)
 
@@ -254,7 +290,7 @@ What changed on both sides since the last transfer is listed, and then nothing i
 With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a last push, and
 status 0 if that went well.""",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key; it need not exist yet")
+    _add_url(command, "s3://bucket/key; it need not exist yet")
     _add_transfer(command, "the local side; a place below the cache root if not given")
     _add_delete(
         command,
@@ -262,6 +298,8 @@ status 0 if that went well.""",
         "delete local files that were synced and are gone from the store (off by default)",
     )
     _add_delete(command, "--delete-remote", "delete objects that were synced and are gone locally (off by default)")
+    _add_limit(command, "upload")
+    _add_limit(command, "download")
     _add_upload_last(command)
     command.add_argument(
         "--interval",
@@ -281,11 +319,49 @@ def _add_fingerprint(commands: argparse._SubParsersAction[argparse.ArgumentParse
 Prints a text that stays the same exactly as long as the keys, sizes and ETags of the objects stay the same.
 'pos3 download --fingerprint TEXT' downloads only then.""",
     )
-    command.add_argument("url", metavar="URL", help="s3://bucket/key")
-    command.set_defaults(local=None)
+    _add_url(command, "s3://bucket/key, or a part")
     _add_filters(command)
     _add_profile(command)
     _add_json(command, 'one object: {"url": ..., "fingerprint": ...}', or_nul=False)
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "check",
+        _load_on_run("checks", "run_check"),
+        "compare a local path with a URL, and print what differs",
+        description="""\
+Compares a local path with a prefix or an object as a download would, and prints what only one side has and what differs
+(exit status 1). Transfers nothing and changes nothing.""",
+    )
+    _add_url(command, "s3://bucket/key")
+    _add_local(command, "the local side; the place below the cache root if not given. It must exist")
+    _add_filters(command)
+    _add_compare(command)
+    _add_max_workers(command)
+    _add_profile(command)
+    _add_cache_root(command)
+    _add_json(command, 'one object a line: {"url", "path", "side", "reason"}')
+
+
+def _add_du(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "du",
+        _load_on_run("disk_usage", "run_du"),
+        "add up files and bytes by directory",
+        description="""\
+Adds up the objects below a prefix, or the files below a local path, by directory. Prints bytes, number of files and
+name of each directory, the one that was asked for as the last.""",
+    )
+    _add_prefix(command, "s3://bucket/key, or a local path")
+    command.add_argument(
+        "-d", "--depth", metavar="N", type=values.depth, default=1, help="levels to print: 0 for the total (default: 1)"
+    )
+    _add_profile(command)
+    _add_max_workers(command)
+    _add_json(command, 'one object a line: {"url", "files", "size_bytes"}')
 
 
 def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -303,6 +379,7 @@ stderr and kept for another try.""",
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
     _add_max_workers(command)
+    _add_limit(command, "upload")
     option = command.add_argument(
         "--profile",
         metavar="NAME",
@@ -318,18 +395,72 @@ stderr and kept for another try.""",
     _add_json(command, "one object a line, one for each registration")
 
 
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "status",
+        _load_on_run("open_mirrors", "run_status"),
+        "show what the open mirrors of this machine push",
+        description="""\
+Shows what the open mirrors of this user on this machine have registered for upload, in commands, scripts and flow runs:
+process, last push, and what has changed since. Asks no store.""",
+    )
+    _add_cache_root(command)
+    _add_json(command, "one object a line", or_nul=False)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "doctor",
+        _load_on_run("doctors", "run_doctor"),
+        "find out what is wrong with the machine, the credentials or a place",
+        description="""\
+Looks at the versions, the cache, the endpoint, the credentials and the clock, and with a URL whether it may be listed,
+read and written, and how fast. Each line is good or bad, and says what to do (exit status 1 if one is bad). What it
+writes below the URL for that, it removes.""",
+    )
+    option = command.add_argument("prefix", metavar="URL", nargs="?", default="", help="s3://bucket/key")
+    option.completer = urls  # type: ignore[attr-defined]
+    command.add_argument("--read-only", action="store_true", help="write nothing to the store")
+    _add_profile(command)
+    _add_cache_root(command)
+    _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
+
+
+def _add_profile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    subcommands = _add_group(commands, "profile", "show the profiles, and check one")
+
+    command = _command(
+        subcommands,
+        "ls",
+        _load_on_run("profiles", "run_ls"),
+        "list the profiles of profiles.toml",
+        description="Lists the profiles of profiles.toml: name, endpoint, region and kind of credentials, no secrets.",
+    )
+    _add_json(command, "one object a line", or_nul=False)
+
+    command = _command(
+        subcommands,
+        "check",
+        _load_on_run("profiles", "run_check"),
+        "check whether the endpoint of a profile answers to its credentials",
+        description="""\
+Checks a profile: endpoint, credentials, clock, and whether it may list its buckets. Each line is good or bad, and says
+what to do (exit status 1 if one is bad). Nothing is written.""",
+    )
+    option = command.add_argument("profile", metavar="NAME", help="a profile of profiles.toml")
+    option.completer = profile_names  # type: ignore[attr-defined]
+    _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
+
+
 def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
-    command.add_argument("--local", metavar="PATH", help=local_help)
+    _add_local(command, local_help)
     _add_filters(command)
     command.add_argument(
         "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
     )
-    command.add_argument(
-        "--compare",
-        choices=get_args(Compare),
-        default="auto",
-        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
-    )
+    _add_compare(command)
     command.add_argument(
         "--max-delete",
         metavar="N|N%",
@@ -346,15 +477,35 @@ def _add_as_of(command: argparse._ActionsContainer, text: str) -> None:
     command.add_argument("--as-of", metavar="TIME", help=text)
 
 
+def _add_url(command: argparse.ArgumentParser, text: str) -> None:
+    option = command.add_argument("url", metavar="URL", help=text)
+    option.completer = urls  # type: ignore[attr-defined]
+
+
+def _add_prefix(command: argparse.ArgumentParser, text: str) -> None:
+    option = command.add_argument("prefix", metavar="PREFIX", help=text)
+    option.completer = urls_and_paths  # type: ignore[attr-defined]
+
+
+def _add_local(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--local", metavar="PATH", help=text)
+
+
 def _add_filters(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--exclude",
-        metavar="PATTERN",
-        action="append",
-        help="glob of what is left alone; may be repeated",
+        "--exclude", metavar="PATTERN", action="append", help="glob of what is left alone; may be repeated"
     )
     command.add_argument(
         "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
+    )
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--compare",
+        choices=get_args(Compare),
+        default="auto",
+        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
     )
 
 
@@ -374,8 +525,18 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--max-workers",
         metavar="N",
-        type=values.max_workers,
+        type=values.count,
         help="requests at the same time (default: POS3_MAX_WORKERS, or as many as pay)",
+    )
+
+
+def _add_limit(command: argparse.ArgumentParser, direction: str) -> None:
+    command.add_argument(
+        f"--limit-{direction}",
+        metavar="SIZE",
+        type=values.size_above_zero,
+        dest=f"max_{direction}_bytes_per_second",
+        help=f"the most bytes a second of all {direction}s together: 10MB, 512KiB",
     )
 
 
@@ -510,9 +671,7 @@ object is newer is kept as a whole. Nothing else below the output root is touche
 
 
 def _add_output_root(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "url", metavar="URL", help="the output root, s3://bucket/outputs (POS3_OUTPUT_ROOT of the flows)"
-    )
+    _add_url(command, "the output root, s3://bucket/outputs (POS3_OUTPUT_ROOT of the flows)")
     command.set_defaults(local=None)
     _add_profile(command)
     _add_max_workers(command)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from pos3.cli.output import log_to_stderr, note, put_item, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
+from pos3.cli.times import local_time
 from pos3.reports import format_bytes
 from pos3.state import CachedRoot, evict_to_limit, list_cache, verify_cache
 
@@ -25,7 +26,7 @@ def run_ls(arguments: Namespace) -> int:
     if roots:
         put_line(_COLUMNS.format("SIZE", "FILES", "USED", "STATE", "URL".ljust(width), "PATH"))
     for cached in roots:
-        size, used, url = format_bytes(cached.size_bytes), _format_time(cached.used_at), cached.url.ljust(width)
+        size, used, url = format_bytes(cached.size_bytes), local_time(cached.used_at), cached.url.ljust(width)
         put_line(_COLUMNS.format(size, cached.files, used, _state(cached), url, cached.local))
     if not arguments.quiet:
         note(arguments.name, f"{len(roots)} cached, {format_bytes(sum(cached.size_bytes for cached in roots))}")
@@ -48,7 +49,7 @@ def run_prune(arguments: Namespace) -> int:
         if arguments.json:
             put_json({**asdict(cached), "state": _state(cached)})
         else:
-            size, used = format_bytes(cached.size_bytes), _format_time(cached.used_at)
+            size, used = format_bytes(cached.size_bytes), local_time(cached.used_at)
             line = f"delete: {cached.local}  ({size}, last used {used}, {cached.url})"
             put_item(line, ends_with_nul=arguments.null)
     if not arguments.quiet:
@@ -76,7 +77,3 @@ def run_verify(arguments: Namespace) -> int:
 
 def _state(cached: CachedRoot) -> str:
     return "in use" if cached.is_in_use else "dirty" if cached.is_dirty else "clean"
-
-
-def _format_time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -10,11 +10,12 @@ from dataclasses import asdict
 
 from pos3.cli.output import errors_as_lines, note, put_item, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
+from pos3.cli.stores import opened_store
+from pos3.cli.times import local_time
 from pos3.errors import InvalidURLError, Pos3Error
 from pos3.jobs import RunOutput, list_runs, remove_run
-from pos3.profiles import resolve_profile
 from pos3.reports import format_bytes
-from pos3.store import Store, open_store
+from pos3.store import Store
 from pos3.url import Location, is_url, parse, quoted
 
 _COLUMNS = "{:>10}  {:>7}  {:<16}  {}"
@@ -31,7 +32,7 @@ def run_ls(arguments: Namespace) -> int:
     if runs:
         put_line(_COLUMNS.format("SIZE", "FILES", "CHANGED", "URL"))
     for run in runs:
-        put_line(_COLUMNS.format(format_bytes(run.size_bytes), run.files, _format_time(run.changed_at), run.url))
+        put_line(_COLUMNS.format(format_bytes(run.size_bytes), run.files, local_time(run.changed_at), run.url))
     if not arguments.quiet:
         note(arguments.name, f"{len(runs)} runs, {format_bytes(sum(run.size_bytes for run in runs))}")
     return OK
@@ -68,7 +69,7 @@ def _print(arguments: Namespace, run: RunOutput) -> None:
     if arguments.json:
         put_json(asdict(run))
     else:
-        line = f"delete: {run.url}  ({format_bytes(run.size_bytes)}, last changed {_format_time(run.changed_at)})"
+        line = f"delete: {run.url}  ({format_bytes(run.size_bytes)}, last changed {local_time(run.changed_at)})"
         put_item(line, ends_with_nul=arguments.null)
 
 
@@ -80,14 +81,5 @@ def _opened(arguments: Namespace) -> Iterator[tuple[Store, Location]]:
             f"expected the output root as a URL such as s3://bucket/outputs, got {quoted(arguments.url)}"
         )
     root = parse(f"{arguments.url.rstrip('/')}/")
-    options = arguments.options.or_environment()
-    profile = resolve_profile(arguments.profile, url_profile=root.profile) or resolve_profile(options.default_profile)
-    store = open_store(root, profile, options.max_workers)
-    try:
+    with opened_store(arguments, root) as store:
         yield store, root
-    finally:
-        store.hang_up()
-
-
-def _format_time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -7,7 +7,8 @@ import os
 import shlex
 import time
 from argparse import Namespace
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -26,10 +27,11 @@ from pos3.cli.output import (
 )
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
-from pos3.errors import InvalidURLError, Pos3Error
+from pos3.errors import InvalidArgumentError, InvalidURLError, Pos3Error
 from pos3.jobs import (
     BisyncRequest,
     DownloadRequest,
+    Listed,
     Registration,
     Request,
     UploadRequest,
@@ -37,9 +39,10 @@ from pos3.jobs import (
     local_root,
 )
 from pos3.mirrors import Mirror
+from pos3.parts import Part, part_or_address
 from pos3.plan import Plan
 from pos3.profiles import resolve_profile
-from pos3.reports import Report
+from pos3.reports import Report, format_bytes
 from pos3.transfer import unsaid
 from pos3.url import is_url, local_path, parse
 
@@ -49,19 +52,41 @@ logger = logging.getLogger("pos3")
 def run_ls(arguments: Namespace) -> int:
     """Prints one URL or local path on each line, and nothing if nothing is at a URL."""
     kind = "url" if is_url(arguments.prefix) else "path"
-    if kind == "path" and not os.path.exists(local_path(arguments.prefix)):
-        raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
+    if arguments.versions and arguments.long:
+        raise InvalidArgumentError("--versions shows the sizes and times itself; leave -l out", argument="long")
     with mirror(show_progress=False) as opened:
         if arguments.versions:
             _print_versions(arguments, opened)
             return OK
-        items = opened.ls(arguments.prefix, arguments.recursive, arguments.profile, as_of=arguments.as_of)
-    for item in items:
-        if arguments.json:
-            put_json({kind: item})
+        found: Sequence[str | Listed]
+        asked = arguments.prefix, arguments.recursive, arguments.profile
+        if arguments.long:
+            found = opened.ls(*asked, as_of=arguments.as_of, details=True)
         else:
-            put_item(item, ends_with_nul=arguments.null)
+            found = opened.ls(*asked, as_of=arguments.as_of)
+    if kind == "path" and not found and not os.path.exists(local_path(arguments.prefix)):
+        raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
+    width = max((len(item.storage_class) for item in found if isinstance(item, Listed)), default=0)
+    for item in found:
+        if arguments.json:
+            put_json({kind: item} if isinstance(item, str) else _as_json(kind, item))
+        else:
+            put_item(item if isinstance(item, str) else _as_line(kind, item, width), ends_with_nul=arguments.null)
     return OK
+
+
+def _as_json(kind: str, item: Listed) -> dict[str, object]:
+    values = {**asdict(item), "modified": None if item.modified is None else item.modified.isoformat()}
+    return {kind: values.pop("url"), **values}
+
+
+def _as_line(kind: str, item: Listed, class_width: int) -> str:
+    """Size, time and storage class, each in a column of its own, and the name."""
+    # Buckets and prefixes have no size.
+    has_size = kind == "path" or bool(item.etag) or item.size_bytes > 0
+    size_text = format_bytes(item.size_bytes) if has_size else ""
+    time_text = "" if item.modified is None else item.modified.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"{size_text:>10}  {time_text:<19}  {item.storage_class:<{class_width}}  {item.url}"
 
 
 def _print_versions(arguments: Namespace, opened: Mirror) -> None:
@@ -90,7 +115,7 @@ def _print_versions(arguments: Namespace, opened: Mirror) -> None:
 def run_download(arguments: Namespace) -> int:
     """Prints the local path, or with ``--json`` the path and the report."""
     began = time.monotonic()
-    _check_url(arguments)
+    check_url(arguments)
     request = request_of(DownloadRequest, arguments)
     with mirror.of(arguments.options) as opened:
         opened.show_line = unsaid
@@ -106,8 +131,8 @@ def run_download(arguments: Namespace) -> int:
 def run_upload(arguments: Namespace) -> int:
     """Prints nothing, or with ``--json`` the path and the report."""
     began = time.monotonic()
-    _check_url(arguments)
-    source = _local(arguments)
+    check_url(arguments)
+    source = local_side(arguments)
     if not os.path.exists(source):
         raise FileNotFoundError(f"source path does not exist: {source}")
     request = replace(request_of(UploadRequest, arguments), local=source, interval=None)
@@ -124,7 +149,7 @@ def run_upload(arguments: Namespace) -> int:
 def run_sync(arguments: Namespace) -> int:
     """Prints the local path when both sides are up to date, or with ``--json`` the path and the report at the end."""
     began = time.monotonic()
-    _check_url(arguments)
+    check_url(arguments)
     request = request_of(BisyncRequest, arguments)
     with mirror.of(arguments.options) as opened:
         opened.show_line = unsaid
@@ -166,7 +191,12 @@ def _push_until_stopped(arguments: Namespace, opened: Mirror, path: Path) -> Non
         note(arguments.name, "stopping; one last push")
 
 
-def _check_url(arguments: Namespace) -> None:
+def check_url(arguments: Namespace) -> None:
+    """Returns if the command was given a URL.
+
+    Raises:
+        InvalidURLError: it was given a local path in its place.
+    """
     if not is_url(arguments.url):
         correct = shlex.join([*arguments.name.split(), "s3://BUCKET/KEY", "--local", arguments.url])
         raise InvalidURLError(
@@ -174,7 +204,8 @@ def _check_url(arguments: Namespace) -> None:
         )
 
 
-def _local(arguments: Namespace) -> str:
+def local_side(arguments: Namespace) -> str:
+    """The local path of a transfer: that of ``--local``, or the one in the cache."""
     location = parse(arguments.url)
     chosen = arguments.profile or arguments.options.or_environment().default_profile
     profile = resolve_profile(chosen, url_profile=location.profile)
@@ -202,9 +233,15 @@ def _with_duration_since(began: float, report: Report) -> Report:
 def _print_report(arguments: Namespace, path: Path, report: Report) -> None:
     note_kept(arguments.name, report.kept if arguments.name == "pos3 download" else without_warned(report.kept))
     if arguments.json:
-        put_json({"url": str(parse(arguments.url)), "path": str(path), "report": report.as_dict()})
+        put_json({"url": shown_url(arguments), "path": str(path), "report": report.as_dict()})
     if not arguments.quiet:
         note(arguments.name, str(report))
+
+
+def shown_url(arguments: Namespace) -> str:
+    """The URL of a command as output names it: without the profile, but a part as its text."""
+    address = part_or_address(arguments.url)
+    return str(address) if isinstance(address, Part) else str(parse(arguments.url))
 
 
 @dataclass(frozen=True)
@@ -240,7 +277,7 @@ def _print_plan(arguments: Namespace, registration: Registration, *plans: Plan) 
     if arguments.json:
         put_json(
             {
-                "url": str(parse(arguments.url)),
+                "url": shown_url(arguments),
                 "path": registration.local,
                 "copy": [
                     {"source": source, "destination": destination, "reason": reason}

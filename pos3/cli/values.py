@@ -21,9 +21,15 @@ def max_delete(text: str) -> str:
     return text
 
 
-def max_workers(text: str) -> int:
+def count(text: str) -> int:
     if not text.isdigit() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def depth(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
 
 
@@ -44,6 +50,13 @@ def size(text: str) -> int:
         size_bytes = -1
     if size_bytes < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 50GB or 512MiB")
+    return size_bytes
+
+
+def size_above_zero(text: str) -> int:
+    size_bytes = size(text)
+    if not size_bytes:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
     return size_bytes
 
 

@@ -8,13 +8,27 @@ here as well. :mod:`pos3.mirrors` decides which registrations a mirror has, and 
 
 from pos3.jobs.adoption import check_adoption, check_target
 from pos3.jobs.bisync_job import BisyncJob, BisyncPlans
+from pos3.jobs.comparison import Mismatch, mismatches_of
 from pos3.jobs.complete_sets import Publication, complete_job
 from pos3.jobs.disk_space import DiskSpace
+from pos3.jobs.disk_usage import DirectoryUsage, local_usage, remote_usage, usage_by_directory
+from pos3.jobs.findings import Finding, failed
 from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
 from pos3.jobs.known_roots import ReceivedRoot, RegisteredRoot, reference_of, remember
-from pos3.jobs.listings import list_local, list_remote, list_versions
+from pos3.jobs.listings import (
+    Listed,
+    describe_all_buckets,
+    describe_local,
+    describe_part,
+    describe_remote,
+    list_all_buckets,
+    list_local,
+    list_part,
+    list_remote,
+    list_versions,
+)
 from pos3.jobs.local_writers import (
     AdditiveWriter,
     DeadWriter,
@@ -26,10 +40,15 @@ from pos3.jobs.local_writers import (
     RecordLookup,
     Writer,
 )
+from pos3.jobs.machine_check import check_machine
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.offline import check_nothing_unpushed, check_synced, offline_store, take_cached
+from pos3.jobs.open_mirrors import OpenUpload, open_uploads
+from pos3.jobs.partitions import check_division, parts_of
+from pos3.jobs.place_check import check_place
+from pos3.jobs.profile_check import check_profile
 from pos3.jobs.recovery import Recovered, push_kept_offline, recover, recover_with
-from pos3.jobs.references import Reference, find_reference
+from pos3.jobs.references import Reference, find_reference, with_profile_name
 from pos3.jobs.registration import (
     Registration,
     check_outside_state,
@@ -49,10 +68,12 @@ from pos3.jobs.requests import (
     check_timeout,
     difference,
     merged,
+    patterns_of,
 )
 from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
 from pos3.jobs.transfer_plan import as_transfer_plan
+from pos3.jobs.url_beginnings import url_completions
 
 __all__ = [
     "REQUESTS",
@@ -62,12 +83,17 @@ __all__ = [
     "BisyncRequest",
     "DeadWriter",
     "DeletingUpload",
+    "DirectoryUsage",
     "DiskSpace",
     "DownloadRequest",
+    "Finding",
     "Job",
     "Journal",
+    "Listed",
+    "Mismatch",
     "Observer",
     "OnChange",
+    "OpenUpload",
     "OwnDownload",
     "OwnPush",
     "ParentWriter",
@@ -91,30 +117,50 @@ __all__ = [
     "as_transfer_plan",
     "check_adoption",
     "check_conflicts",
+    "check_division",
+    "check_machine",
     "check_nothing_unpushed",
     "check_outside_state",
     "check_patterns",
+    "check_place",
+    "check_profile",
     "check_synced",
     "check_target",
     "check_timeout",
     "complete_job",
+    "describe_all_buckets",
+    "describe_local",
+    "describe_part",
+    "describe_remote",
     "difference",
+    "failed",
     "find_reference",
     "fingerprint_of_objects",
+    "list_all_buckets",
     "list_local",
+    "list_part",
     "list_remote",
     "list_runs",
     "list_versions",
     "local_root",
+    "local_usage",
     "maps_the_same_objects",
     "merged",
+    "mismatches_of",
     "offline_store",
+    "open_uploads",
+    "parts_of",
+    "patterns_of",
     "push_kept_offline",
     "recover",
     "recover_with",
     "reference_of",
     "remember",
+    "remote_usage",
     "remove_pushed_entries",
     "remove_run",
     "take_cached",
+    "url_completions",
+    "usage_by_directory",
+    "with_profile_name",
 ]

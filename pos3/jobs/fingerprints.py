@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 
-from pos3.entries import Entry, Record
+from pos3.entries import EVERY_PATH, Entry, PathRange, Record
 from pos3.filters import Filter
 from pos3.local import STATE_DIRECTORY, Scan, has_temporary_name, lies_in_state, local_entries
 from pos3.plan import merge_listings
@@ -16,15 +16,17 @@ from pos3.url import Location
 TakesPart = Callable[[str], bool]
 
 
-def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> str | None:
-    """The fingerprint of the objects at ``location``, or None if there are none.
+def fingerprint_of_objects(
+    store: Store, location: Location, chosen: Filter, within: PathRange = EVERY_PATH
+) -> str | None:
+    """The fingerprint of the objects at ``location``, or of those ``within`` a range; None if there are none.
 
     It lists the objects, and needs memory for one page of the listing.
     """
     takes_part = chosen.predicate()
 
     def fingerprint() -> str | None:
-        entries = store.entries(location.key, is_prefix=location.is_prefix)
+        entries = store.entries(location.key, is_prefix=location.is_prefix, within=within)
         return fingerprint_of(entry for entry in entries if takes_part(entry.path) and is_content(entry))
 
     return twice_if_unsorted(fingerprint)
@@ -32,10 +34,12 @@ def fingerprint_of_objects(store: Store, location: Location, chosen: Filter) -> 
 
 def is_content(entry: Entry) -> bool:
     """Whether an object counts: it is no directory object, and no internal file of pos3."""
-    path = entry.path
-    if STATE_DIRECTORY in path and (has_temporary_name(path) or lies_in_state(path)):
-        return False
-    return not entry.is_directory
+    return not entry.is_directory and not is_never_content(entry.path)
+
+
+def is_never_content(path: str) -> bool:
+    """Whether no upload puts an object at the path: it is that of a temporary file, or of state of pos3."""
+    return STATE_DIRECTORY in path and (has_temporary_name(path) or lies_in_state(path))
 
 
 def fingerprint_of_files(index: Index, below: str, takes_part: TakesPart) -> str | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pos3.entries import LOST_FOUND, UNKNOWN_OWNER, WITHOUT_CONTENT, Entry, Record
+from pos3.entries import EVERY_PATH, LOST_FOUND, UNKNOWN_OWNER, WITHOUT_CONTENT, Entry, PathRange, Record
 from pos3.errors import (
     AccessDeniedError,
     ConflictError,
@@ -328,7 +328,10 @@ class Job:
         may_keep = self.completeness.may_be_partial and all(pin.may_be_partial for pin in self._pins)
         writers.check(self.url, may_keep=may_keep)
         self.left_to_writers = writers.kept
-        plan = replace(plan, kept=(*plan.kept, *writers.kept, *archived.kept), paths_of_others=writers.paths_below_root)
+        kept = (*plan.kept, *writers.kept, *archived.kept)
+        # A directory that the borders of a part lie in is that of other parts, too.
+        borders = tuple(filter(None, (self.registration.within.after, self.registration.within.until)))
+        plan = replace(plan, kept=kept, paths_of_others=(*writers.paths_below_root, *borders))
         is_empty = not plan.source_files and not plan.directories
         if is_empty and not (writers.include_own_push and plan.destination_files) and not self.exists_in_store():
             # Dry runs and restored paths do not have the argument that the message names.
@@ -535,12 +538,17 @@ class Job:
             etag=etag,
         )
 
-    def fingerprint(self, below: str, chosen: Filter) -> str | None:
-        """The fingerprint of the objects that the files at ``below`` are equal to, or None if some files differ."""
+    def fingerprint(self, below: str, chosen: Filter, within: PathRange = EVERY_PATH) -> str | None:
+        """The fingerprint of the objects that the files at ``below`` are equal to, or None if some files differ.
+
+        Args:
+            within: only these paths, which are relative to ``below``.
+        """
         is_registered, is_chosen = self.registration.filter.predicate(), chosen.predicate()
 
         def takes_part(path: str) -> bool:
-            return is_chosen(path) and is_registered("/".join(part for part in (below, path) if part))
+            is_asked = path in within and is_chosen(path)
+            return is_asked and is_registered("/".join(part for part in (below, path) if part))
 
         return fingerprint_of_files(self.index, below, takes_part)
 
@@ -561,6 +569,11 @@ class Job:
         if self._use_lock is None:
             self._use_lock = self.index.root.use_lock()
 
+    def _note_push(self) -> None:
+        """Everything was pushed by now: ``pos3 status`` shows when that was."""
+        if self._use_lock is not None:
+            self._use_lock.note_push()
+
     def end_use(self) -> None:
         """Allows eviction again, and ends the claim."""
         use_lock, self._use_lock = self._use_lock, None
@@ -571,6 +584,8 @@ class Job:
     @contextmanager
     def exclusive(self, terms: Terms) -> Iterator[None]:
         """Waits until no other transfer of the local root runs, in any process, and keeps others waiting.
+
+        Transfers of different parts run at the same time.
 
         Raises:
             TransferCancelledError: the transfer was cancelled while it waited.
@@ -588,7 +603,7 @@ class Job:
         while not self._lock.acquire(timeout=0.5):
             on_wait()
         try:
-            with self.index.root.locked(on_wait):
+            with self.index.root.locked(on_wait, self.registration.within):
                 yield
         finally:
             self._lock.release()
@@ -626,7 +641,11 @@ class Job:
                 check_adoption(self, plan)
             check_max_delete(plan, self.request.max_delete)
             self.prepare_download(plan, leftovers, ensure_space)
-            if not plan.source_files and not os.path.exists(self.registration.local):
+            if not plan.source_files and not self.registration.within.is_everything:
+                # Whether the URL is that of one object is known to another part.
+                self.first_survey()
+                self.prepare_local()
+            elif not plan.source_files and not os.path.exists(self.registration.local):
                 with explaining_write_errors(self.registration.local, self.registration.local):
                     os.makedirs(self.registration.local)
             outcome = self.execute_plan(plan, terms)
@@ -649,7 +668,8 @@ class Job:
             NoSpaceError: they do not fit; only the leftovers were removed.
         """
         found = [leftover.path for leftover in leftovers]
-        there_bytes = clear_unfinished(plan, self.pair, self.index.root, found)
+        is_whole = self.registration.within.is_everything
+        there_bytes = clear_unfinished(plan, self.pair, self.index.root, found, is_whole=is_whole)
         ensure_space(self.url, self.registration.local, growth_bytes(plan, self.pair) - there_bytes)
         self.index.mark_used()
         self.index.root.set_note(FILLED, "yes")
@@ -700,10 +720,12 @@ class Job:
             plan = make_plan()
             if plan.is_empty and not (plan.confirmed or plan.forgotten or plan.unreadable):
                 self._raise_problems(plan)
+                self._note_push()
                 return
             self.index.mark_used()
             outcome = self.execute_plan(plan, terms)
         self.raise_failures(outcome, plan)
+        self._note_push()
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
         """Makes the remote side match the local side, by a full comparison. Files that keep changing are tried twice.
@@ -730,6 +752,7 @@ class Job:
         self.raise_failures(outcome, plan)
         if refusal is not None:
             raise refusal
+        self._note_push()
 
     def raise_failures(self, outcome: Outcome, plan: Plan, operation: str = "Upload") -> None:
         """Returns if everything was pushed.

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pos3.errors import ClaimError
@@ -35,6 +35,7 @@ from pos3.state import (
     files_in_journal_directory,
     is_journal_directory_trusted,
     journal_directory,
+    journals,
 )
 
 logger = logging.getLogger("pos3")
@@ -194,6 +195,41 @@ def _claim_list_locked() -> Iterator[None]:
         with suppress(ClaimError):
             stack.enter_context(ClaimList.of_this_user().locked())
         yield
+
+
+@dataclass(frozen=True)
+class OpenJournal:
+    """What the journal of a living mirror says. It may have changed since it was read."""
+
+    path: str
+    owner: JournalOwner
+    entries: tuple[JournalEntry, ...]
+
+
+def open_journals(cache_root: str) -> list[OpenJournal]:
+    """The journals of a cache whose mirrors are open, sorted by path. Those that cannot be read are left out."""
+    if not is_journal_directory_trusted(cache_root):
+        return []
+    with _claim_list_locked():
+        held = {path: JournalFile.is_held(path) for path in sorted(journals(cache_root))}
+    return [journal for path, is_held in held.items() if (journal := _read_open(path, is_held=is_held)) is not None]
+
+
+def _read_open(path: str, *, is_held: bool) -> OpenJournal | None:
+    try:
+        with open(open_own(path, os.O_RDONLY), encoding="ascii") as file:
+            silent_seconds = time.time() - os.fstat(file.fileno()).st_mtime
+            # A line that is being written at this moment has no end.
+            header, *entries = map(json.loads, file.read().split("\n")[:-1])
+        if header.pop("version") not in READABLE_VERSIONS:
+            return None
+        check_types(header, HEADER_TYPES)
+        owner = JournalOwner(**header)
+        if not is_held and (owner.has_locks or not owner.may_be_running(silent_seconds)):
+            return None
+        return OpenJournal(path, owner, tuple(map(JournalEntry.from_json, entries)))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _has_label(path: str, label: str) -> bool:

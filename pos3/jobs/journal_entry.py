@@ -21,10 +21,14 @@ _SHOWN_FIELDS = [item.name for item in fields(Profile) if item.repr]
 ValueType = type | UnionType
 _ENTRY_TYPES: dict[str, ValueType] = {
     **dict.fromkeys(("kind", "url", "local", "compare"), str),
-    **dict.fromkeys(("include", "exclude", "upload_last", "overwrite"), list),
-    **dict.fromkeys(("follow_symlinks", "sync_on_error"), bool),
+    **dict.fromkeys(("include", "exclude"), list),
     **dict.fromkeys(("surveyed_at", "clock_ahead_seconds"), float | int),
     "profile": dict | NoneType,
+}
+# Not every kind of request has them.
+_OPTIONAL_TYPES: dict[str, ValueType] = {
+    **dict.fromkeys(("upload_last", "overwrite"), list),
+    **dict.fromkeys(("follow_symlinks", "sync_on_error"), bool),
 }
 _REQUESTS: dict[str, type[Request]] = {"upload": UploadRequest, "sync": SyncRequest}
 _PROFILE_TYPES: dict[str, ValueType] = {"name": str, "shown": dict, "held_keys": bool}
@@ -184,6 +188,7 @@ class JournalEntry:
             KeyError, TypeError, ValueError: the values are not those of an entry.
         """
         check_types(values, _ENTRY_TYPES)
+        check_types(values, {name: kind for name, kind in _OPTIONAL_TYPES.items() if name in values})
         url, local = values["url"], values["local"]
         if values["kind"] not in _REQUESTS or not os.path.isabs(local):
             raise ValueError(f"no registration for upload from {local!r:.40}")

@@ -22,6 +22,8 @@ def reason_to_keep(job: Job, remote_entry: Entry, record: Record | None) -> str:
     survey = job.first_survey()
     if record is not None and record.owner == job.owner and record.etag == remote_entry.etag:
         return ""
+    if record is not None and job.registration.is_restored:
+        return "it has changed since it was brought here"
     if not job.is_downloaded(remote_entry.path):
         return "exclude hides it"
     if (remote_entry.path, remote_entry.etag) in survey.recent:

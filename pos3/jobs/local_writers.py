@@ -7,6 +7,8 @@ an open upload that         left alone          left alone                  an e
 deletes at its end
 an open sync, or an upload  added, unless the   left alone                  the same as for a part of it
 without deletes             writer deleted it
+the same in a mirror of     added, unless the   left alone, unless it is    the same as for a part of it
+this group                  writer deleted it   as it was recorded
 a process that died         added               left alone, unless it is    the same as for a part of it
                                                 as it was last pushed
 this mirror, the same       added, if the last  left alone                  the same as for a part of it
@@ -103,14 +105,20 @@ class DeletingUpload(_Claimant):
 
 @dataclass(frozen=True)
 class AdditiveWriter(_Claimant):
-    """An open sync, or an open upload without deletes. Files may be added to its path."""
+    """An open sync, or an open upload without deletes. Files may be added to its path.
+
+    Mirrors of one group, such as those of a flow run, bring each other's changes. So with ``is_of_group``, what the
+    writer has not changed is replaced.
+    """
 
     record_of: RecordOf
+    is_of_group: bool = False
     on_change = OnChange.KEEP
 
     def reason_to_keep(self, path: str, local_entry: Entry | None, remote_entry: Entry | None) -> str:
         if local_entry is not None:
-            return f"{self} writes there"
+            is_replaced = self.is_of_group and _is_unchanged(local_entry, path, self.record_of)
+            return "" if is_replaced else f"{self} writes there"
         return f"{self} had it, and it was deleted there" if self.record_of(path) is not None else ""
 
 

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from pos3.entries import Entry, Record
 from pos3.errors import FingerprintMismatchError, VersionsDeletedError
-from pos3.filters import Filter
 from pos3.jobs.fingerprints import Digest, fingerprint_of, is_content
 from pos3.jobs.known_places import indexes_with
 from pos3.jobs.requests import Request
@@ -53,17 +52,19 @@ class PinnedTo:
     """Only the objects with this fingerprint may be downloaded.
 
     Args:
-        chosen: the filter of the download.
+        request: the download.
+        fingerprint: that of the request.
         cache_root: the cache that may have on record what the objects were.
     """
 
     may_be_partial = False
 
-    def __init__(self, fingerprint: str, location: Location, endpoint: str, chosen: Filter, cache_root: str):
+    def __init__(self, request: Request, fingerprint: str, location: Location, endpoint: str, cache_root: str):
         self._wanted = fingerprint
         self._location = location
         self._endpoint = endpoint
-        self._chosen = chosen
+        self._chosen = request.filter
+        self._within = request.within
         self._cache_root = cache_root
         self._listed = Digest()
 
@@ -110,7 +111,7 @@ class PinnedTo:
             def records(index: Index = index, below: str = below) -> Iterator[Record]:
                 for record in index.records(below):
                     path = record.path[len(below) :].lstrip("/")
-                    if takes_part(path):
+                    if path in self._within and takes_part(path):
                         yield record._replace(path=path)
 
             if fingerprint_of(records()) == self._wanted:
@@ -185,23 +186,25 @@ class NothingDeletedSince:
     What an earlier download of the same state has brought is on record, and that state cannot have changed otherwise.
 
     Args:
+        request: the download.
         moment: the time of that state.
         index: the records of such downloads.
     """
 
     may_be_partial = True
 
-    def __init__(self, moment: str, location: Location, chosen: Filter, index: Index):
+    def __init__(self, request: Request, moment: str, location: Location, index: Index):
         self._moment = moment
         self._url = str(location)
-        self._chosen = chosen
+        self._chosen = request.filter
+        self._within = request.within
         self._index = index
         self._gone = _Some(_MAX_DELETED)
 
     def watch(self, objects: Entries) -> Entries:
         self._gone = gone = _Some(_MAX_DELETED)
         takes_part = self._chosen.predicate()
-        records = (record for record in self._index.records() if takes_part(record.path))
+        records = (record for record in self._index.records(within=self._within) if takes_part(record.path))
         for path, _, entry, record in merge_listings((), objects, records):
             if record is not None and (entry is None or _is_earlier(entry, record)):
                 gone.add(path)
@@ -226,7 +229,7 @@ def pins_of(request: Request, location: Location, endpoint: str, index: Index, c
     """The rules for the source of a download."""
     pins: list[Pin] = []
     if request.as_of is not None:
-        pins.append(NothingDeletedSince(request.as_of, location, request.filter, index))
+        pins.append(NothingDeletedSince(request, request.as_of, location, index))
     if request.fingerprint is not None:
-        pins.append(PinnedTo(request.fingerprint, location, endpoint, request.filter, cache_root))
+        pins.append(PinnedTo(request, request.fingerprint, location, endpoint, cache_root))
     return pins

@@ -24,7 +24,7 @@ from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Index, Place, RootIndex
 from pos3.store import endpoint_of, is_unreachable, open_store
-from pos3.transfer import ByteRate, OpenProgress, Rate, Unlimited, choose_progress
+from pos3.transfer import OpenProgress, Rates, choose_progress
 
 OutcomeName = Literal["pushed", "planned", "gone", "failed"]
 
@@ -135,8 +135,7 @@ class _Recovery:
         self.cache_root = options.real_cache_root
         self._workers = options.given_workers
         self._profile = resolve_profile(options.default_profile)
-        limit = options.max_upload_bytes_per_second
-        self._rate: Rate = Unlimited() if limit is None else ByteRate(limit)
+        self._rates = Rates.of(options)
         self._progress = progress
         self._dry_run = dry_run
         self._trusts_endpoints = trust_endpoints
@@ -199,7 +198,7 @@ class _Recovery:
 
     def _push(self, entry: JournalEntry, recovered: Recovered, journal: AbandonedJournal) -> Recovered:
         job = self._job(entry, uuid.uuid4().hex, journal)
-        runner = Runner(self._workers, self._rate, self._progress, Unobserved())
+        runner = Runner(self._workers, self._rates, self._progress, Unobserved())
         job.begin_use()
         try:
             runner.run(job, lambda job, terms: job.push_finally(terms, delete=False))

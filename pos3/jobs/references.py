@@ -175,10 +175,9 @@ def reference_in(
     below = relative(path, registration.local)
     if below and not os.path.isdir(path) and not registration.filter.predicate()(below):
         return None
-    name = _name(registration.profile, default_profile)
-    if name is None:
+    url = with_profile_name(str(registration.location), registration.profile, default_profile)
+    if url is None:
         return None
-    url = _with_profile(str(registration.location), name)
     endpoint = endpoint_of(registration.location.scheme, registration.profile)
     request = registration.request
     values = {name: getattr(request, name) for name in _FILTERS if getattr(request, name, None)}
@@ -226,6 +225,12 @@ def _path_and_parents(path: str, cache_root: str) -> Iterator[str]:
     while path != cache_root and lies_in_cache(path, cache_root):
         yield path
         path = os.path.dirname(path)
+
+
+def with_profile_name(url: str, profile: Profile | None, default_profile: Profile | None) -> str | None:
+    """The URL with the name of its profile; None if the profile has no name that a URL could hold."""
+    name = _name(profile, default_profile)
+    return None if name is None else _with_profile(url, name)
 
 
 def _name(profile: Profile | None, default_profile: Profile | None) -> str | None:

@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from pos3.entries import EVERY_PATH, PathRange
 from pos3.errors import InvalidArgumentError, InvalidURLError, UnsafeKeysError
 from pos3.filters import Filter, check_relative
 from pos3.jobs.observer import Kind
@@ -29,7 +30,8 @@ from pos3.url import Location
 class Registration:
     """One call of a verb such as ``download``, with its places. Equal registrations ask for the same work.
 
-    ``is_restored`` says that the URL comes from a reference and not from the caller.
+    ``is_restored`` says that the URL comes from a reference and not from the caller. ``within`` are the paths that take
+    part.
     """
 
     request: Request
@@ -37,6 +39,7 @@ class Registration:
     profile: Profile | None
     local: str
     is_restored: bool = field(default=False, compare=False)
+    within: PathRange = EVERY_PATH
 
     @property
     def kind(self) -> Kind:
@@ -69,7 +72,8 @@ class Registration:
         arrow = {"download": "->", "upload": "<-", "sync": "<->"}[self.kind]
         # Some logs cannot hold a path that is not valid UTF-8.
         local = self.local.encode("utf-8", "backslashreplace").decode()
-        return f"{self.location} {arrow} {local}"
+        part = "" if self.within.is_everything else f" ({self.within})"
+        return f"{self.location}{part} {arrow} {local}"
 
 
 def check_patterns(registration: Registration, *spellings: str) -> None:

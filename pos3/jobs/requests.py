@@ -18,11 +18,13 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Self, get_args
 
+from pos3.entries import EVERY_PATH, PathRange
 from pos3.errors import InvalidArgumentError, InvalidURLError
 from pos3.filters import Filter, as_patterns, entry_matcher, matcher
 from pos3.jobs.manifest import check_marker
 from pos3.jobs.observer import Kind
 from pos3.options import StrPath
+from pos3.parts import Part, part_or_address
 from pos3.plan import Compare, parse_max_delete
 from pos3.profiles import Profile
 from pos3.url import has_scheme, is_url, quoted
@@ -244,6 +246,23 @@ def _argument(default: Any, check: Callable[[str, Any], Any], *, counts: bool = 
     return field(default=default, compare=counts, metadata={"check": check})
 
 
+def patterns_of(part: Part, include: Patterns, exclude: Patterns) -> tuple[Patterns, Patterns]:
+    """The patterns of a part, or else those of the call.
+
+    Raises:
+        InvalidArgumentError: both have some, and they are not the same.
+    """
+    if not (part.include or part.exclude):
+        return include, exclude
+    for name, given, own in (("include", include, part.include), ("exclude", exclude, part.exclude)):
+        if given and as_patterns(given, name) != own:
+            raise InvalidArgumentError(
+                f"{name}={given!r}: the part has patterns of its own, with which it was made; leave {name} out",
+                argument=name,
+            )
+    return part.include, part.exclude
+
+
 _SYNC_READS = "a sync reads what is there; credentials that may only write can upload, without deletes"
 
 
@@ -255,7 +274,7 @@ class Request:
         InvalidArgumentError: an argument is wrong; the error names it.
     """
 
-    remote: StrPath = field(compare=False)
+    remote: StrPath | Part = field(compare=False)
     local: StrPath | None = _argument(None, _local, counts=False)
     profile: str | Profile | None = field(default=None, compare=False)
     include: Patterns = _argument(None, _patterns)
@@ -271,6 +290,17 @@ class Request:
     @property
     def kind(self) -> Kind:
         return "download"
+
+    @property
+    def address(self) -> StrPath:
+        """The URL of the place, or a local path."""
+        # Only downloads take parts. The text of one is refused wherever a URL is needed.
+        return str(self.remote) if isinstance(self.remote, Part) else self.remote
+
+    @property
+    def within(self) -> PathRange:
+        """The paths that take part, whatever ``include`` and ``exclude`` say."""
+        return EVERY_PATH
 
     @property
     def filter(self) -> Filter:
@@ -447,6 +477,30 @@ class DownloadRequest(Request):
     skip_archived: bool = _argument(False, check_flag)
     fingerprint: str | None = _argument(None, _fingerprint)
     as_of: Any = _argument(None, check_as_of)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remote", part_or_address(self.remote))
+        if isinstance(self.remote, Part):
+            self._take_patterns_of(self.remote)
+        super().__post_init__()
+
+    def _take_patterns_of(self, part: Part) -> None:
+        if self.require_marker is not None:
+            raise InvalidArgumentError(
+                "require_marker is for whole sets, and this is a part of one; download the whole URL",
+                argument="require_marker",
+            )
+        include, exclude = patterns_of(part, self.include, self.exclude)
+        object.__setattr__(self, "include", include)
+        object.__setattr__(self, "exclude", exclude)
+
+    @property
+    def address(self) -> StrPath:
+        return self.remote.url if isinstance(self.remote, Part) else self.remote
+
+    @property
+    def within(self) -> PathRange:
+        return self.remote.within if isinstance(self.remote, Part) else EVERY_PATH
 
     @property
     def deletes_local(self) -> bool:

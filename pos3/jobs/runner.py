@@ -14,7 +14,7 @@ from pos3.jobs.job import Job
 from pos3.jobs.observer import Observer
 from pos3.local import DeadlineEvent
 from pos3.reports import Report
-from pos3.transfer import OpenProgress, Rate, Terms
+from pos3.transfer import OpenProgress, Rates, Terms
 
 logger = logging.getLogger("pos3")
 
@@ -27,12 +27,12 @@ class Runner:
     def __init__(
         self,
         workers: int | None,
-        rate: Rate,
+        rates: Rates,
         open_progress: OpenProgress,
         observer: Observer,
     ):
         self._workers = workers
-        self._rate = rate
+        self._rates = rates
         self._open_progress = open_progress
         self._observer = observer
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class Runner:
         """The runner of a forked child. Nothing runs in it, and its lock is free."""
         return Runner(
             self._workers,
-            self._rate,
+            self._rates,
             self._open_progress,
             self._observer,
         )
@@ -62,7 +62,7 @@ class Runner:
         show = open_progress or self._open_progress
         count = functools.partial(self._add, job)
         try:
-            work(job, Terms(self._workers, self._rate, show, cancelled, job.owner, count))
+            work(job, Terms(self._workers, self._rates, show, cancelled, job.owner, count))
             job.failure = ""
         except Exception as failure:
             job.failure = str(failure)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import islice
 
-from pos3.entries import Entry, Record
+from pos3.entries import Entry, PathRange, Record
 from pos3.errors import UnsafeKeysError
 from pos3.filters import Filter, everything, nothing
 from pos3.jobs.registration import Registration
@@ -68,6 +68,7 @@ class Sources:
     ):
         self._local = registration.local
         self._location = registration.location
+        self._within = registration.within
         self._takes_part = registration.filter.predicate()
         self._push_filter = registration.request.push_filter
         self._store = store
@@ -85,9 +86,8 @@ class Sources:
         on_internal_file: Callable[[os.DirEntry[str]], None] = ignore_entry,
     ) -> Entries:
         """The local files. ``on_internal_file`` is called with temporary files and state directories of pos3."""
-        entries = local_entries(
-            self._local, Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), on_internal_file)
-        )
+        scan = Scan(follow_symlinks, chosen.predicate(), chosen.prunes(), on_internal_file)
+        entries = self._within.cut(local_entries(self._local, _scan_within(self._within, scan)))
         return entries if self._hides is nothing else (entry for entry in entries if not self._hides(entry.path))
 
     def objects(self, chosen: Filter, *, is_prefix: bool, only_object: bool = False, to_push: bool = False) -> Entries:
@@ -108,7 +108,7 @@ class Sources:
 
     def _listed(self, *, is_prefix: bool) -> Entries:
         landmarks = self._index.landmarks()
-        entries = self._store.entries(self._location.key, is_prefix=is_prefix, landmarks=landmarks)
+        entries = self._store.entries(self._location.key, is_prefix=is_prefix, landmarks=landmarks, within=self._within)
         return entries if self._hides is nothing else (entry for entry in entries if not self._hides(entry.path))
 
     def _content(self, entries: Entries, *, to_push: bool) -> Entries:
@@ -135,7 +135,7 @@ class Sources:
 
     def records(self, chosen: Filter) -> Iterator[Record]:
         takes_part = chosen.predicate()
-        records = self._index.records()
+        records = self._index.records(within=self._within)
         if self._hides is not nothing:
             records = (record for record in records if not self._hides(record.path))
         return records if takes_part is everything else (record for record in records if takes_part(record.path))
@@ -148,3 +148,17 @@ class Sources:
         # No directory is listed with such a time, so none of these records can match a local entry.
         pushed = [Record(path, 0, -1, 0, etag, owner) for path, etag in sorted(directory_objects.items())]
         return merge(records, pushed)
+
+
+def _scan_within(within: PathRange, scan: Scan) -> Scan:
+    """The scan of what lies in a range of paths. A directory in which a border lies belongs to no range alone."""
+    if within.is_everything:
+        return scan
+
+    def takes_part(path: str) -> bool:
+        is_border = path.endswith("/") and within.has_border_in(path)
+        return path in within and not is_border and scan.takes_part(path)
+
+    return replace(
+        scan, takes_part=takes_part, prunes=lambda directory: not within.reaches(directory) or scan.prunes(directory)
+    )

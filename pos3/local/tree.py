@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ _DEFAULT_PATH_BYTES = 4096
 _FILE_ERRORS = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _GONE = "gone while it was listed"
 _LOST_FOUND = "lost+found/"
+_MAX_PROBED = 100
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,38 @@ def _kind(mode: int) -> str:
 
 
 def ignores_case(directory: str) -> bool:
-    """Whether the file system of ``directory`` treats names that differ only in case as the same name."""
+    """Whether the file system of ``directory`` treats names that differ only in case as the same name.
+
+    An entry of the directory shows it. Only where none does, a file is created for a moment, because others would see
+    it.
+    """
+    try:
+        with os.scandir(directory) as children:
+            for child in itertools.islice(children, _MAX_PROBED):
+                if child.name.isascii() and child.name.swapcase() != child.name and _has_one_name(child):
+                    return _is_same_entry(child, child.name.swapcase())
+    except OSError:
+        return False
+    return _ignores_case_of_new_file(directory)
+
+
+def _has_one_name(child: os.DirEntry[str]) -> bool:
+    """Whether the entry exists, and no hard link of it can have its name in the other case."""
+    try:
+        return child.is_dir(follow_symlinks=False) or child.stat(follow_symlinks=False).st_nlink == 1
+    except OSError:
+        return False
+
+
+def _is_same_entry(child: os.DirEntry[str], name: str) -> bool:
+    try:
+        other = os.lstat(os.path.join(os.path.dirname(child.path), name))
+        return os.path.samestat(child.stat(follow_symlinks=False), other)
+    except OSError:
+        return False
+
+
+def _ignores_case_of_new_file(directory: str) -> bool:
     name = temporary_name()
     path = os.path.join(directory, name)
     try:

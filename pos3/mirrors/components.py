@@ -26,6 +26,7 @@ from pos3.jobs import (
     local_root,
     offline_store,
 )
+from pos3.local import is_below, relative
 from pos3.mirrors.network import Network
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
@@ -86,9 +87,9 @@ class Components:
         Raises:
             InvalidArgumentError, InvalidURLError, ProfileError, UnsafeKeysError: nothing was changed.
         """
-        location, profile = self.stores.resolve(str(request.remote), request.profile)
+        location, profile = self.stores.resolve(str(request.address), request.profile)
         root = local_root(location, request.local, self.cache_root, profile, request.as_of)
-        registration = Registration(request, location, profile, root, is_restored)
+        registration = Registration(request, location, profile, root, is_restored, request.within)
         check_patterns(registration, *([] if request.local is None else [local_path(request.local)]))
         check_outside_state(registration, self.cache_root)
         return registration
@@ -110,7 +111,7 @@ class Components:
 
         Without the network, the store lists what the cache has on record, and refuses everything else.
         """
-        location, profile = self.stores.resolve(str(request.remote), request.profile)
+        location, profile = self.stores.resolve(str(request.address), request.profile)
         store = self.store_of(request, location, profile)
 
         def call_offline(reason: str) -> T:
@@ -133,9 +134,12 @@ class Components:
         if not self.network.is_used:
             # No request can be sent by mistake.
             store = OfflineStore(store, _nothing_on_record, "this mirror works offline")
+        return registration, store, self._index_of(registration, store), self.cache_root, self.owner
+
+    def _index_of(self, registration: Registration, store: Store) -> Index:
+        """The index of a registration: the records of its local path as a copy of its location."""
         place = Place(store.endpoint, str(registration.location))
-        index = Index(RootIndex(self.cache_root, registration.local), place)
-        return registration, store, index, self.cache_root, self.owner
+        return Index(RootIndex(self.cache_root, registration.local), place)
 
     def _with_writers(self, job: Job) -> Job:
         job.find_writers = lambda: writers_of(job, self.claims, self.registrations.jobs(), self.parent_jobs())
@@ -149,6 +153,19 @@ class Components:
         """
         store = self.stores.of(location, profile)
         return store if request.as_of is None else store.as_of(request.as_of)
+
+    def take_over_records(self, registration: Registration, part: Registration) -> None:
+        """Gives a registration the records of a part of it. For a path that lies elsewhere, this does nothing.
+
+        Without them, a push would not know that the files were brought, and would replace newer objects by them.
+        """
+        if is_below(part.local, registration.local):
+            below = relative(part.local, registration.local)
+            index, taken = (
+                self._index_of(one, self.store_of(one.request, one.location, one.profile))
+                for one in (registration, part)
+            )
+            index.take_over(taken, below)
 
     def claim_path(self, job: Job, check_open: Callable[[], None]) -> None:
         """Claims the local path of a job, so that others know of it, and waits for downloads that change it now.

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
 from pos3.jobs import Reference
 from pos3.mirrors.paths import restore_with
 from pos3.mirrors.verbs import Mirror, open_mirrors
+from pos3.parts import Part
 from pos3.plan import TransferPlan, TwoWayPlan
 from pos3.reports import Report
 
@@ -42,7 +43,7 @@ class MirrorLike(Protocol):
     def publish(self) -> Callable[..., Path]: ...
 
     @property
-    def ls(self) -> Callable[..., list[str]]: ...
+    def ls(self) -> Callable[..., list[Any]]: ...
 
     @property
     def flush(self) -> Callable[..., Report]: ...
@@ -52,6 +53,9 @@ class MirrorLike(Protocol):
 
     @property
     def fingerprint(self) -> Callable[..., str | None]: ...
+
+    @property
+    def partition(self) -> Callable[..., list[Part]]: ...
 
     @property
     def url_of(self) -> Callable[..., str | None]: ...

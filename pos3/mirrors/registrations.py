@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from pos3.entries import EVERY_PATH, PathRange
 from pos3.errors import ConflictError, InvalidArgumentError
 from pos3.jobs import Job, Registration, check_conflicts, difference, merged
 from pos3.local import is_within
@@ -17,11 +18,11 @@ from pos3.url import Location, is_url, local_path, parse
 # This limits the memory of a mirror that runs for weeks.
 _MAX_FAILED = 1000
 
-Key = tuple[Location, Profile | None, str]
+Key = tuple[Location, Profile | None, str, PathRange]
 
 
 def _key(registration: Registration) -> Key:
-    return registration.location, registration.profile, registration.local
+    return registration.location, registration.profile, registration.local, registration.within
 
 
 class Registrations:
@@ -125,7 +126,7 @@ class Registrations:
         """
         registration = job.registration
         # The local path is left out of the key, because only one writer at a time may write to the location.
-        with self._exclusive((registration.location, registration.profile, "")):
+        with self._exclusive((registration.location, registration.profile, "", EVERY_PATH)):
             for other in self.jobs():
                 if not other.registration.pushes or other.registration.profile != registration.profile:
                     continue
@@ -135,24 +136,37 @@ class Registrations:
                 self._done[_key(registration)] = job
             work()
 
-    def containing(self, location: Location, profile: Profile | None, as_of: str | None = None) -> Job | None:
+    def containing(
+        self,
+        location: Location,
+        profile: Profile | None,
+        within: PathRange = EVERY_PATH,
+        *,
+        as_of: str | None = None,
+    ) -> Job | None:
         """The job whose location contains ``location``, or None. It waits until such a job has begun.
 
         Jobs for the state of another time than ``as_of`` do not count.
 
         Of several jobs, it is the innermost one, and one that pushes comes before one that only downloads.
+
+        Args:
+            within: the paths of ``location`` that the job must contain.
         """
-        for job in sorted(self._candidates(location, profile, as_of), key=_preference):
+        for job in sorted(self._candidates(location, profile, within, as_of), key=_preference):
             with self._exclusive(_key(job.registration)), self._changed:
                 if job in self._jobs:
                     return job
         return None
 
-    def _candidates(self, location: Location, profile: Profile | None, as_of: str | None) -> Iterable[Job]:
+    def _candidates(
+        self, location: Location, profile: Profile | None, within: PathRange, as_of: str | None
+    ) -> Iterable[Job]:
         for job in self.jobs():
             outer = job.registration
             contains = location.overlaps(outer.location) and len(outer.location.key) <= len(location.key)
-            if contains and outer.profile == profile and outer.request.as_of == as_of:
+            is_covered = outer.within.is_everything or (outer.location == location and outer.within.covers(within))
+            if contains and is_covered and outer.profile == profile and outer.request.as_of == as_of:
                 yield job
 
     def pushing_at(self, path_or_url: str | os.PathLike[str] | None) -> list[Job]:

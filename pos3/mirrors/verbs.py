@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 from pos3.errors import (
     InvalidArgumentError,
@@ -31,6 +31,7 @@ from pos3.jobs import (
     DownloadRequest,
     Job,
     Journal,
+    Listed,
     Observer,
     Patterns,
     PublishRequest,
@@ -45,17 +46,26 @@ from pos3.jobs import (
     UploadRequest,
     as_transfer_plan,
     check_adoption,
+    check_division,
     check_target,
     check_timeout,
+    describe_all_buckets,
+    describe_local,
+    describe_part,
+    describe_remote,
     find_reference,
     fingerprint_of_objects,
+    list_all_buckets,
     list_local,
+    list_part,
     list_remote,
     list_versions,
     maps_the_same_objects,
+    parts_of,
     push_kept_offline,
     remember,
     remove_pushed_entries,
+    with_profile_name,
 )
 from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
@@ -68,13 +78,14 @@ from pos3.mirrors.pusher import Pusher, without_kept
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
+from pos3.parts import Part
 from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
-from pos3.store import Version
-from pos3.transfer import ByteRate, OpenProgress, Rate, Tell, Unlimited, choose_progress, choose_tell, silent, unsaid
-from pos3.url import is_url, local_path, parse, quoted
+from pos3.store import Store, Version
+from pos3.transfer import OpenProgress, Rates, Tell, choose_progress, choose_tell, silent, unsaid
+from pos3.url import Location, is_url, local_path, parse, profile_of_all_buckets, quoted
 
 logger = logging.getLogger("pos3")
 
@@ -123,8 +134,6 @@ class Mirror:
         self.show_line: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
         self._background_progress = background_progress
         self._part_of = part_of
-        limit = chosen.max_upload_bytes_per_second
-        rate: Rate = Unlimited() if limit is None else ByteRate(limit)
         self._open_progress = open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
@@ -134,7 +143,7 @@ class Mirror:
                 Components.new_owner(),
                 Stores(resolve_profile(chosen.default_profile), chosen.given_workers),
                 Registrations(),
-                Runner(chosen.given_workers, rate, open_progress, observer),
+                Runner(chosen.given_workers, Rates.of(chosen), open_progress, observer),
                 journal,
                 part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 DiskSpace(self.cache_root, chosen.cache_limit_bytes),
@@ -191,7 +200,7 @@ class Mirror:
 
     def download(
         self,
-        remote: StrPath,
+        remote: StrPath | Part,
         local: StrPath | None = None,
         delete: bool = True,
         exclude: Patterns = None,
@@ -213,7 +222,8 @@ class Mirror:
 
         Args:
             remote: ``s3://bucket/key`` of an object or a prefix. With a slash at the end, it is always the prefix. A
-                local path is returned unchanged, but absolute.
+                local path is returned unchanged, but absolute. Of a :class:`Part`, only its range is listed, downloaded
+                and deleted, and the result is the local path of the whole URL.
             local: the local path to download to. If it is None, it is a path below the cache root.
             delete: remove local files that the remote side does not have.
             exclude: globs of the files and objects that are left alone (see :mod:`pos3.filters.matching`).
@@ -265,9 +275,9 @@ class Mirror:
     def download_of(self, request: DownloadRequest) -> Path:
         """As :meth:`download`, with the arguments as one value."""
         self._check_open()
-        if not is_url(request.remote):
-            _check_local_arguments(request)
-            return _existing_path(request.remote, request.missing_ok)
+        if not is_url(request.address):
+            _check_local_arguments("download", request)
+            return _existing_path(request.address, request.missing_ok)
         return self._download(self._components.make_registration(request), request)
 
     def _download(self, registration: Registration, request: DownloadRequest) -> Path:
@@ -332,22 +342,24 @@ class Mirror:
         """
         self._check_open()
         location, resolved = self._components.stores.resolve(reference.url, None)
-        job = self._components.registrations.containing(location, resolved, reference.as_of)
+        job = self._components.registrations.containing(location, resolved, as_of=reference.as_of)
         if job is not None:
             path = job.local_path(location)
             if os.path.lexists(path) or not reference.exists:
                 return self._path_of(job.registration, path)
             if job.registration.pushes:
-                content = self._restored(reference, resolved, path, travels=True) if travels else None
+                content = self._restored(reference, resolved, path, job.registration) if travels else None
                 if content is None or not content.exists():
                     raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
                 return content
-        content = self._restored(reference, resolved, None, travels=travels) if reference.exists else None
-        if reference.upload is not None and travels:
-            request = UploadRequest(remote=reference.root_url, delete=False, **dict(reference.upload))
-            root = self.upload_of(request, is_restored=True)
-            return content or root / reference.path
-        return content or self._path_without_content(reference)
+        if reference.upload is None or not travels:
+            content = self._restored(reference, resolved, None, travels=travels) if reference.exists else None
+            return content or self._path_without_content(reference)
+        upload = UploadRequest(remote=reference.root_url, delete=False, **dict(reference.upload))
+        pushed = self._components.make_registration(upload, is_restored=True)
+        content = self._restored(reference, resolved, None, pushed) if reference.exists else None
+        root = self.upload_of(upload, is_restored=True)
+        return content or root / reference.path
 
     def _path_without_content(self, reference: Reference) -> Path:
         """The local path at which the content of a reference would be."""
@@ -356,9 +368,19 @@ class Mirror:
         return MirroredPath(os.path.join(registration.local, reference.path) if reference.path else registration.local)
 
     def _restored(
-        self, reference: Reference, profile: Profile | None, registered: str | None, *, travels: bool
+        self,
+        reference: Reference,
+        profile: Profile | None,
+        registered: str | None,
+        pushed: Registration | None = None,
+        *,
+        travels: bool = True,
     ) -> Path:
-        """Downloads the content, to the local path of a registration that contains it if there is one."""
+        """Downloads the content, to the local path of a registration that contains it if there is one.
+
+        Args:
+            pushed: the registration for upload that the content belongs to.
+        """
         # The reference may come from another machine, where the endpoint has another address.
         reference = replace(reference, endpoint=self._components.stores.endpoint(parse(reference.url).scheme, profile))
         is_known = reference.is_known_to(self.cache_root)
@@ -366,11 +388,16 @@ class Mirror:
             logger.warning("%s: %s has changes that were not uploaded; left as it is", reference.url, reference.local)
             return MirroredPath(reference.local)
         if reference.is_part_of_filtered_root and registered is None:
-            return self._restored(replace(reference, path=""), profile, None, travels=travels) / reference.path
+            whole = self._restored(replace(reference, path=""), profile, None, pushed, travels=travels)
+            return whole / reference.path
         local = registered or (reference.local if is_known else None)
         filters = dict(reference.filters) if reference.is_directory else {"as_of": reference.as_of}
         request = DownloadRequest(remote=reference.url, local=local, profile=profile, **filters)
-        return self._download(self._components.make_registration(request, is_restored=True), request)
+        registration = self._components.make_registration(request, is_restored=True)
+        content = self._download(registration, request)
+        if pushed is not None:
+            self._components.take_over_records(pushed, registration)
+        return content
 
     # Upload
 
@@ -451,8 +478,8 @@ class Mirror:
             is_restored: whether the request comes from a reference and not from the caller.
         """
         self._check_open()
-        if not is_url(request.remote):
-            return _local_directory(request.remote, request.fresh)
+        if not is_url(request.address):
+            return _local_directory(request.address, request.fresh)
         registration = self._components.make_registration(request, is_restored=is_restored)
         if request.fresh:
             check_can_be_emptied(self.cache_root, registration.local)
@@ -532,8 +559,8 @@ class Mirror:
     def sync_of(self, request: SyncRequest) -> Path:
         """As :meth:`sync`, with the arguments as one value."""
         self._check_open()
-        if not is_url(request.remote):
-            return _local_directory(request.remote, request.fresh)
+        if not is_url(request.address):
+            return _local_directory(request.address, request.fresh)
         registration = self._components.make_registration(request)
         if request.fresh:
             check_can_be_emptied(self.cache_root, registration.local)
@@ -633,7 +660,7 @@ class Mirror:
     def bisync_of(self, request: BisyncRequest) -> Path:
         """As :meth:`bisync`, with the arguments as one value."""
         self._check_open()
-        _check_remote("bisync()", request.remote)
+        _check_remote("bisync()", request.address)
         self._refuse_offline("a two-way sync")
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
@@ -727,7 +754,7 @@ class Mirror:
             follow_symlinks=follow_symlinks,
             extra_args=extra_args,
         )
-        _check_remote("publish()", remote)
+        _check_remote("publish()", request.address)
         self._refuse_offline("publish()")
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
@@ -746,33 +773,78 @@ class Mirror:
 
     # Questions and plans, which change nothing
 
+    @overload
     def ls(
         self,
-        prefix: StrPath,
+        prefix: StrPath | Part,
+        recursive: bool = ...,
+        profile: str | Profile | None = ...,
+        *,
+        as_of: datetime | str | None = ...,
+        details: Literal[False] = ...,
+    ) -> list[str]: ...
+
+    @overload
+    def ls(
+        self,
+        prefix: StrPath | Part,
+        recursive: bool = ...,
+        profile: str | Profile | None = ...,
+        *,
+        as_of: datetime | str | None = ...,
+        details: Literal[True],
+    ) -> list[Listed]: ...
+
+    def ls(
+        self,
+        prefix: StrPath | Part,
         recursive: bool = False,
         profile: str | Profile | None = None,
         *,
         as_of: datetime | str | None = None,
-    ) -> list[str]:
+        details: bool = False,
+    ) -> list[str] | list[Listed]:
         """Returns the entries directly below ``prefix``, or with ``recursive`` those at any depth, sorted.
 
         Remote entries are full URLs; those of prefixes have no slash at the end. Local entries are paths. A single
         object or file is listed as itself. If nothing is there, the list is empty.
 
         Args:
-            prefix: ``s3://bucket/key``, or a local path.
+            prefix: ``s3://bucket/key``, or a local path; ``s3://`` for all buckets. ``*``, ``?`` and ``[...]`` in it
+                match within a name, and ``**`` across names: the result has all that matches. A pattern that matches
+                nothing is taken as a name. Of a :class:`Part`, only its range is listed, at any depth.
             profile: a profile or its name. A profile in the URL wins.
-            as_of: list what a versioned bucket held at that time; see :meth:`download`.
+            as_of: list what a versioned bucket held at that time; see :meth:`download`. It needs a bucket.
+            details: return sizes, times, ETags and storage classes with the URLs or paths.
 
         Raises:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
         request = DownloadRequest(remote=prefix, profile=profile, as_of=as_of)
-        if not is_url(prefix):
-            _check_local_arguments(request)
-            return list_local(prefix, recursive)
-        return self._components.ask(request, lambda store, location: list_remote(store, location, recursive))
+        address = request.address
+        if not is_url(address):
+            _check_local_arguments("ls", request)
+            return describe_local(address, recursive) if details else list_local(address, recursive)
+        if (url_profile := profile_of_all_buckets(str(address))) is not None:
+            return self._all_buckets(request, url_profile, details=details)
+
+        def listed(store: Store, location: Location) -> list[str] | list[Listed]:
+            if isinstance(request.remote, Part):
+                list_it = describe_part if details else list_part
+                return list_it(store, location, request.remote, recursive)
+            return describe_remote(store, location, recursive) if details else list_remote(store, location, recursive)
+
+        return self._components.ask(request, listed)
+
+    def _all_buckets(self, request: DownloadRequest, url_profile: str, *, details: bool) -> list[str] | list[Listed]:
+        if request.as_of is not None:
+            raise InvalidArgumentError(
+                "as_of: the buckets of an earlier time are not known; list one bucket", argument="as_of"
+            )
+        self._refuse_offline("a list of all buckets")
+        caller = resolve_profile(request.profile, url_profile=url_profile) or self.default_profile
+        return describe_all_buckets(caller) if details else list_all_buckets(caller)
 
     def ls_versions(
         self, prefix: str, recursive: bool = False, profile: str | Profile | None = None
@@ -782,16 +854,21 @@ class Mirror:
         Unless ``recursive``, directories directly below it come once, with None.
 
         Raises:
+            InvalidArgumentError: ``prefix`` is a pattern, or a part.
             StoreError: the bucket keeps no versions. Further errors as for :meth:`ls`.
         """
         self._check_open()
-        _check_remote("ls --versions", prefix)
         request = DownloadRequest(remote=prefix, profile=profile)
+        _check_remote("ls --versions", request.address)
+        if isinstance(request.remote, Part):
+            raise InvalidArgumentError(
+                "versions are listed of a whole URL, and this is a part of one", argument="prefix"
+            )
         return self._components.ask(request, lambda store, location: list_versions(store, location, recursive))
 
     def fingerprint(
         self,
-        path_or_url: StrPath,
+        path_or_url: StrPath | Part,
         *,
         include: Patterns = None,
         exclude: Patterns = None,
@@ -805,7 +882,7 @@ class Mirror:
         pushed.
 
         Args:
-            path_or_url: ``s3://bucket/key`` of an object or a prefix, or a local path that has a URL.
+            path_or_url: ``s3://bucket/key`` of an object or a prefix, a :class:`Part`, or a local path that has a URL.
             include, exclude: globs of the objects that count, as for :meth:`download`.
             profile: a profile or its name. A profile in the URL wins.
 
@@ -814,15 +891,17 @@ class Mirror:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
-        chosen = Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
-        if not is_url(path_or_url):
-            return self._local_fingerprint(path_or_url, chosen)
-        location, resolved = self._components.stores.resolve(str(path_or_url), profile)
-        job = self._components.registrations.containing(location, resolved)
-        if job is not None and os.path.exists(job.local_path(location)):
-            return job.fingerprint(job.path_of(location), chosen)
         request = DownloadRequest(remote=path_or_url, profile=profile, include=include, exclude=exclude)
-        return self._components.ask(request, lambda store, location: fingerprint_of_objects(store, location, chosen))
+        chosen, within = request.filter, request.within
+        if not is_url(request.address):
+            return self._local_fingerprint(request.address, chosen)
+        location, resolved = self._components.stores.resolve(str(request.address), profile)
+        job = self._components.registrations.containing(location, resolved, within)
+        if job is not None and os.path.exists(job.local_path(location)):
+            return job.fingerprint(job.path_of(location), chosen, within)
+        return self._components.ask(
+            request, lambda store, location: fingerprint_of_objects(store, location, chosen, within)
+        )
 
     def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
         reference = self.reference(path)
@@ -831,9 +910,64 @@ class Mirror:
                 f"{quoted(os.fspath(path))} belongs to no registration and to no URL of the cache"
             )
         for job in self._components.registrations.jobs():
-            if job.registration.local == reference.root:
+            if job.registration.local == reference.root and job.registration.within.is_everything:
                 return job.fingerprint(reference.path, chosen)
         return reference.fingerprint(chosen)
+
+    def partition(
+        self,
+        url: str,
+        *,
+        parts: int | None = None,
+        max_bytes: int | str | None = None,
+        include: Patterns = None,
+        exclude: Patterns = None,
+        profile: str | Profile | None = None,
+    ) -> list[Part]:
+        """Divides the objects of a URL into parts with about the same number of bytes, by one listing.
+
+        Each part is a range of the paths below the URL, in their order. Every object belongs to exactly one part, also
+        one that comes later. No part has more than one and a half times the mean, unless an object has more than half
+        of it. If there are fewer objects than parts, the last parts are empty. The memory that this needs does not grow
+        with the number of objects.
+
+        Args:
+            url: ``s3://bucket/key`` of a prefix or an object.
+            parts: how many parts there are to be.
+            max_bytes: the most bytes of a part, as a number or as a text such as "10GB"; there are as few parts as
+                possible. An object with more bytes is alone in its part.
+            include, exclude: globs of the objects that take part, as for :meth:`download`. The parts keep them.
+            profile: a profile or its name. A profile in the URL wins. The parts name it.
+
+        Raises:
+            InvalidArgumentError: not exactly one of ``parts`` and ``max_bytes`` is given, or the profile has no name.
+            RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
+            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+        """
+        self._check_open()
+        cut = check_division(parts, max_bytes)
+        _check_remote("partition()", str(url))
+        self._refuse_offline("partition()")
+        location, resolved = self._components.stores.resolve(str(url), profile)
+        patterns = as_patterns(include, "include"), as_patterns(exclude, "exclude")
+        whole = Part(self._url_for_others(location, resolved), include=patterns[0], exclude=patterns[1])
+        return parts_of(self._components.stores.of(location, resolved), location, whole, cut)
+
+    def _url_for_others(self, location: Location, profile: Profile | None) -> str:
+        """The URL with the name of its profile, with which others find the same place.
+
+        Raises:
+            InvalidArgumentError: the profile has no name.
+        """
+        url = f"{location}/" if location.is_prefix else str(location)
+        named = with_profile_name(url, profile, self.default_profile)
+        if named is None:
+            raise InvalidArgumentError(
+                f"{location}: the parts of a URL name its profile, and this one has no name; register_profile() gives "
+                "it one",
+                argument="profile",
+            )
+        return named
 
     def url_of(self, path: StrPath) -> str | None:
         """Returns the URL that a local path mirrors, or None: ``s3://bucket/data/a.csv``, ``s3://lab@bucket/data/``.
@@ -969,7 +1103,7 @@ class Mirror:
 
     def _registration_for_plan(self, request: Request) -> Registration:
         self._check_open()
-        _check_remote("a plan", request.remote)
+        _check_remote("a plan", request.address)
         return self._components.make_registration(request)
 
     def report(self) -> Report:
@@ -1218,15 +1352,15 @@ def _check_remote(what: str, remote: StrPath) -> None:
         raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {quoted(os.fspath(remote))}")
 
 
-def _check_local_arguments(request: DownloadRequest) -> None:
-    """Returns if the arguments of a download mean something for a local path.
+def _check_local_arguments(verb: str, request: DownloadRequest) -> None:
+    """Returns if the arguments of a verb mean something for a local path.
 
     Raises:
         InvalidURLError: one of them does not.
     """
     for name in ("as_of", "fingerprint"):
         if getattr(request, name) is not None:
-            _check_remote(f"download({name}=...)", request.remote)
+            _check_remote(f"{verb}({name}=...)", request.address)
 
 
 def _existing_path(address: StrPath, missing_ok: bool) -> Path:

@@ -42,6 +42,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             environment, S3 is asked for as many as pay, up to 256, and other stores for 10.
         default_profile: a profile or its name, for URLs that name none.
         max_upload_bytes_per_second: the maximum rate of all uploads together; None for full speed.
+        max_download_bytes_per_second: the same for downloads.
         cache_limit: bytes, or a size such as "50GB". When the mirror opens, after each download and when it closes,
             the least recently used data is removed until the cache is within the limit. What is in use, changed or not
             pushed is never removed.
@@ -67,6 +68,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         cache_limit: int | str | None = MirrorOptions.cache_limit,
         shutdown_timeout: float = MirrorOptions.shutdown_timeout,
         output_root: StrPath | None = MirrorOptions.output_root,
+        max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
         offline: OfflineChoice = MirrorOptions.offline,
     ):
         if callable(cache_root):
@@ -83,6 +85,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             cache_limit,
             shutdown_timeout,
             output_root,
+            max_download_bytes_per_second,
             offline,
         )
         self._entered: dict[Mirror, contextlib.ExitStack] = {}
@@ -139,6 +142,7 @@ def with_mirror(
     cache_limit: int | str | None = ...,
     shutdown_timeout: float = ...,
     output_root: StrPath | None = ...,
+    max_download_bytes_per_second: float | None = ...,
     offline: OfflineChoice = ...,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
@@ -153,6 +157,7 @@ def with_mirror(
     cache_limit: int | str | None = MirrorOptions.cache_limit,
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
+    max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
     offline: OfflineChoice = MirrorOptions.offline,
 ) -> Any:
     """Decorates a function so that each call runs in a mirror of its own.
@@ -171,6 +176,7 @@ def with_mirror(
         cache_limit=cache_limit,
         shutdown_timeout=shutdown_timeout,
         output_root=output_root,
+        max_download_bytes_per_second=max_download_bytes_per_second,
         offline=offline,
     )
 

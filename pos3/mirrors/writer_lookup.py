@@ -38,11 +38,11 @@ def writers_of(job: Job, claims: Claims, own_jobs: Iterable[Job], parent_jobs: I
     other_writers = claims.other_writers(local)
     writers: list[Writer] = []
     for claim in other_writers.alive:
-        on_change = OnChange.KEEP_SILENTLY if claim.group == claims.group else OnChange.RAISE_INSIDE
-        is_deleting = claim.kind == "upload" and claim.deletes
-        writers.append(
-            DeletingUpload(claim, on_change) if is_deleting else AdditiveWriter(claim, _records_of_claim(claim))
-        )
+        is_of_group = claim.group == claims.group
+        if claim.kind == "upload" and claim.deletes:
+            writers.append(DeletingUpload(claim, OnChange.KEEP_SILENTLY if is_of_group else OnChange.RAISE_INSIDE))
+        else:
+            writers.append(AdditiveWriter(claim, _records_of_claim(claim), is_of_group))
     writers += [DeadWriter(claim, _records_of_claim(claim)) for claim in other_writers.abandoned]
     for other in own_jobs:
         if other is not job and are_nested(other.registration.local, local):

@@ -28,10 +28,11 @@ class Plan:
     local files of an upload whose objects the store has lost; they are deleted after everything else. ``obstacles`` are
     local paths of the wrong kind, such as a directory at the path of a file; they are moved aside. ``confirmed`` are
     records to write without a transfer: their pairs were found equal, or lose their owner. ``forgotten`` are paths of
-    records that exist on neither side. ``paths_of_others`` are local paths below the root that other mirrors write;
-    directories above them stay, even if they are empty. ``refusal`` says why the transfer would refuse this plan, or is
-    empty. ``problems`` has one text for each local name that cannot be a key, and ``unreadable`` one for each file or
-    directory that cannot be read. In both cases everything else is copied, nothing is deleted, and the transfer fails.
+    records that exist on neither side. ``paths_of_others`` are local paths below the root that other mirrors write, or
+    other parts of the URL; directories above them stay, even if they are empty. ``refusal`` says why the transfer would
+    refuse this plan, or is empty. ``problems`` has one text for each local name that cannot be a key, and
+    ``unreadable`` one for each file or directory that cannot be read. In both cases everything else is copied, nothing
+    is deleted, and the transfer fails.
     """
 
     direction: Direction

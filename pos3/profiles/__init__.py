@@ -8,6 +8,7 @@ from pos3.profiles.registry import (
     name_of_directory,
     name_of_profile,
     profiles_file,
+    profiles_in_file,
     register_profile,
     resolve_profile,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "name_of_directory",
     "name_of_profile",
     "profiles_file",
+    "profiles_in_file",
     "register_profile",
     "resolve_profile",
 ]

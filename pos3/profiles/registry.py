@@ -236,6 +236,23 @@ def profiles_file() -> Path:
     return Path(os.path.expanduser(base)) / "pos3" / "profiles.toml"
 
 
+def profiles_in_file() -> dict[str, Profile | ProfileError]:
+    """Every profile of the profiles file by its name, in the order of the file; an error for one that cannot work.
+
+    Raises:
+        ProfileError: the file as a whole cannot be read.
+    """
+    path = profiles_file()
+    return {name: _profile_or_error(name, table, path) for name, table in _tables_in(path).items()}
+
+
+def _profile_or_error(name: str, table: Any, path: Path) -> Profile | ProfileError:
+    try:
+        return _from_table(name, table, path)
+    except ProfileError as error:
+        return error
+
+
 def _tables_in(path: Path) -> dict[str, Any]:
     """The tables of the profiles in the file. The file is read again if it has changed."""
     try:

@@ -14,6 +14,7 @@ from pos3.state.cache import (
     verify_cache,
 )
 from pos3.state.claims import Claim, ClaimList
+from pos3.state.file_system import abilities_of
 from pos3.state.index import Index
 from pos3.state.journal_file import HEADER_TYPES, READABLE_VERSIONS, VERSION, JournalFile, JournalOwner
 from pos3.state.journal_scan import (
@@ -21,6 +22,7 @@ from pos3.state.journal_scan import (
     files_in_journal_directory,
     is_journal_directory_trusted,
     journal_directory,
+    journals,
     untrusted_journals,
 )
 from pos3.state.leftovers import Leftovers
@@ -50,6 +52,7 @@ __all__ = [
     "RegistrationClaim",
     "RootIndex",
     "UseLock",
+    "abilities_of",
     "cached_bytes",
     "check_can_be_emptied",
     "empty_root",
@@ -58,6 +61,7 @@ __all__ = [
     "has_part_of",
     "is_journal_directory_trusted",
     "journal_directory",
+    "journals",
     "list_cache",
     "remove_part",
     "root_indexes",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
-from pos3.entries import Record
+from pos3.entries import EVERY_PATH, PathRange, Record
 from pos3.local import is_within_relative
 from pos3.state.database import ROOT_ID
 from pos3.state.root_index import Place, RootIndex
@@ -55,25 +55,25 @@ class Index:
             return False
         return self._database.run(lambda connection: connection.execute(_PLACE, self._key).fetchone(), None) is not None
 
-    def records(self, below: str = "") -> Iterator[Record]:
-        """Every record at or below a path, in code-point order.
+    def records(self, below: str = "", within: PathRange = EVERY_PATH) -> Iterator[Record]:
+        """Every record at or below a path and in a range, in code-point order.
 
         The records are read in pages, so a long iteration blocks no writer.
         """
         if not self.root.exists:
             return
-        last = below
+        last = max(below, within.after)
         first = True
         while True:
             rows = self._page(">=" if first else ">", last)
             if not below:
-                yield from map(Record._make, rows)
+                yield from within.cut(map(Record._make, rows))
             for row in rows if below else ():
                 if row[0] > f"{below}/\U0010ffff":
                     return
-                if is_within_relative(row[0], below):
+                if is_within_relative(row[0], below) and row[0] in within:
                     yield Record(*row)
-            if len(rows) < _PAGE_RECORDS:
+            if len(rows) < _PAGE_RECORDS or (within.until and rows[-1][0] > within.until):
                 return
             last, first = rows[-1][0], False
 
@@ -150,6 +150,11 @@ class Index:
         if rows or gone:
             self._database.run(store, None)
 
+    def take_over(self, part: Index, below: str) -> None:
+        """Stores the records of the index of a path ``below`` this root, which mirrors the same part of the place."""
+        prefix = f"{below}/"
+        self.write(record._replace(path=f"{prefix}{record.path}".rstrip("/")) for record in part.records())
+
     def mark_used(self) -> None:
         """Stores that the root mirrors the place, and the time of this use."""
 
@@ -187,6 +192,20 @@ class Index:
             with connection:
                 row = (self._place_id(connection), name, value)
                 connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", row)
+
+        self._database.run(store, None)
+
+    def update_note(self, name: str, update: Callable[[str], str]) -> None:
+        """Replaces the value under ``name``, or "", by what ``update`` makes of it. Other writers wait meanwhile."""
+        query = "SELECT value FROM notes WHERE place = ? AND name = ?"
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                # This begins the transaction as a writer's.
+                place = self._place_id(connection)
+                row = connection.execute(query, (place, name)).fetchone()
+                value = update(str(row[0]) if row else "")
+                connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (place, name, value))
 
         self._database.run(store, None)
 

@@ -32,10 +32,15 @@ def is_locked(descriptor: int) -> bool:
 
 
 class KernelLock:
-    """A lock that one thread of one process holds at a time. It ends with its process. A forked child never has it."""
+    """A lock that one thread of one process holds at a time. It ends with its process. A forked child never has it.
 
-    def __init__(self, path: str):
+    Args:
+        is_shared: several that are shared can be held at the same time, but none beside one that is not.
+    """
+
+    def __init__(self, path: str, *, is_shared: bool = False):
         self._path = path
+        self._mode = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         self._descriptor = _NONE
 
     def try_acquire(self) -> bool:
@@ -49,7 +54,7 @@ class KernelLock:
             _open_locks.add(self)
         is_held = False
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, self._mode | fcntl.LOCK_NB)
             # If the file was removed or replaced, this is the lock of a file that no other process will open.
             is_held = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
         except (BlockingIOError, FileNotFoundError):

@@ -22,6 +22,7 @@ logger = logging.getLogger("pos3")
 
 _POLL_SECONDS = 0.05
 _NOTICE_EVERY_SECONDS = 0.5
+_LONGEST_TIME = 32
 
 
 @functools.cache
@@ -46,12 +47,19 @@ def has_locks(directory: str) -> bool:
 
 
 @contextmanager
-def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
+def locked(path: str, on_wait: Callable[[], None], *, is_shared: bool = False) -> Iterator[None]:
     """Holds a lock that one thread of one process has at a time. ``path`` is the path of the lock without its suffix.
 
     While another thread or process holds it, ``on_wait`` is called twice a second. An exception of it ends the waiting.
+
+    Args:
+        is_shared: several that are shared can be held at the same time; not on a file system without locks.
     """
-    lock = KernelLock(f"{path}.lock") if has_locks(os.path.dirname(path)) else LockFile(f"{path}.soft.lock")
+    lock: KernelLock | LockFile
+    if has_locks(os.path.dirname(path)):
+        lock = KernelLock(f"{path}.lock", is_shared=is_shared)
+    else:
+        lock = LockFile(f"{path}.soft.lock")
     noticed_at = time.monotonic()
     # A signal handler may raise at any point, also right after the lock was taken.
     try:
@@ -63,6 +71,21 @@ def locked(path: str, on_wait: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def locked_part(path: str, part: str, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Holds the lock of one part of what the lock ``path`` is for: other parts can be held at the same time.
+
+    The file of the lock of a part is removed at the end, since there may be any number of parts.
+    """
+    part_path = f"{path}-{part}"
+    with locked(path, on_wait, is_shared=True), locked(part_path, on_wait):
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.unlink(f"{part_path}.lock")
 
 
 def wait_for_directory(lock: str) -> None:
@@ -77,6 +100,9 @@ class NoUseLock:
     def try_exclusive(self) -> bool:
         return False
 
+    def note_push(self) -> None:
+        pass
+
     def release(self) -> None:
         pass
 
@@ -84,6 +110,7 @@ class NoUseLock:
 class UseLock:
     """A shared lock on a file, held while a mirror uses a root. To remove the root, it must be taken exclusively.
 
+    The file tells when everything in the root was last pushed.
     It belongs to no thread, so a mirror may register in one thread and close in another. The kernel drops it when the
     process dies. On a file system without locks, a root always counts as in use.
     """
@@ -104,5 +131,19 @@ class UseLock:
             return False
         return True
 
+    def note_push(self) -> None:
+        """Writes the time into the file, so that :func:`last_push_at` tells it. Nothing waits for the disk."""
+        with suppress(OSError):
+            os.pwrite(self._descriptor, f"{time.time():020.6f}\n".encode("ascii"), 0)
+
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def last_push_at(path: str) -> float | None:
+    """When the last push ended that the use lock at ``path`` was told of, in seconds since the epoch; None for none."""
+    try:
+        with open(open_lock(path, make=False), "rb") as file:
+            return float(file.read(_LONGEST_TIME))
+    except (OSError, ValueError):
+        return None

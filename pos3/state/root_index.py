@@ -7,7 +7,9 @@ The state of a local root lies below the cache root, never in the root itself, a
       .pos3/
         <id>.sqlite                         the index of a local root: its places, and a row for each synced file
         <id>.lock                           held while a process downloads into or pushes from the root
-        <id>.use                            held for reading by each open mirror that uses the root
+        <id>-<range>.lock                   held while a process downloads a part of the root
+        <id>.use                            held for reading by each open mirror that uses the root; has the time of the
+                                            last push
         unfinished/<id>...                  a link to the temporary file of a running download of a single object, or
                                             to the part file of a huge one
         .locks                              shows whether the file system has locks; if not, lock files are used
@@ -29,9 +31,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from pos3.entries import EVERY_PATH, PathRange
 from pos3.local import lies_in_cache, make_private, state_directory_of
 from pos3.state.database import ROOT_ID, Database
-from pos3.state.locks import NoUseLock, UseLock, locked
+from pos3.state.locks import NoUseLock, UseLock, last_push_at, locked, locked_part
 
 logger = logging.getLogger("pos3")
 
@@ -67,7 +70,7 @@ class RootIndex:
     def __init__(self, cache_root: str, local: str, known_id: str = ""):
         self.local = local
         self.directory = state_directory_of(cache_root)
-        self.id = known_id or hashlib.sha256(os.fsencode(local)).hexdigest()[:24]
+        self.id = known_id or _short_id(local)
         self._base = os.path.join(self.directory, self.id)
         self.database = Database(f"{self._base}.sqlite")
 
@@ -118,16 +121,20 @@ class RootIndex:
         self.database.remove()
 
     @contextmanager
-    def locked(self, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Holds the lock of the root, which one thread of one process has at a time.
+    def locked(self, on_wait: Callable[[], None] = lambda: None, within: PathRange = EVERY_PATH) -> Iterator[None]:
+        """Holds the lock of the root, which one thread of one process has at a time; or that of a range of its paths.
 
+        The locks of different ranges can be held at once, but none of them beside that of the root.
         While another thread or process holds it, ``on_wait`` is called twice a second. An exception of it ends the
         waiting.
         """
         with ExitStack() as held:
             with self._tolerating_unwritable_state():
                 make_private(self.directory)
-                held.enter_context(locked(self._base, on_wait))
+                if within.is_everything:
+                    held.enter_context(locked(self._base, on_wait))
+                else:
+                    held.enter_context(locked_part(self._base, _short_id(repr(within)), on_wait))
             yield
 
     def use_lock(self) -> UseLock | NoUseLock:
@@ -137,6 +144,11 @@ class RootIndex:
             make_private(self.directory)
             use_locks.append(UseLock(f"{self._base}.use"))
         return use_locks[0] if use_locks else NoUseLock()
+
+    @property
+    def last_push_at(self) -> float | None:
+        """When a mirror last pushed everything from the root, in seconds since the epoch; None for never."""
+        return last_push_at(f"{self._base}.use")
 
     @contextmanager
     def _tolerating_unwritable_state(self) -> Iterator[None]:
@@ -163,6 +175,10 @@ class RootIndex:
                     place,
                     error.strerror,
                 )
+
+
+def _short_id(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:24]
 
 
 def root_indexes(cache_root: str) -> Iterator[RootIndex]:

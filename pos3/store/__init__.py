@@ -6,19 +6,22 @@ which order, is decided in :mod:`pos3.plan` and :mod:`pos3.transfer`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pos3.profiles import Profile
 from pos3.store.apart import carried_out
 from pos3.store.base import (
+    UNLIMITED,
     CancelToken,
     KeyRefusedError,
     Landmarks,
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Store,
     Survey,
     TellChecksum,
-    Unlimited,
     UnsortedListingError,
     Version,
     nothing_known,
@@ -31,7 +34,11 @@ from pos3.store.retry import is_shared, is_unreachable
 from pos3.store.tasks import ended
 from pos3.url import Location
 
+if TYPE_CHECKING:
+    from pos3.store.s3.buckets import Buckets
+
 __all__ = [
+    "UNLIMITED",
     "CancelToken",
     "KeyRefusedError",
     "Landmarks",
@@ -39,10 +46,10 @@ __all__ = [
     "OfflineStore",
     "RangeNotes",
     "Rate",
+    "Route",
     "Store",
     "Survey",
     "TellChecksum",
-    "Unlimited",
     "UnsortedListingError",
     "Version",
     "carried_out",
@@ -51,10 +58,13 @@ __all__ = [
     "has_checksum",
     "is_shared",
     "is_unreachable",
+    "list_buckets",
     "nothing_known",
     "open_store",
     "present_endpoint",
+    "route_of",
     "twice_if_unsorted",
+    "versions_of_libraries",
 ]
 
 
@@ -74,6 +84,35 @@ def open_store(location: Location, profile: Profile | None, max_workers: int | N
     from pos3.store.fsspec import FsspecStore
 
     return FsspecStore(location.scheme, location.bucket, profile)
+
+
+def list_buckets(profile: Profile | None) -> Buckets:
+    """All buckets that the caller of a profile owns.
+
+    Raises:
+        AccessDeniedError, CredentialsError, EndpointError, ProfileError
+    """
+    from pos3.store.s3 import buckets
+
+    return buckets.list_buckets(profile)
+
+
+def route_of(profile: Profile | None) -> Route:
+    """How the endpoint of a profile is reached. No request is made for it.
+
+    Raises:
+        CredentialsError, ProfileError
+    """
+    from pos3.store.s3 import buckets
+
+    return buckets.route_of(profile)
+
+
+def versions_of_libraries() -> dict[str, str]:
+    """The versions of the libraries that ask S3, by their names."""
+    from pos3.store.s3 import buckets
+
+    return buckets.versions()
 
 
 def has_checksum(path: str, checksum: str) -> bool | None:

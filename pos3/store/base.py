@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from pos3.entries import Entry
+from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import StoreError
 
 T = TypeVar("T")
@@ -192,12 +192,55 @@ def present_endpoint(endpoint: str) -> str:
     return endpoint.partition(_AS_OF)[0]
 
 
+@dataclass(frozen=True)
+class Route:
+    """How a store is reached; no part of it is secret. What a kind of store does not have is "".
+
+    ``credentials`` is where they come from, such as "env" or "shared-credentials-file".
+    """
+
+    endpoint: str
+    addressing: str = ""
+    region: str = ""
+    profile: str = ""
+    credentials: str = ""
+    aws_profile: str = ""
+    proxy: str = ""
+
+    def __str__(self) -> str:
+        named = (
+            ("endpoint", self.endpoint),
+            ("", self.addressing and f"{self.addressing} addressing"),
+            ("region", self.region),
+            ("profile", self.profile and repr(self.profile)),
+            ("", self.credentials and self._shown_credentials()),
+            ("AWS profile", self.aws_profile and repr(self.aws_profile)),
+            ("proxy", self.proxy),
+        )
+        return ", ".join(f"{name} {value}".lstrip() for name, value in named if value)
+
+    def _shown_credentials(self) -> str:
+        return self.credentials if self.credentials == UNSIGNED else f"credentials from {self.credentials!r}"
+
+
+UNSIGNED = "unsigned"
+"""In the place of credentials: requests are not signed."""
+
+
 class Store(Protocol):
     """One bucket, or the like, reached with one profile."""
 
     @property
     def endpoint(self) -> str:
         """What tells the endpoint from others: see :func:`pos3.store.endpoint_of`."""
+        ...
+
+    def route(self) -> Route:
+        """How it is reached.
+
+        Raises:
+            CredentialsError, EndpointError, ProfileError
+        """
         ...
 
     @property
@@ -218,7 +261,9 @@ class Store(Protocol):
         """
         ...
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
         """All objects at or below ``key``, in code-point order of their paths relative to it.
 
         If an object has exactly this key and ``is_prefix`` is false, that object alone, with path "". Either every
@@ -226,13 +271,18 @@ class Store(Protocol):
 
         Args:
             landmarks: where the listing may be divided, to be asked for in several places at once; need not be right.
+            within: only these paths; a store that lists in order is asked for no others, but for what a page holds.
         Raises:
             UnsortedListingError: the store does not list in order; call again.
         """
         ...
 
-    def children(self, key: str) -> Iterator[Entry]:
-        """One level below ``key``: objects, and directories as paths ending in "/", in code-point order."""
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+        """One level below ``key``: objects, and directories as paths ending in "/", in code-point order.
+
+        Args:
+            beginning: only those whose names begin with it are asked for.
+        """
         ...
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
@@ -255,6 +305,7 @@ class Store(Protocol):
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Entry:
         """Writes one version of the object into the new file ``target``, whole and verified.
 
@@ -265,6 +316,7 @@ class Store(Protocol):
             notes: of what is in ``target`` already, for objects from ``resumable_from_bytes`` on. What a failure leaves
                 there is up to whoever keeps them.
             tell_checksum: told the checksum that has proven what arrived, if one of the whole object has.
+            rate: says how long to wait before more bytes are taken.
         Returns:
             size, etag and LastModified of the version that was delivered.
         Raises:

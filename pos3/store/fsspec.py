@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pos3.entries import Entry, storable_ns
+from pos3.entries import EVERY_PATH, Entry, PathRange, storable_ns
 from pos3.errors import (
     AccessDeniedError,
     EndpointError,
@@ -38,6 +38,7 @@ from pos3.store.base import (
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Store,
     Survey,
     TellChecksum,
@@ -104,6 +105,9 @@ class FsspecStore:
         except OSError as error:
             raise StoreError(f"{where}: {error}", url=where) from error
 
+    def route(self) -> Route:
+        return Route(f"{self._scheme}:// by {type(self._fs).__name__} of fsspec")
+
     @property
     def clock_set_back_seconds(self) -> float:
         # Nobody tells the store's time.
@@ -117,7 +121,9 @@ class FsspecStore:
         recent = frozenset((entry.path, entry.etag) for entry in found)
         return Survey(is_object, bool(below) or self._fs.isdir(self._path(key)), now, recent)
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
         where = self._where(key)
 
         def found() -> dict[str, Any]:
@@ -141,9 +147,9 @@ class FsspecStore:
         filled |= {parent for directory in directories for parent in _parents(directory)}
         entries += [Entry(f"{directory}/") for directory in directories - filled]
         alone = [entry for entry in entries if not entry.path]
-        yield from alone or sorted(entries, key=lambda entry: entry.path)
+        yield from within.cut(alone or sorted(entries, key=lambda entry: entry.path))
 
-    def children(self, key: str) -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
         seen: dict[str, Entry] = {}
         for entry in self.entries(key, is_prefix=True):
             name, slash, _ = entry.path.partition("/")
@@ -151,7 +157,7 @@ class FsspecStore:
                 seen.setdefault(f"{name}/", Entry(f"{name}/"))
             else:
                 seen[name] = entry
-        yield from (seen[path] for path in sorted(seen))
+        yield from (seen[path] for path in sorted(seen) if path.startswith(beginning))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         return run_in_new_loop(lambda: self._run(main, Threads(workers or _WORKERS)))
@@ -186,8 +192,9 @@ class FsspecStore:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Entry:
-        on_bytes = _pacing(moved, cancelled, UNLIMITED, "the download was stopped")
+        on_bytes = _pacing(moved, cancelled, rate, "the download was stopped")
         return await self._in_thread(self._download, key, target, on_bytes)
 
     def _download(self, key: str, target: str, on_bytes: _OnBytes) -> Entry:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Never, TypeVar
 
-from pos3.entries import Entry
+from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import OfflineError
 from pos3.store.base import (
     NEVER,
@@ -16,6 +16,7 @@ from pos3.store.base import (
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Store,
     Survey,
     TellChecksum,
@@ -51,6 +52,9 @@ class OfflineStore:
     def endpoint(self) -> str:
         return self._store.endpoint
 
+    def route(self) -> Route:
+        return self._store.route()
+
     @property
     def resumable_from_bytes(self) -> int:
         return self._store.resumable_from_bytes
@@ -65,7 +69,12 @@ class OfflineStore:
         is_prefix = any(entry.path for entry in self._recall(key))
         return Survey(is_object, is_prefix, server_time=0.0)
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
+        yield from within.cut(self._recalled(key, is_prefix))
+
+    def _recalled(self, key: str, is_prefix: bool) -> Iterator[Entry]:
         for entry in self._recall(key):
             if entry.path:
                 yield entry
@@ -73,10 +82,12 @@ class OfflineStore:
                 yield entry
                 return
 
-    def children(self, key: str) -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
         last = ""
         for entry in self._recall(key):
             name, slash, _ = entry.path.partition("/")
+            if not name.startswith(beginning):
+                continue
             if slash and name != last:
                 yield Entry(f"{name}/")
             elif entry.path and not slash:
@@ -98,6 +109,7 @@ class OfflineStore:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Entry:
         self._refuse()
 

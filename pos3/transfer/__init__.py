@@ -4,7 +4,6 @@ A download is written beside its target, verified, and renamed over it, so that 
 new ones. Deletes happen only when every copy succeeded.
 """
 
-from pos3.store import Rate, Unlimited
 from pos3.transfer.executor import execute, growth_bytes
 from pos3.transfer.local_errors import explaining_read_errors, explaining_write_errors
 from pos3.transfer.progress import (
@@ -17,22 +16,20 @@ from pos3.transfer.progress import (
     silent,
     unsaid,
 )
-from pos3.transfer.rate import ByteRate
+from pos3.transfer.rate import Rates
 from pos3.transfer.resuming import clear_unfinished
 from pos3.transfer.terms import Markers, Outcome, Pair, Terms
 
 __all__ = [
-    "ByteRate",
     "LogProgress",
     "Markers",
     "OpenProgress",
     "Outcome",
     "Pair",
     "Progress",
-    "Rate",
+    "Rates",
     "Tell",
     "Terms",
-    "Unlimited",
     "choose_progress",
     "choose_tell",
     "clear_unfinished",

@@ -1,4 +1,4 @@
-"""A byte rate that any number of transfers share."""
+"""The byte rates that any number of transfers share."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from pos3.errors import InvalidArgumentError
+from pos3.options import MirrorOptions
+from pos3.store import UNLIMITED, Rate
 
 
 class ByteRate:
@@ -17,16 +19,6 @@ class ByteRate:
     """
 
     def __init__(self, bytes_per_second: float, clock: Callable[[], float] = time.monotonic):
-        if isinstance(bytes_per_second, bool) or not isinstance(bytes_per_second, (int, float)):
-            raise InvalidArgumentError(
-                f"max_upload_bytes_per_second={bytes_per_second!r}: expected a number",
-                argument="max_upload_bytes_per_second",
-            )
-        if not 0 < bytes_per_second < math.inf:
-            raise InvalidArgumentError(
-                f"max_upload_bytes_per_second={bytes_per_second!r}: must be above 0",
-                argument="max_upload_bytes_per_second",
-            )
         self._bytes_per_second = bytes_per_second
         self._clock = clock
         self._lock = threading.Lock()
@@ -40,3 +32,19 @@ class ByteRate:
             now = self._clock()
             self._free_at = max(now, self._free_at) + size_bytes / self._bytes_per_second
             return self._free_at - now
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How fast all transfers of one mirror together may be, each way."""
+
+    upload: Rate = UNLIMITED
+    download: Rate = UNLIMITED
+
+    @classmethod
+    def of(cls, options: MirrorOptions) -> Rates:
+        return cls(_rate(options.max_upload_bytes_per_second), _rate(options.max_download_bytes_per_second))
+
+
+def _rate(bytes_per_second: float | None) -> Rate:
+    return UNLIMITED if bytes_per_second is None else ByteRate(bytes_per_second)

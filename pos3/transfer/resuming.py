@@ -53,7 +53,15 @@ class PartFiles:
             part = PartFile.claimed(pair.local_path(action.path), _source(pair, action))
             if part is not None:
                 return self._download_by(part, key, action, temporary, moved, tell_checksum, terms)
-        return pair.store.download(key, action.source, temporary, moved, terms.cancelled, tell_checksum=tell_checksum)
+        return pair.store.download(
+            key,
+            action.source,
+            temporary,
+            moved,
+            terms.cancelled,
+            tell_checksum=tell_checksum,
+            rate=terms.rates.download,
+        )
 
     async def _download_by(
         self,
@@ -70,7 +78,7 @@ class PartFiles:
         self._leftovers.note(part.path)
         try:
             delivered = await pair.store.download(
-                key, action.source, part.path, moved, terms.cancelled, part, tell_checksum
+                key, action.source, part.path, moved, terms.cancelled, part, tell_checksum, terms.rates.download
             )
             part.finish(temporary)
         except BaseException as error:
@@ -106,11 +114,12 @@ def _makes_useless(error: BaseException) -> bool:
     return isinstance(error, RemoteNotFoundError) or (isinstance(error, OSError) and bool(error.errno))
 
 
-def clear_unfinished(plan: Plan, pair: Pair, root: RootIndex, found: Iterable[str]) -> int:
+def clear_unfinished(plan: Plan, pair: Pair, root: RootIndex, found: Iterable[str], *, is_whole: bool = True) -> int:
     """Removes what downloads that did not come to their end have left, but for what the plan goes on with.
 
     Args:
         found: the paths of temporary files in the root.
+        is_whole: whether the plan is that of all objects. Otherwise, a plan of others may go on with a part file.
 
     Returns:
         how many bytes of what the plan will download are on the disk already.
@@ -124,11 +133,12 @@ def clear_unfinished(plan: Plan, pair: Pair, root: RootIndex, found: Iterable[st
             remove_abandoned(path)
     if not os.path.isdir(pair.local):
         parts.add(part_of(pair.local))
-    kept = _wanted(plan, pair, parts) if parts else {}
+    wanted = _wanted(plan, pair, parts) if parts else {}
+    kept = parts.intersection(wanted) if is_whole else parts
     for part in parts.difference(kept):
         remove_part(part)
     leftovers.remove_abandoned(kept)
-    return sum(kept.values())
+    return sum(wanted.values())
 
 
 def _wanted(plan: Plan, pair: Pair, parts: set[str]) -> dict[str, int]:

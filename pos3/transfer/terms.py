@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from pos3.errors import TransferCancelledError, TransferError
 from pos3.reports import Kept, Report
-from pos3.store import Rate, Store
+from pos3.store import Store
 from pos3.transfer.progress import OpenProgress
+from pos3.transfer.rate import Rates
 from pos3.url import Location
 
 Markers = dict[str, str]
@@ -49,13 +50,13 @@ class Laps:
 
 @dataclass(frozen=True)
 class Terms:
-    """How transfers are carried out: rate, progress, the signal to stop, who does it and counts, the time.
+    """How transfers are carried out: rates, progress, the signal to stop, who does it and counts, the time.
 
     ``workers`` is how many requests may be in flight; None leaves it to the store.
     """
 
     workers: int | None
-    upload_rate: Rate
+    rates: Rates
     open_progress: OpenProgress
     cancelled: threading.Event
     owner: str

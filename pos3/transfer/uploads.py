@@ -60,7 +60,7 @@ async def _push(action: Action, pair: Pair, moved: Moved, terms: Terms, outcome:
         with explaining_read_errors(source):
             before = await _settled_stat(source)
             key = pair.location.object_key(action.path)
-            pace = moved, terms.cancelled, terms.upload_rate
+            pace = moved, terms.cancelled, terms.rates.upload
             checksum: list[str] = []
             etag = await pair.store.upload(key, source, before.st_size, *pace, pair.headers, checksum.append)
     except FileNotFoundError as error:

@@ -129,6 +129,8 @@ def test_a_value_that_cannot_work_is_named_before_anything_is_changed(
         pytest.param("max_upload_bytes_per_second", "1M", id="text-rate"),
         pytest.param("max_upload_bytes_per_second", True, id="bool-rate"),
         pytest.param("max_upload_bytes_per_second", math.nan, id="nan-rate"),
+        pytest.param("max_download_bytes_per_second", 0, id="no-download-rate"),
+        pytest.param("max_download_bytes_per_second", "1M", id="text-download-rate"),
         pytest.param("cache_limit", 1.5, id="broken-limit"),
         pytest.param("cache_limit", ["50GB"], id="list-limit"),
         pytest.param("cache_root", 5, id="number-root"),

@@ -26,8 +26,9 @@ VALUES = {
     "POS3_MAX_UPLOAD_BYTES_PER_SECOND": "1e6",
     "POS3_CACHE_LIMIT": "50GB",
     "POS3_SHUTDOWN_TIMEOUT": "7.5",
+    "POS3_MAX_DOWNLOAD_BYTES_PER_SECOND": "2e6",
 }
-ALL = pos3.MirrorOptions("/data/cache", False, 3, "lab", 1e6, "50GB", 7.5)
+ALL = pos3.MirrorOptions("/data/cache", False, 3, "lab", 1e6, "50GB", 7.5, max_download_bytes_per_second=2e6)
 
 
 def test_every_option_has_its_variable() -> None:
@@ -109,7 +110,7 @@ def test_options_are_plain_values_whether_they_were_given_or_not() -> None:
     assert repr(options) == (
         "MirrorOptions(cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
         "max_upload_bytes_per_second=None, cache_limit=None, shutdown_timeout=25.0, output_root=None, "
-        "offline=False)"
+        "max_download_bytes_per_second=None, offline=False)"
     )
 
 
@@ -151,6 +152,8 @@ def test_an_empty_variable_counts_as_none() -> None:
         ("POS3_SHUTDOWN_TIMEOUT", "1 min"),
         ("POS3_SHUTDOWN_TIMEOUT", "-1"),
         ("POS3_CACHE_LIMIT", "much"),
+        ("POS3_MAX_UPLOAD_BYTES_PER_SECOND", "0"),
+        ("POS3_MAX_DOWNLOAD_BYTES_PER_SECOND", "fast"),
         ("POS3_CACHE_ROOT", "s3://bucket/cache"),
     ],
 )

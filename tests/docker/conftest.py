@@ -139,5 +139,8 @@ def stack(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) 
     try:
         stack.compose("up", "--detach", "worker", "s3")
         yield stack
+    except AssertionError as error:
+        error.add_note(stack.compose("logs", "--no-color")[-5000:])
+        raise
     finally:
         stack.compose("down", "--volumes", "--timeout", "5")

@@ -1,6 +1,7 @@
 """A Docker engine of the tests' own: Debian's, on a private socket, gone with all that it made.
 
 `POS3_TEST_DOCKER_HOST` names an engine that runs already, and `POS3_TEST_BASE_IMAGE` a base image that it can get.
+`POS3_TEST_BASE_PYTHON` names the interpreter for the base image that is packed otherwise; Debian's without it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from pathlib import Path
 from tests.docker.base import write_base
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("docker.io", "docker-compose", "python3-venv", "tini")
+PACKAGES = ("docker.io", "docker-compose", "python3-venv", "tini", "tzdata")
+BASE_PYTHON = os.environ.get("POS3_TEST_BASE_PYTHON", "")
 BASE = "pos3-test-base:local"
 IMAGE = "pos3-worker:test"
 _START_SECONDS = 60.0
@@ -165,7 +167,10 @@ def _emptied(engine: Engine) -> Iterator[None]:
 
 def _import_base(engine: Engine, archive: Path) -> None:
     with archive.open("wb") as out:
-        write_base(out)
-    path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    engine.docker("import", "--change", path, str(archive), BASE)
+        write_base(out, BASE_PYTHON)
+    environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]
+    if BASE_PYTHON:
+        # The list of shared libraries is that of the machine, so it lacks those of /usr/local.
+        environment.append("LD_LIBRARY_PATH=/usr/local/lib")
+    engine.docker("import", *(f"--change=ENV {variable}" for variable in environment), str(archive), BASE)
     archive.unlink()

@@ -15,7 +15,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 
 from tests.docker.conftest import SECRET, Stack, eventually
-from tests.docker.engine import ROOT, Engine
+from tests.docker.engine import BASE_PYTHON, ROOT, Engine
 
 pytestmark = pytest.mark.timeout(400)
 BUCKET = "example"
@@ -31,6 +31,16 @@ def test_the_image_is_labelled_small_and_runs_as_nobody(engine: Engine, image: s
     assert "/usr/local/lib/pos3-healthcheck.py" in config["Healthcheck"]["Test"]
     [base] = json.loads(engine.docker("inspect", engine.base_image))
     assert found["Size"] - base["Size"] < 350e6
+
+
+def test_the_image_has_the_python_of_its_base(engine: Engine, image: str) -> None:
+    versions = [
+        engine.docker("run", "--rm", "--network=none", name, "python", "--version")
+        for name in (image, engine.base_image)
+    ]
+    if BASE_PYTHON:
+        versions.append(engine.run(BASE_PYTHON, "--version"))
+    assert len(set(versions)) == 1, versions
 
 
 def test_the_image_holds_bytecode_and_the_commands(engine: Engine, image: str) -> None:

@@ -135,6 +135,25 @@ def test_ctrl_c_ends_a_push_that_waits_for_its_rate(rclone_site: S3Site, tmp_pat
     assert rclone_site.objects("data/") == {"old": b"1"}
 
 
+DOWNLOAD_AT_A_RATE = """
+import pos3, sys
+with pos3.mirror(sys.argv[1], show_progress=False, max_download_bytes_per_second=1000):
+    print("ready", flush=True)
+    pos3.download(sys.argv[2])
+"""
+
+
+def test_ctrl_c_ends_a_download_that_waits_for_its_rate(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put_all({"data/small": pseudo_random(50_000), "data/large": pseudo_random(4 * MIB)})
+    with running(DOWNLOAD_AT_A_RATE, tmp_path / "cache", rclone_site.url("data")) as child:
+        until_printed(child, "ready")
+        time.sleep(1)
+        assert seconds_to_end(child, signal.SIGINT, 12) < 10
+        assert child.returncode == -signal.SIGINT
+    assert not leftovers(tmp_path / "cache" / "_")
+    assert contents(tmp_path / "cache" / "_") == {}
+
+
 BACKGROUND = """
 import pos3, pathlib, sys, time
 with pos3.mirror(sys.argv[1], show_progress=False):

@@ -308,3 +308,24 @@ def test_no_secret_travels(site: S3Site, here: Path) -> None:
         pickled = pickle.dumps([pos3.download(site.url("data"), profile="travelling"), pos3.upload(site.url("out"))])
     assert b"travelling" in pickled
     assert secret.encode() not in pickled
+
+
+@pytest.mark.parametrize("part", ["", "sub", "sub/old"], ids=["all of it", "a directory", "a file"])
+def test_what_was_brought_with_a_path_of_an_upload_replaces_no_newer_object(
+    site: S3Site, here: Path, there: Path, move: Callable[[], None], part: str
+) -> None:
+    with pos3.mirror(here, show_progress=False) as first:
+        out = pos3.upload(site.url("out"), interval=None)
+        (out / "sub").mkdir()
+        (out / "sub" / "old").write_text("old")
+        pos3.flush()
+        pickled = pickle.dumps(out / part)
+        move()
+        with opened(there):
+            arrive(pickle.loads(pickled))
+            root = there / "_" / site.bucket / "out"
+            assert (root / "sub" / "old").read_text() == "old"
+            (root / "mine").write_text("mine")
+            (out / "sub" / "old").write_text("new")
+            first.flush()
+    assert site.objects("out/") == {"mine": b"mine", "sub/old": b"new"}

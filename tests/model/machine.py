@@ -10,10 +10,11 @@ from hypothesis.stateful import precondition, rule
 
 from tests.model.changes import EDITS, NAMES, REPLACEMENTS, Changes, names, numbers, sizes
 from tests.model.mirrors import Mirrors
+from tests.model.parts import Parts
 from tests.support import Proxy, S3Site
 
 
-class Histories(Changes, Mirrors):
+class Histories(Changes, Parts):
     """Both sides change, and mirrors come and go."""
 
     @precondition(lambda self: self.mirror is not None and self.model.terms.kind != "download")

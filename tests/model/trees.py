@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 
 Tree = dict[str, bytes]
@@ -76,6 +76,14 @@ def downloaded(local: Tree, remote: Tree, choice: Choice, *, delete: bool) -> Tr
     """The local side after a download that succeeds."""
     theirs = choice.view(remote)
     kept = choice.rest(local) if delete and files(theirs) else local
+    return settled(kept | theirs)
+
+
+def downloaded_part(local: Tree, remote: Tree, choice: Choice, within: Container[str], *, delete: bool) -> Tree:
+    """The local side after a download of one part. What is not ``within`` it stays."""
+    theirs = {name: data for name, data in choice.view(remote).items() if name in within}
+    deletes = delete and bool(files(theirs))
+    kept = {name: data for name, data in local.items() if not deletes or choice.hides(name) or name not in within}
     return settled(kept | theirs)
 
 

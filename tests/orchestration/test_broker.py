@@ -184,6 +184,22 @@ def test_calls_of_many_processes_at_once_are_one_download(
     assert proxy.count("GET") == 1
 
 
+def test_another_process_divides_a_url_and_downloads_a_part_by_the_mirror(rclone_site: S3Site, served: Served) -> None:
+    rclone_site.put_all({f"in/{name}": b"text" for name in "abcd"})
+    mirror, _, client = served
+
+    def work() -> None:
+        parts = client.partition(rclone_site.url("in"), parts=2)
+        data = client.download(parts[0])
+        assert client.download(str(parts[0])) == data
+        assert [path.name for path in sorted(data.iterdir())] == ["a", "b"]
+        assert client.ls(parts[1]) == [rclone_site.url("in/c"), rclone_site.url("in/d")]
+        assert client.plan_download(parts[0]).to_copy == []
+
+    assert in_child(work) == 0
+    assert mirror.report().downloaded_files == 2
+
+
 def test_a_killed_caller_leaves_nothing_behind(
     rclone_site: S3Site, proxied: Callable[..., Proxy], served: Served
 ) -> None:

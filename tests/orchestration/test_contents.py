@@ -84,6 +84,22 @@ def test_a_task_is_skipped_exactly_when_the_objects_are_the_same(site: S3Site, c
     assert not pipeline(url, factor=2)
 
 
+@pytest.mark.parametrize("is_text", [False, True], ids=["part", "text"])
+def test_a_part_counts_as_its_own_objects_alone(site: S3Site, cache: Path, is_text: bool) -> None:
+    with pos3.mirror(cache, show_progress=False):
+        parts = pos3.partition(site.url("data"), parts=3)
+    first, second, _ = map(str, parts) if is_text else parts
+    pipeline = Pipeline(cache, S3Contents())
+    nested = Dataset("x", {"train": [first]})  # type: ignore[list-item]
+    for dataset in (first, second, nested):
+        assert pipeline(dataset)
+        assert not pipeline(dataset)
+    site.put("data/a/one", b"!")
+    assert pipeline(first), "another content"
+    assert pipeline(nested)
+    assert not pipeline(second), "what has changed lies in another part"
+
+
 def test_another_code_is_another_task(site: S3Site, cache: Path) -> None:
     ran = []
 

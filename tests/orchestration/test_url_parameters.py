@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 from prefect.deployments.runner import RunnerDeployment
 from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
@@ -215,10 +216,12 @@ def test_the_schema_says_that_a_url_will_do_and_nothing_else_changes() -> None:
 
 
 def test_a_deployment_takes_a_url_from_whoever_starts_it(site: S3Site, cache: Path, client: SyncPrefectClient) -> None:
-    serve = "import deployed_flows; deployed_flows.copy.serve(name='served', print_starting_message=False)"
+    name = "served with parameters"
+    serve = f"import deployed_flows; deployed_flows.copy.serve(name={name!r}, print_starting_message=False)"
     with running(cache, "-c", f"import sys; sys.path.insert(0, {str(FLOWS.parent)!r}); {serve}"):
-        eventually(lambda: [found for found in client.read_deployments() if found.name == "served"])
-        deployment = client.read_deployment_by_name("copy/served")
+        named = DeploymentFilter(name=DeploymentFilterName(any_=[name]))
+        eventually(lambda: client.read_deployments(deployment_filter=named))
+        (deployment,) = client.read_deployments(deployment_filter=named)
         assert deployment.parameter_openapi_schema is not None
         assert "s3://bucket/data" in str(deployment.parameter_openapi_schema)
         parameters = {"data": site.url("data"), "to": site.url("out")}

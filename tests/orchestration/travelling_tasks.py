@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,17 @@ def write_into(folder: Path, name: str, text: str) -> str:
     """Knows nothing of pos3: what it writes into is handed on by the flow."""
     (folder / name).write_text(text)
     return here()
+
+
+@task
+def write_and_wait(path: Path, mine: Path, events: str) -> str:
+    """Reads a file and writes another one, says that it has begun, and reads again when it may end."""
+    path.read_text()
+    mine.write_text("mine")
+    Path(events, "begun").touch()
+    while not Path(events, "end").exists():
+        time.sleep(0.1)
+    return path.read_text()
 
 
 @task

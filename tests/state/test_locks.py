@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -9,13 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from pos3.state.kernel_lock import KernelLock, is_locked
 from pos3.state.lock_file import LockFile
-from pos3.state.locks import locked
+from pos3.state.locks import locked, locked_part
 from tests.faults.base import eventually, run_python, running
 
 Kind = type[KernelLock] | type[LockFile]
@@ -277,3 +279,59 @@ def test_a_lock_file_is_taken_over_although_somebody_died_at_it(tmp_path: Path) 
     eventually(lock.try_acquire, seconds=5)
     assert not guard.exists()
     lock.release()
+
+
+class BusyError(Exception):
+    """Somebody else holds the lock."""
+
+
+def is_free(lock: Callable[[Callable[[], None]], AbstractContextManager[None]]) -> bool:
+    """Whether a lock can be had within half a second."""
+
+    def on_wait() -> None:
+        raise BusyError
+
+    try:
+        with lock(on_wait):
+            return True
+    except BusyError:
+        return False
+
+
+@pytest.mark.parametrize("has_locks", [True, False], ids=["kernel", "files"])
+def test_parts_are_held_side_by_side_where_the_kernel_has_locks_and_never_beside_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_locks: bool
+) -> None:
+    monkeypatch.setattr("pos3.state.locks.has_locks", lambda directory: has_locks)
+    base = str(tmp_path / "root")
+    whole, one, other = (
+        functools.partial(locked, base),
+        functools.partial(locked_part, base, "one"),
+        functools.partial(locked_part, base, "other"),
+    )
+    with one(lambda: None):
+        assert [is_free(lock) for lock in (whole, one, other)] == [False, False, has_locks]
+    with whole(lambda: None):
+        assert not any(map(is_free, (whole, one, other)))
+    assert all(map(is_free, (whole, one, other)))
+    assert sorted(os.listdir(tmp_path)) == (["root.lock"] if has_locks else [])
+
+
+def test_a_part_that_was_left_by_a_killed_process_is_free(tmp_path: Path) -> None:
+    base = str(tmp_path / "root")
+    held = f"""
+import sys, time
+from pos3.state.locks import locked_part
+with locked_part({base!r}, "one", lambda: None):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    program = subprocess.Popen([sys.executable, "-c", held], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "held\n"
+    part = functools.partial(locked_part, base, "one")
+    assert not is_free(part)
+    program.kill()
+    program.communicate()
+    assert is_free(part)
+    assert is_free(functools.partial(locked, base))

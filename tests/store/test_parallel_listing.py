@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import pos3
-from pos3.entries import Entry, Record
+from pos3.entries import Entry, PathRange, Record
 from pos3.errors import StoreError
 from pos3.state.index import Index
 from pos3.state.root_index import Place, RootIndex
@@ -210,6 +210,50 @@ def test_a_server_that_passes_over_a_key_behind_one_border_is_listed_whole(
     proxy = put_before(tree, passing_over(border))
     assert listed(store_of(tree.bucket), landmarks) == NAMES
     assert border in starts_of(proxy)
+
+
+@landmarks_or_none
+@pytest.mark.parametrize("is_prefix", [True, False])
+def test_a_range_is_listed_by_pages_at_once_and_no_page_behind_it_is_asked_for(
+    tree: S3Site, put_before: PutBefore, landmarks: Landmarks, is_prefix: bool
+) -> None:
+    proxy = put_before(tree)
+    within = PathRange(NAMES[99], NAMES[199])
+    entries = store_of(tree.bucket).entries("data", is_prefix=is_prefix, landmarks=landmarks, within=within)
+    assert [entry.path for entry in entries] == NAMES[100:200]
+    assert proxy.peak >= 2
+    # Five pages with them, the beginning of the next one at each end of a range, and looks at directories.
+    assert proxy.count() <= 12
+    starts = {request.query["start-after"] for request in proxy.requests if starts_within(request)}
+    assert max(starts) <= f"data/{NAMES[199]}"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(OtherQuery(query={"start-after": ""}), id="ignores-it"),
+        pytest.param(Status(501, "NotImplemented", match=starts_within), id="refuses-it"),
+        pytest.param(OtherQuery(query={"start-after": "data/20/205"}, match=starts_within), id="begins-elsewhere"),
+        pytest.param(
+            OtherQuery(query={"start-after": f"data/{NAMES[100]}"}, match=starts_within), id="begins-too-late"
+        ),
+    ],
+)
+def test_where_a_server_begins_elsewhere_a_range_is_whole(tree: S3Site, put_before: PutBefore, fault: Fault) -> None:
+    fault.struck = 0
+    put_before(tree, fault)
+    store, within = store_of(tree.bucket), PathRange(NAMES[99], NAMES[199])
+    for _ in range(2):
+        entries = store.entries("data", is_prefix=True, within=within)
+        assert [entry.path for entry in entries] == NAMES[100:200]
+    assert fault.struck
+
+
+def test_a_range_begins_right_also_if_the_object_before_it_is_gone(tree: S3Site, put_before: PutBefore) -> None:
+    proxy = put_before(tree)
+    within = PathRange(f"{NAMES[99]}x", NAMES[110])
+    assert [e.path for e in store_of(tree.bucket).entries("data", is_prefix=True, within=within)] == NAMES[100:111]
+    assert proxy.count() == 2
 
 
 def test_a_file_whose_key_is_passed_over_behind_a_border_is_not_deleted(

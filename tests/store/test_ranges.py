@@ -66,13 +66,14 @@ def listed(
     at_once: int = 4,
     dice: Random | None = None,
     answer: Callable[[Wanted], Page] | None = None,
+    until: str = "",
 ) -> list[str]:
     """All keys, listed by ranges; with dice, the answers come in any order."""
     first = bucket.page(PREFIX, "", "", "")
     keys = [entry.path for entry in first.entries]
-    if not first.next_token or len(keys) < 2:
+    if not first.next_token or len(keys) < 2 or (until and keys[-1] >= until):
         return keys
-    ranges = Ranges(PREFIX, first, landmarks, at_once)
+    ranges = Ranges(PREFIX, first, landmarks, at_once, until)
     asked: list[Wanted] = []
     while not ranges.is_done:
         asked += ranges.wanted()
@@ -98,6 +99,30 @@ def test_any_keys_with_any_landmarks_and_pages_of_any_size_are_listed_whole_and_
     keys = sorted(PREFIX + name for name in names)
     bucket = Bucket(keys, page_keys)
     assert listed(bucket, known([PREFIX + path for path in landmarks]), at_once, dice) == keys
+
+
+@settings(max_examples=400)
+@given(
+    NAMES, st.lists(PATHS, max_size=30), PATHS, st.integers(2, 7), st.integers(2, 8), st.randoms(use_true_random=False)
+)
+def test_a_listing_up_to_any_key_has_all_keys_up_to_it_in_order_and_none_of_later_pages(
+    names: list[str], landmarks: list[str], until: str, page_keys: int, at_once: int, dice: Random
+) -> None:
+    keys = sorted(PREFIX + name for name in names)
+    bucket = Bucket(keys, page_keys)
+    found = listed(bucket, known([PREFIX + path for path in landmarks]), at_once, dice, until=PREFIX + until)
+    wanted = bisect_right(keys, PREFIX + until)
+    assert found[:wanted] == keys[:wanted]
+    # Only the first page is handed over as it is.
+    assert len(found) <= max(wanted, page_keys)
+
+
+def test_a_listing_asks_for_no_page_behind_its_end() -> None:
+    bucket = Bucket([f"{PREFIX}{number:03}" for number in range(300)], 10)
+    found = listed(bucket, known(bucket.keys), until=f"{PREFIX}049")
+    assert found == bucket.keys[:50]
+    # One more shows what follows.
+    assert bucket.pages <= 7
 
 
 @settings(max_examples=400)

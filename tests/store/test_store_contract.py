@@ -23,7 +23,7 @@ import fsspec
 import pytest
 
 import pos3
-from pos3.entries import Entry
+from pos3.entries import Entry, PathRange
 from pos3.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -373,6 +373,30 @@ def test_a_listing_of_several_pages_is_whole_and_in_order(crowd: Place, below: i
     assert paths(crowd.store, "data", is_prefix=is_prefix) == [f"{number:04}" for number in range(below)]
 
 
+@pytest.mark.parametrize("is_prefix", [True, False])
+def test_a_range_of_a_listing_has_its_paths_alone(crowd: Place, below: int, is_prefix: bool) -> None:
+    every = [f"{number:04}" for number in range(below)]
+    middle, late = every[below // 2], every[-3]
+    for after, until in [
+        ("", middle),
+        (middle, late),
+        (late, ""),
+        ("0003x", "0005-"),
+        (middle, middle),
+        ("\U0010ffff", ""),
+    ]:
+        within = PathRange(after, until)
+        found = [entry.path for entry in crowd.store.entries("data", is_prefix=is_prefix, within=within)]
+        assert found == [path for path in every if path in within]
+
+
+def test_an_object_alone_lies_in_the_first_range(place: Place) -> None:
+    place.put_all({"data": b"whole"})
+    ranges = [PathRange("", "x"), PathRange("x", "y"), PathRange("y", "")]
+    found = [[entry.path for entry in place.store.entries("data", is_prefix=False, within=within)] for within in ranges]
+    assert found == [[""], [], []]
+
+
 def test_an_object_behind_nothing_but_siblings_is_not_found(crowd: Place) -> None:
     assert paths(crowd.store, "data-", is_prefix=False) == []
     assert paths(crowd.store, "data-0500", is_prefix=False) == [""]
@@ -396,6 +420,14 @@ def test_children_are_one_level_in_code_point_order(place: Place) -> None:
 def test_children_of_the_root_are_the_first_segments(place: Place) -> None:
     place.put_all(dict.fromkeys(["b/c", "a"], b""))
     assert [entry.path for entry in place.store.children("")] == ["a", "b/"]
+
+
+@pytest.mark.parametrize("key", ["", "data"])
+def test_children_are_those_that_begin_as_was_asked(place: Place, key: str) -> None:
+    below = f"{key}/" if key else ""
+    place.put_all({f"{below}{name}": b"1" for name in ("run-1/a", "run-1/b", "run-2", "runs", "a", "z/run-3")})
+    assert [entry.path for entry in place.store.children(key, "run-")] == ["run-1/", "run-2"]
+    assert list(place.store.children(key, "x")) == []
 
 
 @where_any_key_is_held

@@ -30,6 +30,7 @@ class Pos3Mirror(Block):
         default=None, description="A profile, or the name of one, for URLs that name none."
     )
     max_upload_bytes_per_second: float | None = Field(default=None, description="The rate of all uploads together.")
+    max_download_bytes_per_second: float | None = Field(default=None, description="The rate of all downloads together.")
     cache_limit: int | str | None = Field(default=None, description="Bytes, or a size such as 50GB.")
     shutdown_timeout: float | None = Field(
         default=None, description="Seconds for the last pushes when the process is being stopped."

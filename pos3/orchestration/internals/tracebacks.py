@@ -1,4 +1,4 @@
-"""Ends the tracebacks of pos3's errors at the user's line, as Prefect logs them.
+"""Takes the frames of pos3 out of the tracebacks of its errors, as Prefect logs them, so they end at the user's line.
 
 The message of such an error says what failed and what to do, and the frames inside of pos3 say nothing to a user. They
 are logged at DEBUG. It relies on CPython, where ``tb_next`` of a traceback can be set.
@@ -22,6 +22,8 @@ _LIBRARIES = tuple({f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib",
 
 def end_at_caller(error: BaseException) -> None:
     """Cuts the traceback of an error of pos3 below the last line of the user, and those of its causes.
+
+    Above that line, the frames with which pos3 calls the user's function are taken out as well.
 
     Other errors, which may be mistakes of pos3, keep all frames.
     """
@@ -55,7 +57,10 @@ def _cut(error: BaseException) -> None:
             entry.tb_next = None
         error.__traceback__ = entries[0] if inside[0] else None
     else:
-        entries[last].tb_next = None
+        shown = [entry for entry, file in zip(entries[: last + 1], files, strict=False) if not file.startswith(_OURS)]
+        for entry, below in zip(shown, [*shown[1:], None], strict=True):
+            entry.tb_next = below
+        error.__traceback__ = shown[0]
 
 
 def _is_wrapper(file: str) -> bool:

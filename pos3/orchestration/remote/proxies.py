@@ -22,6 +22,7 @@ from pos3.orchestration.remote.address import MirrorAddress, check_private
 from pos3.orchestration.remote.broker import CONFIRM, ENSURE_STORED, OPTIONS, UPLOADS
 from pos3.orchestration.storing import Metadata, OtherProcess, TaskData, arguments_here
 from pos3.orchestration.ui import RunHere, add_reference, run_here
+from pos3.parts import part_or_address
 from pos3.url import looks_damaged
 
 Arguments = Mapping[str, Any]
@@ -82,7 +83,9 @@ class MirrorProxy(abc.ABC):
 
     def download(self, *args: Any, **kwargs: Any) -> Path:
         path: Path = self._call_by_name("download", args, kwargs)
-        add_reference(args[0] if args else kwargs["remote"])
+        remote = args[0] if args else kwargs["remote"]
+        part = part_or_address(remote)
+        add_reference(part.url if isinstance(part, pos3.Part) else remote)
         return path
 
     def upload(self, *args: Any, **kwargs: Any) -> Path:
@@ -101,8 +104,8 @@ class MirrorProxy(abc.ABC):
         path: Path = self._call_by_name("publish", args, kwargs)
         return path
 
-    def ls(self, *args: Any, **kwargs: Any) -> list[str]:
-        entries: list[str] = self._call_by_name("ls", args, kwargs)
+    def ls(self, *args: Any, **kwargs: Any) -> list[Any]:
+        entries: list[Any] = self._call_by_name("ls", args, kwargs)
         return entries
 
     def flush(self, *args: Any, **kwargs: Any) -> pos3.Report:
@@ -116,6 +119,10 @@ class MirrorProxy(abc.ABC):
     def fingerprint(self, *args: Any, **kwargs: Any) -> str | None:
         fingerprint: str | None = self._call_by_name("fingerprint", args, kwargs)
         return fingerprint
+
+    def partition(self, *args: Any, **kwargs: Any) -> list[pos3.Part]:
+        parts: list[pos3.Part] = self._call_by_name("partition", args, kwargs)
+        return parts
 
     def url_of(self, *args: Any, **kwargs: Any) -> str | None:
         url: str | None = self._call_by_name("url_of", args, kwargs)

@@ -22,16 +22,17 @@ from pos3.orchestration.ui import log_safely
 
 _UNKNOWN = "pos3: cannot tell whether the inputs have changed, so the task is run"
 Patterns = str | list[str] | tuple[str, ...] | None
-_URLS = ("s3://", "s3a://", "s3n://")
+_URLS = ("s3://", "s3a://", "s3n://", "part+s3://")
 
 
 @dataclass
 class S3Contents(CachePolicy):
     """A cache policy that skips a task exactly if its code, its inputs and the objects behind them are unchanged.
 
-    Inputs are searched, at any depth, for ``s3://`` URLs and for paths that have a URL. The keys, sizes and ETags of
-    their objects are compared, but not the modification times. A path counts as its URL, so workers with different
-    caches find the same results. All other inputs are compared by value, and the code as by Prefect's ``TASK_SOURCE``.
+    Inputs are searched, at any depth, for ``s3://`` URLs, for parts, and for paths that have a URL. The keys, sizes and
+    ETags of their objects are compared, but not the modification times. A path counts as its URL, so workers with
+    different caches find the same results. All other inputs are compared by value, and the code as by Prefect's
+    ``TASK_SOURCE``.
 
     A task is not skipped if nothing is at a URL, if a path has files that were not uploaded yet, or if the store cannot
     be reached.
@@ -72,6 +73,7 @@ class S3Contents(CachePolicy):
 
     def _contents(self, inputs: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]] | None:
         """The inputs with URLs in place of paths, and each URL's fingerprint; None if one of them has none."""
+        inputs = _with_texts_of_parts(inputs)
         addresses = _addresses(inputs)
         if not addresses:
             return inputs, []
@@ -104,6 +106,14 @@ def _addresses(inputs: dict[str, Any]) -> list[str | Path]:
 
     visit_collection(inputs, note)
     return list(found)
+
+
+def _with_texts_of_parts(inputs: dict[str, Any]) -> dict[str, Any]:
+    """The inputs with texts in place of parts. The URL in a part stands for more than the part."""
+    made: dict[str, Any] = visit_collection(
+        inputs, lambda value: str(value) if isinstance(value, pos3.Part) else value, return_data=True
+    )
+    return made
 
 
 def _with_urls(inputs: dict[str, Any], urls: dict[Path, str]) -> dict[str, Any]:

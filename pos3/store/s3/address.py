@@ -17,6 +17,7 @@ from botocore.httpsession import get_cert_path
 
 from pos3.errors import CredentialsError, ProfileError, StoreError
 from pos3.redaction import add_secrets
+from pos3.store.base import UNSIGNED, Route
 from pos3.store.endpoints import shown_address
 from pos3.store.s3.client import Connection, session_credentials
 from pos3.store.s3.endpoint_resolution import ResolvedEndpoint, resolve_endpoint
@@ -164,24 +165,26 @@ class Address:
             handle.setopt(pycurl.PATH_AS_IS, 1)
         if not self._is_logged:
             self._is_logged = True
-            self._log_how_it_is_reached()
+            logger.debug("s3://%s: %s", self._bucket, self.route)
         return handle
 
-    def _log_how_it_is_reached(self) -> None:
-        connection = self._connection
-        profile = connection.profile
-        told = [
-            f"endpoint {self.endpoint}",
-            f"{self._resolved.addressing} addressing",
-            f"region {self._resolved.signing.region}",
-            f"profile {profile.local_name!r}",
-            "unsigned" if self._credentials is None else f"credentials from {self._credentials.method!r}",
-        ]
-        if profile.aws_profile:
-            told.append(f"AWS profile {profile.aws_profile!r}")
-        if proxy := proxy_of(self._resolved.base_url):
-            told.append(f"proxy {shown_address(proxy)}")
-        logger.debug("s3://%s: %s", self._bucket, ", ".join(told))
+    @property
+    def route(self) -> Route:
+        """How the bucket is reached.
+
+        Raises:
+            CredentialsError, EndpointError, ProfileError
+        """
+        profile, proxy = self._connection.profile, proxy_of(self._resolved.base_url)
+        return Route(
+            self.endpoint,
+            self._resolved.addressing,
+            self._resolved.signing.region,
+            profile.local_name,
+            UNSIGNED if self._credentials is None else self._credentials.method,
+            profile.aws_profile or "",
+            shown_address(proxy) if proxy else "",
+        )
 
     def _trust(self, handle: pycurl.Curl) -> None:
         bundle = self._connection.ca_bundle

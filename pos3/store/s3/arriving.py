@@ -6,12 +6,14 @@ from typing import Self
 
 from pos3.errors import TransferCancelledError
 from pos3.local import write_blocks_at
-from pos3.store.base import CancelToken, Moved
+from pos3.store.base import UNLIMITED, CancelToken, Moved, Rate
 from pos3.store.s3.checksums import Algorithm, Running, Told, told_of_whole
-from pos3.store.s3.requests import Response
+from pos3.store.s3.requests import Response, Sink
 
 # Written at once: each time, the interpreter changes hands.
 _WRITE_BYTES = 128 * 1024
+# Shorter pauses cost more than they change: what they owe is waited for together.
+_SHORTEST_PAUSE_SECONDS = 0.01
 
 
 def check(cancelled: CancelToken) -> None:
@@ -86,3 +88,30 @@ class ArrivingBody:
             # An empty body has no first piece.
             self._running = self._algorithm.begin()
         return self._running.digest() if self._running is not None else b""
+
+
+class _PacedSink:
+    """Hands on to another sink what a rate allows."""
+
+    def __init__(self, sink: Sink, rate: Rate):
+        self._sink = sink
+        self._rate = rate
+        self._allowed_bytes = 0
+
+    def begin(self, response: Response) -> object:
+        return self._sink.begin(response)
+
+    def take(self, block: bytes) -> float | None:
+        missing_bytes = len(block) - self._allowed_bytes
+        if missing_bytes > 0:
+            self._allowed_bytes += missing_bytes
+            pause_seconds = self._rate.wait_seconds(missing_bytes)
+            if pause_seconds >= _SHORTEST_PAUSE_SECONDS:
+                return pause_seconds
+        self._allowed_bytes -= len(block)
+        return self._sink.take(block)
+
+
+def paced(sink: Sink, rate: Rate) -> Sink:
+    """A sink that takes no more than the rate allows. Without a limit it is the given one, which costs nothing."""
+    return sink if rate is UNLIMITED else _PacedSink(sink, rate)

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from pos3.entries import Entry
-from pos3.store.base import CancelToken, Moved, RangeNotes, TellChecksum
+from pos3.store.base import CancelToken, Moved, RangeNotes, Rate, TellChecksum
 from pos3.store.s3.checksums import Told
 from pos3.store.s3.requests import Response
 
@@ -21,6 +21,7 @@ class Wanted(NamedTuple):
     cancelled: CancelToken
     notes: RangeNotes
     tell_checksum: TellChecksum
+    rate: Rate
 
     def discard(self) -> None:
         """What has arrived is of no use."""

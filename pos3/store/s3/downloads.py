@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from pos3.entries import Entry
 from pos3.errors import IntegrityError, ObjectChangedError
 from pos3.local import create_file, write_all
 from pos3.store.retry import repeated
-from pos3.store.s3.arriving import ArrivingBody, check
+from pos3.store.s3.arriving import ArrivingBody, check, paced
 from pos3.store.s3.checksums import ASK_FOR_CHECKSUM, MD5, Told, told_by, told_of_whole
 from pos3.store.s3.delivery import Delivered, NoRangesError, Wanted, entry_of
 from pos3.store.s3.http import Client
@@ -89,6 +90,10 @@ class Downloads:
         return await self._client.spread(self._as_it_comes, request, wanted)
 
     async def _in_memory(self, request: Request, wanted: Wanted) -> Delivered:
+        pause_seconds = wanted.rate.wait_seconds(wanted.expected.size_bytes)
+        if pause_seconds > 0:
+            await asyncio.sleep(pause_seconds)
+            check(wanted.cancelled)
         response = await self._client.send(request)
         body = response.blocks[0] if len(response.blocks) == 1 else response.body
         size_bytes = len(body)
@@ -116,7 +121,7 @@ class Downloads:
         descriptor = create_file(wanted.target)
         try:
             with ArrivingBody(descriptor, 0, wanted.moved, wanted.cancelled, MD5) as arriving:
-                response = await self._client.send(request._replace(sink=arriving))
+                response = await self._client.send(request._replace(sink=paced(arriving, wanted.rate)))
                 digest = arriving.flushed()
                 _check_length(response, arriving.size_bytes, wanted.expected)
         except BaseException:

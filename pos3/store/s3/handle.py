@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pycurl
 
@@ -116,7 +117,7 @@ class Handle:
         self._own = b""
         self._is_cut = False
         self._room_bytes = 0
-        self._take: Callable[[bytes], object] = self._body.append
+        self._take: Callable[[bytes], float | None] = self._body.append
         self._sent_at = 0.0
 
     def _where(self) -> str:
@@ -198,7 +199,11 @@ class Handle:
                 if not self._is_good:
                     self._body.append(block[: self._room_bytes])
                 return -1
-            self._take(block)
+            pause_seconds = self._take(block)
+            if pause_seconds:
+                self._room_bytes += len(block)
+                self._call_later(pause_seconds, self._resume, self._request)
+                return int(pycurl.WRITEFUNC_PAUSE)
             return None
         except BaseException as error:  # noqa: BLE001 - raised by result()
             self._failure = error
@@ -230,7 +235,9 @@ class Handle:
 
     def _resume(self, request: Request) -> None:
         if self._request is request:
-            self.curl.pause(pycurl.PAUSE_CONT)
+            # If the sink raises what is kept for result(), libcurl says so here as well, and ends the request.
+            with suppress(pycurl.error):
+                self.curl.pause(pycurl.PAUSE_CONT)
 
     def forget(self) -> None:
         """Lets go of the request, which has ended: of what was sent, and what has come."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_plus, urlencode
 from xml.parsers import expat
 
-from pos3.entries import EARLIEST_NS, LATEST_NS, Entry, storable_ns
+from pos3.entries import EARLIEST_NS, EVERY_PATH, LATEST_NS, Entry, PathRange, storable_ns
 from pos3.errors import EndpointError, StoreError
 from pos3.etags import token
 from pos3.store.base import Landmarks, UnsortedListingError, nothing_known
@@ -94,11 +94,15 @@ class Listing:
             async for page in pages:
                 yield page
 
-    async def pages_after(self, first: Page, *, delimiter: str = "") -> AsyncGenerator[Page, None]:
-        """``first`` and all pages that follow it. The next one is on its way while the last one is looked at."""
+    async def pages_after(self, first: Page, *, delimiter: str = "", until: str = "") -> AsyncGenerator[Page, None]:
+        """``first`` and the pages that follow it. The next one is on its way while the last one is looked at.
+
+        Args:
+            until: no page is asked for behind this key; "" for all pages.
+        """
         page = first
         empty = _EmptyPages()
-        while page.next_token:
+        while page.next_token and not _reaches(page, until):
             request = self._request(first.prefix, page.next_token, delimiter)
             following = asyncio.get_running_loop().create_task(self._asked(request, first.prefix))
             try:
@@ -112,31 +116,56 @@ class Listing:
                 raise StoreError(f"{request.where}: the store repeats one page for ever")
         yield page
 
-    async def below(self, key: str, landmarks: Landmarks = nothing_known) -> AsyncGenerator[Page, None]:
+    async def below(
+        self, key: str, landmarks: Landmarks = nothing_known, keys: PathRange = EVERY_PATH
+    ) -> AsyncGenerator[Page, None]:
         """The pages with every object below the directory ``key``.
 
         Args:
             landmarks: of whole keys.
+            keys: of whole keys: pages with others are asked for only where the store cannot begin after a key.
         Raises:
             UnsortedListingError: the store's order is another.
         """
         prefix = f"{key}/" if key else ""
-        async with aclosing(self._ordered(await self.page(prefix), prefix, landmarks)) as pages:
+        first = await self._first_after(prefix, keys.after)
+        async with aclosing(self._ordered(first, prefix, landmarks, keys.until)) as pages:
             async for page in pages:
                 yield page
 
-    def below_after(self, first: Page, key: str, landmarks: Landmarks) -> AsyncGenerator[Page, None]:
-        """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page lies below it."""
-        return self._ordered(first, f"{key}/", landmarks)
+    async def _first_after(self, prefix: str, after: str) -> Page:
+        """The first page after a key, or that of all keys if the store does not begin where it is asked to.
 
-    def _ordered(self, first: Page, prefix: str, landmarks: Landmarks) -> AsyncGenerator[Page, None]:
+        It is asked to begin with the key itself. If it does, or if there is no such key any more, it passes over none.
+        """
+        if after and self._starts_after:
+            try:
+                first = await self.page(prefix, after=_right_before(after))
+                found = first.entries[0].path if first.entries else ""
+                if found == after or ((not found or found > after) and not await self._exists(after)):
+                    return first
+            except StoreError as error:
+                if type(error) is not StoreError:
+                    raise
+            self._starts_after = False
+        return await self.page(prefix)
+
+    async def _exists(self, key: str) -> bool:
+        page = await self.page(key, page_size=1)
+        return any(entry.path == key for entry in page.entries)
+
+    def below_after(self, first: Page, key: str, landmarks: Landmarks, keys: PathRange) -> AsyncGenerator[Page, None]:
+        """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page lies below it."""
+        return self._ordered(first, f"{key}/", landmarks, keys.until)
+
+    def _ordered(self, first: Page, prefix: str, landmarks: Landmarks, until: str) -> AsyncGenerator[Page, None]:
         where = f"s3://{self._bucket}/{prefix}"
         pays = self._most_at_once > 1 and len(first.entries) > 1 and first.wait_seconds >= _WORTH_SECONDS
-        if first.next_token and pays and self._starts_after:
-            return self._at_once(first, prefix, landmarks, where)
+        if first.next_token and pays and self._starts_after and not _reaches(first, until):
+            return self._at_once(first, prefix, landmarks, where, until)
         if first.prefix != prefix:
-            return self._inside(self.pages_after(first), prefix, where)
-        return self.pages_after(first)
+            return self._inside(self.pages_after(first, until=until), prefix, where)
+        return self.pages_after(first, until=until)
 
     async def _inside(self, pages: AsyncGenerator[Page, None], prefix: str, where: str) -> AsyncGenerator[Page, None]:
         last = ""
@@ -156,14 +185,16 @@ class Listing:
                         raise UnsortedListingError(f"{where}: keys are not listed in order")
                 return
 
-    async def _at_once(self, first: Page, prefix: str, landmarks: Landmarks, where: str) -> AsyncGenerator[Page, None]:
+    async def _at_once(
+        self, first: Page, prefix: str, landmarks: Landmarks, where: str, until: str
+    ) -> AsyncGenerator[Page, None]:
         last = _last_in_order(first, "", where)
         # Loaded here, since many a listing is one page.
         from pos3.store.s3.parallel import pages_at_once
         from pos3.store.s3.ranges import Ranges, StartAfterError
 
         yield first
-        ranges = Ranges(prefix, first, landmarks, self._most_at_once)
+        ranges = Ranges(prefix, first, landmarks, self._most_at_once, until)
         empty = _EmptyPages()
 
         async def ask(wanted: Wanted) -> Page:
@@ -182,7 +213,7 @@ class Listing:
             return
         except StartAfterError:
             self._starts_after = ranges.is_proven
-        rest = self.pages_after(first)
+        rest = self.pages_after(first, until=until)
         async with aclosing(rest if first.prefix == prefix else self._inside(rest, prefix, where)) as pages:
             async for page in _rest(pages, last, where):
                 yield page
@@ -260,6 +291,19 @@ def _last_in_order(page: Page, last: str, where: str) -> str:
     if keys and not (last < keys[0] and all(map(lt, keys, keys[1:]))):
         raise UnsortedListingError(f"{where}: keys are not listed in order")
     return keys[-1] if keys else last
+
+
+def _right_before(key: str) -> str:
+    """A text that follows all keys that come before ``key``, but for some that nobody uses."""
+    last = ord(key[-1]) - 1
+    # Surrogates are no characters.
+    last = 0xD7FF if 0xD800 <= last <= 0xDFFF else last
+    return key[:-1] + (chr(last) + _LAST_CHARACTER if last > 0 else "")
+
+
+def _reaches(page: Page, key: str) -> bool:
+    """Whether nothing up to a key can follow the page; "" stands for the end."""
+    return bool(key and page.entries) and page.entries[-1].path >= key
 
 
 def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import Any, Never, TypeVar
 
-from pos3.entries import Entry
+from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import StoreError
 from pos3.store.base import (
     NEVER,
@@ -18,6 +18,7 @@ from pos3.store.base import (
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Store,
     Survey,
     TellChecksum,
@@ -58,6 +59,9 @@ class PastStore:
         self._moment_ns = timestamp_ns(moment)
         self._versions = Versions(client, bucket)
 
+    def route(self) -> Route:
+        return self._store.route()
+
     @property
     def resumable_from_bytes(self) -> int:
         return self._store.resumable_from_bytes
@@ -95,24 +99,31 @@ class PastStore:
         is_same_second = newest is not None and version.modified_ns == newest.modified_ns
         return version if is_newer or (is_same_second and version.is_latest) else newest
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
         if key and not is_prefix:
             found = self._object(key)
             if found is not None:
-                yield found
+                yield from within.cut([found])
                 return
-        prefix = f"{key}/" if key else ""
-        with closing(self._client.stream(functools.partial(self._pages, prefix), 2)) as pages:
-            for page in pages:
+        with closing(self._below(key, after=within.after)) as entries:
+            yield from within.cut(entries)
+
+    def _below(self, key: str, beginning: str = "", after: str = "") -> Generator[Entry, None, None]:
+        """The objects below a key whose paths begin so, at least those after a path."""
+        below = f"{key}/" if key else ""
+        pages = functools.partial(self._pages, below + beginning, len(below), after and below + after)
+        with closing(self._client.stream(pages, 2)) as found:
+            for page in found:
                 yield from page
 
-    async def _pages(self, prefix: str) -> AsyncGenerator[list[Entry], None]:
-        """The objects below a prefix, in pages, with paths relative to it."""
+    async def _pages(self, prefix: str, cut: int, after: str) -> AsyncGenerator[list[Entry], None]:
+        """The objects whose keys begin with a prefix, in pages, at least those after a key. Paths begin at ``cut``."""
         await self._versions.check_kept()
-        cut = len(prefix)
         key = ""
         newest: Version | None = None
-        async with aclosing(self._versions.pages(prefix)) as pages:
+        async with aclosing(self._versions.pages(prefix, after)) as pages:
             async for page in pages:
                 entries = []
                 for version in page:
@@ -129,9 +140,9 @@ class PastStore:
         if last is not None and last.path:
             yield [last]
 
-    def children(self, key: str) -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
         last = ""
-        for entry in self.entries(key, is_prefix=True):
+        for entry in self._below(key, beginning):
             name, slash, _ = entry.path.partition("/")
             if slash and name != last:
                 last = name
@@ -154,9 +165,10 @@ class PastStore:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Coroutine[Any, Any, Entry]:
         bodies = self._bodies(self._client.of_version(expected.version_id))
-        return bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum))
+        return bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum, rate))
 
     def as_of(self, moment: str) -> Store:
         return self._store.as_of(moment)

@@ -14,7 +14,7 @@ from pos3.local import BLOCK_BYTES, blocks, create_file, read_at, reopen_file
 from pos3.reports import format_bytes
 from pos3.store.base import CancelToken, Counted
 from pos3.store.retry import repeated
-from pos3.store.s3.arriving import ArrivingBody, check
+from pos3.store.s3.arriving import ArrivingBody, check, paced
 from pos3.store.s3.checksums import MD5, Algorithm, Told, fastest
 from pos3.store.s3.delivery import Delivered, NoRangesError, Wanted, entry_of
 from pos3.store.s3.http import Client
@@ -131,10 +131,11 @@ class RangedDownload:
         wanted, expected, size_bytes = self._wanted, self._wanted.expected, end - start
         headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
         arriving = ArrivingBody(descriptor, start, self._counted.told, wanted.cancelled, self._algorithm)
+        sink = paced(arriving, wanted.rate)
         with arriving:
             try:
                 response = await self._client.send(
-                    Request("GET", wanted.key, headers=headers, sink=arriving, limit_bytes=size_bytes)
+                    Request("GET", wanted.key, headers=headers, sink=sink, limit_bytes=size_bytes)
                 )
             except TooLongError as error:
                 # A server that does not do ranges sends everything.

@@ -75,14 +75,15 @@ class Wanted:
 
 
 class Ranges:
-    """The listing of all keys below ``prefix`` that follow its first page.
+    """The listing of the keys below ``prefix`` that follow its first page.
 
     Args:
         first: a page with at least two keys that is not the last.
         most_wanted: how many pages are asked for at once.
+        until: the last key that is of interest; "" for all. It lies behind the first page.
     """
 
-    def __init__(self, prefix: str, first: Page, landmarks: Landmarks, most_wanted: int):
+    def __init__(self, prefix: str, first: Page, landmarks: Landmarks, most_wanted: int, until: str = ""):
         self._prefix = prefix
         self._most_wanted = most_wanted
         self._most_held = min(most_wanted * MOST_PAGES // 2, _MOST_HELD_PAGES)
@@ -92,11 +93,13 @@ class Ranges:
         before, self._proof = (entry.path for entry in first.entries[-2:])
         # That key and the one behind the border are in its page, too.
         border = landmarks(self._proof, max(1, self._page_keys - 2))
+        if _is_beyond(border, until):
+            border = ""
         self._segments: list[_Range | Run] = [
-            _Range(before, border, before, expected_pages=1.0 if border else 0.0, received_pages=1)
+            _Range(before, border or until, before, expected_pages=1.0 if border else 0.0, received_pages=1)
         ]
         if border:
-            self._segments.append(Run(border, "", Known(landmarks, border), Density(1.0), self._page_keys))
+            self._segments.append(Run(border, until, Known(landmarks, border), Density(1.0), self._page_keys))
         self._seam: str | None = None
         self._received = 1
         self._looks = 0

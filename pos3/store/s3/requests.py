@@ -27,7 +27,9 @@ class Sink(Protocol):
         """Called before the first piece, with the head alone."""
         ...
 
-    def take(self, block: bytes) -> object: ...
+    def take(self, block: bytes) -> float | None:
+        """Takes a piece, or says for how many seconds to wait: then it is offered again, perhaps divided otherwise."""
+        ...
 
 
 class Source(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from pos3.entries import Entry
+from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import AccessDeniedError, RemoteNotFoundError
 from pos3.profiles import Profile
 from pos3.store.base import (
@@ -23,6 +23,7 @@ from pos3.store.base import (
     Moved,
     RangeNotes,
     Rate,
+    Route,
     Store,
     Survey,
     TellChecksum,
@@ -81,6 +82,9 @@ class S3Store:
 
     def _where(self, key: str) -> str:
         return f"s3://{self._bucket}/{key}"
+
+    def route(self) -> Route:
+        return self._client.address.route
 
     @property
     def clock_set_back_seconds(self) -> float:
@@ -154,28 +158,31 @@ class S3Store:
             return None
         return response.entry(key, self._where(key))
 
-    def entries(self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known) -> Iterator[Entry]:
+    def entries(
+        self, key: str, *, is_prefix: bool, landmarks: Landmarks = nothing_known, within: PathRange = EVERY_PATH
+    ) -> Iterator[Entry]:
         if not self._sorted:
-            yield from self._entries_sorted_here(key, is_prefix)
+            yield from within.cut(self._entries_sorted_here(key, is_prefix))
             return
         below = f"{key}/" if key else ""
         whole = _whole_keys(landmarks, below)
+        keys = PathRange(within.after and below + within.after, within.until and below + within.until)
         try:
             if is_prefix or not key:
-                pages = functools.partial(self._listing.below, key, whole)
+                pages = functools.partial(self._listing.below, key, whole, keys)
             else:
-                pages = functools.partial(self._object_or_below, key, whole)
+                pages = functools.partial(self._object_or_below, key, whole, keys)
             with closing(self._client.stream(pages, self._most_pages_at_once)) as found:
                 first = next(found)
                 if key and not is_prefix and [entry.path for entry in first.entries] == [key]:
-                    yield first.entries[0]._replace(path="")
+                    yield from within.cut([first.entries[0]._replace(path="")])
                     return
-                yield from in_order(itertools.chain((first,), found), below, self._where(below))
+                yield from within.cut(in_order(itertools.chain((first,), found), below, self._where(below)))
         except UnsortedListingError:
             self._sorted = False
             raise
 
-    async def _object_or_below(self, key: str, landmarks: Landmarks) -> AsyncGenerator[Page, None]:
+    async def _object_or_below(self, key: str, landmarks: Landmarks, keys: PathRange) -> AsyncGenerator[Page, None]:
         """One listing answers both questions: an object of exactly this key sorts before all that lies below it."""
         first = await self._first_page(key)
         for entry in first.entries:
@@ -192,7 +199,10 @@ class S3Store:
             raise UnsortedListingError(f"{where}: keys are not listed in order", url=where)
         begins_below = first.entries and first.entries[0].path >= below and first.entries[-1].path.startswith(below)
         listed = self._listing
-        pages = listed.below_after(first, key, landmarks) if begins_below else listed.below(key, landmarks)
+        if begins_below and not keys.after:
+            pages = listed.below_after(first, key, landmarks, keys)
+        else:
+            pages = listed.below(key, landmarks, keys)
         async with aclosing(pages):
             async for page in pages:
                 yield page
@@ -205,17 +215,19 @@ class S3Store:
                 return
         yield from self._gathered(key, "")
 
-    def children(self, key: str) -> Iterator[Entry]:
-        yield from self._gathered(key, "/")
+    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+        yield from self._gathered(key, "/", beginning)
 
-    def _gathered(self, key: str, delimiter: str) -> Iterator[Entry]:
-        """What lies below ``key``, sorted here."""
+    def _gathered(self, key: str, delimiter: str, beginning: str = "") -> Iterator[Entry]:
+        """What lies below ``key`` and begins so, sorted here."""
         below = f"{key}/" if key else ""
-        pages = functools.partial(self._listing.pages, below, delimiter=delimiter)
+        # Directory buckets list whole directories alone.
+        asked = below if self._client.address.has_directories else below + beginning
+        pages = functools.partial(self._listing.pages, asked, delimiter=delimiter)
         with closing(self._client.stream(pages, 1)) as listed:
-            found = gathered(listed, self._where(below))
+            found = gathered(listed, self._where(asked))
         for path in sorted(found):
-            if path != below:
+            if path != below and path.startswith(beginning, len(below)):
                 yield found[path]._replace(path=path[len(below) :])
 
     # Bodies
@@ -235,8 +247,9 @@ class S3Store:
         cancelled: CancelToken = NEVER,
         notes: RangeNotes = NOTHING_NOTED,
         tell_checksum: TellChecksum = untold,
+        rate: Rate = UNLIMITED,
     ) -> Coroutine[Any, Any, Entry]:
-        return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum))
+        return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum, rate))
 
     def as_of(self, moment: str) -> Store:
         from pos3.store.s3.past import PastStore

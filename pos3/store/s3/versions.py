@@ -63,12 +63,15 @@ class Versions:
             logger.warning("%s: versioning is suspended, so what was replaced since then is not known", self._where)
         self._is_checked = True
 
-    async def pages(self, prefix: str) -> AsyncGenerator[list[Version], None]:
+    async def pages(self, prefix: str, after: str = "") -> AsyncGenerator[list[Version], None]:
         """All versions of the keys that begin with ``prefix``, in pages, sorted by key.
 
         The versions of one key come in the order of the store, those of one page before those of the next.
+
+        Args:
+            after: a key. Those that come before it need not be listed.
         """
-        page = await self._asked(prefix, "", "")
+        page = await self._asked(prefix, after, "")
         while page.key_marker:
             following = asyncio.get_running_loop().create_task(self._asked(prefix, page.key_marker, page.id_marker))
             try:
@@ -84,7 +87,9 @@ class Versions:
     async def _asked(self, prefix: str, key_marker: str, id_marker: str) -> _Page:
         query = {"versions": "", "prefix": prefix, "encoding-type": "url", "max-keys": str(PAGE_SIZE)}
         if key_marker:
-            query |= {"key-marker": key_marker, "version-id-marker": id_marker}
+            query["key-marker"] = key_marker
+        if id_marker:
+            query["version-id-marker"] = id_marker
         where = f"listing versions of {self._where}/{prefix}"
         request = Request("GET", "", urlencode(sorted(query.items()), quote_via=quote, safe=""), where=where)
         return await self._client.ask(request, lambda response: _page(response, where))

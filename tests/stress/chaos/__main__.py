@@ -36,7 +36,7 @@ _ROOT = Path(__file__).resolve().parents[3]
 _STRESS = _ROOT / "tests" / "stress"
 sys.path[:0] = [str(_ROOT), str(_STRESS)]
 
-from chaos.model import violations  # noqa: E402
+from chaos.model import of_a_pair, violations  # noqa: E402
 from chaos.plan import RETRY_DELAY_SECONDS, Diary, Plan  # noqa: E402
 
 from tests.support import Proxy, RcloneServer, ResetAfter, ResetBefore, S3Site, Slowdown, Truncate, on  # noqa: E402
@@ -56,7 +56,8 @@ class Strike:
     @classmethod
     def of(cls, plan: Plan, process: int) -> Strike:
         dice = plan.dice("strike", process)
-        ways = {"nothing": 50, "SIGTERM": 17, "SIGKILL": 20, "cancel": 13}
+        # With "drain", the run always goes on in another process, as the worker of a node that is stopped has it.
+        ways = {"nothing": 42, "SIGTERM": 14, "SIGKILL": 18, "cancel": 12, "drain": 14}
         kind = dice.choices(list(ways), list(ways.values()))[0] if process < MOST_PROCESSES else "nothing"
         return cls(kind, dice.uniform(0, 8 if plan.in_processes else 4))
 
@@ -124,16 +125,22 @@ def run_to_its_end(site: Site, plan: Plan) -> Outcome:
                 # Prefect leaves a run that returned a failed state, and has retries left, to the next worker.
                 if struck != "SIGKILL" and state.name != "AwaitingRetry":
                     outcome.violations.append(f"the process ended ({struck}) and left the run {state.name}")
-            elif outcome.processes >= MOST_PROCESSES or plan.dice("again", outcome.processes).random() < 0.4:
+            elif struck != "drain" and _nobody_runs_it_again(plan, outcome):
                 break
             outcome.events["run again in a new process"] += 1
             client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
     prefix = f"{plan.name}/"
     found = {key.removeprefix(prefix): site.s3.get(key) for key in site.s3.keys(prefix)}
     outcome.violations += violations(plan, site.diary(plan), outcome.state, struck, found)
+    shared = {key.removeprefix(f"{plan.pair}/"): site.s3.get(key) for key in site.s3.keys(f"{plan.pair}/")}
+    outcome.violations += of_a_pair(plan, site.diary(plan), outcome.state, shared)
     for line in site.diary(plan).lines():
         outcome.events[line["event"]] += line["event"] in ("begins", "raises", "returns-failed", "task-failed")
     return outcome
+
+
+def _nobody_runs_it_again(plan: Plan, outcome: Outcome) -> bool:
+    return outcome.processes >= MOST_PROCESSES or plan.dice("again", outcome.processes).random() < 0.4
 
 
 def _cancelled(client: Any, run_id: Any) -> Any:

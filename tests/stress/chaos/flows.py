@@ -20,6 +20,7 @@ from uuid import UUID
 import psutil
 from chaos.plan import PARTS, RETRY_DELAY_SECONDS, Diary, Plan, fill, put
 from prefect import Flow, task
+from prefect.cache_policies import INPUTS, RUN_ID
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 from prefect.runtime import task_run
@@ -49,6 +50,14 @@ def produce(plan: Plan, diary_path: str, attempt: int, part: int) -> str:
     return str(root)
 
 
+@task(persist_result=True, cache_policy=INPUTS + RUN_ID)
+def remember(plan: Plan) -> str:
+    """Runs in the first attempt that comes so far. Later ones find its result, and do not write its file again."""
+    root = pos3.upload(plan.url("memo"), interval=None)
+    fill(root, plan.written("memo", 1))
+    return str(root)
+
+
 def begin(plan: Plan, diary: Diary) -> int:
     attempt = len(diary.attempts("begins")) + 1
     diary.say("begins", attempt=attempt)
@@ -57,6 +66,9 @@ def begin(plan: Plan, diary: Diary) -> int:
     diary.say("log-written", attempt=attempt)
     fill(pos3.upload(plan.url("out"), interval=0.3), plan.written("out", attempt))
     fill(pos3.upload(plan.url("keep"), interval=0.5, delete=False), plan.written("keep", attempt))
+    pair = pos3.upload(plan.pair_url, interval=0.4, delete=False)
+    for name, content in plan.written("pair", attempt).items():
+        put(pair, name, content)
     checkpoint = pos3.sync(plan.url("ckpt"), interval=0.2)
     step_before = int((checkpoint / "step").read_text())
     if step_before >= attempt:
@@ -66,7 +78,10 @@ def begin(plan: Plan, diary: Diary) -> int:
 
 
 def work(plan: Plan, diary_path: str, attempt: int) -> list[Any]:
-    return [produce.submit(plan, diary_path, attempt, part) for part in range(PARTS)]
+    return [
+        *(produce.submit(plan, diary_path, attempt, part) for part in range(PARTS)),
+        remember.submit(plan),
+    ]
 
 
 def end(plan: Plan, diary: Diary, attempt: int, parts: list[Any]) -> Any:
@@ -110,6 +125,9 @@ def generator_flow(plan_fields: dict[str, Any], diary_path: str) -> Any:
 
 
 def flow_of(plan: Plan) -> Flow[..., Any]:
+    def write_in_hook(_flow: Any, _run: Any, _state: Any) -> None:
+        fill(pos3.upload(plan.url("hook"), interval=None), plan.written("hook", 1))
+
     functions: dict[str, Any] = {"sync": sync_flow, "async": async_flow, "generator": generator_flow}
     return pos3_flow(
         name="chaos",
@@ -117,6 +135,7 @@ def flow_of(plan: Plan) -> Flow[..., Any]:
         retries=plan.retries,
         retry_delay_seconds=RETRY_DELAY_SECONDS,
         task_runner=ProcessPoolTaskRunner(max_workers=PARTS) if plan.in_processes else None,
+        on_completion=[write_in_hook],
     )(functions[plan.style])
 
 

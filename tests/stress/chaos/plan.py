@@ -35,6 +35,15 @@ class Plan:
     def url(self, place: str) -> str:
         return f"s3://{self.bucket}/{self.name}/{place}"
 
+    @property
+    def pair(self) -> str:
+        """The prefix to which this run and its neighbour write, and both run at the same time."""
+        return f"pair-{int(self.name.removeprefix('run-')) // 2:03}"
+
+    @property
+    def pair_url(self) -> str:
+        return f"s3://{self.bucket}/{self.pair}"
+
     def ending(self, attempt: int) -> str:
         """How the body of an attempt ends, if nothing strikes it."""
         ways = {"well": 70, "raises": 18, "returns Failed": 6, "its task fails": 6}
@@ -59,6 +68,12 @@ class Plan:
 
     def written(self, place: str, attempt: int) -> dict[str, bytes]:
         """The files that an attempt leaves below one of its places."""
+        if place == "memo":
+            return {"value": self._content("memo", "value", 2000)}
+        if place == "hook":
+            return {"done": self._content("hook", "done", 100)}
+        if place == "pair":
+            return {self.name: self._content("pair", attempt, 1000)}
         if place == "ckpt":
             return {"base": self._content("ckpt", "base", 500), "step": str(attempt).encode()}
         names: list[tuple[str, int]] = [("shared", 2000), ("deep/er", 100)]
