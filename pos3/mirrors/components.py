@@ -134,11 +134,12 @@ class Components:
         if not self.network.is_used:
             # No request can be sent by mistake.
             store = OfflineStore(store, _nothing_on_record, "this mirror works offline")
-        return registration, store, self._index_of(registration, store), self.cache_root, self.owner
+        return registration, store, self._index_of(registration), self.cache_root, self.owner
 
-    def _index_of(self, registration: Registration, store: Store) -> Index:
+    def _index_of(self, registration: Registration) -> Index:
         """The index of a registration: the records of its local path as a copy of its location."""
-        place = Place(store.endpoint, str(registration.location))
+        request, location = registration.request, registration.location
+        place = Place(self.store_of(request, location, registration.profile).endpoint, str(location))
         return Index(RootIndex(self.cache_root, registration.local), place)
 
     def _with_writers(self, job: Job) -> Job:
@@ -161,11 +162,7 @@ class Components:
         """
         if is_below(part.local, registration.local):
             below = relative(part.local, registration.local)
-            index, taken = (
-                self._index_of(one, self.store_of(one.request, one.location, one.profile))
-                for one in (registration, part)
-            )
-            index.take_over(taken, below)
+            self._index_of(registration).take_over(self._index_of(part), below)
 
     def claim_path(self, job: Job, check_open: Callable[[], None]) -> None:
         """Claims the local path of a job, so that others know of it, and waits for downloads that change it now.

@@ -838,6 +838,12 @@ class Mirror:
         return self._components.ask(request, listed)
 
     def _all_buckets(self, request: DownloadRequest, url_profile: str, *, details: bool) -> list[str] | list[Listed]:
+        """The buckets of a caller.
+
+        Raises:
+            InvalidArgumentError: an earlier time is asked for.
+            OfflineError: this mirror works offline.
+        """
         if request.as_of is not None:
             raise InvalidArgumentError(
                 "as_of: the buckets of an earlier time are not known; list one bucket", argument="as_of"

@@ -319,3 +319,112 @@ def test_a_listing_of_the_past_asks_for_each_page_once_and_downloads_by_version(
     assert [key for method, key, _ in sent if method == "GET" and key] == ["data/b"]
     assert all("versionId" in query for _, key, query in sent if key)
     assert len(sent) == 3
+
+
+# Parts, patterns and details
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 1000])
+def test_a_part_brings_and_lists_its_range_of_that_time(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page_size: int
+) -> None:
+    monkeypatch.setattr("pos3.store.s3.versions.PAGE_SIZE", page_size)
+    first, second = history.times[1], history.times[2]
+    state = history.states[first]
+    part = pos3.Part(history.url, after="a", until="dir/x")
+    rest = pos3.Part(history.url, after="dir/x")
+    inside = {name for name in state if name in part}
+    assert inside == {"b", "dir-y", "dir/x"}
+    with mirror(tmp_path):
+        path = pos3.download(part, as_of=first)
+        assert set(contents(path)) == inside
+        assert pos3.ls(part, recursive=True, as_of=first) == [
+            f"{history.url}/{name}" for name in ("b", "dir", "dir-y", "dir/x")
+        ]
+        assert [item.size_bytes for item in pos3.ls(part, as_of=first, details=True)] == [1, 0, 1]
+        assert pos3.download(str(rest), as_of=first) == path
+        assert contents(path) == {name: content for name, content in state.items() if name != "a"}
+        of_second = {name: content for name, content in history.states[second].items() if name in part}
+        assert contents(pos3.download(part, as_of=second)) == of_second == {"dir-y": b"1", "dir/new": b"22"}
+    with mirror(tmp_path, offline=True):
+        assert pos3.download(part, as_of=first) == path
+        with pytest.raises(pos3.OfflineError):
+            pos3.download(history.url, as_of=first)
+        with pytest.raises(pos3.OfflineError):
+            pos3.download(part)
+
+
+def test_a_part_asks_for_no_versions_before_it(history: History, moto_site: S3Site, proxied: PutBefore) -> None:
+    proxy = proxied(moto_site)
+    with pos3.mirror(show_progress=False):
+        assert pos3.ls(pos3.Part(f"{history.url}/", after="a", until="b"), as_of=history.times[1]) == [
+            f"{history.url}/b"
+        ]
+    [listing] = [request.query for request in proxy.requests if "versions" in request.query]
+    assert listing["key-marker"].startswith("data/`")
+
+
+def test_what_was_deleted_for_good_is_an_error_of_its_part_alone(
+    moto: MotoServer, moto_site: S3Site, tmp_path: Path
+) -> None:
+    bucket = versioned_bucket(moto)
+    url = f"s3://{bucket}/data"
+    version = moto.s3.put_object(Bucket=bucket, Key="data/a", Body=b"old")["VersionId"]
+    moto.s3.put_object(Bucket=bucket, Key="data/b", Body=b"old")
+    moment = wait_for_next_second()
+    parts = [pos3.Part(url, until="a"), pos3.Part(url, after="a")]
+    with mirror(tmp_path):
+        pos3.download(url, as_of=moment)
+    moto.s3.delete_object(Bucket=bucket, Key="data/a", VersionId=version)
+    with mirror(tmp_path):
+        assert set(contents(pos3.download(parts[1], as_of=moment))) == {"a", "b"}
+        with pytest.raises(pos3.VersionsDeletedError, match=r"1 \('a'\) were deleted"):
+            pos3.download(parts[0], as_of=moment)
+
+
+def test_patterns_and_details_are_those_of_that_time(history: History, tmp_path: Path) -> None:
+    first, second, third = history.times[1:]
+    url = history.url
+    with mirror(tmp_path):
+        assert pos3.ls(f"{url}/dir*", as_of=first) == [f"{url}/dir", f"{url}/dir-y"]
+        assert pos3.ls(f"{url}/dir/[xz]*", as_of=first) == [f"{url}/dir/x", f"{url}/dir/z +&<é"]
+        assert pos3.ls(f"{url}/*/new", as_of=second) == [f"{url}/dir/new"]
+        assert pos3.ls(f"{url}/*/new", as_of=third) == []
+        assert pos3.ls(f"s3://{history.bucket}/**/b", as_of=third) == [f"{url}/b"]
+        found = {item.url: item for item in pos3.ls(url, as_of=second, details=True)}
+        assert {name.removeprefix(f"{url}/"): item.size_bytes for name, item in found.items()} == {
+            "a": 2,
+            "dir": 0,
+            "dir-y": 1,
+        }
+        changed = found[f"{url}/a"].modified
+        assert changed is not None
+        assert first < changed + timedelta(seconds=1) <= second + timedelta(seconds=1)
+        with pytest.raises(pos3.InvalidArgumentError, match="the buckets of an earlier time are not known"):
+            pos3.ls("s3://", as_of=first)
+        with pytest.raises(pos3.InvalidURLError, match=r"ls\(as_of=\.\.\.\) needs a remote URL"):
+            pos3.ls(tmp_path, as_of=first)
+
+
+def test_commands_list_the_past_by_patterns_parts_and_at_length(history: History) -> None:
+    moment = history.times[2].isoformat()
+    ran = run_program("ls", "-l", "--json", "--as-of", moment, f"{history.url}/a*")
+    assert [(item["url"], item["size_bytes"]) for item in ran.objects] == [(f"{history.url}/a", 2)]
+    part = str(pos3.Part(history.url, after="a"))
+    assert run_program("ls", "--as-of", moment, part).lines == [f"{history.url}/dir", f"{history.url}/dir-y"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(["-l", "data"], "--versions shows the sizes and times itself; leave -l out", id="at length"),
+        pytest.param(["data/*"], "versions are listed of a prefix or an object", id="a pattern"),
+        pytest.param(["part"], "versions are listed of a whole URL", id="a part"),
+    ],
+)
+def test_what_versions_cannot_be_listed_with_is_one_error(history: History, arguments: list[str], told: str) -> None:
+    *options, name = arguments
+    address = str(pos3.Part(history.url)) if name == "part" else f"s3://{history.bucket}/{name}"
+    ran = run_program("ls", "--versions", *options, address)
+    assert (ran.status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert told in ran.stderr

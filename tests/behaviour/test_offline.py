@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +362,122 @@ def test_an_online_end_says_what_it_has_pushed_for_an_earlier_mirror(
         pos3.upload("memory://others/x")
     assert f"{site.url('out')}: 1 uploaded (1 B), kept offline before" in caplog.text
     assert site.objects("out/") == {"x": b"1"}
+
+
+# Parts, patterns and details
+
+
+def test_a_part_that_was_completed_is_returned_and_makes_nothing_else_complete(
+    s3: S3Site, proxied: PutBefore, tmp_path: Path
+) -> None:
+    put(s3)
+    proxy = proxied(s3)
+    url = s3.url("data")
+    with mirror(tmp_path):
+        first, second, third = pos3.partition(url, parts=3)
+        path = pos3.download(second)
+        listed, described = pos3.ls(second, recursive=True), pos3.ls(second, details=True)
+        fingerprint = pos3.fingerprint(second)
+    put(s3, dict.fromkeys(FILES, b"newer"))
+    sent = len(proxy.requests)
+    with mirror(tmp_path, offline=True):
+        assert pos3.download(second) == path
+        assert pos3.download(str(second), fingerprint=fingerprint) == path
+        assert not pos3.plan_download(second).to_copy
+        assert pos3.ls(second, recursive=True) == listed
+        assert [item.etag for item in pos3.ls(second, details=True)] == [item.etag for item in described]
+        assert pos3.fingerprint(second) == fingerprint
+        smaller = pos3.Part(url, after=second.after + "0", until=second.until)
+        assert pos3.download(smaller) == path
+        for incomplete in (first, third, url, f"{url}/{second.until}", pos3.Part(url, after=second.after)):
+            with pytest.raises(pos3.OfflineError, match="does not hold it completely"):
+                pos3.download(incomplete)
+            with pytest.raises(pos3.OfflineError, match="does not hold it completely"):
+                pos3.ls(incomplete)
+        with pytest.raises(pos3.OfflineError, match=r"partition\(\) needs the store"):
+            pos3.partition(url, parts=2)
+    assert contents(path) == {name: data for name, data in FILES.items() if name in second}
+    assert len(proxy.requests) == sent
+
+
+def test_the_parts_of_a_complete_download_are_complete_until_one_of_them_begins_to_change(
+    s3: S3Site, proxied: PutBefore, tmp_path: Path
+) -> None:
+    put(s3)
+    url = s3.url("data")
+    path = downloaded(s3, tmp_path)
+    with mirror(tmp_path):
+        parts = pos3.partition(url, parts=3)
+    with mirror(tmp_path, offline=True):
+        assert [pos3.download(part) for part in parts] == [path] * 3
+    changed = next(name for name in FILES if name in parts[1])
+    s3.put(f"data/{changed}", b"newer")
+    proxied(s3, Status(403, "AccessDenied", match=on("GET", key=f"data/{changed}")))
+    with mirror(tmp_path), pytest.raises(pos3.TransferError):
+        pos3.download(parts[1])
+    with mirror(tmp_path, offline=True):
+        for incomplete in (url, *parts):
+            with pytest.raises(pos3.OfflineError, match="does not hold it completely"):
+                pos3.download(incomplete)
+
+
+def test_parts_that_are_downloaded_side_by_side_are_all_complete(s3: S3Site, tmp_path: Path) -> None:
+    put(s3, {f"{number:02}": b"1" for number in range(40)})
+    url = s3.url("data")
+    with mirror(tmp_path) as opened:
+        parts = opened.partition(url, parts=20)
+        with ThreadPoolExecutor(8) as threads:
+            paths = set(threads.map(opened.download, parts))
+    with mirror(tmp_path, offline=True):
+        assert {pos3.download(part) for part in parts} == paths
+        with pytest.raises(pos3.OfflineError):
+            pos3.download(url)
+
+
+def test_patterns_and_details_are_those_of_the_last_download(s3: S3Site, tmp_path: Path) -> None:
+    put(s3)
+    url = s3.url("data")
+    asked = [f"{url}/*", f"{url}/b/*.txt", f"{url}/**/*.txt", f"{url}/?/d"]
+    with mirror(tmp_path):
+        pos3.download(url)
+        listed = [pos3.ls(pattern, recursive=recursive) for pattern in asked for recursive in (False, True)]
+        described = pos3.ls(url, recursive=True, details=True)
+    put(s3, {"b/new.txt": b"5"})
+    with mirror(tmp_path, offline=True):
+        assert [pos3.ls(pattern, recursive=recursive) for pattern in asked for recursive in (False, True)] == listed
+        known = pos3.ls(url, recursive=True, details=True)
+        assert [(item.url, item.size_bytes, item.modified, item.etag) for item in known] == [
+            (item.url, item.size_bytes, item.modified, item.etag) for item in described
+        ]
+        with pytest.raises(pos3.OfflineError):
+            pos3.ls(s3.url("data*"))
+        with pytest.raises(pos3.OfflineError, match="a list of all buckets needs the store"):
+            pos3.ls("s3://")
+
+
+def test_commands_that_look_into_the_store_use_the_cache_or_say_that_they_cannot(
+    s3: S3Site, proxied: PutBefore, tmp_path: Path
+) -> None:
+    put(s3)
+    proxy = proxied(s3)
+    url = s3.url("data")
+    path = downloaded(s3, tmp_path)
+    (path / "mine").write_bytes(b"5")
+    sent = len(proxy.requests)
+    environment = {"POS3_OFFLINE": "1", "POS3_CACHE_ROOT": str(tmp_path / "cache")}
+    du = run_program("du", "-d", "0", "--json", url, **environment)
+    assert (du.status, du.objects) == (0, [{"url": url, "files": 4, "size_bytes": 10}])
+    unknown = run_program("du", s3.url("other"), **environment)
+    assert (unknown.status, unknown.stdout) == (1, "")
+    assert "does not hold it completely" in unknown.stderr
+    check = run_program("check", url, **environment)
+    assert (check.status, check.lines) == (1, [f"only here: {path}/mine"])
+    assert run_program("status", **environment).status == 0
+    for command in (["doctor"], ["doctor", url]):
+        doctor = run_program(*command, **environment)
+        assert (doctor.status, doctor.lines[-1].split()) == (1, ["what", "to", "do:", "unset", "POS3_OFFLINE"])
+    for command in (["partition", url, "--parts", "2"], ["runs", "ls", url]):
+        ran = run_program(*command, **environment)
+        assert (ran.status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+        assert "needs the store" in ran.stderr
+    assert len(proxy.requests) == sent

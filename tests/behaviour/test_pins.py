@@ -155,3 +155,32 @@ def test_commands_tell_and_take_fingerprints(rclone_site: S3Site, tmp_path: Path
     assert "changed: 1 ('a.txt')" in failed.stderr
     nothing = run_program("fingerprint", rclone_site.url("nothing"))
     assert (nothing.status, nothing.stdout) == (1, "")
+
+
+def test_a_part_is_pinned_by_its_own_fingerprint(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put_all({f"data/{name}": content for name, content in FILES.items()})
+    part = pos3.Part(rclone_site.url("data"), after="a.txt", exclude=("*.bin",))
+    with opened(tmp_path):
+        fingerprint = pos3.fingerprint(part)
+        path = pos3.download(part, fingerprint=fingerprint)
+        assert contents(path) == {"b/c.txt": b"22"}
+        assert pos3.fingerprint(part) == fingerprint
+    rclone_site.put_all({"data/a.txt": b"outside of the range", "data/b/x.bin": b"excluded"})
+    with opened(tmp_path):
+        assert pos3.download(part, fingerprint=fingerprint) == path
+    rclone_site.put_all({"data/b/c.txt": b"other", "data/z.txt": b"new"})
+    with opened(tmp_path), pytest.raises(pos3.FingerprintMismatchError) as failure:
+        pos3.download(str(part), fingerprint=fingerprint)
+    assert (failure.value.new, failure.value.gone, failure.value.changed) == (("z.txt",), (), ("b/c.txt",))
+    assert contents(path) == {"b/c.txt": b"22"}
+
+
+def test_commands_tell_and_take_the_fingerprint_of_a_part(rclone_site: S3Site, tmp_path: Path) -> None:
+    rclone_site.put_all({f"data/{name}": content for name, content in FILES.items()})
+    _, part = run_program("partition", rclone_site.url("data"), "--parts", "2").lines
+    [shown] = run_program("fingerprint", "--json", part).objects
+    with opened(tmp_path):
+        assert shown == {"url": part, "fingerprint": pos3.fingerprint(pos3.Part.parse(part))}
+    pinned = ("download", part, "--local", tmp_path / "here", "--fingerprint", shown["fingerprint"])
+    assert run_program(*pinned).status == 0
+    assert set(contents(tmp_path / "here")) == {name for name in FILES if name in pos3.Part.parse(part)}

@@ -15,7 +15,7 @@ from pos3.store.base import Version
 from pos3.store.retry import UnreachableError
 from pos3.store.s3.errors import read_answer
 from pos3.store.s3.http import Client
-from pos3.store.s3.listing import timestamp_ns
+from pos3.store.s3.listing import right_before, timestamp_ns
 from pos3.store.s3.requests import Request, Response
 from pos3.store.s3.xml import text_of
 from pos3.store.tasks import ended
@@ -71,7 +71,7 @@ class Versions:
         Args:
             after: a key. Those that come before it need not be listed.
         """
-        page = await self._asked(prefix, after, "")
+        page = await self._first_page(prefix, after)
         while page.key_marker:
             following = asyncio.get_running_loop().create_task(self._asked(prefix, page.key_marker, page.id_marker))
             try:
@@ -83,6 +83,22 @@ class Versions:
             if (page.key_marker, page.id_marker) == (before.key_marker, before.id_marker):
                 raise StoreError(f"{self._where}/{prefix}: the store repeats one page of versions for ever")
         yield page.versions
+
+    async def _first_page(self, prefix: str, after: str) -> _Page:
+        """The page with which the versions of all keys after one begin, or else those of all keys.
+
+        Some servers pass over a version if they do not know the key after which they are to begin. So what is asked for
+        begins with that key, and if the page does not, everything is listed.
+        """
+        if after:
+            try:
+                page = await self._asked(prefix, right_before(after), "")
+                if page.versions and page.versions[0].key == after:
+                    return page
+            except StoreError as error:
+                if type(error) is not StoreError:
+                    raise
+        return await self._asked(prefix, "", "")
 
     async def _asked(self, prefix: str, key_marker: str, id_marker: str) -> _Page:
         query = {"versions": "", "prefix": prefix, "encoding-type": "url", "max-keys": str(PAGE_SIZE)}
