@@ -818,6 +818,7 @@ class Mirror:
             details: return sizes, times, ETags and storage classes with the URLs or paths.
 
         Raises:
+            InvalidArgumentError, InvalidURLError: an argument is wrong, or ``as_of`` is given without a bucket.
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
