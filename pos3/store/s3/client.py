@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import os
 import re
@@ -16,6 +17,7 @@ import botocore.session
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.hooks import HierarchicalEmitter
 
 from pos3.errors import CredentialsError
 from pos3.profiles import Profile
@@ -167,12 +169,21 @@ class Connection:
 
 
 def _botocore_session(aws_profile: str | None) -> Any:
-    session = botocore.session.Session(profile=aws_profile)
+    events = copy.copy(_builtin_handlers())
+    session = botocore.session.Session(profile=aws_profile, event_hooks=events, include_builtin_handlers=False)
     models = _service_models(session.get_config_variable("data_path"))
     # boto3 adds its own directory for each session.
     models.search_paths[:] = dict.fromkeys(models.search_paths)
     session.register_component("data_loader", models)
     return session
+
+
+@functools.cache
+def _builtin_handlers() -> HierarchicalEmitter:
+    """botocore's own event handlers, of which sessions get copies: to register them costs each as much as a request."""
+    events = HierarchicalEmitter()
+    botocore.session.Session(event_hooks=events)
+    return events
 
 
 @functools.cache

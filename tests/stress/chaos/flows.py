@@ -141,7 +141,8 @@ def flow_of(plan: Plan) -> Flow[..., Any]:
 
 def left_behind() -> list[str]:
     """Threads and sockets of pos3 in this process."""
-    deadline = time.monotonic() + 5
+    # A busy Prefect server takes its time for the last artifacts.
+    deadline = time.monotonic() + 30
     while True:
         threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("pos3")]
         if not threads or time.monotonic() > deadline:
