@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ConflictError,
         CredentialsError,
         EndpointError,
+        FingerprintMismatchError,
         IncompleteSetError,
         IntegrityError,
         InvalidArgumentError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         NoSpaceError,
         NotPushedError,
         ObjectChangedError,
+        OfflineError,
         PlanRefusedError,
         Pos3Error,
         ProfileError,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
         TransferCancelledError,
         TransferError,
         UnsafeKeysError,
+        VersionsDeletedError,
     )
     from pos3.jobs import Listed, Observer, Recovered, Reference, Registered, recover
     from pos3.options import MirrorOptions
@@ -128,6 +131,7 @@ __all__ = [
     "ConflictError",
     "CredentialsError",
     "EndpointError",
+    "FingerprintMismatchError",
     "IncompleteSetError",
     "IntegrityError",
     "InvalidArgumentError",
@@ -144,6 +148,7 @@ __all__ = [
     "NotPushedError",
     "ObjectChangedError",
     "Observer",
+    "OfflineError",
     "OpenProgress",
     "Part",
     "PlanRefusedError",
@@ -163,6 +168,7 @@ __all__ = [
     "TransferPlan",
     "TwoWayPlan",
     "UnsafeKeysError",
+    "VersionsDeletedError",
     "activate",
     "bisync",
     "current_mirror",

@@ -54,7 +54,8 @@ class Entry(NamedTuple):
     ``modified_ns`` is the file's mtime or the object's LastModified, in nanoseconds since the epoch. ``etag`` has no
     quotes, and is empty for files. ``inode`` is 0 for objects. ``unusable`` says why something that exists cannot be
     transferred (a FIFO, a broken symlink, an unreadable directory); it is empty for everything else.
-    ``storage_class`` is that of an S3 object, such as "STANDARD", and empty where the store tells none.
+    ``storage_class`` is that of an S3 object, such as "STANDARD", and empty where the store tells none. ``version_id``
+    names one version of an object, where it is not the latest that is meant.
     """
 
     path: str
@@ -64,6 +65,7 @@ class Entry(NamedTuple):
     inode: int = 0
     unusable: str = ""
     storage_class: str = ""
+    version_id: str = ""
 
     @classmethod
     def of_file(cls, path: str, status: os.stat_result, unusable: str = "") -> Entry:

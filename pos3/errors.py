@@ -102,6 +102,32 @@ class PlanRefusedError(Pos3Error, ValueError):
     _has_lines = True
 
 
+class FingerprintMismatchError(Pos3Error, ValueError):
+    """The objects at a URL are not those that a fingerprint stands for.
+
+    ``url`` is where they are, ``expected`` the fingerprint that was asked for, and ``actual`` that of the objects now,
+    or None if there are none or it is not known. ``new``, ``gone`` and ``changed`` hold at most ten paths each. All are
+    empty if this cache has no record of what the objects were.
+    """
+
+    _has_lines = True
+
+    def __init__(
+        self,
+        *args: object,
+        url: str = "",
+        expected: str = "",
+        actual: str | None = None,
+        new: Sequence[str] = (),
+        gone: Sequence[str] = (),
+        changed: Sequence[str] = (),
+    ):
+        super().__init__(*args)
+        self.url = redacted(url)
+        self.expected, self.actual = expected, actual
+        self.new, self.gone, self.changed = tuple(new), tuple(gone), tuple(changed)
+
+
 class StoreError(Pos3Error, OSError):
     """A request to a store failed.
 
@@ -121,6 +147,17 @@ class IncompleteSetError(RemoteNotFoundError):
     """A set of objects has no marker, so it is not complete, or its objects are not those that its marker names."""
 
 
+class VersionsDeletedError(StoreError, FileNotFoundError):
+    """Versions of objects that a download as of an earlier time needs were deleted for good. Nothing was changed.
+
+    ``paths`` holds at most a hundred of the objects, relative to ``url``.
+    """
+
+    def __init__(self, *args: object, url: str = "", paths: Sequence[str] = ()):
+        super().__init__(*args, url=url)
+        self.paths = tuple(paths)
+
+
 class BucketNotFoundError(RemoteNotFoundError):
     """The bucket does not exist at this endpoint."""
 
@@ -135,6 +172,13 @@ class CredentialsError(StoreError, PermissionError):
 
 class EndpointError(StoreError, ConnectionError):
     """The endpoint cannot be reached, or does not speak the protocol."""
+
+
+class OfflineError(EndpointError):
+    """A mirror works offline, and something needs the store: the cache does not hold it completely, or keeps it.
+
+    Nothing was lost: what was to be uploaded is kept, and is pushed by a mirror that can reach the store.
+    """
 
 
 class ObjectChangedError(StoreError):

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass, fields, replace
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 from pos3.errors import InvalidArgumentError
 from pos3.local import NO_HOME, expanded
@@ -15,6 +15,7 @@ from pos3.reports import parse_bytes
 from pos3.url import is_url, parse, quoted
 
 StrPath = str | os.PathLike[str]
+OfflineChoice = bool | Literal["auto"]
 DEFAULT_CACHE_ROOT = "~/.cache/positronic/s3/"
 _PREFIX = "POS3_"
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class MirrorOptions:
     shutdown_timeout: float = unset(25.0)
     output_root: StrPath | None = unset(None)  # noqa: RUF009
     max_download_bytes_per_second: float | None = unset(None)
+    offline: OfflineChoice = unset(False)  # noqa: RUF009
     _: KW_ONLY
     given: InitVar[frozenset[str] | None] = None
 
@@ -156,6 +158,8 @@ class MirrorOptions:
         if self.cache_limit is not None:
             self._cache_limit_bytes(self.cache_limit)
         self._check_output_root()
+        if not isinstance(self.offline, bool) and self.offline != "auto":
+            raise InvalidArgumentError(f"offline={self.offline!r}: expected True, False or 'auto'", argument="offline")
         return self
 
     def _check_output_root(self) -> None:
@@ -243,6 +247,15 @@ def _parse_bool(text: str) -> bool:
         raise ValueError("expected true or false") from None
 
 
+def _parse_offline(text: str) -> OfflineChoice:
+    if text.strip().lower() == "auto":
+        return "auto"
+    try:
+        return _parse_bool(text)
+    except ValueError:
+        raise ValueError("expected true, false or auto") from None
+
+
 def _parse_int(text: str) -> int:
     try:
         return int(text)
@@ -267,6 +280,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "shutdown_timeout": _parse_float,
     "output_root": str,
     "max_download_bytes_per_second": _parse_float,
+    "offline": _parse_offline,
 }
 
 

@@ -122,6 +122,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_download(commands)
     _add_upload(commands)
     _add_sync(commands)
+    _add_fingerprint(commands)
     _add_check(commands)
     _add_du(commands)
     _add_recover(commands)
@@ -203,6 +204,13 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     command.add_argument(
         "-l", "--long", action="store_true", help="also size, time and storage class; --json has the ETag as well"
     )
+    times = command.add_mutually_exclusive_group()
+    _add_as_of(times, "list what a versioned bucket held at this time: 2026-11-01T12:00Z")
+    times.add_argument(
+        "--versions",
+        action="store_true",
+        help="list each version of the objects, also deleted ones: time, size, version and URL, one a line",
+    )
     _add_profile(command)
     _add_json(command, 'one object a line: {"url": ...}')
 
@@ -251,6 +259,10 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         action="store_true",
         help="leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone",
     )
+    _add_as_of(command, "bring what a versioned bucket held at this time: 2026-11-01T12:00Z")
+    command.add_argument(
+        "--fingerprint", metavar="TEXT", help="download only if 'pos3 fingerprint' still tells this of the objects"
+    )
     command.add_argument(
         "--adopt", action="store_true", help="allow --delete in a non-empty directory that pos3 has never filled"
     )
@@ -295,6 +307,22 @@ status 0 if that went well.""",
         type=values.interval,
         help="go on uploading changes, with this pause in between",
     )
+
+
+def _add_fingerprint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    command = _command(
+        commands,
+        "fingerprint",
+        _load_on_run("fingerprints", "run_fingerprint"),
+        "print a text that changes when the objects change",
+        description="""\
+Prints a text that stays the same exactly as long as the keys, sizes and ETags of the objects stay the same.
+'pos3 download --fingerprint TEXT' downloads only then.""",
+    )
+    _add_url(command, "s3://bucket/key, or a part")
+    _add_filters(command)
+    _add_profile(command)
+    _add_json(command, 'one object: {"url": ..., "fingerprint": ...}', or_nul=False)
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -443,6 +471,10 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_profile(command)
     _add_cache_root(command)
     _add_json(command, "print one JSON object: the report, or with -n the plan")
+
+
+def _add_as_of(command: argparse._ActionsContainer, text: str) -> None:
+    command.add_argument("--as-of", metavar="TIME", help=text)
 
 
 def _add_url(command: argparse.ArgumentParser, text: str) -> None:

@@ -70,8 +70,9 @@ def _from_store(prefix: str, profile: str | None) -> list[str]:
             from pos3.jobs import url_completions
             from pos3.options import MirrorOptions
 
-            default = MirrorOptions().or_environment().default_profile
-            found.extend(url_completions(prefix, profile or default))
+            options = MirrorOptions().or_environment()
+            if options.offline is not True:
+                found.extend(url_completions(prefix, profile or options.default_profile))
 
     # argcomplete ends the process, whatever the thread is waiting for.
     thread = threading.Thread(target=ask, name="pos3-completion", daemon=True)

@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from pos3.cli.output import note, put_item, put_json
 from pos3.cli.statuses import FAILED, OK
-from pos3.cli.stores import opened_store
+from pos3.cli.stores import ask_store
 from pos3.entries import Entry
 from pos3.jobs import DirectoryUsage, local_usage, remote_usage
 from pos3.reports import format_bytes
@@ -18,8 +18,7 @@ def run_du(arguments: Namespace) -> int:
     """Prints a line for each directory, the total as the last. If something cannot be read, the status is 1."""
     if is_url(arguments.prefix):
         location = parse(arguments.prefix)
-        with opened_store(arguments, location) as store:
-            used = remote_usage(store, location, arguments.depth)
+        used = ask_store(arguments, location, lambda store: remote_usage(store, location, arguments.depth))
         for usage in used:
             _print(arguments, usage, "url", location.child(usage.path) if usage.path else str(location))
         return OK

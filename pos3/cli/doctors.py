@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pos3.api import mirror
 from pos3.cli.output import flush_stdout, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
-from pos3.cli.stores import opened_store, profile_of
+from pos3.cli.stores import check_online, opened_store, profile_of
 from pos3.errors import Pos3Error, ProfileError
 from pos3.jobs import Finding, check_machine, check_place, check_profile, failed
 from pos3.url import parse
@@ -23,6 +23,7 @@ def run_doctor(arguments: Namespace) -> int:
     with mirror.of(arguments.options.giving(show_progress=False, cache_limit=None)):
         status = print_findings(arguments, check_machine(arguments.options.or_environment().real_cache_root))
         try:
+            check_online(arguments)
             if location is None:
                 about_store = print_findings(arguments, check_profile(profile_of(arguments, "")))
             else:

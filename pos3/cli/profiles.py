@@ -7,8 +7,8 @@ from argparse import Namespace
 from pos3.cli.doctors import print_findings
 from pos3.cli.output import errors_as_lines, note, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
-from pos3.cli.stores import profile_of
-from pos3.errors import ProfileError
+from pos3.cli.stores import check_online, profile_of
+from pos3.errors import OfflineError, ProfileError
 from pos3.jobs import check_profile, failed
 from pos3.profiles import Profile, profiles_file, profiles_in_file
 
@@ -46,7 +46,8 @@ def _kind(profile: Profile) -> str:
 def run_check(arguments: Namespace) -> int:
     """Prints a line for each thing that was looked at. If one is bad, the status is 1."""
     try:
+        check_online(arguments)
         profile = profile_of(arguments, "")
-    except ProfileError as error:
-        return print_findings(arguments, [failed("profile", error)])
+    except (OfflineError, ProfileError) as error:
+        return print_findings(arguments, [failed("profile" if isinstance(error, ProfileError) else "endpoint", error)])
     return print_findings(arguments, check_profile(profile))

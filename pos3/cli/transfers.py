@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +27,7 @@ from pos3.cli.output import (
 )
 from pos3.cli.statuses import OK
 from pos3.cli.stopping import StopSignals
-from pos3.errors import InvalidURLError, Pos3Error
+from pos3.errors import InvalidArgumentError, InvalidURLError, Pos3Error
 from pos3.jobs import (
     BisyncRequest,
     DownloadRequest,
@@ -51,10 +52,18 @@ logger = logging.getLogger("pos3")
 def run_ls(arguments: Namespace) -> int:
     """Prints one URL or local path on each line, and nothing if nothing is at a URL."""
     kind = "url" if is_url(arguments.prefix) else "path"
-    asked = arguments.prefix, arguments.recursive, arguments.profile
+    if arguments.versions and arguments.long:
+        raise InvalidArgumentError("--versions shows the sizes and times itself; leave -l out", argument="long")
     with mirror(show_progress=False) as opened:
+        if arguments.versions:
+            _print_versions(arguments, opened)
+            return OK
         found: Sequence[str | Listed]
-        found = opened.ls(*asked, details=True) if arguments.long else opened.ls(*asked)
+        asked = arguments.prefix, arguments.recursive, arguments.profile
+        if arguments.long:
+            found = opened.ls(*asked, as_of=arguments.as_of, details=True)
+        else:
+            found = opened.ls(*asked, as_of=arguments.as_of)
     if kind == "path" and not found and not os.path.exists(local_path(arguments.prefix)):
         raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
     width = max((len(item.storage_class) for item in found if isinstance(item, Listed)), default=0)
@@ -78,6 +87,29 @@ def _as_line(kind: str, item: Listed, class_width: int) -> str:
     size_text = format_bytes(item.size_bytes) if has_size else ""
     time_text = "" if item.modified is None else item.modified.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return f"{size_text:>10}  {time_text:<19}  {item.storage_class:<{class_width}}  {item.url}"
+
+
+def _print_versions(arguments: Namespace, opened: Mirror) -> None:
+    """Prints the time, the size, the version and the URL of each version, as they come."""
+    for url, version in opened.ls_versions(arguments.prefix, arguments.recursive, arguments.profile):
+        shown: dict[str, object] = {"url": url}
+        line = url
+        if version is not None:
+            modified = datetime.fromtimestamp(version.modified_ns // 10**9, UTC).isoformat().replace("+00:00", "Z")
+            shown |= {
+                "version_id": version.version_id,
+                "modified": modified,
+                "size_bytes": version.size_bytes,
+                "storage_class": version.storage_class,
+                "is_latest": version.is_latest,
+                "is_deleted": version.is_delete,
+            }
+            size = "deleted" if version.is_delete else str(version.size_bytes)
+            line = f"{modified}  {size:>12}  {version.version_id}  {url}"
+        if arguments.json:
+            put_json(shown)
+        else:
+            put_item(line, ends_with_nul=arguments.null)
 
 
 def run_download(arguments: Namespace) -> int:
@@ -201,12 +233,13 @@ def _with_duration_since(began: float, report: Report) -> Report:
 def _print_report(arguments: Namespace, path: Path, report: Report) -> None:
     note_kept(arguments.name, report.kept if arguments.name == "pos3 download" else without_warned(report.kept))
     if arguments.json:
-        put_json({"url": _url(arguments), "path": str(path), "report": report.as_dict()})
+        put_json({"url": shown_url(arguments), "path": str(path), "report": report.as_dict()})
     if not arguments.quiet:
         note(arguments.name, str(report))
 
 
-def _url(arguments: Namespace) -> str:
+def shown_url(arguments: Namespace) -> str:
+    """The URL of a command as output names it: without the profile, but a part as its text."""
     address = part_or_address(arguments.url)
     return str(address) if isinstance(address, Part) else str(parse(arguments.url))
 
@@ -244,7 +277,7 @@ def _print_plan(arguments: Namespace, registration: Registration, *plans: Plan) 
     if arguments.json:
         put_json(
             {
-                "url": _url(arguments),
+                "url": shown_url(arguments),
                 "path": registration.local,
                 "copy": [
                     {"source": source, "destination": destination, "reason": reason}

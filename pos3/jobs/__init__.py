@@ -27,6 +27,7 @@ from pos3.jobs.listings import (
     list_local,
     list_part,
     list_remote,
+    list_versions,
 )
 from pos3.jobs.local_writers import (
     AdditiveWriter,
@@ -41,11 +42,12 @@ from pos3.jobs.local_writers import (
 )
 from pos3.jobs.machine_check import check_machine
 from pos3.jobs.observer import Observer, Registered, Unobserved
+from pos3.jobs.offline import check_nothing_unpushed, check_synced, offline_store, take_cached
 from pos3.jobs.open_mirrors import OpenUpload, open_uploads
 from pos3.jobs.partitions import check_division, parts_of
 from pos3.jobs.place_check import check_place
 from pos3.jobs.profile_check import check_profile
-from pos3.jobs.recovery import Recovered, recover, recover_with
+from pos3.jobs.recovery import Recovered, push_kept_offline, recover, recover_with
 from pos3.jobs.references import Reference, find_reference, with_profile_name
 from pos3.jobs.registration import (
     Registration,
@@ -117,10 +119,12 @@ __all__ = [
     "check_conflicts",
     "check_division",
     "check_machine",
+    "check_nothing_unpushed",
     "check_outside_state",
     "check_patterns",
     "check_place",
     "check_profile",
+    "check_synced",
     "check_target",
     "check_timeout",
     "complete_job",
@@ -137,14 +141,17 @@ __all__ = [
     "list_part",
     "list_remote",
     "list_runs",
+    "list_versions",
     "local_root",
     "local_usage",
     "maps_the_same_objects",
     "merged",
     "mismatches_of",
+    "offline_store",
     "open_uploads",
     "parts_of",
     "patterns_of",
+    "push_kept_offline",
     "recover",
     "recover_with",
     "reference_of",
@@ -152,6 +159,7 @@ __all__ = [
     "remote_usage",
     "remove_pushed_entries",
     "remove_run",
+    "take_cached",
     "url_completions",
     "usage_by_directory",
     "with_profile_name",

@@ -107,6 +107,8 @@ class BisyncJob:
                 # Objects that others have replaced meanwhile stay.
                 deleted = job.execute_plan(job.without_replaced(_deletes_of(upload)), terms)
                 outcome = _combined(outcome, deleted)
+                if not outcome.failures:
+                    job.note_complete()
         job.raise_failures(outcome, upload, "Sync")
 
 

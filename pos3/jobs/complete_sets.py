@@ -140,6 +140,7 @@ class CompleteSet:
             raise self._missing_marker_error(job)
         for pause_seconds in (*_PAUSES_SECONDS, 0.0):
             if marker is not None and self._try_download(marker, job, download_once):
+                job.note_complete()
                 return
             logger.info("%s changes while it is downloaded; once more", job)
             if terms.cancelled.wait(pause_seconds):

@@ -9,6 +9,7 @@ from pos3.errors import (
     BucketNotFoundError,
     CredentialsError,
     EndpointError,
+    OfflineError,
     ProfileError,
     message_of,
 )
@@ -16,6 +17,7 @@ from pos3.errors import (
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (BucketNotFoundError, "check the name of the bucket, and whether the profile is that of its endpoint"),
     (CredentialsError, "check the credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, ~/.aws, or the profile"),
+    (OfflineError, "unset POS3_OFFLINE"),
     (EndpointError, "check the endpoint (AWS_ENDPOINT_URL, or that of the profile), the network and the proxy"),
     (ProfileError, "check the profile in profiles.toml, and the AWS configuration"),
 )

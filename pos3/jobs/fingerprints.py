@@ -25,15 +25,16 @@ def fingerprint_of_objects(
     """
     takes_part = chosen.predicate()
 
-    def digest() -> str | None:
+    def fingerprint() -> str | None:
         entries = store.entries(location.key, is_prefix=location.is_prefix, within=within)
-        return _digest(
-            entry
-            for entry in entries
-            if takes_part(entry.path) and not entry.is_directory and not is_never_content(entry.path)
-        )
+        return fingerprint_of(entry for entry in entries if takes_part(entry.path) and is_content(entry))
 
-    return twice_if_unsorted(digest)
+    return twice_if_unsorted(fingerprint)
+
+
+def is_content(entry: Entry) -> bool:
+    """Whether an object counts: it is no directory object, and no internal file of pos3."""
+    return not entry.is_directory and not is_never_content(entry.path)
 
 
 def is_never_content(path: str) -> bool:
@@ -54,7 +55,7 @@ def fingerprint_of_files(index: Index, below: str, takes_part: TakesPart) -> str
             yield record
 
     try:
-        return _digest(records())
+        return fingerprint_of(records())
     except LookupError:
         return None
 
@@ -78,10 +79,28 @@ def is_as_recorded(file: Entry, record: Record | None) -> bool:
     return record is not None and not file.unusable and record.matches_local(file)
 
 
-def _digest(entries: Iterable[Entry | Record]) -> str | None:
-    digest = hashlib.sha256()
-    is_empty = True
+class Digest:
+    """The fingerprint of entries or records, which are added in code-point order of their paths, and their figures."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.size_bytes = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, entry: Entry | Record) -> None:
+        self.files += 1
+        self.size_bytes += entry.size_bytes
+        self._digest.update(repr((entry.path, entry.size_bytes, entry.etag)).encode("utf-8", "surrogatepass"))
+
+    @property
+    def fingerprint(self) -> str | None:
+        """None if nothing was added."""
+        return self._digest.hexdigest() if self.files else None
+
+
+def fingerprint_of(entries: Iterable[Entry | Record]) -> str | None:
+    """The fingerprint of entries or records in code-point order of their paths, or None if there are none."""
+    digest = Digest()
     for entry in entries:
-        is_empty = False
-        digest.update(repr((entry.path, entry.size_bytes, entry.etag)).encode("utf-8", "surrogatepass"))
-    return None if is_empty else digest.hexdigest()
+        digest.add(entry)
+    return digest.fingerprint

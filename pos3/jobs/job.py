@@ -26,11 +26,14 @@ from pos3.etags import matches_content, part_size
 from pos3.filters import Filter, as_patterns, entry_matcher, everything, matcher, nothing
 from pos3.jobs.adoption import FILLED, check_adoption, check_target
 from pos3.jobs.archived import SkipsArchived
+from pos3.jobs.completed import CompletedDownloads
 from pos3.jobs.fingerprints import fingerprint_of_files
 from pos3.jobs.journal_entry import JournalEntry
 from pos3.jobs.kept_objects import reason_to_keep
 from pos3.jobs.local_writers import AdditiveWriter, DeadWriter, LocalWriters, Writer
+from pos3.jobs.newer_objects import NewerObjectsStay
 from pos3.jobs.observer import Registered
+from pos3.jobs.pins import pins_of
 from pos3.jobs.registration import Registration, looks_like_file
 from pos3.jobs.requests import Request
 from pos3.jobs.sources import STATE, Sources, ignore_entry
@@ -164,6 +167,8 @@ class Job:
             everything if registration.request.upload_exclude is None else registration.filter.predicate()
         )
         self._rules = rules
+        self._pins = pins_of(registration.request, registration.location, store.endpoint, index, cache_root)
+        self._entry_offline: JournalEntry | None = None
         self._has_logged_left_out = False
         self._lock = threading.RLock()
         self._total_lock = threading.Lock()
@@ -179,6 +184,18 @@ class Job:
     @property
     def store(self) -> Store:
         return self.pair.store
+
+    def begin_offline(self) -> None:
+        """Begins without a look at the store.
+
+        Nobody knows what was there at this moment. So pushes that come later delete nothing, and newer objects stay.
+        """
+        self._entry_offline = entry = JournalEntry.of(self.registration, time.time(), 0.0, was_offline=True)
+        self._rules = PushRules(NewerObjectsStay(entry).prefers_remote, trusts_records=False)
+
+    @property
+    def _deletes_remote(self) -> bool:
+        return self.request.deletes_remote and self._entry_offline is None
 
     def first_survey(self) -> Survey:
         """The survey of the URL from the first call. Later calls send no request.
@@ -263,7 +280,7 @@ class Job:
 
     def keeps_at_end(self, path: str, remote: Entry, record: Record | None) -> bool:
         """Whether the last push would keep an object that has no local file."""
-        if not self.request.deletes_remote or not self.registration.filter.predicate()(path):
+        if not self._deletes_remote or not self.registration.filter.predicate()(path):
             return True
         return bool(reason_to_keep(self, remote._replace(path=path), record))
 
@@ -280,6 +297,7 @@ class Job:
             RemoteNotFoundError: there are no objects at the URL.
             ConflictError: the plan would change files that others write.
             UnsafeKeysError: some keys cannot be local files.
+            FingerprintMismatchError, VersionsDeletedError: the objects are not those that the request asks for.
             StoreError: the objects cannot be listed.
         """
         writers = LocalWriters(self.registration.local, self._writers_at_work())
@@ -300,10 +318,15 @@ class Job:
             chosen = self.registration.filter
             local = self.sources.files(chosen, follow_symlinks=False, on_internal_file=on_internal_file)
             remote = self.sources.objects(chosen, is_prefix=is_prefix)
+            for pin in self._pins:
+                remote = pin.watch(remote)
             return self._with_left_out(plan_download(local, remote, self.sources.records(chosen), policy))
 
         plan = self._without_never_pushed(twice_if_unsorted(make_plan))
-        writers.check(self.url, may_keep=self.completeness.may_be_partial)
+        for pin in self._pins:
+            pin.check(lambda: self.sources.objects(self.registration.filter, is_prefix=is_prefix))
+        may_keep = self.completeness.may_be_partial and all(pin.may_be_partial for pin in self._pins)
+        writers.check(self.url, may_keep=may_keep)
         self.left_to_writers = writers.kept
         kept = (*plan.kept, *writers.kept, *archived.kept)
         # A directory that the borders of a part lie in is that of other parts, too.
@@ -536,6 +559,8 @@ class Job:
 
     def journal_entry(self) -> JournalEntry:
         """The entry for the journal, from which the job can be pushed if this process dies."""
+        if self._entry_offline is not None:
+            return replace(self._entry_offline, registration=self.registration)
         surveyed_at = self.first_survey().server_time
         return JournalEntry.of(self.registration, surveyed_at, self.clock_ahead_seconds)
 
@@ -624,7 +649,17 @@ class Job:
                 with explaining_write_errors(self.registration.local, self.registration.local):
                     os.makedirs(self.registration.local)
             outcome = self.execute_plan(plan, terms)
+            if not outcome.failures and self.completeness.may_be_partial:
+                self.note_complete()
         outcome.raise_failures("Download")
+        for pin in self._pins:
+            pin.check_delivered(plan, self.index)
+
+    def note_complete(self) -> None:
+        """Notes that the download has just brought everything, so that a mirror can do without the store."""
+        # Files that are equal by their sizes alone have no records, and what is left to others is not what was there.
+        if self.request.compare != "size" and not self.left_to_writers:
+            CompletedDownloads(self.index).add(self.request)
 
     def prepare_download(self, plan: Plan, leftovers: list[os.DirEntry[str]], ensure_space: EnsureSpace) -> None:
         """Removes the leftovers of killed downloads that are of no use, and makes sure that what is to come fits.
@@ -638,6 +673,8 @@ class Job:
         ensure_space(self.url, self.registration.local, growth_bytes(plan, self.pair) - there_bytes)
         self.index.mark_used()
         self.index.root.set_note(FILLED, "yes")
+        if not plan.is_empty:
+            CompletedDownloads(self.index).forget_changed(plan)
         if self.left_to_writers:
             first, count = self.left_to_writers[0], len(self.left_to_writers)
             logger.info("%s: %d left as it is, such as %r: %s", self, count, first.path, first.reason)
@@ -702,7 +739,7 @@ class Job:
             if not self.local_exists():
                 return
             self.pushes_alone = self.active_claim.begin_last_push()
-            plan = self.plan_upload(delete=delete and self.request.deletes_remote)
+            plan = self.plan_upload(delete=delete and self._deletes_remote)
             refusal: PlanRefusedError | None = None
             try:
                 check_max_delete(plan, self.request.max_delete)

@@ -16,7 +16,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pos3.errors import ClaimError
@@ -88,7 +88,7 @@ class Journal:
             remaining = [entry for entry in self._entries if not _is_of(entry, registration)]
             file = self._file
             if file is not None:
-                self._file = _keep_only(remaining, file, self._owner, len(self._entries))
+                self._file = _keep_only(remaining, file, self._owner, self._entries)
             self._entries = remaining
 
     @property
@@ -96,13 +96,18 @@ class Journal:
         """Whether the entries are on the disk, so that they outlive this process."""
         return self._file is not None
 
-    def end(self, unpushed: Collection[Registration] = ()) -> None:
-        """Removes the file, or all entries but those of ``unpushed``, which are left to recovery."""
+    def end(self, unpushed: Collection[Registration] = (), kept_offline: Collection[Registration] = ()) -> None:
+        """Removes the file, or all entries but those of ``unpushed``, which are left to recovery.
+
+        Args:
+            kept_offline: those of ``unpushed`` that the next mirror which can reach the store is to push.
+        """
         with self._lock:
             file, self._file = self._file, None
             if file is not None:
                 remaining = [entry for entry in self._entries if any(_is_of(entry, one) for one in unpushed)]
-                shortened = _keep_only(remaining, file, self._owner, len(self._entries))
+                remaining = [_marked(entry, kept_offline) for entry in remaining]
+                shortened = _keep_only(remaining, file, self._owner, self._entries)
                 if shortened is not None:
                     shortened.release()
 
@@ -115,10 +120,14 @@ def _is_of(entry: JournalEntry, registration: Registration) -> bool:
     return is_same_place(entry.registration, registration)
 
 
+def _marked(entry: JournalEntry, kept_offline: Collection[Registration]) -> JournalEntry:
+    return replace(entry, was_offline=True) if any(_is_of(entry, one) for one in kept_offline) else entry
+
+
 def _keep_only(
-    entries: list[JournalEntry], file: JournalFile, owner: JournalOwner | None, count: int
+    entries: list[JournalEntry], file: JournalFile, owner: JournalOwner | None, before: list[JournalEntry]
 ) -> JournalFile | None:
-    """Removes all but ``entries`` from a file of ``count`` entries. Returns the new file, locked.
+    """Removes all but ``entries`` from a file that holds those of ``before``. Returns the new file, locked.
 
     Without entries, the file is removed, and the result is None.
     """
@@ -127,7 +136,7 @@ def _keep_only(
             file.remove()
             file.release()
             return None
-        if len(entries) < count:
+        if entries != before:
             shortened = JournalFile.create(file.path, owner, _as_json(entries))
             file.release()
             return shortened
@@ -150,7 +159,7 @@ class AbandonedJournal:
 
     def keep_only(self, entries: list[JournalEntry]) -> None:
         """Removes all other entries; without ``entries``, the file is removed."""
-        shortened = _keep_only(entries, self._file, self.owner, len(self.entries))
+        shortened = _keep_only(entries, self._file, self.owner, self.entries)
         if shortened is not None:
             shortened.release()
 

@@ -117,7 +117,8 @@ class JournalEntry:
 
     ``surveyed_at`` is the time of the store's clock at that moment, in seconds since the epoch. The local clock was
     ``clock_ahead_seconds`` ahead of it. ``device`` is the number of the disk that held the local path, or None if it is
-    not known. In an entry that was read from a journal, ``registration`` has no profile, and ``profile`` replaces it.
+    not known. ``was_offline`` says that the mirror could not reach the store, so that the next one that can pushes the
+    files. In an entry that was read from a journal, ``registration`` has no profile, and ``profile`` replaces it.
     """
 
     registration: Registration
@@ -125,11 +126,15 @@ class JournalEntry:
     surveyed_at: float
     clock_ahead_seconds: float
     device: int | None = None
+    was_offline: bool = False
 
     @staticmethod
-    def of(registration: Registration, surveyed_at: float, clock_ahead_seconds: float) -> JournalEntry:
+    def of(
+        registration: Registration, surveyed_at: float, clock_ahead_seconds: float, *, was_offline: bool = False
+    ) -> JournalEntry:
         profile = JournalProfile.of(registration.profile) if registration.profile is not None else None
-        return JournalEntry(registration, profile, surveyed_at, clock_ahead_seconds, _device_of(registration.local))
+        device = _device_of(registration.local)
+        return JournalEntry(registration, profile, surveyed_at, clock_ahead_seconds, device, was_offline)
 
     @property
     def is_local_unavailable(self) -> bool:
@@ -172,6 +177,7 @@ class JournalEntry:
             "surveyed_at": self.surveyed_at,
             "clock_ahead_seconds": self.clock_ahead_seconds,
             "device": self.device,
+            "was_offline": self.was_offline,
         }
 
     @staticmethod
@@ -198,6 +204,7 @@ class JournalEntry:
             float(values["surveyed_at"]),
             float(values["clock_ahead_seconds"]),
             device if isinstance(device, int) else None,
+            values.get("was_offline") is True,
         )
 
 

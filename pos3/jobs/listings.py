@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from pos3.entries import Entry
+from pos3.errors import InvalidArgumentError
 from pos3.jobs.matching_objects import glob_base, has_wildcards, matching_entries
 from pos3.parts import Part
 from pos3.profiles import Profile
-from pos3.store import Store, list_buckets, twice_if_unsorted
+from pos3.store import Store, Version, list_buckets, twice_if_unsorted
 from pos3.url import Location
 
 _NS = 1_000_000_000
@@ -147,6 +148,39 @@ def _with_content(store: Store, base: Location, matching: Iterable[Entry]) -> It
             below = twice_if_unsorted(lambda key=key: list(store.entries(key, is_prefix=True)))  # type: ignore[misc]
             for entry in _with_directories(below):
                 yield entry._replace(path=found.path + entry.path)
+
+
+def list_versions(store: Store, location: Location, recursive: bool) -> Iterator[tuple[str, Version | None]]:
+    """The URL and each version of the objects at and below ``location``, in the order of their keys.
+
+    Unless ``recursive``, only objects directly below come with their versions, and directories come once, with None.
+
+    Raises:
+        InvalidArgumentError: the key is a pattern.
+    """
+    if has_wildcards(location.key):
+        raise InvalidArgumentError(
+            f"{location}: versions are listed of a prefix or an object, and '*', '?' and '[' make a pattern; list what "
+            "is above it",
+            argument="prefix",
+        )
+    return _versions_below(store, location, recursive)
+
+
+def _versions_below(store: Store, location: Location, recursive: bool) -> Iterator[tuple[str, Version | None]]:
+    below = f"{location.key}/" if location.key else ""
+    last = ""
+    for version in store.versions(below if location.is_prefix else location.key):
+        path = version.key.removeprefix(below)
+        if version.key == location.key and not location.is_prefix:
+            yield str(location), version
+        elif path and version.key.startswith(below):
+            name, slash, _ = path.partition("/")
+            if recursive or not slash:
+                yield location.child(path), version
+            elif name != last:
+                last = name
+                yield location.child(name), None
 
 
 def list_all_buckets(profile: Profile | None) -> list[str]:

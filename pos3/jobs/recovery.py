@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pos3.entries import Entry, Record
-from pos3.errors import NotPushedError, ProfileError
+from pos3.errors import NotPushedError, OfflineError, ProfileError
 from pos3.jobs.job import Job, PushRules
 from pos3.jobs.journal import AbandonedJournal, abandoned_journals, is_claimed_here
 from pos3.jobs.journal_entry import JournalEntry
+from pos3.jobs.newer_objects import NewerObjectsStay
 from pos3.jobs.observer import Unobserved
 from pos3.jobs.registration import check_outside_state
 from pos3.jobs.runner import Runner
@@ -22,12 +23,8 @@ from pos3.plan import TransferPlan
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Index, Place, RootIndex
-from pos3.store import endpoint_of, open_store
+from pos3.store import endpoint_of, is_unreachable, open_store
 from pos3.transfer import OpenProgress, Rates, choose_progress
-
-_NS = 1_000_000_000
-# A smaller difference of clocks may be just the time that a request takes.
-_SAME_CLOCK_SECONDS = 3.0
 
 OutcomeName = Literal["pushed", "planned", "gone", "failed"]
 
@@ -87,7 +84,7 @@ def recover(
         One value for each registration, also for those that failed: see their ``error``.
 
     Raises:
-        InvalidArgumentError, ProfileError: before anything is changed.
+        InvalidArgumentError, ProfileError, OfflineError: before anything is changed.
     """
     options = MirrorOptions(cache_root, show_progress, max_workers, default_profile, max_upload_bytes_per_second)
     return recover_with(options, label=label, dry_run=dry_run, trust_endpoints=trust_endpoints, progress=progress)
@@ -103,6 +100,8 @@ def recover_with(
 ) -> list[Recovered]:
     """As :func:`recover`, with the options as one value."""
     options = options.or_environment().checked()
+    if options.offline is True:
+        raise OfflineError("recovery needs the store, and POS3_OFFLINE keeps it from being asked; nothing was changed")
     open_progress = progress or choose_progress(options.show_progress)
     recovery = _Recovery(options, open_progress, dry_run, trust_endpoints)
     return [
@@ -110,6 +109,25 @@ def recover_with(
         for journal in abandoned_journals(recovery.cache_root, label)
         for recovered in recovery.recover_journal(journal)
     ]
+
+
+def push_kept_offline(options: MirrorOptions, progress: OpenProgress) -> list[Recovered]:
+    """Pushes what ended mirrors of this cache have kept because they could not reach the store. It deletes nothing.
+
+    What fails stays in the journal. When a store cannot be reached, the journals that follow are left for later.
+    """
+    recovery = _Recovery(options, progress, dry_run=False, trust_endpoints=False)
+    found: list[Recovered] = []
+    for journal in abandoned_journals(recovery.cache_root):
+        if any(entry.was_offline for entry in journal.entries):
+            found += recovery.recover_journal(journal, lambda entry: entry.was_offline)
+            if found and found[-1].error is not None and is_unreachable(found[-1].error):
+                break
+    return found
+
+
+def _any_entry(_entry: JournalEntry) -> bool:
+    return True
 
 
 class _Recovery:
@@ -122,11 +140,13 @@ class _Recovery:
         self._dry_run = dry_run
         self._trusts_endpoints = trust_endpoints
 
-    def recover_journal(self, journal: AbandonedJournal) -> list[Recovered]:
+    def recover_journal(
+        self, journal: AbandonedJournal, is_wanted: Callable[[JournalEntry], bool] = _any_entry
+    ) -> list[Recovered]:
         remaining = list(journal.entries)
         recovered: list[Recovered] = []
         try:
-            for entry in journal.entries:
+            for entry in filter(is_wanted, journal.entries):
                 recovered.append(self._recover_entry(entry, journal))
                 if recovered[-1].outcome in ("pushed", "gone"):
                     remaining.remove(entry)
@@ -165,7 +185,7 @@ class _Recovery:
             )
         store = open_store(registration.location, profile, self._workers)
         index = Index(RootIndex(self.cache_root, registration.local), place)
-        rules = PushRules(_NewerObjectsStay(entry).prefers_remote, trusts_records=False)
+        rules = PushRules(NewerObjectsStay(entry).prefers_remote, trusts_records=False)
         return Job(registration, store, index, self.cache_root, record_owner, rules=rules)
 
     def _plan(self, entry: JournalEntry, recovered: Recovered, journal: AbandonedJournal) -> Recovered:
@@ -186,30 +206,3 @@ class _Recovery:
             job.end_use()
             job.store.hang_up()
         return replace(recovered, outcome="pushed", report=runner.total)
-
-
-class _NewerObjectsStay:
-    """The rule of pushes for a dead mirror: an object that came to the store since the registration may be newer."""
-
-    def __init__(self, entry: JournalEntry):
-        self._entry = entry
-
-    def _set_back_seconds(self, job: Job) -> float:
-        """How far the store's clock was set back since the registration, measured by the clock of this machine."""
-        behind_seconds = job.clock_ahead_seconds - self._entry.clock_ahead_seconds
-        return behind_seconds if behind_seconds > _SAME_CLOCK_SECONDS else 0.0
-
-    def prefers_remote(self, job: Job, local_entry: Entry, remote_entry: Entry, record: Record | None) -> str:
-        """The reason why the object stays, or "" if the local file replaces it."""
-        if record is not None and record.etag == remote_entry.etag:
-            return ""
-        if record is not None and record.matches_local(local_entry):
-            return "changed in the store since it was synced, and not here"
-        if remote_entry.modified_ns < int(self._entry.surveyed_at - self._set_back_seconds(job)) * _NS:
-            # The object is older than the registration, so the dead mirror was going to replace it.
-            return ""
-        ahead_seconds = self._entry.clock_ahead_seconds + self._set_back_seconds(job)
-        ahead_ns = int(ahead_seconds * _NS) if abs(ahead_seconds) > _SAME_CLOCK_SECONDS else 0
-        # Stores report whole seconds, rounded down.
-        is_newer = remote_entry.modified_ns // _NS >= (local_entry.modified_ns - ahead_ns) // _NS
-        return "another writer put it there after this file was written" if is_newer else ""

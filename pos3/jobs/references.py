@@ -19,7 +19,7 @@ from pos3.url import parse
 
 EndpointOf = Callable[[str, Profile | None], str | None]
 Arguments = tuple[tuple[str, Any], ...]
-_FILTERS = ("include", "exclude", "require_marker", "skip_archived")
+_FILTERS = ("include", "exclude", "require_marker", "skip_archived", "fingerprint", "as_of")
 _OF_UPLOAD = (
     "include",
     "exclude",
@@ -62,6 +62,12 @@ class Reference:
     def is_part_of_filtered_root(self) -> bool:
         """Whether it is a directory below a root of which only some files take part, so it is brought with the root."""
         return bool(self.filters and self.path and self.is_directory)
+
+    @property
+    def as_of(self) -> str | None:
+        """The time of the state that it is of, or None for that of now."""
+        moment: str | None = dict(self.filters).get("as_of")
+        return moment
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 from dataclasses import dataclass, field
 
 from pos3.entries import EVERY_PATH, PathRange
@@ -106,9 +107,16 @@ def check_outside_state(registration: Registration, cache_root: str) -> None:
 
 
 def local_root(
-    location: Location, local: str | os.PathLike[str] | None, cache_root: str, profile: Profile | None
+    location: Location,
+    local: str | os.PathLike[str] | None,
+    cache_root: str,
+    profile: Profile | None,
+    as_of: str | None = None,
 ) -> str:
     """The absolute path that mirrors ``location``, with links resolved. Without ``local``, it lies in the cache.
+
+    Args:
+        as_of: the time of an earlier state, which the cache keeps apart from that of now.
 
     Raises:
         InvalidArgumentError: ``local`` cannot be a path.
@@ -133,6 +141,9 @@ def local_root(
     name = profile.local_name if profile is not None else "_"
     if location.scheme != "s3":
         name = f"{location.scheme}+{name}"
+    if as_of is not None:
+        # No name of a profile has such a sign.
+        name = f"{name}@{re.sub('[:-]', '', as_of)}"
     root = os.path.join(os.path.realpath(expanded(cache_root)), name, location.bucket_directory, location.key)
     if len(os.fsencode(root)) >= os.pathconf("/", "PC_PATH_MAX"):
         raise InvalidURLError(f"{location}: the key is too long a path below {cache_root}; give local=...")

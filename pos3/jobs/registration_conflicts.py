@@ -74,6 +74,8 @@ def maps_the_same_objects(new: Registration, other: Registration) -> bool:
     """Whether both registrations map each local path that they have in common to the same object."""
     if new.profile != other.profile or not new.location.overlaps(other.location):
         return False
+    if new.request.as_of != other.request.as_of:
+        return False
     outer, inner = sorted((new, other), key=lambda registration: len(registration.local))
     below = inner.location.key[len(outer.location.key) :].strip("/")
     return inner.local == os.path.join(outer.local, below).rstrip("/")

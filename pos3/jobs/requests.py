@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self, get_args
 
 from pos3.entries import EVERY_PATH, PathRange
@@ -30,6 +31,7 @@ from pos3.url import has_scheme, is_url, quoted
 
 ExtraArgs = Mapping[str, Any] | tuple[tuple[str, Any], ...] | None
 Patterns = str | list[str] | tuple[str, ...] | None
+_FINGERPRINT = re.compile(r"[0-9a-fA-F]{64}")
 _CUSTOMERS_KEY = "SSECustomer"
 
 
@@ -191,6 +193,49 @@ def _optional_marker(name: str, marker: Any) -> str | None:
     return None if marker is None else _marker(name, marker)
 
 
+def _fingerprint(name: str, fingerprint: Any) -> str | None:
+    if fingerprint is None:
+        return None
+    if not isinstance(fingerprint, str) or _FINGERPRINT.fullmatch(fingerprint) is None:
+        raise InvalidArgumentError(
+            f"{name}={fingerprint!r}: expected the 64 hexadecimal digits that pos3.fingerprint() has returned",
+            argument=name,
+        )
+    return fingerprint.lower()
+
+
+def check_as_of(name: str, moment: Any) -> str | None:
+    """Returns a time in the past as ISO 8601 text in UTC, or None for now.
+
+    Raises:
+        InvalidArgumentError: it is no time, has no offset, or lies in the future.
+    """
+    if moment is None:
+        return None
+    try:
+        parsed = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+        if not isinstance(parsed, datetime):
+            raise ValueError
+    except ValueError:
+        raise InvalidArgumentError(
+            f"{name}={moment!r}: expected an aware datetime, or ISO 8601 text such as '2026-11-01T12:00Z'",
+            argument=name,
+        ) from None
+    if parsed.utcoffset() is None:
+        raise InvalidArgumentError(
+            f"{name}={moment!r}: it has no offset, so the time is not known; write '2026-11-01T12:00Z', or "
+            "'2026-11-01T12:00+01:00', or give a datetime with a tzinfo",
+            argument=name,
+        )
+    try:
+        in_utc = parsed.astimezone(UTC)
+    except OverflowError:
+        raise InvalidArgumentError(f"{name}={moment!r}: too far away", argument=name) from None
+    if in_utc > datetime.now(UTC):
+        raise InvalidArgumentError(f"{name}={moment!r}: it lies in the future", argument=name)
+    return in_utc.isoformat().replace("+00:00", "Z")
+
+
 def _argument(default: Any, check: Callable[[str, Any], Any], *, counts: bool = True) -> Any:
     """The field of one argument.
 
@@ -337,6 +382,16 @@ class Request:
         return False
 
     @property
+    def as_of(self) -> str | None:
+        """The time, in ISO 8601 and UTC, whose state a download brings; None for that of now."""
+        return None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint that the objects of a download must have; None for any."""
+        return None
+
+    @property
     def fresh(self) -> bool:
         """Whether the local path is emptied before the registration begins."""
         return False
@@ -420,6 +475,8 @@ class DownloadRequest(Request):
     adopt: bool = _argument(False, check_flag, counts=False)
     require_marker: str | None = _argument(None, _optional_marker)
     skip_archived: bool = _argument(False, check_flag)
+    fingerprint: str | None = _argument(None, _fingerprint)
+    as_of: Any = _argument(None, check_as_of)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "remote", part_or_address(self.remote))

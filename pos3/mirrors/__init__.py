@@ -6,6 +6,7 @@ the work of one registration. Pickled paths name :func:`pos3.mirrors.arrived`, s
 
 from pos3.mirrors.context import MirrorLike, activate, current_mirror
 from pos3.mirrors.function_kinds import of_same_kind
+from pos3.mirrors.network import network_of
 from pos3.mirrors.paths import (
     MirroredPath,
     arrive,
@@ -34,6 +35,7 @@ __all__ = [
     "has_arriving",
     "is_arriving",
     "mirror",
+    "network_of",
     "of_same_kind",
     "origin_of_foreign",
     "path_of_url",

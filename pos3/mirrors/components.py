@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+from pos3.entries import Entry
+from pos3.errors import OfflineError
 from pos3.jobs import (
     BisyncJob,
     DiskSpace,
@@ -21,16 +24,26 @@ from pos3.jobs import (
     check_patterns,
     complete_job,
     local_root,
+    offline_store,
 )
 from pos3.local import is_below, relative
+from pos3.mirrors.network import Network
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.mirrors.writer_lookup import writers_of
+from pos3.profiles import Profile
 from pos3.state import Claims, Index, Place, RootIndex
-from pos3.store import Store
-from pos3.url import local_path
+from pos3.store import OfflineStore, Store
+from pos3.url import Location, local_path
 
 logger = logging.getLogger("pos3")
+
+
+T = TypeVar("T")
+
+
+def _nothing_on_record(key: str) -> Iterator[Entry]:
+    raise OfflineError(f"this mirror works offline, and {key!r} is in the store")
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class Components:
     claims: Claims
     disk_space: DiskSpace
     observer: Observer
+    network: Network
     parent_jobs: Callable[[], list[Job]] = list
 
     @staticmethod
@@ -74,7 +88,7 @@ class Components:
             InvalidArgumentError, InvalidURLError, ProfileError, UnsafeKeysError: nothing was changed.
         """
         location, profile = self.stores.resolve(str(request.address), request.profile)
-        root = local_root(location, request.local, self.cache_root, profile)
+        root = local_root(location, request.local, self.cache_root, profile, request.as_of)
         registration = Registration(request, location, profile, root, is_restored, request.within)
         check_patterns(registration, *([] if request.local is None else [local_path(request.local)]))
         check_outside_state(registration, self.cache_root)
@@ -85,6 +99,25 @@ class Components:
         return self._with_writers(
             (complete_job if registration.request.marker else Job)(*self._job_arguments(registration))
         )
+
+    def make_offline_job(self, registration: Registration, reason: str) -> Job:
+        """A job that knows of the store what the cache has on record. It sends no request and copies nothing."""
+        _, store, index, cache_root, owner = self._job_arguments(registration)
+        recorded = offline_store(store, registration.location, registration.request, cache_root, reason)
+        return self._with_writers(Job(registration, recorded, index, cache_root, owner))
+
+    def ask(self, request: Request, call: Callable[[Store, Location], T]) -> T:
+        """What ``call`` makes of the store of a request and its location.
+
+        Without the network, the store lists what the cache has on record, and refuses everything else.
+        """
+        location, profile = self.stores.resolve(str(request.address), request.profile)
+        store = self.store_of(request, location, profile)
+
+        def call_offline(reason: str) -> T:
+            return call(offline_store(store, location, request, self.cache_root, reason), location)
+
+        return self.network.ask(store.endpoint, lambda: call(store, location), call_offline)
 
     def make_publication(self, registration: Registration) -> Publication:
         """The publication of a complete set."""
@@ -97,18 +130,30 @@ class Components:
         return BisyncJob(self.make_job(registration))
 
     def _job_arguments(self, registration: Registration) -> tuple[Registration, Store, Index, str, str]:
-        store = self.stores.of(registration.location, registration.profile)
+        store = self.store_of(registration.request, registration.location, registration.profile)
+        if not self.network.is_used:
+            # No request can be sent by mistake.
+            store = OfflineStore(store, _nothing_on_record, "this mirror works offline")
         return registration, store, self._index_of(registration), self.cache_root, self.owner
+
+    def _index_of(self, registration: Registration) -> Index:
+        """The index of a registration: the records of its local path as a copy of its location."""
+        request, location = registration.request, registration.location
+        place = Place(self.store_of(request, location, registration.profile).endpoint, str(location))
+        return Index(RootIndex(self.cache_root, registration.local), place)
 
     def _with_writers(self, job: Job) -> Job:
         job.find_writers = lambda: writers_of(job, self.claims, self.registrations.jobs(), self.parent_jobs())
         return job
 
-    def _index_of(self, registration: Registration) -> Index:
-        """The index of the registration: the records of its local path as a copy of its location."""
-        location = registration.location
-        place = Place(self.stores.of(location, registration.profile).endpoint, str(location))
-        return Index(RootIndex(self.cache_root, registration.local), place)
+    def store_of(self, request: Request, location: Location, profile: Profile | None) -> Store:
+        """The store that a request reads: that of its location, as it was at the time that the request names.
+
+        Raises:
+            InvalidArgumentError: the store keeps no earlier versions.
+        """
+        store = self.stores.of(location, profile)
+        return store if request.as_of is None else store.as_of(request.as_of)
 
     def take_over_records(self, registration: Registration, part: Registration) -> None:
         """Gives a registration the records of a part of it. For a path that lies elsewhere, this does nothing.

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
-from pos3.errors import PushTimeoutError, StoreError, TransferCancelledError, TransferError, UnsafeKeysError
-from pos3.jobs import Job, Registration, remove_pushed_entries
+from pos3.errors import (
+    OfflineError,
+    PushTimeoutError,
+    StoreError,
+    TransferCancelledError,
+    TransferError,
+    UnsafeKeysError,
+)
+from pos3.jobs import Job, Registration, check_nothing_unpushed, remove_pushed_entries
 from pos3.local import call_within
 from pos3.mirrors.components import Components
 from pos3.mirrors.parallel_pushes import STOP_SECONDS, push_in_parallel
@@ -48,6 +57,8 @@ class Pusher:
         self._pid = pid
         self.unpushed: set[Registration] = set()
         """The registrations that the end of the mirror still has to push. If that fails, they stay in the journal."""
+        self.kept_offline: set[Registration] = set()
+        """Those whose last push could not reach the store, and which have something to push."""
 
     @property
     def _is_forked_child(self) -> bool:
@@ -99,9 +110,12 @@ class Pusher:
 
     def _push_in_background(self, job: Job) -> None:
         try:
-            self._components.runner.run(job, Job.push, self._background_progress)
+            self._push(job, lambda: self._components.runner.run(job, Job.push, self._background_progress))
             job.failed_pushes.clear()
             job.logged_failures = frozenset()
+        except OfflineError as error:
+            # It was logged once that the store cannot be reached.
+            logger.debug("background push: %s", error)
         except TransferCancelledError:
             # The end of the mirror has stopped the push.
             pass
@@ -117,6 +131,32 @@ class Pusher:
             level = logging.DEBUG if failures and failures <= job.logged_failures else logging.WARNING
             job.logged_failures = failures
             logger.log(level, "background push of %s failed (%d in a row): %s", job, len(job.failed_pushes), error)
+
+    def _push(self, job: Job, push: Callable[[], None]) -> bool:
+        """Pushes a job. Returns whether the store was asked; without the network, it need not be if all is pushed.
+
+        Raises:
+            OfflineError: the store cannot be reached, and something is kept.
+        """
+
+        def pushed() -> bool:
+            push()
+            return True
+
+        def kept(reason: str) -> bool:
+            check_nothing_unpushed(job, reason)
+            return False
+
+        return self._components.network.ask(job.store.endpoint, pushed, kept)
+
+    def push_if_reachable(self, job: Job) -> None:
+        """Pushes a job, unless the store cannot be reached. Then it is pushed later.
+
+        Raises:
+            TransferError: some files failed; the others were pushed.
+        """
+        with suppress(OfflineError):
+            self._push(job, lambda: self._components.runner.run(job, Job.push))
 
     def end_background(self, *, at_once: bool) -> None:
         """Prevents further background pushes. It waits for a running one, or stops it with ``at_once``."""
@@ -165,7 +205,7 @@ class Pusher:
         failures = []
         for job in jobs:
             try:
-                self._components.runner.run(job, work)
+                self._push(job, functools.partial(self._components.runner.run, job, work))
             except Exception as failure:  # noqa: BLE001 - returned to the caller
                 failures.append(failure)
         return failures
@@ -200,26 +240,46 @@ class Pusher:
             # The check comes inside the run: from here on, stop_running() stops this push as well.
             check()
             job.push_finally(terms, delete=delete)
-            self.unpushed.discard(job.registration)
-            pushed.append(job.registration)
 
         def run(job: Job) -> None:
-            self._components.runner.run(job, push)
+            try:
+                was_asked = self._push(job, lambda: self._components.runner.run(job, push))
+            except OfflineError:
+                self.kept_offline.add(job.registration)
+                raise
+            self.kept_offline.discard(job.registration)
+            self.unpushed.discard(job.registration)
+            if was_asked:
+                pushed.append(job.registration)
+
+        self._components.network.try_again()
 
         failures = push_in_parallel(jobs, run, self._max_workers, self._components.runner.stop_running)
         remove_pushed_entries(self._components.cache_root, pushed)
         return failures
 
-    def push_everything(self, check: Callable[[], None], *, delete: bool = True) -> None:
+    def push_everything(self, check: Callable[[], None], *, delete: bool = True, may_keep: bool = False) -> None:
         """Pushes everything that is registered for upload, with a full comparison.
+
+        Args:
+            may_keep: whether what cannot be pushed because the store cannot be reached is only logged.
 
         Raises:
             TransferError: some files failed.
         """
         jobs = self.pushing()
-        raise_any(self.push_finally(jobs, check, delete=delete))
+        failures = self.push_finally(jobs, check, delete=delete)
+        raise_any(without_kept(failures) if may_keep else failures)
         for job in jobs:
             job.failed_pushes.clear()
+
+
+def without_kept(failures: list[Exception]) -> list[Exception]:
+    """The failures without those of pushes that are kept because the store cannot be reached. These are logged."""
+    for failure in failures:
+        if isinstance(failure, OfflineError):
+            logger.warning("%s", failure)
+    return [failure for failure in failures if not isinstance(failure, OfflineError)]
 
 
 def raise_any(failures: list[Exception]) -> None:

@@ -136,26 +136,37 @@ class Registrations:
                 self._done[_key(registration)] = job
             work()
 
-    def containing(self, location: Location, profile: Profile | None, within: PathRange = EVERY_PATH) -> Job | None:
+    def containing(
+        self,
+        location: Location,
+        profile: Profile | None,
+        within: PathRange = EVERY_PATH,
+        *,
+        as_of: str | None = None,
+    ) -> Job | None:
         """The job whose location contains ``location``, or None. It waits until such a job has begun.
+
+        Jobs for the state of another time than ``as_of`` do not count.
 
         Of several jobs, it is the innermost one, and one that pushes comes before one that only downloads.
 
         Args:
             within: the paths of ``location`` that the job must contain.
         """
-        for job in sorted(self._candidates(location, profile, within), key=_preference):
+        for job in sorted(self._candidates(location, profile, within, as_of), key=_preference):
             with self._exclusive(_key(job.registration)), self._changed:
                 if job in self._jobs:
                     return job
         return None
 
-    def _candidates(self, location: Location, profile: Profile | None, within: PathRange) -> Iterable[Job]:
+    def _candidates(
+        self, location: Location, profile: Profile | None, within: PathRange, as_of: str | None
+    ) -> Iterable[Job]:
         for job in self.jobs():
             outer = job.registration
             contains = location.overlaps(outer.location) and len(outer.location.key) <= len(location.key)
-            is_covered = outer.location == location and outer.within.covers(within)
-            if contains and outer.profile == profile and (outer.within.is_everything or is_covered):
+            is_covered = outer.within.is_everything or (outer.location == location and outer.within.covers(within))
+            if contains and is_covered and outer.profile == profile and outer.request.as_of == as_of:
                 yield job
 
     def pushing_at(self, path_or_url: str | os.PathLike[str] | None) -> list[Job]:

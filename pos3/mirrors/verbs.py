@@ -7,16 +7,17 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self, overload
 
-from pos3.entries import EVERY_PATH
 from pos3.errors import (
     InvalidArgumentError,
     InvalidURLError,
     NoMirrorError,
+    OfflineError,
     PlanRefusedError,
     RemoteNotFoundError,
     TransferError,
@@ -58,9 +59,10 @@ from pos3.jobs import (
     list_local,
     list_part,
     list_remote,
+    list_versions,
     maps_the_same_objects,
     parts_of,
-    patterns_of,
+    push_kept_offline,
     remember,
     remove_pushed_entries,
     with_profile_name,
@@ -69,17 +71,19 @@ from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
 from pos3.mirrors.end_messages import how_to_push_the_rest, summary_of_changes
 from pos3.mirrors.exit_closing import add_mirror, remove_mirror
+from pos3.mirrors.network import network_of
 from pos3.mirrors.paths import MirroredPath
 from pos3.mirrors.plan_verbs import planning
-from pos3.mirrors.pusher import Pusher
+from pos3.mirrors.pusher import Pusher, without_kept
 from pos3.mirrors.registrations import Registrations
 from pos3.mirrors.stores import Stores
 from pos3.options import DEFAULT_CACHE_ROOT, MirrorOptions, StrPath
-from pos3.parts import Part, part_or_address
+from pos3.parts import Part
 from pos3.plan import Compare, Plan, TransferPlan, TwoWayPlan, delete_refusal
 from pos3.profiles import Profile, resolve_profile
 from pos3.reports import Report
 from pos3.state import Claims, check_can_be_emptied, empty_root, evict_to_limit
+from pos3.store import Store, Version
 from pos3.transfer import OpenProgress, Rates, Tell, choose_progress, choose_tell, silent, unsaid
 from pos3.url import Location, is_url, local_path, parse, profile_of_all_buckets, quoted
 
@@ -130,7 +134,7 @@ class Mirror:
         self.show_line: Tell = choose_tell(chosen.show_progress) if observer is None else unsaid
         self._background_progress = background_progress
         self._part_of = part_of
-        open_progress = progress or choose_progress(chosen.show_progress)
+        self._open_progress = open_progress = progress or choose_progress(chosen.show_progress)
         observer = observer or Unobserved()
         journal = Journal(self.cache_root, label)
         self._assemble(
@@ -144,6 +148,7 @@ class Mirror:
                 part_of._components.claims if part_of is not None else Claims(self.cache_root, journal.path, group),
                 DiskSpace(self.cache_root, chosen.cache_limit_bytes),
                 observer,
+                network_of(chosen.offline),
                 lambda: part_of._components.registrations.jobs() if part_of is not None else [],
             )
         )
@@ -208,6 +213,8 @@ class Mirror:
         adopt: bool = False,
         require_marker: str | None = None,
         skip_archived: bool = False,
+        fingerprint: str | None = None,
+        as_of: datetime | str | None = None,
     ) -> Path:
         """Returns a local path whose content matches ``remote`` as of now. Readers of a file see old bytes or new ones.
 
@@ -231,11 +238,18 @@ class Mirror:
             skip_archived: leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone, and the local files with
                 their names. Without it, such objects are errors, unless they have been restored. The report names them
                 as kept.
+            fingerprint: the text that :meth:`fingerprint` gave for these objects and filters. If they are not the same
+                any more, nothing is downloaded.
+            as_of: an aware datetime, or ISO 8601 text with an offset. The result is what a versioned bucket held at
+                that time, to the second. It has a place of its own in the cache.
 
         Raises:
             NoMirrorError: no mirror is open.
             IncompleteSetError: the marker is missing, or the set is not as the marker says (also a FileNotFoundError).
             RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
+            FingerprintMismatchError: the objects are not those of ``fingerprint``; it names what differs, if this
+                machine has on record what they were. Nothing was changed.
+            VersionsDeletedError: some of the state of ``as_of`` is known to be deleted for good. Nothing was changed.
             PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
             AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
             TransferError: some files failed. The others were downloaded, and nothing was deleted.
@@ -253,6 +267,8 @@ class Mirror:
             adopt=adopt,
             require_marker=require_marker,
             skip_archived=skip_archived,
+            fingerprint=fingerprint,
+            as_of=as_of,
         )
         return self.download_of(request)
 
@@ -260,6 +276,7 @@ class Mirror:
         """As :meth:`download`, with the arguments as one value."""
         self._check_open()
         if not is_url(request.address):
+            _check_local_arguments("download", request)
             return _existing_path(request.address, request.missing_ok)
         return self._download(self._components.make_registration(request), request)
 
@@ -279,7 +296,7 @@ class Mirror:
             pushed = other.registration
             overlaps = pushed.profile == registration.profile and pushed.location.overlaps(registration.location)
             if overlaps and not maps_the_same_objects(registration, pushed) and not self._is_forked_child:
-                self._components.runner.run(other, Job.push)
+                self._pusher.push_if_reachable(other)
 
     def _register(
         self,
@@ -325,7 +342,7 @@ class Mirror:
         """
         self._check_open()
         location, resolved = self._components.stores.resolve(reference.url, None)
-        job = self._components.registrations.containing(location, resolved)
+        job = self._components.registrations.containing(location, resolved, as_of=reference.as_of)
         if job is not None:
             path = job.local_path(location)
             if os.path.lexists(path) or not reference.exists:
@@ -374,7 +391,7 @@ class Mirror:
             whole = self._restored(replace(reference, path=""), profile, None, pushed, travels=travels)
             return whole / reference.path
         local = registered or (reference.local if is_known else None)
-        filters = dict(reference.filters) if reference.is_directory else {}
+        filters = dict(reference.filters) if reference.is_directory else {"as_of": reference.as_of}
         request = DownloadRequest(remote=reference.url, local=local, profile=profile, **filters)
         registration = self._components.make_registration(request, is_restored=True)
         content = self._download(registration, request)
@@ -468,10 +485,11 @@ class Mirror:
             check_can_be_emptied(self.cache_root, registration.local)
 
         def begin(job: Job) -> None:
-            job.first_survey()
+            is_surveyed = self._survey_if_reachable(job)
             self._components.claim_path(job, self._check_open)
             self._empty_if_fresh(job)
-            job.check_same_kind()
+            if is_surveyed:
+                job.check_same_kind()
             job.begin_use()
             job.prepare_local()
             self._begin_to_push(job)
@@ -548,12 +566,15 @@ class Mirror:
             check_can_be_emptied(self.cache_root, registration.local)
 
         def begin(job: Job) -> None:
-            survey = job.first_survey()
+            is_surveyed = self._survey_if_reachable(job)
+            if not is_surveyed and request.fresh:
+                raise OfflineError(
+                    f"{job}: fresh=True downloads everything again, and the store cannot be asked; nothing was changed"
+                )
             self._components.claim_path(job, self._check_open)
             self._empty_if_fresh(job)
             job.begin_use()
-            if (survey.is_object or survey.is_prefix) and not self._downloader.has_deleting_upload(job):
-                self._downloader.download_claimed(job, missing_ok=True, adopt=request.adopt)
+            self._downloader.begin_sync(job, is_surveyed=is_surveyed, adopt=request.adopt)
             job.active_claim.download_finished()
             job.prepare_local()
             self._begin_to_push(job)
@@ -565,6 +586,19 @@ class Mirror:
             self._pusher.join(job, merged)
 
         return self._register(registration, begin, join)
+
+    def _survey_if_reachable(self, job: Job) -> bool:
+        """Surveys the URL of an upload or sync. Returns False if the store cannot be reached, so that it waits."""
+
+        def survey() -> bool:
+            job.first_survey()
+            return True
+
+        def begin_offline(_reason: str) -> bool:
+            job.begin_offline()
+            return False
+
+        return self._components.network.ask(job.store.endpoint, survey, begin_offline)
 
     def _empty_if_fresh(self, job: Job) -> None:
         if job.request.fresh:
@@ -627,6 +661,7 @@ class Mirror:
         """As :meth:`bisync`, with the arguments as one value."""
         self._check_open()
         _check_remote("bisync()", request.address)
+        self._refuse_offline("a two-way sync")
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
@@ -645,12 +680,17 @@ class Mirror:
     def begin_bisync(self, request: BisyncRequest) -> Path:
         """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end."""
         self._check_open()
+        self._refuse_offline("a two-way sync")
 
         def begin(job: Job) -> None:
             self._run_bisync(BisyncJob(job), in_journal=False)
             self._begin_to_push(job)
 
         return self._register(self._components.make_registration(request), begin)
+
+    def _refuse_offline(self, what: str) -> None:
+        if not self._components.network.is_used:
+            raise OfflineError(f"{what} needs the store, and this mirror works offline; nothing was changed")
 
     def _run_bisync(self, bisync_job: BisyncJob, *, in_journal: bool) -> None:
         """Brings both sides up to date with each other.
@@ -715,6 +755,7 @@ class Mirror:
             extra_args=extra_args,
         )
         _check_remote("publish()", request.address)
+        self._refuse_offline("publish()")
         if self._is_forked_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
@@ -739,6 +780,7 @@ class Mirror:
         recursive: bool = ...,
         profile: str | Profile | None = ...,
         *,
+        as_of: datetime | str | None = ...,
         details: Literal[False] = ...,
     ) -> list[str]: ...
 
@@ -749,6 +791,7 @@ class Mirror:
         recursive: bool = ...,
         profile: str | Profile | None = ...,
         *,
+        as_of: datetime | str | None = ...,
         details: Literal[True],
     ) -> list[Listed]: ...
 
@@ -758,6 +801,7 @@ class Mirror:
         recursive: bool = False,
         profile: str | Profile | None = None,
         *,
+        as_of: datetime | str | None = None,
         details: bool = False,
     ) -> list[str] | list[Listed]:
         """Returns the entries directly below ``prefix``, or with ``recursive`` those at any depth, sorted.
@@ -770,28 +814,64 @@ class Mirror:
                 match within a name, and ``**`` across names: the result has all that matches. A pattern that matches
                 nothing is taken as a name. Of a :class:`Part`, only its range is listed, at any depth.
             profile: a profile or its name. A profile in the URL wins.
+            as_of: list what a versioned bucket held at that time; see :meth:`download`. It needs a bucket.
             details: return sizes, times, ETags and storage classes with the URLs or paths.
 
         Raises:
+            InvalidArgumentError, InvalidURLError: an argument is wrong, or ``as_of`` is given without a bucket.
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
-        prefix = part_or_address(prefix)
-        if isinstance(prefix, Part):
-            location, resolved = self._components.stores.resolve(prefix.url, profile)
-            store = self._components.stores.of(location, resolved)
-            if details:
-                return describe_part(store, location, prefix, recursive)
-            return list_part(store, location, prefix, recursive)
-        if not is_url(prefix):
-            return describe_local(prefix, recursive) if details else list_local(prefix, recursive)
-        stores = self._components.stores
-        if (url_profile := profile_of_all_buckets(str(prefix))) is not None:
-            caller = resolve_profile(profile, url_profile=url_profile) or stores.default_profile
-            return describe_all_buckets(caller) if details else list_all_buckets(caller)
-        location, resolved = stores.resolve(str(prefix), profile)
-        store = stores.of(location, resolved)
-        return describe_remote(store, location, recursive) if details else list_remote(store, location, recursive)
+        request = DownloadRequest(remote=prefix, profile=profile, as_of=as_of)
+        address = request.address
+        if not is_url(address):
+            _check_local_arguments("ls", request)
+            return describe_local(address, recursive) if details else list_local(address, recursive)
+        if (url_profile := profile_of_all_buckets(str(address))) is not None:
+            return self._all_buckets(request, url_profile, details=details)
+
+        def listed(store: Store, location: Location) -> list[str] | list[Listed]:
+            if isinstance(request.remote, Part):
+                list_it = describe_part if details else list_part
+                return list_it(store, location, request.remote, recursive)
+            return describe_remote(store, location, recursive) if details else list_remote(store, location, recursive)
+
+        return self._components.ask(request, listed)
+
+    def _all_buckets(self, request: DownloadRequest, url_profile: str, *, details: bool) -> list[str] | list[Listed]:
+        """The buckets of a caller.
+
+        Raises:
+            InvalidArgumentError: an earlier time is asked for.
+            OfflineError: this mirror works offline.
+        """
+        if request.as_of is not None:
+            raise InvalidArgumentError(
+                "as_of: the buckets of an earlier time are not known; list one bucket", argument="as_of"
+            )
+        self._refuse_offline("a list of all buckets")
+        caller = resolve_profile(request.profile, url_profile=url_profile) or self.default_profile
+        return describe_all_buckets(caller) if details else list_all_buckets(caller)
+
+    def ls_versions(
+        self, prefix: str, recursive: bool = False, profile: str | Profile | None = None
+    ) -> Iterator[tuple[str, Version | None]]:
+        """The URL and each version of the objects at and below a URL, those that were deleted included.
+
+        Unless ``recursive``, directories directly below it come once, with None.
+
+        Raises:
+            InvalidArgumentError: ``prefix`` is a pattern, or a part.
+            StoreError: the bucket keeps no versions. Further errors as for :meth:`ls`.
+        """
+        self._check_open()
+        request = DownloadRequest(remote=prefix, profile=profile)
+        _check_remote("ls --versions", request.address)
+        if isinstance(request.remote, Part):
+            raise InvalidArgumentError(
+                "versions are listed of a whole URL, and this is a part of one", argument="prefix"
+            )
+        return self._components.ask(request, lambda store, location: list_versions(store, location, recursive))
 
     def fingerprint(
         self,
@@ -818,20 +898,17 @@ class Mirror:
             The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
         """
         self._check_open()
-        asked = part_or_address(path_or_url)
-        if isinstance(asked, Part):
-            include, exclude = patterns_of(asked, include, exclude)
-            within, asked = asked.within, asked.url
-        else:
-            within = EVERY_PATH
-        chosen = Filter(as_patterns(include, "include"), as_patterns(exclude, "exclude"))
-        if not is_url(asked):
-            return self._local_fingerprint(asked, chosen)
-        location, resolved = self._components.stores.resolve(str(asked), profile)
+        request = DownloadRequest(remote=path_or_url, profile=profile, include=include, exclude=exclude)
+        chosen, within = request.filter, request.within
+        if not is_url(request.address):
+            return self._local_fingerprint(request.address, chosen)
+        location, resolved = self._components.stores.resolve(str(request.address), profile)
         job = self._components.registrations.containing(location, resolved, within)
         if job is not None and os.path.exists(job.local_path(location)):
             return job.fingerprint(job.path_of(location), chosen, within)
-        return fingerprint_of_objects(self._components.stores.of(location, resolved), location, chosen, within)
+        return self._components.ask(
+            request, lambda store, location: fingerprint_of_objects(store, location, chosen, within)
+        )
 
     def _local_fingerprint(self, path: StrPath, chosen: Filter) -> str | None:
         reference = self.reference(path)
@@ -877,6 +954,7 @@ class Mirror:
         self._check_open()
         cut = check_division(parts, max_bytes)
         _check_remote("partition()", str(url))
+        self._refuse_offline("partition()")
         location, resolved = self._components.stores.resolve(str(url), profile)
         patterns = as_patterns(include, "include"), as_patterns(exclude, "exclude")
         whole = Part(self._url_for_others(location, resolved), include=patterns[0], exclude=patterns[1])
@@ -938,9 +1016,14 @@ class Mirror:
     def download_plan_of(self, request: DownloadRequest) -> tuple[Registration, Plan]:
         """As :meth:`plan_download`, but returns the registration and the internal plan."""
         registration = self._registration_for_plan(request)
-        job = self._components.make_job(registration)
-        job.check_source()
-        plan = self._planned_download(job, missing_ok=request.missing_ok)
+        components = self._components
+        job, plan = components.network.ask(
+            components.stores.of(registration.location, registration.profile).endpoint,
+            lambda: self._planned_download(components.make_job(registration), missing_ok=request.missing_ok),
+            lambda reason: self._planned_download(
+                components.make_offline_job(registration, reason), missing_ok=request.missing_ok
+            ),
+        )
         check_target(job, plan)
         refusals = [
             _adoption_refusal(job, plan) if request.delete and not request.adopt else "",
@@ -948,15 +1031,16 @@ class Mirror:
         ]
         return registration, replace(plan, refusal="\n".join(filter(None, refusals)))
 
-    def _planned_download(self, job: Job, *, missing_ok: bool) -> Plan:
+    def _planned_download(self, job: Job, *, missing_ok: bool) -> tuple[Job, Plan]:
+        job.check_source()
         try:
-            return job.plan_download(delete=job.request.deletes_local)
+            return job, job.plan_download(delete=job.request.deletes_local)
         except RemoteNotFoundError:
             if not missing_ok:
                 raise
             # Objects may be missing, but not the bucket: this raises if it is.
             job.first_survey()
-            return Plan("download")
+            return job, Plan("download")
 
     def plan_upload(
         self,
@@ -1152,6 +1236,21 @@ class Mirror:
                     self._components.stores.abort_unfinished()
             finally:
                 self._end()
+        if error is None and not self._is_forked_child and self._part_of is None:
+            self._push_kept_by_earlier()
+
+    def _push_kept_by_earlier(self) -> None:
+        """Pushes what earlier mirrors of this cache have kept because they could not reach the store.
+
+        A mirror that has only been asked, such as for a listing or a plan, changes nothing.
+        """
+        if not (self._components.network.is_available and self._components.registrations.jobs()):
+            return
+        for recovered in push_kept_offline(self.options, self._open_progress):
+            if recovered.error is not None:
+                logger.warning("kept offline, and not pushed yet: %s", recovered.error)
+            elif recovered.outcome == "pushed":
+                self.show_line(f"{recovered.url}: {recovered.report.figures or 'nothing to do'}, kept offline before")
 
     def _show_summary(self) -> None:
         line = summary_of_changes(self.registrations())
@@ -1194,11 +1293,11 @@ class Mirror:
         jobs = self._pusher.pushing()
         self._pusher.unpushed = {job.registration for job in jobs}
         self._pusher.end_background(at_once=False)
-        for failure in self._pusher.push_finally(jobs, lambda: None, delete=False):
+        for failure in without_kept(self._pusher.push_finally(jobs, lambda: None, delete=False)):
             logger.error("%s; 'pos3 recover' pushes what is left", failure)
 
     def _end(self) -> None:
-        self._components.journal.end(self._pusher.unpushed)
+        self._components.journal.end(self._pusher.unpushed, self._pusher.kept_offline)
         with self._lock:
             self._state = "closed"
         remove_mirror(self)
@@ -1225,7 +1324,7 @@ class Mirror:
             # A process that is stopped from outside has little time.
             seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
             with self._components.runner.deadline(seconds):
-                failures += self._pusher.push_finally(to_push, lambda: None, delete=False)
+                failures += without_kept(self._pusher.push_finally(to_push, lambda: None, delete=False))
         texts = list(map(str, failures))
         if texts and self._pusher.unpushed:
             texts[-1] += f". {self._advice()}"
@@ -1235,7 +1334,7 @@ class Mirror:
 
     def _push_at_clean_end(self) -> None:
         try:
-            self._pusher.push_everything(lambda: None)
+            self._pusher.push_everything(lambda: None, may_keep=True)
         except PlanRefusedError:
             # Everything was pushed, and only the deletes were refused.
             raise
@@ -1258,6 +1357,17 @@ def _check_remote(what: str, remote: StrPath) -> None:
     """
     if not is_url(remote):
         raise InvalidURLError(f"{what} needs a remote URL such as 's3://bucket/key', got {quoted(os.fspath(remote))}")
+
+
+def _check_local_arguments(verb: str, request: DownloadRequest) -> None:
+    """Returns if the arguments of a verb mean something for a local path.
+
+    Raises:
+        InvalidURLError: one of them does not.
+    """
+    for name in ("as_of", "fingerprint"):
+        if getattr(request, name) is not None:
+            _check_remote(f"{verb}({name}=...)", request.address)
 
 
 def _existing_path(address: StrPath, missing_ok: bool) -> Path:

@@ -15,7 +15,7 @@ from pos3.mirrors.context import active_mirror, enter, leave
 from pos3.mirrors.function_kinds import of_same_kind
 from pos3.mirrors.signals import sigterm_raises
 from pos3.mirrors.verbs import Mirror
-from pos3.options import MirrorOptions, StrPath
+from pos3.options import MirrorOptions, OfflineChoice, StrPath
 from pos3.profiles import Profile
 
 P = ParamSpec("P")
@@ -49,6 +49,9 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         shutdown_timeout: the seconds for the pushes of ``sync_on_error`` when the process is being stopped.
         output_root: the URL below which each flow run has directories of its own, for ``run_dir`` of
             :mod:`pos3.orchestration`. Nothing else uses it.
+        offline: with True, no request is sent. What the cache holds completely is returned as it was brought, anything
+            else is an :class:`OfflineError`, and uploads are kept for the next mirror that can reach the store, or for
+            ``pos3 recover``. With "auto", this is so as long as the endpoint cannot be reached.
 
     Raises:
         InvalidArgumentError, ProfileError: an option is wrong; nothing was changed.
@@ -66,6 +69,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         shutdown_timeout: float = MirrorOptions.shutdown_timeout,
         output_root: StrPath | None = MirrorOptions.output_root,
         max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
+        offline: OfflineChoice = MirrorOptions.offline,
     ):
         if callable(cache_root):
             raise InvalidArgumentError(
@@ -82,6 +86,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
             shutdown_timeout,
             output_root,
             max_download_bytes_per_second,
+            offline,
         )
         self._entered: dict[Mirror, contextlib.ExitStack] = {}
 
@@ -138,6 +143,7 @@ def with_mirror(
     shutdown_timeout: float = ...,
     output_root: StrPath | None = ...,
     max_download_bytes_per_second: float | None = ...,
+    offline: OfflineChoice = ...,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -152,6 +158,7 @@ def with_mirror(
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
     max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
+    offline: OfflineChoice = MirrorOptions.offline,
 ) -> Any:
     """Decorates a function so that each call runs in a mirror of its own.
 
@@ -170,6 +177,7 @@ def with_mirror(
         shutdown_timeout=shutdown_timeout,
         output_root=output_root,
         max_download_bytes_per_second=max_download_bytes_per_second,
+        offline=offline,
     )
 
 

@@ -7,7 +7,7 @@ import functools
 import inspect
 import types
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from prefect.flows import Flow
 
@@ -170,6 +170,7 @@ def pos3_flow(
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
     max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
+    offline: bool | Literal["auto"] = MirrorOptions.offline,
     **flow_options: Unpack[FlowOptions],
 ) -> FlowDecorator: ...
 
@@ -188,6 +189,7 @@ def pos3_flow(
     shutdown_timeout: float = MirrorOptions.shutdown_timeout,
     output_root: StrPath | None = MirrorOptions.output_root,
     max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
+    offline: bool | Literal["auto"] = MirrorOptions.offline,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
     """Makes a Prefect flow whose runs each have one mirror, which the flow and its tasks use by ``pos3.download`` etc.
@@ -215,6 +217,7 @@ def pos3_flow(
         cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout,
             max_download_bytes_per_second: see :func:`pos3.mirror`. They are checked when a run opens its mirror.
         output_root: the URL, or the local path, below which :func:`run_dir` makes directories.
+        offline: as for :func:`pos3.mirror`. An upload that is kept fails the run, since Completed means stored.
         flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a
             :class:`PathSerializer`.
 
@@ -231,6 +234,7 @@ def pos3_flow(
         shutdown_timeout,
         output_root,
         max_download_bytes_per_second,
+        offline,
     )
     options = OptionLayers().with_layer(mirror).with_layer(arguments)
 

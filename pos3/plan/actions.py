@@ -70,12 +70,13 @@ class _Chunk:
     inodes: array[int]
     unusable: _Column
     storage_classes: _Column
+    version_ids: _Column
     replaced: dict[int, Entry]
 
     @classmethod
     def of(cls, actions: Sequence[_Row]) -> _Chunk:
         reasons, sources, replaced = zip(*actions, strict=True)
-        paths, sizes, times, etags, inodes, unusable, storage_classes = zip(*sources, strict=True)
+        paths, sizes, times, etags, inodes, unusable, storage_classes, version_ids = zip(*sources, strict=True)
         return cls(
             _Column.of(reasons),
             _Column.of(paths),
@@ -85,6 +86,7 @@ class _Chunk:
             array("q", inodes) if any(inodes) else array("q"),
             _Column.of(unusable),
             _Column.of(storage_classes),
+            _Column.of(version_ids),
             {at: entry for at, entry in enumerate(replaced) if entry is not None} if any(replaced) else {},
         )
 
@@ -97,6 +99,7 @@ class _Chunk:
             self.inodes or itertools.repeat(0),
             self.unusable.unpacked(),
             self.storage_classes.unpacked(),
+            self.version_ids.unpacked(),
             strict=False,
         )
         replaced = self.replaced.get

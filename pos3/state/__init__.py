@@ -29,7 +29,7 @@ from pos3.state.leftovers import Leftovers
 from pos3.state.locks import NoUseLock, UseLock
 from pos3.state.ownership import ActiveClaim, Claims, NoClaim, RegistrationClaim
 from pos3.state.part_file import PartFile, has_part_of, remove_part
-from pos3.state.root_index import Place, RootIndex
+from pos3.state.root_index import Place, RootIndex, root_indexes
 
 __all__ = [
     "HEADER_TYPES",
@@ -64,6 +64,7 @@ __all__ = [
     "journals",
     "list_cache",
     "remove_part",
+    "root_indexes",
     "untrusted_journals",
     "verify_cache",
 ]

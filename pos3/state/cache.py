@@ -298,6 +298,8 @@ def _check_all_stored(related: list[RootIndex], local: str) -> None:
 def _delete_records_below(index: RootIndex, below: str) -> None:
     for known in index.places():
         of_place = Index(index, known.place)
+        # What is left is not all that a download has brought.
+        of_place.forget_notes()
         of_place.write((), [record.path for record in of_place.records(below)])
 
 

@@ -195,6 +195,29 @@ class Index:
 
         self._database.run(store, None)
 
+    def update_note(self, name: str, update: Callable[[str], str]) -> None:
+        """Replaces the value under ``name``, or "", by what ``update`` makes of it. Other writers wait meanwhile."""
+        query = "SELECT value FROM notes WHERE place = ? AND name = ?"
+
+        def store(connection: sqlite3.Connection) -> None:
+            with connection:
+                # This begins the transaction as a writer's.
+                place = self._place_id(connection)
+                row = connection.execute(query, (place, name)).fetchone()
+                value = update(str(row[0]) if row else "")
+                connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", (place, name, value))
+
+        self._database.run(store, None)
+
+    def forget_notes(self) -> None:
+        """Removes all values about the place."""
+
+        def remove(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.execute(f"DELETE FROM notes WHERE place = ({_PLACE})", self._key)
+
+        self._database.run(remove, None)
+
     def get_note(self, name: str) -> str:
         """The value that :meth:`set_note` stored under ``name``, or ""."""
         if not self.root.exists:

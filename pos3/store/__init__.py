@@ -23,11 +23,14 @@ from pos3.store.base import (
     Survey,
     TellChecksum,
     UnsortedListingError,
+    Version,
     nothing_known,
+    present_endpoint,
     twice_if_unsorted,
 )
 from pos3.store.endpoints import endpoint_of
-from pos3.store.retry import is_shared
+from pos3.store.offline import OfflineStore
+from pos3.store.retry import is_shared, is_unreachable
 from pos3.store.tasks import ended
 from pos3.url import Location
 
@@ -40,6 +43,7 @@ __all__ = [
     "KeyRefusedError",
     "Landmarks",
     "Moved",
+    "OfflineStore",
     "RangeNotes",
     "Rate",
     "Route",
@@ -47,14 +51,17 @@ __all__ = [
     "Survey",
     "TellChecksum",
     "UnsortedListingError",
+    "Version",
     "carried_out",
     "ended",
     "endpoint_of",
     "has_checksum",
     "is_shared",
+    "is_unreachable",
     "list_buckets",
     "nothing_known",
     "open_store",
+    "present_endpoint",
     "route_of",
     "twice_if_unsorted",
     "versions_of_libraries",

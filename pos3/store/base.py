@@ -11,12 +11,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import StoreError
 
 T = TypeVar("T")
+# No endpoint has a blank in it.
+_AS_OF = " as of "
 Moved = Callable[[int], object]
 """Progress: called with a number of bytes that have moved; with a negative one when they are taken back."""
 Landmarks = Callable[[str, int], str]
@@ -163,6 +165,33 @@ class Survey:
     is_told: bool = True
 
 
+class Version(NamedTuple):
+    """One version of an object, or the mark that it was deleted. ``modified_ns`` is in nanoseconds since the epoch."""
+
+    key: str
+    version_id: str
+    modified_ns: int
+    is_latest: bool
+    is_delete: bool
+    size_bytes: int = 0
+    etag: str = ""
+    storage_class: str = ""
+
+    def entry(self, path: str) -> Entry:
+        """The version as an entry of a listing."""
+        return Entry(path, self.size_bytes, self.modified_ns, self.etag, 0, "", self.storage_class, self.version_id)
+
+
+def past_endpoint(endpoint: str, moment: str) -> str:
+    """What tells the past of an endpoint from others, and from what it holds now."""
+    return f"{endpoint}{_AS_OF}{moment}"
+
+
+def present_endpoint(endpoint: str) -> str:
+    """The endpoint of whose past, or present, an endpoint is."""
+    return endpoint.partition(_AS_OF)[0]
+
+
 @dataclass(frozen=True)
 class Route:
     """How a store is reached; no part of it is secret. What a kind of store does not have is "".
@@ -293,6 +322,25 @@ class Store(Protocol):
         Raises:
             TransferCancelledError: ``cancelled`` was set; ``target`` does not exist.
             RemoteNotFoundError, IntegrityError, ObjectChangedError and the errors of ``survey``.
+        """
+        ...
+
+    def as_of(self, moment: str) -> Store:
+        """The same bucket as it was at a moment. It can only be read, and has an endpoint of its own.
+
+        Args:
+            moment: an ISO 8601 time with an offset, which lies in the past.
+        Raises:
+            InvalidArgumentError: the store keeps no versions. That a bucket keeps none is an error of its listings.
+        """
+        ...
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """All versions of the keys that begin with ``prefix``, in code-point order of the keys.
+
+        Raises:
+            InvalidArgumentError: the store keeps no versions.
+            StoreError: the bucket keeps none.
         """
         ...
 

@@ -39,8 +39,10 @@ from pos3.store.base import (
     RangeNotes,
     Rate,
     Route,
+    Store,
     Survey,
     TellChecksum,
+    Version,
     nothing_known,
     unseen,
     untold,
@@ -216,6 +218,15 @@ class FsspecStore:
         finally:
             os.close(descriptor)
         return delivered
+
+    def as_of(self, moment: str) -> Store:
+        raise InvalidArgumentError(
+            f"as_of={moment!r}: pos3 reads earlier versions of s3:// URLs alone, and not of {self._scheme}://",
+            argument="as_of",
+        )
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        raise InvalidArgumentError(f"pos3 lists versions of s3:// URLs alone, and not of {self._scheme}://")
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         if extra_args:

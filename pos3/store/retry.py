@@ -54,6 +54,13 @@ def is_shared(error: BaseException) -> bool:
     return isinstance(error, (BucketNotFoundError, CredentialsError, EndpointError))
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Whether the endpoint could not be reached: nobody has answered, or the answer broke off."""
+    if isinstance(error, UnreachableError):
+        return True
+    return isinstance(error, EndpointError) and isinstance(error.__cause__, (ConnectionError, TimeoutError))
+
+
 class Patience:
     """How often one thing is tried again, and after which pauses: they grow, and none is like another."""
 

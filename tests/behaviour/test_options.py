@@ -110,7 +110,7 @@ def test_options_are_plain_values_whether_they_were_given_or_not() -> None:
     assert repr(options) == (
         "MirrorOptions(cache_root='~/.cache/positronic/s3/', show_progress=True, max_workers=10, default_profile=None, "
         "max_upload_bytes_per_second=None, cache_limit=None, shutdown_timeout=25.0, output_root=None, "
-        "max_download_bytes_per_second=None)"
+        "max_download_bytes_per_second=None, offline=False)"
     )
 
 

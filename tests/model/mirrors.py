@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import precondition, rule
 
 import pos3
 from tests.model.model import Terms
+from tests.model.stage import attempt
 from tests.model.storms import Storms, storms
-from tests.model.trees import CHOICES, Tree
+from tests.model.trees import CHOICES, Choice, Tree
 
 terms = st.builds(
     Terms,
@@ -54,6 +55,26 @@ class Mirrors(Storms):
         for step in (a_step_of_a_run, a_step_of_a_run)
     )
 
+    @precondition(lambda self: self.mirror is None and self.model.brought is not None)
+    @rule(choice=st.sampled_from(CHOICES))
+    def an_offline_mirror_downloads(self, choice: Choice) -> None:
+        """It sends no request and changes nothing; it returns what was brought, if all of that is still here."""
+        self.world.strike_what_is_left()
+        assert self.model.brought is not None
+        brought_by, tree = self.model.brought
+        local = self.world.local()
+        self.proxy.clear()
+        mirror = self.world.new_mirror(offline=True)
+        error = attempt(lambda: mirror.download(self.world.url, exclude=list(choice.exclude)))
+        mirror.close()
+        assert not self.proxy.kinds
+        self.check_local(local)
+        expected = choice.view(tree)
+        # Without filters, it has brought what any choice takes.
+        if expected and (choice == brought_by or not brought_by.exclude):
+            is_here = expected.items() <= local.items()
+            assert (error is None) is is_here, f"{error!r}"
+
     def open_a_mirror(self, terms: Terms, storm: str | None) -> None:
         self.model.begin(terms)
         # What a failed end left is kept by whoever comes next; the model of several mirrors knows that.
@@ -81,6 +102,7 @@ class Mirrors(Storms):
         assert self.mirror is not None
         local, remote = self.world.local(), self.world.remote
         outcomes = self.model.after_push()
+        self.model.brought = None
         error = self.attempt(self.mirror.flush, storm)
         self.check_local(local)
         if storm:
@@ -104,6 +126,8 @@ class Mirrors(Storms):
         pushes = terms.kind != "download"
         outcomes = self.model.after_upload(delete=terms.delete_remote) if pushes else [remote]
         locals_after = self.model.after_clean_end() if pushes and outcomes else [local]
+        if pushes:
+            self.model.brought = None
         error = self.attempt(call, storm)
         self.check_local(*(locals_after if error is None else [local, *locals_after]))
         if storm:
@@ -121,6 +145,8 @@ class Mirrors(Storms):
         assert mirror is not None
         local, remote, terms = self.world.local(), self.world.remote, self.model.terms
         pushes = terms.kind != "download" and terms.sync_on_error
+        if pushes:
+            self.model.brought = None
         outcomes = self.model.after_upload(delete=False) if pushes else [remote]
         self.attempt(lambda: mirror.close(raised), storm)
         self.check_local(local)

@@ -46,6 +46,8 @@ class Model:
     """Directories whose markers the open mirror has put itself; all markers are alike."""
     foreign: Tree = field(default_factory=dict)
     at_opening: Tree = field(default_factory=dict)
+    brought: tuple[Choice, Tree] | None = None
+    """What the last download has brought, if it is known that all of it was, and no push was begun since."""
 
     def begin(self, terms: Terms) -> None:
         """A mirror is opened; nothing is its own yet."""
@@ -56,10 +58,10 @@ class Model:
     def doubt(self) -> None:
         """A mirror has failed, so nobody knows what it has remembered."""
         self.known = {name: replace(known, mine=None) for name, known in self.known.items()}
-        self.foreign, self.marked = {}, set()
+        self.foreign, self.marked, self.brought = {}, set(), None
 
     def forget(self) -> None:
-        self.known, self.marked = {}, set()
+        self.known, self.marked, self.brought = {}, set(), None
 
     # What a step must come to
 
@@ -146,6 +148,7 @@ class Model:
     def know_downloaded(self, before: Tree) -> None:
         theirs = files(self.terms.choice.view(self.world.remote))
         self._know(theirs, before, only_there=lambda name: False)
+        self.brought = (self.terms.choice, theirs) if theirs else None
 
     def know_uploaded(self, local: Tree, remote: Tree) -> None:
         stays = self.protected(local, remote)

@@ -54,7 +54,7 @@ class World:
     def url(self) -> str:
         return self.site.url(self.key)
 
-    def new_mirror(self) -> pos3.Mirror:
+    def new_mirror(self, *, offline: bool = False) -> pos3.Mirror:
         server = self.site.server
         profile = pos3.Profile(
             "model",
@@ -63,7 +63,8 @@ class World:
             access_key=server.access_key,
             secret_key=server.secret_key,
         )
-        return pos3.Mirror(pos3.MirrorOptions(self.cache, show_progress=False, default_profile=profile)).open()
+        options = pos3.MirrorOptions(self.cache, show_progress=False, default_profile=profile, offline=offline)
+        return pos3.Mirror(options).open()
 
     def strike_what_is_left(self) -> None:
         """As if somebody had decided that nothing of it is to be pushed."""

@@ -349,3 +349,23 @@ def test_a_failing_generator_is_retried_with_the_same_mirror(stale: S3Site, cach
     assert list(learn()) == [1, 2]
     assert len(mirrors.opened) == 1
     assert set(stale.keys()) == {"out/new", "log/new"}
+
+
+def test_an_upload_that_offline_mode_keeps_fails_the_run_and_downloads_alone_do_not(
+    rclone_site: S3Site, cache: Path
+) -> None:
+    rclone_site.put("data/x", b"1")
+
+    @pos3_flow(cache_root=cache)
+    def read() -> bytes:
+        return (pos3.download(rclone_site.url("data")) / "x").read_bytes()
+
+    @pos3_flow(cache_root=cache, offline=True)
+    def write_offline() -> None:
+        (pos3.upload(rclone_site.url("out")) / "new").write_text("new")
+
+    assert read() == b"1"
+    assert read.with_options(mirror={"offline": True})() == b"1"
+    with pytest.raises(pos3.OfflineError, match=r"out: .*1 file \(3 B\)"):
+        write_offline()
+    assert not rclone_site.keys("out/")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, Field, model_validator
@@ -36,6 +36,9 @@ class Pos3Mirror(Block):
         default=None, description="Seconds for the last pushes when the process is being stopped."
     )
     output_root: str | None = Field(default=None, description="URL below which runs have directories: run_dir().")
+    offline: bool | Literal["auto"] | None = Field(
+        default=None, description="Whether downloads come from the cache alone; auto: while the store is not reached."
+    )
 
     @model_validator(mode="after")
     def _can_work(self) -> Pos3Mirror:

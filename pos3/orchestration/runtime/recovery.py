@@ -18,7 +18,10 @@ def recover_earlier(flow_run_id: UUID, options: pos3.MirrorOptions, progress: po
     """Pushes what an earlier attempt has left, without deletes. What fails is logged as a warning, not raised.
 
     If this run then completes, its own push includes what failed here. Otherwise, ``pos3 recover`` can still push it.
+    A mirror that works offline leaves it to that.
     """
+    if options.offline is True:
+        return
     try:
         found = pos3.recover(
             options.cache_root,

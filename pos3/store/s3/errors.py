@@ -108,6 +108,8 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
         return error
     if code == "NoSuchBucket":
         return BucketNotFoundError(f"{where}: the bucket does not exist at {endpoint}; check the name and the profile")
+    if code == "NoSuchVersion":
+        return RemoteNotFoundError(f"{where}: this version was deleted for good")
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:
         return RemoteNotFoundError(f"{where}: nothing there")
     if code in _CREDENTIAL_CODES:
@@ -184,8 +186,8 @@ def region_in(body: bytes, status: int) -> str:
     return region if REGION.fullmatch(region) else ""
 
 
-def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:
-    """The element ``name``, which the body of a good answer must be.
+def read_answer(body: bytes, name: str, where: str, *, other_name: str = "") -> ElementTree.Element:
+    """The element ``name``, or ``other_name``, which the body of a good answer must be.
 
     Raises:
         UnreachableError: it is no XML, or not whole.
@@ -198,7 +200,7 @@ def read_answer(body: bytes, name: str, where: str) -> ElementTree.Element:
     found = root.tag.rpartition("}")[2]
     if found == "Error":
         raise error_of_body(200, body, where)
-    if found != name:
+    if found not in (name, other_name):
         raise StoreError(f"{where}: the answer is no {name}; check the endpoint's URL")
     return root
 

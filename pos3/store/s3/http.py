@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pos3.store.apart import Drive, Stopping, called_apart, streamed_apart
 from pos3.store.retry import ATTEMPTS, Patience, repeated
@@ -97,6 +99,13 @@ class Client:
         self.pool = Pool(self.server)
         self.runs: dict[asyncio.AbstractEventLoop, _Run] = {}
         self._windows: set[Window] = set()
+        self._version_query = ""
+
+    def of_version(self, version_id: str) -> Client:
+        """The same client, whose requests read one version of objects. Both share connections and limits."""
+        versioned = copy.copy(self)
+        versioned._version_query = f"versionId={quote(version_id, safe='')}"
+        return versioned
 
     @contextmanager
     def driving(self, in_flight: int | None) -> Iterator[Drive]:
@@ -181,6 +190,9 @@ class Client:
             StoreError: the answer was an error, or there was none.
             CredentialsError: there are none.
         """
+        if self._version_query:
+            query = f"{request.query}&{self._version_query}" if request.query else self._version_query
+            request = request._replace(query=query)
         engine = self.runs[asyncio.get_running_loop()].engine
         slots = engine.slots
         if not slots.is_taken_at_once():

@@ -140,7 +140,7 @@ class Listing:
         """
         if after and self._starts_after:
             try:
-                first = await self.page(prefix, after=_right_before(after))
+                first = await self.page(prefix, after=right_before(after))
                 found = first.entries[0].path if first.entries else ""
                 if found == after or ((not found or found > after) and not await self._exists(after)):
                     return first
@@ -267,7 +267,7 @@ def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
     last = ""
     for page in pages:
         last = _last_in_order(page, last, where)
-        for key, size_bytes, modified_ns, etag, _, _, storage_class in page.entries:
+        for key, size_bytes, modified_ns, etag, _, _, storage_class, _ in page.entries:
             if len(key) > cut:
                 yield Entry(key[cut:], size_bytes, modified_ns, etag, 0, "", storage_class)
 
@@ -293,7 +293,7 @@ def _last_in_order(page: Page, last: str, where: str) -> str:
     return keys[-1] if keys else last
 
 
-def _right_before(key: str) -> str:
+def right_before(key: str) -> str:
     """A text that follows all keys that come before ``key``, but for some that nobody uses."""
     last = ord(key[-1]) - 1
     # Surrogates are no characters.

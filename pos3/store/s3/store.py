@@ -24,9 +24,11 @@ from pos3.store.base import (
     RangeNotes,
     Rate,
     Route,
+    Store,
     Survey,
     TellChecksum,
     UnsortedListingError,
+    Version,
     nothing_known,
     unseen,
     untold,
@@ -71,7 +73,9 @@ class S3Store:
         self._most_pages_at_once = min(max_workers or _MOST_PAGES_AT_ONCE, _MOST_PAGES_AT_ONCE)
         self._listing = Listing(self._client, bucket, self._most_pages_at_once)
         proves, asks, sends = connection.signs_bodies, connection.asks_for_checksums, connection.sends_checksums
-        self._bodies = Bodies(self._client, self._creation_headers, proves, asks, sends)
+        headers = self._creation_headers
+        self._new_bodies = functools.partial(Bodies, headers=headers, proves=proves, asks=asks, sends=sends)
+        self._bodies = self._new_bodies(self._client)
         self._deletes = Deletes(self._client, bucket)
         self._sorted = not self._client.address.has_directories
         self._holds_markers: bool | None = None
@@ -246,6 +250,26 @@ class S3Store:
         rate: Rate = UNLIMITED,
     ) -> Coroutine[Any, Any, Entry]:
         return self._bodies.download(Wanted(key, expected, target, moved, cancelled, notes, tell_checksum, rate))
+
+    def as_of(self, moment: str) -> Store:
+        from pos3.store.s3.past import PastStore
+
+        return PastStore(self, self._client, self._bucket, self._new_bodies, moment)
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        from pos3.store.s3.versions import Versions
+
+        versions = Versions(self._client, self._bucket)
+
+        async def pages() -> AsyncGenerator[list[Version], None]:
+            await versions.check_kept()
+            async with aclosing(versions.pages(prefix)) as found:
+                async for page in found:
+                    yield page
+
+        with closing(self._client.stream(pages, 2)) as found:
+            for page in found:
+                yield from page
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         return headers_of(extra_args)
