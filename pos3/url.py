@@ -207,7 +207,7 @@ def parse(address: str) -> Location:
 
     Raises:
         InvalidURLError: the URL has no bucket, a bucket name that no store accepts, an empty profile before "@", or an
-            ARN that is not of an access point; or it is a web address.
+            ARN that is not of an access point; or it is a web address, or for fsspec (``pos3://``).
     """
     if not is_url(address):
         raise InvalidURLError(
@@ -217,6 +217,11 @@ def parse(address: str) -> Location:
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
     if scheme in ("http", "https"):
         raise InvalidURLError(_message_for_web_address(address))
+    if scheme == "pos3":
+        raise InvalidURLError(
+            f"{quoted(address)} is for libraries that read through fsspec; pos3 itself takes 's3://bucket/key'",
+            url=masked(address),
+        )
     authority, _, key = rest.partition("/")
     profile = ""
     if "@" in authority:
