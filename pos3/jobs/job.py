@@ -165,6 +165,8 @@ class Job:
             everything if registration.request.upload_exclude is None else registration.filter.predicate()
         )
         self._rules = rules
+        # Whether all records come from pushes of named files. Then the objects of the other files are not known.
+        self._has_only_named_records = False
         self._has_logged_left_out = False
         self._lock = threading.RLock()
         self._total_lock = threading.Lock()
@@ -412,7 +414,7 @@ class Job:
         chosen = self.request.push_filter
         if not self._rules.trusts_records:
             return self.plan_upload(delete=False)
-        if not self.index.has_records():
+        if not self._knows_objects():
             entries = self.sources.files(chosen, follow_symlinks=True)
             has_files = any(e.is_unreadable or not (e.unusable or e.is_directory) for e in entries)
             return self.plan_upload(delete=False) if has_files else Plan("upload")
@@ -427,14 +429,19 @@ class Job:
 
         The records of deleted files stay, so that a later push deletes their objects.
         """
-        if not self.index.has_records():
+        if not self._knows_objects():
             return self._plan_push()
         plan = self._plan_by_records(self._policy(delete=False))
         return self.plan_upload(delete=False) if plan.copy_files and self.request.compare != "auto" else plan
 
+    def _knows_objects(self) -> bool:
+        """Whether the records tell which files have objects."""
+        return self.index.has_records() and not self._has_only_named_records
+
     def _plan_named(self, paths: Collection[str]) -> Plan:
         """The plan of a push of the files at these paths. It lists nothing, and deletes nothing."""
         self.check_same_kind()
+        self._has_only_named_records = not self._knows_objects()
         sources = NamedSources(self.registration, self.store, self.index, paths)
         policy = self._policy(delete=False)
         if self.request.compare == "auto" or not self.first_survey().is_told:
@@ -664,6 +671,7 @@ class Job:
         """
         if self._push(terms, self._plan_push):
             self._note_push()
+            self._has_only_named_records = False
 
     def push_additions(self, terms: Terms) -> None:
         """Uploads what changed since the last push, and deletes nothing.
@@ -673,6 +681,7 @@ class Job:
         """
         if self._push(terms, self._plan_additions):
             self._note_push()
+            self._has_only_named_records = False
 
     def push_named(self, paths: Collection[str], terms: Terms) -> None:
         """Uploads the files at these paths that changed since the last push. It looks at no other file.

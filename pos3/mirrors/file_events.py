@@ -69,9 +69,16 @@ if sys.platform == "linux":
                 self._on_gap("there were more changes at once than the system keeps (fs.inotify.max_queued_events)")
             super().handle_event(event)
 
+    class _Emitter(InotifyFullEmitter):
+        """Reads the events of one root. The original logs an error if it is stopped while events wait."""
+
+        def on_thread_stop(self) -> None:
+            if self._inotify is not None:
+                self._inotify.deactivate()
+
     def _new_threads(on_gap: OnGap) -> tuple[BaseObserver, list[BaseThread]]:
         inotify = _Inotify(on_gap)
-        return BaseObserver(InotifyFullEmitter, inotify_fd=inotify), [inotify]
+        return BaseObserver(_Emitter, inotify_fd=inotify), [inotify]
 
 else:
     from watchdog.observers import Observer
