@@ -200,6 +200,27 @@ def _message_for_web_address(address: str) -> str:
     )
 
 
+def _check_names_place(scheme: str, address: str) -> None:
+    """Returns if the URL names a place, and not something else that looks like the URL of one.
+
+    Raises:
+        InvalidURLError: it does not; the error says what to write.
+    """
+    if scheme in ("http", "https"):
+        raise InvalidURLError(_message_for_web_address(address))
+    if scheme.startswith(PART_PREFIX):
+        raise InvalidURLError(
+            f"{quoted(address)} is a part of a URL; download, ls, plan_download and fingerprint take parts, and "
+            "everything else takes whole URLs",
+            url=masked(address),
+        )
+    if scheme == "pos3":
+        raise InvalidURLError(
+            f"{quoted(address)} is for libraries that read through fsspec; pos3 itself takes 's3://bucket/key'",
+            url=masked(address),
+        )
+
+
 def parse(address: str) -> Location:
     """The location that a URL names.
 
@@ -209,7 +230,7 @@ def parse(address: str) -> Location:
 
     Raises:
         InvalidURLError: the URL has no bucket, a bucket name that no store accepts, an empty profile before "@", or an
-            ARN that is not of an access point; or it is a web address.
+            ARN that is not of an access point; or it is a web address, or for fsspec (``pos3://``).
     """
     if not is_url(address):
         raise InvalidURLError(
@@ -217,14 +238,7 @@ def parse(address: str) -> Location:
         )
     scheme, rest = address.split("://", 1)
     scheme = "s3" if scheme in _S3_SCHEMES else scheme
-    if scheme in ("http", "https"):
-        raise InvalidURLError(_message_for_web_address(address))
-    if scheme.startswith(PART_PREFIX):
-        raise InvalidURLError(
-            f"{quoted(address)} is a part of a URL; download, ls, plan_download and fingerprint take parts, and "
-            "everything else takes whole URLs",
-            url=masked(address),
-        )
+    _check_names_place(scheme, address)
     authority, _, key = rest.partition("/")
     profile = ""
     if "@" in authority:

@@ -42,7 +42,7 @@ def test_a_module_that_decides_touches_neither_disk_nor_clock(module: str) -> No
 def test_importing_pos3_loads_no_sdk() -> None:
     script = "import sys, pos3; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    heavy = {"boto3", "botocore", "pycurl", "fsspec", "prefect", "tqdm", "pydantic"}
+    heavy = {"boto3", "botocore", "pycurl", "fsspec", "prefect", "tqdm", "pydantic", "watchdog"}
     assert heavy & set(loaded.stdout.split()) == set()
 
 

@@ -87,6 +87,14 @@ def test_an_address_that_names_no_place_is_refused_with_a_hint(address: str, hin
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_scheme_for_other_libraries_is_told_from_that_of_pos3(tmp_path: Path) -> None:
+    with pos3.mirror(tmp_path / "cache", show_progress=False):
+        for call in (pos3.download, pos3.upload, pos3.sync, pos3.ls):
+            with pytest.raises(pos3.InvalidURLError, match="is for libraries that read through fsspec; pos3 itself"):
+                call("pos3://bucket/key")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("address", ["s3://", "s3a://", "s3://who@"])
 def test_all_buckets_together_are_for_listings_alone(address: str, tmp_path: Path) -> None:
     with pos3.mirror(tmp_path / "cache", show_progress=False):

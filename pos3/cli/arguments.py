@@ -283,12 +283,12 @@ def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         commands,
         "sync",
         _load_on_run("transfers", "run_sync"),
-        "bring both sides up to date, once or with --interval until stopped",
+        "bring both sides up to date, once or with --interval or --watch until stopped",
         description="""\
 Uploads what is new or changed locally, downloads what is new or changed in the store, and prints the local path.
 What changed on both sides since the last transfer is listed, and then nothing is changed.
-With --interval it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a last push, and
-status 0 if that went well.""",
+With --interval or --watch it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a
+last push, and status 0 if that went well.""",
     )
     _add_url(command, "s3://bucket/key; it need not exist yet")
     _add_transfer(command, "the local side; a place below the cache root if not given")
@@ -306,6 +306,12 @@ status 0 if that went well.""",
         metavar="SECONDS",
         type=values.interval,
         help="go on uploading changes, with this pause in between",
+    )
+    command.add_argument(
+        "--watch",
+        action="store_true",
+        help="go on uploading, each file within two seconds after it was closed; 300 s between pushes of everything "
+        "unless --interval is given",
     )
 
 

@@ -48,6 +48,8 @@ from pos3.url import is_url, local_path, parse
 
 logger = logging.getLogger("pos3")
 
+_WATCH_INTERVAL_SECONDS = 300.0
+
 
 def run_ls(arguments: Namespace) -> int:
     """Prints one URL or local path on each line, and nothing if nothing is at a URL."""
@@ -151,21 +153,24 @@ def run_sync(arguments: Namespace) -> int:
     began = time.monotonic()
     check_url(arguments)
     request = request_of(BisyncRequest, arguments)
+    interval_seconds: float | None = arguments.interval
+    if interval_seconds is None and arguments.watch:
+        interval_seconds = _WATCH_INTERVAL_SECONDS
     with mirror.of(arguments.options) as opened:
         opened.show_line = unsaid
         if arguments.dry_run:
             plans = opened.bisync_plan_of(request)
             _print_plan(arguments, plans.registration, plans.download, plans.upload)
             return OK
-        if arguments.interval is None:
+        if interval_seconds is None:
             path = opened.bisync_of(request)
         else:
-            path = opened.begin_bisync(request)
-            _push_until_stopped(arguments, opened, path)
+            path = opened.begin_bisync(request, watch=arguments.watch)
+            _push_until_stopped(arguments, opened, path, interval_seconds)
     report = opened.report()
     # With an interval, the command mostly waits, so only the time of the transfers is reported.
-    _print_report(arguments, path, _with_duration_since(began, report) if arguments.interval is None else report)
-    if arguments.interval is None:
+    _print_report(arguments, path, _with_duration_since(began, report) if interval_seconds is None else report)
+    if interval_seconds is None:
         _print_path(arguments, path)
     return OK
 
@@ -179,14 +184,14 @@ def request_of(kind: type[R], arguments: Namespace) -> R:
     return kind(**{"remote": arguments.url, **given})
 
 
-def _push_until_stopped(arguments: Namespace, opened: Mirror, path: Path) -> None:
+def _push_until_stopped(arguments: Namespace, opened: Mirror, path: Path, interval_seconds: float) -> None:
     with StopSignals() as signals:
         _print_path(arguments, path)
-        while not signals.wait(arguments.interval):
+        while not signals.wait(interval_seconds):
             try:
                 opened.flush()
             except (Pos3Error, OSError) as error:
-                logger.warning("a push failed, the next one is in %g s: %s", arguments.interval, error)
+                logger.warning("a push failed, the next one is in %g s: %s", interval_seconds, error)
     if not arguments.quiet:
         note(arguments.name, "stopping; one last push")
 

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -31,6 +31,7 @@ from pos3.jobs.fingerprints import fingerprint_of_files
 from pos3.jobs.journal_entry import JournalEntry
 from pos3.jobs.kept_objects import reason_to_keep
 from pos3.jobs.local_writers import AdditiveWriter, DeadWriter, LocalWriters, Writer
+from pos3.jobs.named_sources import NamedSources
 from pos3.jobs.newer_objects import NewerObjectsStay
 from pos3.jobs.observer import Registered
 from pos3.jobs.pins import pins_of
@@ -169,6 +170,8 @@ class Job:
         self._rules = rules
         self._pins = pins_of(registration.request, registration.location, store.endpoint, index, cache_root)
         self._entry_offline: JournalEntry | None = None
+        # Whether all records come from pushes of named files. Then the objects of the other files are not known.
+        self._has_only_named_records = False
         self._has_logged_left_out = False
         self._lock = threading.RLock()
         self._total_lock = threading.Lock()
@@ -437,7 +440,7 @@ class Job:
         chosen = self.request.push_filter
         if not self._rules.trusts_records:
             return self.plan_upload(delete=False)
-        if not self.index.has_records():
+        if not self._knows_objects():
             entries = self.sources.files(chosen, follow_symlinks=True)
             has_files = any(e.is_unreadable or not (e.unusable or e.is_directory) for e in entries)
             return self.plan_upload(delete=False) if has_files else Plan("upload")
@@ -452,10 +455,25 @@ class Job:
 
         The records of deleted files stay, so that a later push deletes their objects.
         """
-        if not self.index.has_records():
+        if not self._knows_objects():
             return self._plan_push()
         plan = self._plan_by_records(self._policy(delete=False))
         return self.plan_upload(delete=False) if plan.copy_files and self.request.compare != "auto" else plan
+
+    def _knows_objects(self) -> bool:
+        """Whether the records tell which files have objects."""
+        return self.index.has_records() and not self._has_only_named_records
+
+    def _plan_named(self, paths: Collection[str]) -> Plan:
+        """The plan of a push of the files at these paths. It lists nothing, and deletes nothing."""
+        self.check_same_kind()
+        self._has_only_named_records = not self._knows_objects()
+        sources = NamedSources(self.registration, self.store, self.index, paths)
+        policy = self._policy(delete=False)
+        if self._rules.trusts_records and (self.request.compare == "auto" or not self.first_survey().is_told):
+            return plan_push(sources.files(), sources.records(), self.owner, policy)
+        plan = plan_upload(sources.files(), sources.objects(), sources.records(), policy)
+        return replace(plan.without_deletes(), forgotten=())
 
     def without_replaced(self, plan: Plan) -> Plan:
         """The plan without deletes of objects that others have replaced or deleted since.
@@ -703,7 +721,9 @@ class Job:
             TransferError: some files failed.
             UnsafeKeysError: some files cannot be objects; the others were pushed.
         """
-        self._push(terms, self._plan_push)
+        if self._push(terms, self._plan_push):
+            self._note_push()
+            self._has_only_named_records = False
 
     def push_additions(self, terms: Terms) -> None:
         """Uploads what changed since the last push, and deletes nothing.
@@ -711,21 +731,31 @@ class Job:
         Raises:
             As for :meth:`push`.
         """
-        self._push(terms, self._plan_additions)
+        if self._push(terms, self._plan_additions):
+            self._note_push()
+            self._has_only_named_records = False
 
-    def _push(self, terms: Terms, make_plan: Callable[[], Plan]) -> None:
+    def push_named(self, paths: Collection[str], terms: Terms) -> None:
+        """Uploads the files at these paths that changed since the last push. It looks at no other file.
+
+        Raises:
+            As for :meth:`push`.
+        """
+        self._push(terms, lambda: self._plan_named(paths))
+
+    def _push(self, terms: Terms, make_plan: Callable[[], Plan]) -> bool:
+        """Carries out a plan for a push. Returns False if the local side does not exist."""
         with self.exclusive(terms):
             if not self.local_exists():
-                return
+                return False
             plan = make_plan()
             if plan.is_empty and not (plan.confirmed or plan.forgotten or plan.unreadable):
                 self._raise_problems(plan)
-                self._note_push()
-                return
+                return True
             self.index.mark_used()
             outcome = self.execute_plan(plan, terms)
         self.raise_failures(outcome, plan)
-        self._note_push()
+        return True
 
     def push_finally(self, terms: Terms, *, delete: bool) -> None:
         """Makes the remote side match the local side, by a full comparison. Files that keep changing are tried twice.

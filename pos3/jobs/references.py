@@ -25,6 +25,7 @@ _OF_UPLOAD = (
     "exclude",
     "compare",
     "interval",
+    "watch",
     "sync_on_error",
     "overwrite",
     "upload_last",

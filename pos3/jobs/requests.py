@@ -347,6 +347,11 @@ class Request:
         return None
 
     @property
+    def watch(self) -> bool:
+        """Whether files are pushed as soon as they have been written."""
+        return False
+
+    @property
     def sync_on_error(self) -> bool:
         return False
 
@@ -516,6 +521,7 @@ class UploadRequest(Request):
     """The arguments of :meth:`pos3.Mirror.upload`."""
 
     interval: float | None = _argument(300, check_interval)
+    watch: bool = _argument(False, check_flag)
     delete: bool = _argument(True, check_flag)
     sync_on_error: bool = _argument(False, check_flag)
     overwrite: Patterns = _argument(None, _file_patterns)
@@ -548,6 +554,7 @@ class SyncRequest(Request):
     """The arguments of :meth:`pos3.Mirror.sync`."""
 
     interval: float | None = _argument(300, check_interval)
+    watch: bool = _argument(False, check_flag)
     delete_local: bool = _argument(True, check_flag)
     delete_remote: bool = _argument(True, check_flag)
     sync_on_error: bool = _argument(False, check_flag)
@@ -678,7 +685,7 @@ def _as_kind_of(other: Request, request: Request) -> Request:
 def merged(first: Request, second: Request) -> Request | None:
     """One request that replaces two requests for upload of the same place, or None if their pushes differ.
 
-    It has the shorter interval and the safer flags.
+    It has the shorter interval and the safer flags, and watches if one of them does.
     """
     first, second = _as_kind_of(second, first), _as_kind_of(first, second)
     if not isinstance(first, UploadRequest | SyncRequest) or not isinstance(second, UploadRequest | SyncRequest):
@@ -686,6 +693,7 @@ def merged(first: Request, second: Request) -> Request | None:
     intervals = [one.interval for one in (first, second) if one.interval is not None]
     common: dict[str, Any] = {
         "interval": min(intervals, default=None),
+        "watch": first.watch or second.watch,
         "sync_on_error": first.sync_on_error or second.sync_on_error,
     }
     if isinstance(first, SyncRequest) and isinstance(second, SyncRequest):

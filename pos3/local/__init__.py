@@ -45,7 +45,8 @@ from pos3.local.temporary import (
     temporary_name,
 )
 from pos3.local.threads import DeadlineEvent, call_within, clamp_timeout, try_start
-from pos3.local.tree import Scan, existing_parent, ignores_case, local_entries, max_path_bytes_below
+from pos3.local.tree import Scan, existing_parent, file_entry, ignores_case, local_entries, max_path_bytes_below
+from pos3.local.writers import is_open_for_writing
 
 __all__ = [
     "BLOCK_BYTES",
@@ -65,10 +66,12 @@ __all__ = [
     "encoding_problem",
     "existing_parent",
     "expanded",
+    "file_entry",
     "has_temporary_name",
     "ignores_case",
     "is_below",
     "is_file_name",
+    "is_open_for_writing",
     "is_running",
     "is_temporary",
     "is_trusted",

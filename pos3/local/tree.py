@@ -59,6 +59,18 @@ def local_entries(root: str, scan: Scan) -> Iterator[Entry]:
         yield Entry("", unusable=_kind(status.st_mode))
 
 
+def file_entry(root: str, path: str, *, follow_symlinks: bool) -> Entry | None:
+    """The entry of one file below ``root``, as :func:`local_entries` lists it. None if no usable file is there."""
+    full_path = os.path.join(root, path) if path else root
+    try:
+        if os.path.islink(full_path) and (not follow_symlinks or state_directory_around(full_path)):
+            return None
+        status = os.stat(full_path)
+    except OSError:
+        return None
+    return Entry.of_file(path, status) if stat.S_ISREG(status.st_mode) else None
+
+
 def _walk(root: str, scan: Scan) -> Iterator[Entry]:
     # The open directories, outermost first: remaining paths, their directory entries, and the links on the way to each.
     # A tree can be deeper than the interpreter's stack, so this is not a recursion.

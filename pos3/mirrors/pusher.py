@@ -18,11 +18,13 @@ from pos3.errors import (
     TransferError,
     UnsafeKeysError,
 )
+from pos3.filters import as_patterns, matcher
 from pos3.jobs import Job, Registration, check_nothing_unpushed, remove_pushed_entries
 from pos3.local import call_within
 from pos3.mirrors.components import Components
 from pos3.mirrors.parallel_pushes import STOP_SECONDS, push_in_parallel
 from pos3.mirrors.schedule import Schedule
+from pos3.mirrors.watcher import Watcher
 from pos3.transfer import OpenProgress, Terms
 
 logger = logging.getLogger("pos3")
@@ -53,6 +55,7 @@ class Pusher:
         self._background_progress = background_progress
         self._max_workers = max_workers
         self._schedule = Schedule()
+        self._watcher = Watcher(self._push_changed)
         self._lock = lock
         self._pid = pid
         self.unpushed: set[Registration] = set()
@@ -90,6 +93,13 @@ class Pusher:
                     self._push_in_background(job)
 
             self._schedule.every(interval_seconds, push)
+        if job.request.watch:
+            self.watch(job)
+
+    def watch(self, job: Job) -> None:
+        """From now on, files of the job are pushed as soon as they have been written."""
+        if not self._is_forked_child:
+            self._watcher.watch(job)
 
     def join(self, job: Job, merged: Registration) -> None:
         """Gives a job the request that merges it with another call for the same pushes."""
@@ -100,6 +110,8 @@ class Pusher:
             self.begin(job)
         else:
             self._components.journal.add(job.journal_entry())
+            if merged.request.watch:
+                self.watch(job)
 
     def _is_open(self) -> bool:
         try:
@@ -109,10 +121,25 @@ class Pusher:
         return True
 
     def _push_in_background(self, job: Job) -> None:
-        try:
-            self._push(job, lambda: self._components.runner.run(job, Job.push, self._background_progress))
+        if self._try_to_push(job, Job.push):
             job.failed_pushes.clear()
             job.logged_failures = frozenset()
+
+    def _push_changed(self, job: Job, paths: Collection[str]) -> None:
+        """Pushes the files at these paths. A file that comes after all others is pushed with all others."""
+        if not self._is_open():
+            return
+        is_last = matcher(as_patterns(job.request.upload_last, "upload_last"))
+        if any(map(is_last, paths)):
+            self._try_to_push(job, Job.push_additions)
+        else:
+            self._try_to_push(job, lambda job, terms: job.push_named(paths, terms))
+
+    def _try_to_push(self, job: Job, work: Callable[[Job, Terms], object]) -> bool:
+        """Pushes in the background, and returns whether that went well. A failure is logged."""
+        try:
+            self._push(job, lambda: self._components.runner.run(job, work, self._background_progress))
+            return True
         except OfflineError as error:
             # It was logged once that the store cannot be reached.
             logger.debug("background push: %s", error)
@@ -131,6 +158,7 @@ class Pusher:
             level = logging.DEBUG if failures and failures <= job.logged_failures else logging.WARNING
             job.logged_failures = failures
             logger.log(level, "background push of %s failed (%d in a row): %s", job, len(job.failed_pushes), error)
+        return False
 
     def _push(self, job: Job, push: Callable[[], None]) -> bool:
         """Pushes a job. Returns whether the store was asked; without the network, it need not be if all is pushed.
@@ -165,10 +193,12 @@ class Pusher:
             runner.stop_running()
         try:
             self._schedule.stop(timeout_seconds=STOP_SECONDS if at_once else None)
+            self._watcher.stop(timeout_seconds=STOP_SECONDS if at_once else None)
         except BaseException:
             # An interrupt has ended the waiting. The process must not end in the middle of the push.
             runner.stop_running()
             self._schedule.stop(timeout_seconds=STOP_SECONDS)
+            self._watcher.stop(timeout_seconds=STOP_SECONDS)
             raise
 
     # On request

@@ -17,7 +17,7 @@ logger = logging.getLogger("pos3")
 
 
 class Schedule:
-    """Calls functions at intervals until it is stopped.
+    """Calls functions at intervals, or once, until it is stopped.
 
     The first call comes one interval after :meth:`every`. Each further call comes one interval after the end of the one
     before, so a slow push never queues up behind itself. Exceptions are logged, and the calls go on.
@@ -26,7 +26,7 @@ class Schedule:
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._changed = threading.Condition()
-        self._calls: list[tuple[float, int, float, Callable[[], None]]] = []
+        self._calls: list[tuple[float, int, float | None, Callable[[], None]]] = []
         self._order = itertools.count()
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
@@ -36,8 +36,15 @@ class Schedule:
 
     def every(self, interval_seconds: float, call: Callable[[], None]) -> None:
         """Calls ``call`` at this interval from now on."""
+        self._add(interval_seconds, interval_seconds, call)
+
+    def once(self, pause_seconds: float, call: Callable[[], None]) -> None:
+        """Calls ``call`` once, after this pause."""
+        self._add(pause_seconds, None, call)
+
+    def _add(self, pause_seconds: float, interval_seconds: float | None, call: Callable[[], None]) -> None:
         with self._changed:
-            heapq.heappush(self._calls, (self._clock() + interval_seconds, next(self._order), interval_seconds, call))
+            heapq.heappush(self._calls, (self._clock() + pause_seconds, next(self._order), interval_seconds, call))
             if self._thread is None and not self._stopped:
                 run = self._context.run
                 thread = threading.Thread(target=run, args=(self._run,), name="pos3-push", daemon=True)
@@ -63,6 +70,8 @@ class Schedule:
                     return
                 _, _, interval_seconds, call = heapq.heappop(self._calls)
             _call(call)
+            if interval_seconds is None:
+                continue
             with self._changed:
                 next_call = (self._clock() + interval_seconds, next(self._order), interval_seconds, call)
                 heapq.heappush(self._calls, next_call)

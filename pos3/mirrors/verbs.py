@@ -419,6 +419,7 @@ class Mirror:
         follow_symlinks: bool = True,
         fresh: bool = False,
         extra_args: Mapping[str, Any] | None = None,
+        watch: bool = False,
     ) -> Path:
         """Registers a local path that is pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
 
@@ -448,6 +449,9 @@ class Mirror:
                 ``ContentType``, ``CacheControl``, ``Metadata``, ``StorageClass``, ``Tagging``, ``ACL`` and so on. It
                 holds for what is pushed from now on; objects that need no push stay as they are. Without it, the
                 content type goes by the name.
+            watch: push a file within two seconds after it was closed or renamed into place, and no file that is open
+                for writing. Only such files are looked at, not the tree. Deletions, links and what is behind them wait
+                for ``interval``, and so does all that the system does not tell, on which a warning comes.
 
         Raises:
             As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
@@ -468,6 +472,7 @@ class Mirror:
             follow_symlinks=follow_symlinks,
             fresh=fresh,
             extra_args=extra_args,
+            watch=watch,
         )
         return self.upload_of(request)
 
@@ -517,6 +522,7 @@ class Mirror:
         adopt: bool = False,
         fresh: bool = False,
         extra_args: Mapping[str, Any] | None = None,
+        watch: bool = False,
     ) -> Path:
         """Downloads ``remote`` now, and pushes the local path from then on, for example to resume from a checkpoint.
 
@@ -529,7 +535,7 @@ class Mirror:
                 ``exclude``, and ``[]`` pushes everything. Objects that match ``exclude`` are not deleted in any case.
             fresh: empty the local path first, and so download everything again; see :meth:`upload`.
             remote, local, interval, sync_on_error, exclude, profile, overwrite, include, compare, max_delete,
-                upload_last, follow_symlinks, adopt, extra_args: as for :meth:`download` and :meth:`upload`.
+                upload_last, follow_symlinks, adopt, extra_args, watch: as for :meth:`download` and :meth:`upload`.
 
         Raises:
             As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
@@ -553,6 +559,7 @@ class Mirror:
             adopt=adopt,
             fresh=fresh,
             extra_args=extra_args,
+            watch=watch,
         )
         return self.sync_of(request)
 
@@ -677,14 +684,19 @@ class Mirror:
         self._evict_to_limit()
         return self._path_of(registration)
 
-    def begin_bisync(self, request: BisyncRequest) -> Path:
-        """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end."""
+    def begin_bisync(self, request: BisyncRequest, *, watch: bool = False) -> Path:
+        """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end.
+
+        With ``watch``, files are also pushed as soon as they have been written, as by :meth:`upload`.
+        """
         self._check_open()
         self._refuse_offline("a two-way sync")
 
         def begin(job: Job) -> None:
             self._run_bisync(BisyncJob(job), in_journal=False)
             self._begin_to_push(job)
+            if watch:
+                self._pusher.watch(job)
 
         return self._register(self._components.make_registration(request), begin)
 

@@ -77,6 +77,18 @@ class Index:
                 return
             last, first = rows[-1][0], False
 
+    def records_of(self, paths: Iterable[str]) -> list[Record]:
+        """The records of these paths, in their order. A path without a record is left out."""
+        if not self.root.exists:
+            return []
+        query = f"SELECT {_COLUMNS} FROM files WHERE place = ({_PLACE}) AND path = ?"
+
+        def rows(connection: sqlite3.Connection) -> list[_Row]:
+            return [row for path in paths if is_text(path) for row in connection.execute(query, (*self._key, path))]
+
+        nothing: list[_Row] = []
+        return [Record(*row) for row in self._database.run(rows, nothing)]
+
     def _page(self, comparison: Literal[">", ">="], path: str) -> list[_Row]:
         def rows(connection: sqlite3.Connection) -> list[_Row]:
             return connection.execute(page_query(comparison), (*self._key, path)).fetchall()

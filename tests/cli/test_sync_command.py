@@ -92,7 +92,9 @@ def test_changes_of_both_sides_survive(site: S3Site, synced: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("options", [[], ["-n"], ["--interval", "9"]], ids=["once", "dry run", "interval"])
+@pytest.mark.parametrize(
+    "options", [[], ["-n"], ["--interval", "9"], ["--watch"]], ids=["once", "dry run", "interval", "watch"]
+)
 def test_what_changed_on_both_sides_is_listed_and_nothing_is_changed(
     site: S3Site, synced: Path, options: list[str]
 ) -> None:
@@ -292,6 +294,17 @@ def test_with_an_interval_it_pushes_until_a_signal_and_once_more_then(
     ran = ended(program)
     assert (ran.status, ran.stdout) == (0, "")
     assert "Traceback" not in ran.stderr
+
+
+def test_with_a_watch_it_pushes_what_is_written_until_a_signal(site: S3Site, here: Path) -> None:
+    program = start_program("sync", site.url("data"), "--local", here, "--watch")
+    assert program.stdout is not None
+    assert program.stdout.readline() == f"{here}\n"
+    (here / "log").write_bytes(b"1")
+    _until(lambda: "data/log" in site.keys())
+    program.send_signal(signal.SIGINT)
+    ran = ended(program)
+    assert (ran.status, ran.stdout, ran.stderr.count("one last push")) == (0, "", 1)
 
 
 def test_the_last_push_takes_what_no_interval_has_seen(site: S3Site, here: Path) -> None:
