@@ -176,16 +176,15 @@ def test_times_are_the_same_however_they_are_written(history: History, tmp_path:
 @pytest.mark.parametrize(
     ("moment", "told"),
     [
-        (datetime(2026, 11, 1), "no offset"),
-        ("2026-11-01T12:00", "no offset"),
-        ("2026-11-01", "no offset"),
-        ("yesterday", "expected an aware datetime"),
-        (1234567890, "expected an aware datetime"),
-        ("", "expected an aware datetime"),
-        (datetime.now(UTC) + timedelta(days=1), "in the future"),
-        (datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))), "too far away"),
+        pytest.param(datetime(2026, 11, 1), "no offset", id="naive datetime"),
+        pytest.param("2026-11-01T12:00", "no offset", id="naive text"),
+        pytest.param("2026-11-01", "no offset", id="a day"),
+        pytest.param("yesterday", "expected an aware datetime", id="a word"),
+        pytest.param(1234567890, "expected an aware datetime", id="a number"),
+        pytest.param("", "expected an aware datetime", id="nothing"),
+        pytest.param(datetime.now(UTC) + timedelta(days=1), "in the future", id="tomorrow"),
+        pytest.param(datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))), "too far away", id="too late"),
     ],
-    ids=repr,
 )
 def test_what_is_no_time_in_the_past_is_refused(moto_site: S3Site, tmp_path: Path, moment: Any, told: str) -> None:
     with mirror(tmp_path):
