@@ -88,3 +88,13 @@ def test_a_store_that_does_not_answer_is_not_waited_for(site: S3Site, tmp_path: 
     assert completions(f"pos3 ls {site.url('dat')}", tmp_path) == []
     assert time.monotonic() - began < 8
     proxy.end_hangs()
+
+
+def test_offline_only_what_is_known_here_is_completed(
+    site: S3Site, tmp_path: Path, proxied: PutBefore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = proxied(site)
+    monkeypatch.setenv("POS3_OFFLINE", "1")
+    assert completions(f"pos3 ls {site.url('dat')}", tmp_path) == []
+    assert completions("pos3 ls s3://po", tmp_path) == ["s3://posix@"]
+    assert proxy.requests == []

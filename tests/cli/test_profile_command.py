@@ -104,3 +104,10 @@ def test_wrong_keys_are_bad(profiles: Path, rclone_site: S3Site) -> None:
     ran = run_program("profile", "check", "lab")
     assert ran.status == 1
     assert "check the credentials" in ran.lines[-1]
+
+
+def test_offline_a_profile_cannot_be_checked(profiles: Path) -> None:
+    ran = run_program("profile", "check", "lab", POS3_OFFLINE="1")
+    assert ran.status == 1
+    assert "POS3_OFFLINE says that no request is sent" in ran.lines[0]
+    assert ran.lines[-1].endswith("what to do: unset POS3_OFFLINE")
