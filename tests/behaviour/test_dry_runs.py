@@ -85,7 +85,7 @@ def test_a_plan_with_a_limit_that_cannot_be_is_an_error(site: S3Site, tmp_path: 
     ("plan", "call", "others"),
     [
         pytest.param(pos3.plan_download, pos3.download, set(), id="download"),
-        pytest.param(pos3.plan_upload, pos3.upload, {"interval", "sync_on_error", "fresh"}, id="upload"),
+        pytest.param(pos3.plan_upload, pos3.upload, {"interval", "watch", "sync_on_error", "fresh"}, id="upload"),
     ],
 )
 def test_plans_take_the_arguments_of_what_they_plan(
