@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, get_args
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ import anyio
 import anyio.abc
 import pytest
 from prefect import flow, task
-from prefect.context import AssetContext, FlowRunContext
+from prefect.context import AssetContext, FlowRunContext, TaskRunContext
 from prefect.flows import Flow
 from prefect.runner import _control_channel
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
@@ -245,6 +246,7 @@ def test_a_task_knows_the_assets_that_it_depends_on() -> None:
     assert callable(AssetContext.update_tracked_assets), what_to_do
     assert callable(AssetContext.add_asset_metadata), what_to_do
     assert "materialization_metadata" in AssetContext.model_fields, what_to_do
+    assert isinstance(TaskRunContext.__var__, ContextVar), what_to_do
 
 
 METHODS_DIFFER = """Prefect keeps the object of a flow that is a method elsewhere than

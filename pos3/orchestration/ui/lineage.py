@@ -11,7 +11,7 @@ Prefect itself emits the assets of ``@materialize``, when the task ends. By then
 out.
 
 It relies on Prefect's AssetContext, which has the assets that the running task materializes, those on which it depends,
-and their metadata. ``tests/orchestration/test_internals.py`` pins it.
+and their metadata, and on the context variable of TaskRunContext. ``tests/orchestration/test_internals.py`` pins them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ import itertools
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
 from prefect.assets import Asset
-from prefect.context import AssetContext
+from prefect.context import AssetContext, TaskRunContext
 from prefect.events import emit_event
 
 import pos3
@@ -78,6 +79,21 @@ def metadata_writer() -> Callable[[Mapping[str, Mapping[str, Any]]], None]:
     return add
 
 
+@contextlib.contextmanager
+def _outside_of_tasks() -> Iterator[None]:
+    """Says to Prefect that events belong to no task run.
+
+    Prefect's thread for events keeps the context in which it was started, which may be that of a task run. It gives
+    events the task run of that context, unless theirs says that there is none.
+    """
+    task_run: ContextVar[Any] = TaskRunContext.__var__
+    token = task_run.set(None)
+    try:
+        yield
+    finally:
+        task_run.reset(token)
+
+
 class Lineage:
     """Which downloads each upload of a mirror depends on, by the runs that have registered them.
 
@@ -128,6 +144,15 @@ class Lineage:
         with self._lock:
             sources = self._sources(registrations)
             written = [item for item in written if item.url not in self._announced or item.url in self._pushed_since]
+        with _outside_of_tasks():
+            self._emit(read, written, sources)
+
+    def _emit(
+        self,
+        read: Sequence[pos3.Registered],
+        written: Sequence[pos3.Registered],
+        sources: Mapping[str, set[str]],
+    ) -> None:
         for item in read[:_MAX_EVENTS]:
             emit_event(event=REFERENCED, resource=_resource(item), payload=metadata_of(item))
         known = {item.url: item for item in read}
