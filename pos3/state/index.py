@@ -182,20 +182,22 @@ class Index:
         self._database.run(store, None)
 
     def _place_id(self, connection: sqlite3.Connection) -> int:
-        """The number of the place, which is inserted if needed. The caller has begun a transaction."""
+        """The number of the place, which is inserted if needed, in the transaction of the caller."""
         row = connection.execute(_PLACE, self._key).fetchone()
         if row is not None:
             known = "UPDATE places SET endpoint = ? WHERE id = ? AND endpoint IS NULL"
             connection.execute(known, (self.place.endpoint, row[0]))
             return int(row[0])
         values = (*self._key, time.time())
-        new = connection.execute("INSERT INTO places (url, endpoint, used_at) VALUES (?, ?, ?)", values).lastrowid
+        # The query above does not keep others from inserting the place at the same moment.
+        connection.execute("INSERT OR IGNORE INTO places (url, endpoint, used_at) VALUES (?, ?, ?)", values)
+        (new,) = connection.execute(_PLACE, self._key).fetchone()
         too_many = f"SELECT id FROM places ORDER BY used_at DESC LIMIT -1 OFFSET {_MAX_PLACES}"
         for old in connection.execute(too_many).fetchall():
             connection.execute("DELETE FROM files WHERE place = ?", old)
             connection.execute("DELETE FROM notes WHERE place = ?", old)
             connection.execute("DELETE FROM places WHERE id = ?", old)
-        return int(new or 0)
+        return int(new)
 
     def set_note(self, name: str, value: str) -> None:
         """Stores a value about the place under ``name``."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -257,3 +259,20 @@ def test_an_endpoint_is_the_one_that_boto3_would_use(
         monkeypatch.setenv(name, value)
     assert endpoint_of("s3", profile) == expected
     assert endpoint_of("memory", None) == ""
+
+
+def test_several_that_write_to_a_new_place_at_once_have_all_written(tmp_path: Path) -> None:
+    count = 6
+    for attempt in range(10):
+        index, ready = (
+            index_of(tmp_path, tmp_path / "root", f"s3://bucket/{attempt}", "https://s3.example.com"),
+            Barrier(count),
+        )
+
+        def write(number: int, index: Index = index, ready: Barrier = ready) -> None:
+            ready.wait()
+            index.write([Record(f"file-{number}", 1, 1, 1, "etag", "owner")])
+
+        with ThreadPoolExecutor(count) as threads:
+            list(threads.map(write, range(count)))
+        assert [record.path for record in index.records()] == [f"file-{number}" for number in range(count)]
