@@ -29,6 +29,8 @@ ENTRIES = st.builds(
     st.just(0),
     st.just(""),
     st.sampled_from(["STANDARD", "DEEP_ARCHIVE"]),
+    # Pages of the present versions have none.
+    st.just(""),
 )
 _OBJECT = "<Contents><Key>no</Key><Size>1</Size></Contents>"
 BETWEEN = (
