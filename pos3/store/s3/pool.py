@@ -27,7 +27,9 @@ class Pool:
         # No finalizer of weakref: what a loop has scheduled knows the context that it was scheduled in, and so perhaps
         # whoever has this pool, which would be kept for ever.
         if not sys.is_finalizing():
-            self.close_idle()
+            # Of a cycle of garbage, the sockets of a loop may be closed before this is called.
+            with suppress(ValueError, OSError):
+                self.close_idle()
 
     def take(self) -> Engine:
         with suppress(IndexError):
