@@ -20,6 +20,7 @@ os.environ["PREFECT_HOME"] = (_home := tempfile.TemporaryDirectory("-pos3", igno
 os.environ["PREFECT_LOCAL_STORAGE_PATH"] = f"{_home.name}/storage"
 
 import prefect.settings
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
 
@@ -33,6 +34,9 @@ def prefect_server() -> Iterator[None]:
     heartbeat = getattr(prefect.settings, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", None)
     quick = {heartbeat: None} if heartbeat is not None else {}
     with prefect_test_harness(server_startup_timeout=120), prefect.settings.temporary_settings(quick):
+        # Prefect's thread for events keeps the context in which it is started. If that were a task run of the first
+        # test, Prefect would name it in events of later runs, such as those that come from a process pool.
+        EventsWorker.instance()
         yield
 
 
