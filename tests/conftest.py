@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -198,3 +199,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root may mount a small disk")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.fixture(autouse=True)
+def no_log_handler_writes_to_a_closed_stream() -> None:
+    """Removes what programs that ran in this process have left: their stderr was that of their test."""
+    for logger in (logging.getLogger(), logging.getLogger("pos3")):
+        for handler in list(logger.handlers):
+            if getattr(getattr(handler, "stream", None), "closed", False):
+                logger.removeHandler(handler)
