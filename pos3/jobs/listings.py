@@ -16,7 +16,7 @@ from pos3.errors import InvalidArgumentError
 from pos3.jobs.matching_objects import glob_base, has_wildcards, matching_entries
 from pos3.parts import Part
 from pos3.profiles import Profile
-from pos3.store import Store, Version, list_buckets, twice_if_unsorted
+from pos3.store import Store, Version, directly_below, list_buckets, twice_if_unsorted
 from pos3.url import Location
 
 _NS = 1_000_000_000
@@ -72,20 +72,13 @@ def _listed_of_part(
     store: Store, location: Location, part: Part, recursive: bool, read: Callable[[Location, Iterable[Entry]], list[T]]
 ) -> list[T]:
     takes_part = part.filter.predicate()
-    select = _with_directories if recursive else _directly_below
+    select = _with_directories if recursive else directly_below
 
     def listed() -> list[T]:
         entries = store.entries(location.key, is_prefix=location.is_prefix, within=part.within)
         return read(location, select(entry for entry in entries if takes_part(entry.path)))
 
     return twice_if_unsorted(listed)
-
-
-def _directly_below(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries directly below the root, and the directories of the others, each at least once."""
-    for entry in entries:
-        name, slash, _ = entry.path.partition("/")
-        yield Entry(f"{name}/") if slash else entry
 
 
 def _listed(

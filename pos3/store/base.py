@@ -9,7 +9,7 @@ Downloads and uploads are coroutines, which are awaited in what :meth:`Store.run
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -139,6 +139,18 @@ class KeyRefusedError(StoreError):
 
 class UnsortedListingError(StoreError):
     """A store turned out not to list in key order; asking again gives a sorted listing from memory."""
+
+
+def directly_below(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries directly below the listed root, and in place of the others the directories that they lie in, once."""
+    last = ""
+    for entry in entries:
+        name, slash, _ = entry.path.partition("/")
+        if not slash:
+            yield entry
+        elif name != last:
+            last = name
+            yield Entry(f"{name}/")
 
 
 def twice_if_unsorted(ask: Callable[[], T]) -> T:

@@ -21,6 +21,7 @@ from pos3.store.base import (
     Survey,
     TellChecksum,
     Version,
+    directly_below,
     nothing_known,
     unseen,
     untold,
@@ -83,16 +84,7 @@ class OfflineStore:
                 return
 
     def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
-        last = ""
-        for entry in self._recall(key):
-            name, slash, _ = entry.path.partition("/")
-            if not name.startswith(beginning):
-                continue
-            if slash and name != last:
-                yield Entry(f"{name}/")
-            elif entry.path and not slash:
-                yield entry
-            last = name if slash else last
+        return directly_below(entry for entry in self._recall(key) if entry.path and entry.path.startswith(beginning))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         self._refuse()

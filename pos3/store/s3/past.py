@@ -23,6 +23,7 @@ from pos3.store.base import (
     Survey,
     TellChecksum,
     Version,
+    directly_below,
     nothing_known,
     past_endpoint,
     unseen,
@@ -141,14 +142,7 @@ class PastStore:
             yield [last]
 
     def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
-        last = ""
-        for entry in self._below(key, beginning):
-            name, slash, _ = entry.path.partition("/")
-            if slash and name != last:
-                last = name
-                yield Entry(f"{name}/")
-            elif not slash:
-                yield entry
+        return directly_below(self._below(key, beginning))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         return self._store.run(main, workers)
