@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Client
 from prefect_dask import DaskTaskRunner
 
 from tests.orchestration.conftest import environment_of_children, eventually
@@ -72,6 +73,9 @@ def two_machines(**environment: str) -> Iterator[Machines]:
             root.mkdir()
             options = ["--nthreads", "2", "--no-nanny", "--no-dashboard", "--name", name, "--local-directory", "/tmp"]
             start(name, ["distributed.cli.dask_worker", address, *options], root)
+        # Until a worker is there, the scheduler takes its name for a host's, and both are on the same host.
+        with Client(address) as client:  # type: ignore[no-untyped-call]
+            client.wait_for_workers(len(roots), timeout=120)
         yield Machines(address, shared, roots)
 
 
