@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter, else 3.11 is taken where it can be had; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract lint types rules fmt bench bench-page chaos soak fuzz histories peers clean image image-test process-tests stack stack-example stack-down
+.PHONY: help demo test docs links contract lint types rules fmt bench bench-page chaos soak fuzz histories peers clean image image-test process-tests stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -23,6 +23,13 @@ demo: $(READY) ## run the example flow against an S3 server of its own
 # them the fixtures that they share.
 test: lint types rules ## everything that must pass: lint, types, import rules, tests
 	$(BIN)/python -m pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+
+docs: $(READY) ## the documentation site, in site/; a broken link or an unknown name is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo 'The site is in site/: open site/index.html' >&2
+
+links: docs ## whether the links of the site to other sites work
+	$(BIN)/linkchecker --check-extern --no-warnings site/index.html
 
 # What the version of Python matters for: all that forks, stops and ends. At most 8 minutes on two cores, so what shows
 # pages, examples and workers, which takes long and asks other things, runs on one Python only.
@@ -115,7 +122,7 @@ image-test-%: ## the same on another Python of this machine: make image-test-3.1
 	$(call with_python,POS3_TEST_BASE_PYTHON="$$python" $(MAKE) --no-print-directory image-test)
 
 clean: ## remove the environment and all caches
-	rm -rf .venv .venv-* dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo .soak
+	rm -rf .venv .venv-* dist build site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .demo .soak
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Where a version of Python may be: on PATH, or among those of pyenv that are not.

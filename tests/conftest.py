@@ -179,6 +179,8 @@ def shown(rclone: RcloneServer, moto: MotoServer, new_site: Callable[[Server], S
             "https://open.example.com": moto.endpoint_url,
             'access_key="key"': f'access_key="{rclone.access_key}"',
             'secret_key="secret"': f'secret_key="{rclone.secret_key}"',
+            "AWS_ACCESS_KEY_ID=key": f"AWS_ACCESS_KEY_ID={rclone.access_key}",
+            "AWS_SECRET_ACCESS_KEY=secret": f"AWS_SECRET_ACCESS_KEY={rclone.secret_key}",
         }
 
 

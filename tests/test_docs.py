@@ -14,19 +14,19 @@ from pathlib import Path
 import pytest
 
 import pos3
-from tests.support.pages import Snippet, fenced, replaced
+from tests.support.pages import Snippet, all_pages, fenced, pages_of_snippets, replaced
 from tests.support.program import ROOT, run_script
 
-PAGES = ("README.md", "docs/guide.md", "docs/safety.md", "docs/switching.md", "docs/architecture.md")
 PRELUDE = "import pos3; train = evaluate = lambda *paths: None\n"
 # Lets the block's commands reach the program of this checkout.
 SHELL_PRELUDE = 'set -euo pipefail; pos3() { "$PYTHON" -m pos3.cli "$@"; }\n'
 
 
-SNIPPETS = [snippet for page in PAGES for snippet in fenced(page)]
+SNIPPETS = [snippet for page in pages_of_snippets() for snippet in fenced(page)]
 # The others are in tests/orchestration/test_pages.py, where a Prefect server is up.
 PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python" and not snippet.needs_prefect]
-COMMANDS = [snippet for snippet in SNIPPETS if snippet.language == "bash" and "pos3 " in snippet.text]
+RUNS_POS3 = re.compile(r"^(\w+=)?\"?(\$\()?pos3 ", re.MULTILINE)
+COMMANDS = [snippet for snippet in SNIPPETS if snippet.language == "bash" and RUNS_POS3.search(snippet.text)]
 
 
 def run(arguments: list[str], folder: Path) -> str:
@@ -81,7 +81,8 @@ def test_the_quick_start_runs(isolated_home: Path, tmp_path: Path) -> None:
 
 
 def test_the_table_of_errors_is_complete_and_right() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE)
     listed = {name: base for name, base in rows if name.endswith("Error") and hasattr(pos3, name)}
     public = {name for name in pos3.__all__ if inspect.isclass(getattr(pos3, name)) and name.endswith("Error")}
     assert set(listed) == public - {"Pos3Error"}
@@ -93,15 +94,15 @@ def test_the_table_of_errors_is_complete_and_right() -> None:
 @pytest.mark.parametrize(
     "name", ["mirror", "download", "upload", "sync", "ls", "flush", "plan_download", "plan_upload"]
 )
-def test_every_argument_is_explained_in_the_readme(name: str) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_argument_is_explained(name: str) -> None:
+    text = "".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("calls.md", "listings.md"))
     positional = {"remote", "prefix", "path_or_url", "recursive", "timeout"}
     parameters = set(inspect.signature(getattr(pos3, name)).parameters) - positional
-    assert {parameter for parameter in parameters if f"`{parameter}`" not in readme} == set()
+    assert {parameter for parameter in parameters if f"`{parameter}`" not in text} == set()
 
 
 def test_every_public_name_is_mentioned() -> None:
-    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in all_pages())
     assert [name for name in pos3.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
@@ -111,6 +112,22 @@ def test_every_package_says_what_it_is_for() -> None:
             continue
         said = ast.get_docstring(ast.parse(face.read_text(encoding="utf-8"))) or ""
         assert len(said.split()) >= 20, face
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_a_package_page_links_to_no_file_of_the_repository() -> None:
+    shown = run([sys.executable, "-m", "hatch_fancy_pypi_readme", str(ROOT / "pyproject.toml")], ROOT)
+    assert "s3://bucket/data" in shown
+    assert re.findall(r"\]\((?!https?://)[^)]*\)|<img|<picture", shown) == []
+    assert "Will it delete my files? (`docs/deletes.md`)" in shown
+
+
+@pytest.mark.parametrize("word", ["Will it delete my files?", "MinIO", "Prefect", "retries", "Pin a dataset", "Dask"])
+def test_a_reader_finds_what_is_looked_for_in_the_navigation(word: str) -> None:
+    assert word in (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
 
 
 def test_the_page_of_the_architecture_is_short_and_names_only_what_is_there() -> None:
@@ -134,22 +151,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        *PAGES,
-        "CONTRIBUTING.md",
-        "CHANGELOG.md",
-        "SECURITY.md",
-        "docs/faults.md",
-        "docs/promises.md",
-        "docs/peers.md",
-        "docs/cli.md",
-        "docs/prefect.md",
-        "docs/servers.md",
-        "docs/workers.md",
-    ],
-)
+@pytest.mark.parametrize("page", [*all_pages(), "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     dead = []

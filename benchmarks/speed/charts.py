@@ -45,9 +45,42 @@ def write_chart(path: Path, cases: Sequence[Mapping[str, Any]]) -> None:
             body.append("</g>")
             top += _ROW
         top += _GAP + 6
+    _write(path, top, body)
+
+
+def write_glance(path: Path, cases: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> None:
+    """For each case a block of two columns with one bar, wall time from zero, for each contestant that is named."""
+    blocks: list[list[str]] = []
+    width, labels_width, row = (_WIDTH - _GAP) / 2, 60, _BAR + 6
+    for case in cases:
+        entries = [entry for entry in case["contestants"] if entry["runs"] and entry["label"] in labels]
+        seconds = [median(entry, "wall_seconds") for entry in entries]
+        most = max(seconds, default=1.0)
+        body = [f'<text class="title" x="0" y="{_GAP}">{escape(case["title"])}</text>']
+        for number, (entry, one) in enumerate(zip(entries, seconds, strict=True)):
+            y = _TITLE + number * row
+            long = (width - labels_width - 60) * one / most
+            ours = ' class="ours"' if is_ours(entry) else ""
+            body.append(
+                f'<g{ours}><text x="0" y="{y + _BAR - 1}">{escape(entry["label"])}</text>'
+                f'<rect class="wall" x="{labels_width}" y="{y}" width="{long:.1f}" height="{_BAR}"/>'
+                f'<text class="figure" x="{labels_width + long + 6:.1f}" y="{y + _BAR - 2}">{one:.2f} s</text></g>'
+            )
+        blocks.append(body)
+    height = _TITLE + len(labels) * row + _GAP
+    body = [
+        f'<g transform="translate({(number % 2) * (width + _GAP):.0f},{number // 2 * height})">\n'
+        + "\n".join(block)
+        + "\n</g>"
+        for number, block in enumerate(blocks)
+    ]
+    _write(path, (len(blocks) + 1) // 2 * height, body)
+
+
+def _write(path: Path, height: int, body: Sequence[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {top}" width="{_WIDTH}" height="{top}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}">\n'
         f"<style>{_STYLE}</style>\n" + "\n".join(body) + "\n</svg>\n"
     )
 

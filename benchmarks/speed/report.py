@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.charts import is_ours, write_chart
+from benchmarks.speed.charts import is_ours, write_chart, write_glance
 from benchmarks.speed.installing import HOME, ROOT
 from benchmarks.speed.tables import median, requests
 from benchmarks.speed.targets import amount, by_round, compared, judged
@@ -35,6 +35,9 @@ _GROUPS = {
     "A Prefect flow": ("flow",),
     "Real S3 servers": ("rclone-", "moto-"),
 }
+# What README shows: where pos3 needs less than its peers, and where it needs more.
+_GLANCE = ("small-down-0ms", "small-up-0ms", "rerun", "large-down-https")
+_GLANCE_LABELS = ("pos3", "s5cmd", "rclone", "aws cli")
 _MEASURES = {"wall_seconds": "wall time", "cpu_seconds": "CPU time", "peak_bytes": "memory", "requests": "requests"}
 
 
@@ -46,6 +49,9 @@ def main() -> None:
     _PAGE.write_text(page(results))
     for title, cases in groups(results["cases"]):
         write_chart(_IMAGES / f"{slug(title)}.svg", cases)
+    by_name = {case["name"]: case for case in results["cases"]}
+    shown = [by_name[name] for name in _GLANCE if name in by_name]
+    write_glance(_IMAGES / "at-a-glance.svg", shown, _GLANCE_LABELS)
     if options.results.resolve() != _RAW:
         _RAW.write_text(json.dumps(results, separators=(",", ":")).replace('{"round"', '\n{"round"') + "\n")
     print(f"{_PAGE}, {_IMAGES} and {_RAW} are made of {options.results}")

@@ -160,7 +160,7 @@ def arrive(path: Path) -> Path:
 
     Raises:
         RemoteNotFoundError: nothing is at the URL any more, or not yet.
-        Further errors as for :meth:`Mirror.download`.
+        Pos3Error: further errors as for :meth:`Mirror.download`.
     """
     if type(path) is not _ArrivingPath:
         return path

@@ -338,7 +338,7 @@ class Mirror:
 
         Raises:
             RemoteNotFoundError: the content does not exist any more, or not yet.
-            Further errors as for :meth:`download`.
+            Pos3Error: further errors as for :meth:`download`.
         """
         self._check_open()
         location, resolved = self._components.stores.resolve(reference.url, None)
@@ -454,7 +454,7 @@ class Mirror:
                 for ``interval``, and so does all that the system does not tell, on which a warning comes.
 
         Raises:
-            As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
+            Pos3Error: as for :meth:`download`. A failure at the end is raised by the ``with`` statement.
         """
         request = UploadRequest(
             remote=remote,
@@ -534,11 +534,11 @@ class Mirror:
                 pushed. A local file that matches and has never been in the store stays. None pushes everything except
                 ``exclude``, and ``[]`` pushes everything. Objects that match ``exclude`` are not deleted in any case.
             fresh: empty the local path first, and so download everything again; see :meth:`upload`.
-            remote, local, interval, sync_on_error, exclude, profile, overwrite, include, compare, max_delete,
-                upload_last, follow_symlinks, adopt, extra_args, watch: as for :meth:`download` and :meth:`upload`.
+            remote, local, exclude, profile, include, compare, max_delete, adopt: as for :meth:`download`.
+            interval, sync_on_error, overwrite, upload_last, follow_symlinks, extra_args, watch: as for :meth:`upload`.
 
         Raises:
-            As for :meth:`download`. A failure at the end is raised by the ``with`` statement.
+            Pos3Error: as for :meth:`download`. A failure at the end is raised by the ``with`` statement.
         """
         request = SyncRequest(
             remote=remote,
@@ -648,7 +648,7 @@ class Mirror:
         Raises:
             PlanRefusedError: there are conflicts, or too many deletes; nothing was changed.
             TransferError, UnsafeKeysError: some files failed. The others were copied, and nothing was deleted.
-            Further errors as for :meth:`download`.
+            Pos3Error: further errors as for :meth:`download`.
         """
         request = BisyncRequest(
             remote=remote,
@@ -831,7 +831,7 @@ class Mirror:
 
         Raises:
             InvalidArgumentError, InvalidURLError: an argument is wrong, or ``as_of`` is given without a bucket.
-            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: the store has failed.
         """
         self._check_open()
         request = DownloadRequest(remote=prefix, profile=profile, as_of=as_of)
@@ -907,7 +907,7 @@ class Mirror:
 
         Raises:
             InvalidArgumentError: neither a registration nor the cache knows the local path.
-            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: the store has failed.
         """
         self._check_open()
         request = DownloadRequest(remote=path_or_url, profile=profile, include=include, exclude=exclude)
@@ -961,7 +961,7 @@ class Mirror:
         Raises:
             InvalidArgumentError: not exactly one of ``parts`` and ``max_bytes`` is given, or the profile has no name.
             RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
-            The store's errors, such as BucketNotFoundError, AccessDeniedError and EndpointError.
+            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: the store has failed.
         """
         self._check_open()
         cut = check_division(parts, max_bytes)
@@ -1076,8 +1076,8 @@ class Mirror:
         plan's ``refusal`` says why. Files that could not be pushed are in its ``problems``.
 
         Args:
-            remote, local, exclude, profile, include, compare, delete, max_delete, upload_last, overwrite,
-                follow_symlinks, extra_args: as for :meth:`upload`.
+            remote, local, exclude, profile, include, compare, delete, max_delete: as for :meth:`upload`.
+            upload_last, overwrite, follow_symlinks, extra_args: as for :meth:`upload`.
 
         Raises:
             InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`upload`.

@@ -214,8 +214,9 @@ def pos3_flow(
             ``flow.with_options(mirror=...)`` wins over both. A given argument wins over the environment, even if it
             equals the default. Options that are not given come from the environment (``POS3_CACHE_ROOT`` and so on).
         show_progress: whether long transfers are shown by lines in the run's log.
-        cache_root, max_workers, default_profile, max_upload_bytes_per_second, cache_limit, shutdown_timeout,
-            max_download_bytes_per_second: see :func:`pos3.mirror`. They are checked when a run opens its mirror.
+        cache_root, max_workers, default_profile, cache_limit, shutdown_timeout: as for :func:`pos3.mirror`. They are
+            checked when a run opens its mirror.
+        max_upload_bytes_per_second, max_download_bytes_per_second: as for :func:`pos3.mirror`.
         output_root: the URL, or the local path, below which :func:`run_dir` makes directories.
         offline: as for :func:`pos3.mirror`. An upload that is kept fails the run, since Completed means stored.
         flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a

@@ -40,7 +40,7 @@ def run_dir(
     Raises:
         InvalidArgumentError: there is no output root, or ``name`` cannot be the name of a directory.
         NoMirrorError: this is no run of a flow that is made with ``pos3_flow``.
-        Further errors as for :func:`pos3.sync`.
+        Pos3Error: further errors as for :func:`pos3.sync`.
     """
     _check_name(name)
     options: pos3.MirrorOptions = cast(Any, pos3.current_mirror()).options

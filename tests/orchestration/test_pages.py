@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.orchestration.conftest import environment_of_children
 from tests.support.forks import ForkServer
-from tests.support.pages import Snippet, fenced, replaced
+from tests.support.pages import Snippet, fenced, pages_of_snippets, replaced
 
-PAGES = ("README.md", "docs/prefect.md")
-SNIPPETS = [snippet for page in PAGES for snippet in fenced(page)]
+SNIPPETS = [snippet for page in pages_of_snippets() for snippet in fenced(page)]
 PYTHON = [snippet for snippet in SNIPPETS if snippet.language == "python" and snippet.needs_prefect]
 
 
@@ -26,3 +29,40 @@ def test_a_snippet_about_prefect_runs(
     with log.open("wb") as output:
         status = programs.start(command, environment_of_children(), output, output).wait(110)
     assert status == 0, f"{snippet}\n{log.read_text()}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_the_tutorial_runs_from_top_to_bottom(isolated_home: Path, tmp_path: Path) -> None:
+    """A reader writes each file that is shown, and types each command, in one shell."""
+    blocks = fenced("docs/tutorial.md")
+    for block in blocks:
+        if block.language == "python":
+            (tmp_path / block.text.split("\n", 1)[0].removeprefix("# ")).write_text(block.text, encoding="utf-8")
+    commands = "".join(block.text for block in blocks if block.language == "bash")
+    commands = commands.replace("127.0.0.1:9000", f"127.0.0.1:{free_port()}")
+    programs = Path(sys.executable).parent
+    pos3 = f'pos3() {{ "{sys.executable}" -m pos3.cli "$@"; }}\n'
+    environment = environment_of_children()
+    environment |= {"PATH": f"{programs}:{environment['PATH']}", "PREFECT_LOGGING_LEVEL": "ERROR"}
+    ran = subprocess.run(
+        ["bash", "-c", f"set -euo pipefail\n{pos3}{commands}"],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.findall(r"^(\d+) words in", ran.stdout, re.MULTILINE) == ["6", "6", "7"]
+    assert [line for line in ran.stdout.splitlines() if line.startswith("s3://bucket/results/")] == [
+        f"s3://bucket/results/{day}/step-{step}.txt" for day in ("monday", "tuesday") for step in range(3)
+    ]
+    assert "dtaa" in ran.stdout
+    assert len(re.findall(r"^s3://bucket/outputs/.*/counts/count.txt$", ran.stdout, re.MULTILINE)) == 1
+    assert not (tmp_path / "s3-data").exists()

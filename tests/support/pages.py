@@ -19,6 +19,22 @@ CONTENT = {
 PUBLIC_BUCKET = "open-data"
 
 
+# Each page of a recipe shows a file of examples/recipes, which is tested as such. The tutorial is one program in
+# pieces, and runs as a whole.
+_TESTED_ELSEWHERE = ("docs/recipes/", "docs/tutorial.md")
+
+
+def all_pages() -> list[str]:
+    """README and each page of the documentation, by their paths in the repository."""
+    found = (path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+    return ["README.md", *sorted(found)]
+
+
+def pages_of_snippets() -> list[str]:
+    """The pages whose snippets run one by one."""
+    return [page for page in all_pages() if not page.startswith(_TESTED_ELSEWHERE)]
+
+
 @dataclass(frozen=True)
 class Snippet:
     page: str
