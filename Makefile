@@ -26,7 +26,7 @@ test: lint types rules ## everything that must pass: lint, types, import rules, 
 
 docs: $(READY) ## the documentation site, in site/; a broken link or an unknown name is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
-	@echo 'The site is in site/: open site/index.html' >&2
+	@echo 'The site is in site/. To read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site' >&2
 
 links: docs ## whether the links of the site to other sites work
 	$(BIN)/linkchecker --check-extern --no-warnings site/index.html

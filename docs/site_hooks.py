@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Pages of their own in the navigation, by their paths in the repository.
 SHOWN = {"README.md": "index.md", **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}}
 _LINK = re.compile(r"(?<=\]\()([^()\s#:]+)(#[^()\s]*)?(?=\))")
+_CELL = re.compile(r"<td[ >].*?</td>", re.DOTALL)
+_CODE = re.compile(r"<code>[^<]*</code>")
 _HELP_COLUMNS = "100"
 
 
@@ -51,6 +53,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return os.path.relpath(_page_of(target), PurePosixPath(page.file.src_uri).parent) + (found[2] or "")
 
     return _LINK.sub(as_page, markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """The page with names in tables that may be broken after an underscore or a slash, for narrow screens."""
+
+    def breakable(cell: re.Match[str]) -> str:
+        return _CODE.sub(lambda code: re.sub(r"(?<=[^_/<])([_/])(?=[^_/>])", r"\1<wbr>", code[0]), cell[0])
+
+    return _CELL.sub(breakable, html)
 
 
 def _repository_path(page: str) -> str:
@@ -130,6 +141,5 @@ def _python_api() -> str:
         lines += ["", f"## {title}"]
         for name in names:
             lines += ["", f"::: pos3.{name}"]
-            # The methods of the others are their functions of the same names.
-            lines += ["    options:", "      members: false"] if title == "Errors" else []
+            lines += [] if title == "Classes" else ["    options:", "      members: false"]
     return "\n".join(lines) + "\n"
