@@ -42,7 +42,7 @@ class Pos3FileSystem(AbstractFileSystem):  # type: ignore[misc]
         listed = current_mirror().ls(f"s3://{stripped}", details=True)
         if not listed and "/" in stripped:
             raise RemoteNotFoundError(
-                f"pos3://{stripped}: no object and no prefix with objects", url=f"s3://{stripped}"
+                f"pos3://{stripped}: there is no object at this URL, and none below it", url=f"s3://{stripped}"
             )
         found = [_described(profile + at, each) for each in listed]
         return found if detail else [each["name"] for each in found]

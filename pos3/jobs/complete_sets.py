@@ -154,7 +154,7 @@ class CompleteSet:
     def _missing_marker_error(self, job: Job) -> RemoteNotFoundError:
         if not job.exists_in_store():
             return RemoteNotFoundError(
-                f"{job.url}: no object and no prefix with objects; nothing was changed", url=job.url
+                f"{job.url}: there is no object at this URL, and none below it; nothing was changed", url=job.url
             )
         return IncompleteSetError(
             f"{self._set.marker_url} is not there, so the set is not complete, or not yet; nothing was changed"

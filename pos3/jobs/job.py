@@ -340,7 +340,7 @@ class Job:
             # Dry runs and restored paths do not have the argument that the message names.
             has_argument = leftovers is not None and not self.registration.is_restored
             raise RemoteNotFoundError(
-                f"{self.url}: no object and no prefix with objects; nothing was changed. "
+                f"{self.url}: there is no object at this URL, and none below it; nothing was changed. "
                 f"Check the URL{', or pass missing_ok=True if it may be missing' if has_argument else ''}",
                 url=self.url,
             )

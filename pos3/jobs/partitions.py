@@ -58,7 +58,9 @@ def parts_of(store: Store, location: Location, whole: Part, cut: Cut) -> list[Pa
     listing = _Listing(store, location, whole.filter.predicate())
     blocks = twice_if_unsorted(lambda: cut(listing.objects()))
     if not listing.has_objects:
-        raise RemoteNotFoundError(f"{whole.url}: no object and no prefix with objects. Check the URL", url=whole.url)
+        raise RemoteNotFoundError(
+            f"{whole.url}: there is no object at this URL, and none below it. Check the URL", url=whole.url
+        )
     # With a slash at its end, the URL stays that of the prefix, also if an object of its name comes later.
     url = whole.url if listing.is_object or location.is_prefix else f"{whole.url}/"
     untils = [block.until for block in blocks[:-1]]

@@ -59,7 +59,7 @@ def test_what_a_download_has_brought_is_returned_without_a_request(
         assert contents(pos3.download(f"{url}/b")) == {"c.txt": b"22", "d/e.txt": b"333"}
         assert pos3.download(f"{url}/f.bin").read_bytes() == b"4444"
         assert pos3.download(f"{url}/none", missing_ok=True).is_dir()
-        with pytest.raises(pos3.RemoteNotFoundError, match="no object and no prefix"):
+        with pytest.raises(pos3.RemoteNotFoundError, match="there is no object at this URL"):
             pos3.download(f"{url}/nothing")
     assert len(proxy.requests) == sent
     assert (offline.report().downloaded_files, offline.report().deleted_local) == (0, 0)

@@ -103,7 +103,7 @@ def test_what_is_not_there_is_an_error_and_what_is_not_chosen_gives_empty_parts(
     rclone_site: S3Site, tmp_path: Path, include: str | None
 ) -> None:
     if include is None:
-        with pytest.raises(pos3.RemoteNotFoundError, match="no object and no prefix"):
+        with pytest.raises(pos3.RemoteNotFoundError, match="there is no object at this URL"):
             partitioned(rclone_site, tmp_path, parts=3)
         return
     parts = partitioned(filled(rclone_site), tmp_path, parts=3, include=include)
