@@ -29,6 +29,17 @@ _CODE = re.compile(r"<code>[^<]*</code>")
 _HELP_COLUMNS = "100"
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Adds the recipes to the navigation, after the guides. mkdocs takes the title of each from its heading."""
+    recipes = sorted(
+        path.relative_to(config.docs_dir).as_posix() for path in Path(config.docs_dir).glob("recipes/*.md")
+    )
+    if recipes and config.nav:
+        after_guides = 1 + next(number for number, entry in enumerate(config.nav) if "Guides" in entry)
+        config.nav.insert(after_guides, {"Recipes": recipes})
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are generated."""
     generated = {page: (ROOT / path).read_text(encoding="utf-8") for path, page in SHOWN.items()}
@@ -83,9 +94,14 @@ def _page_of(path: str) -> str:
     """The path of the page, or of the picture, that shows a file of the repository."""
     if path in SHOWN:
         return SHOWN[path]
-    if path.startswith("docs/") and not path.endswith(".py"):
+    if _is_in_docs(path):
         return path.removeprefix("docs/")
     return path if path.endswith(".md") else f"source/{path}.md"
+
+
+def _is_in_docs(path: str) -> bool:
+    """Whether the site has the file as it is."""
+    return path.startswith("docs/") and not path.endswith(".py")
 
 
 def _linked_files(files: Files) -> Iterator[str]:
@@ -97,7 +113,7 @@ def _linked_files(files: Files) -> Iterator[str]:
         text = (ROOT / source).read_text(encoding="utf-8") if (ROOT / source).is_file() else ""
         for found in _LINK.finditer(text):
             path = _target(source, found[1])
-            if path in seen or not (ROOT / path).is_file() or path == _page_of(path).join(("docs/", "")):
+            if path in seen or not (ROOT / path).is_file() or _is_in_docs(path):
                 continue
             seen.add(path)
             yield path
