@@ -71,6 +71,7 @@ from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
 from pos3.mirrors.end_messages import how_to_push_the_rest, summary_of_changes
 from pos3.mirrors.exit_closing import add_mirror, remove_mirror
+from pos3.mirrors.html_table import mirror_as_html
 from pos3.mirrors.network import network_of
 from pos3.mirrors.paths import MirroredPath
 from pos3.mirrors.plan_verbs import planning
@@ -173,6 +174,15 @@ class Mirror:
     def __repr__(self) -> str:
         count = len(self._components.registrations.jobs())
         return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {count} registered>"
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: each registration, what it has moved, and when everything was last pushed."""
+        return mirror_as_html(self._state, self.cache_root, self.registrations())
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one that has opened the mirror. Then it never pushes."""
+        return self._is_forked_child
 
     @property
     def group(self) -> str:
