@@ -39,13 +39,13 @@ def _cells(item: Registered) -> Iterable[str]:
         item.kind,
         item.url,
         item.local,
-        f"{item.files} files, {format_bytes(item.size_bytes)}",
+        f"{item.files} file{'' if item.files == 1 else 's'}, {format_bytes(item.size_bytes)}",
         f"{moved}; the last transfer failed: {item.failure}" if item.failure else moved,
-        _moment(item) if item.kind != "download" else "",
+        "" if item.kind == "download" else _last_push(item),
     )
 
 
-def _moment(item: Registered) -> str:
+def _last_push(item: Registered) -> str:
     if item.last_push_at is None:
         return "not yet"
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item.last_push_at))

@@ -24,9 +24,10 @@ class Notebook:
     def __init__(self, directory: Path):
         self._directory = directory
         self._kernel = KernelManager(kernel_name="python3")
-        # A test that ends leaves no kernel that says goodbye for seconds.
+        page = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+        # The kernel of a test that has ended is killed, since its exit would take seconds.
         self._client = NotebookClient(
-            nbformat.v4.new_notebook(), km=self._kernel, timeout=60, coalesce_streams=True, shutdown_kernel="immediate"
+            page, km=self._kernel, timeout=60, coalesce_streams=True, shutdown_kernel="immediate"
         )
         self._stack = ExitStack()
 
@@ -45,7 +46,7 @@ class Notebook:
         Raises:
             nbclient.exceptions.CellExecutionError: the cell has raised an exception.
         """
-        cell = nbformat.v4.new_code_cell(source)
+        cell = nbformat.v4.new_code_cell(source)  # type: ignore[no-untyped-call]
         self._client.nb.cells.append(cell)
         self._client.execute_cell(cell, len(self._client.nb.cells) - 1)
         return list(cell.outputs)
