@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from nbclient.exceptions import CellExecutionError
 import pos3
 from tests.support import Hang, Proxy, S3Site, on
 from tests.support.notebook import Notebook
+from tests.support.pages import fenced, replaced
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -119,6 +121,12 @@ def test_an_interrupted_download_can_be_called_again(
             notebook.run("pos3.download(url + '/data')")
         interrupting.result()
     assert notebook.shown("(pos3.download(url + '/data') / 'a.txt').read_text()").endswith("'one'")
+
+
+def test_the_cells_of_the_page_run_one_after_the_other(notebook: Notebook, shown: dict[str, str]) -> None:
+    notebook.run(f"os.environ |= {dict(os.environ)!r}")
+    for snippet in fenced("docs/notebooks.md"):
+        notebook.run(replaced(snippet.text, shown))
 
 
 # Ends without close()
