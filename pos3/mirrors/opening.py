@@ -58,7 +58,7 @@ def open_mirror(
     ).or_environment()
     with _lock:
         present = default_mirror()
-        if isinstance(present, Mirror) and not present.is_inherited:
+        if isinstance(present, Mirror) and not present.is_forked_child:
             _check_same_options(present.options, options)
             return present
         opened = Mirror(options).open()

@@ -180,11 +180,6 @@ class Mirror:
         return mirror_as_html(self._state, self.cache_root, self.registrations())
 
     @property
-    def is_inherited(self) -> bool:
-        """Whether this process was forked from the one that has opened the mirror. Then it never pushes."""
-        return self._is_forked_child
-
-    @property
     def group(self) -> str:
         """The group of this mirror. Mirrors with the same group count as one writer of local paths."""
         return self._components.claims.group
@@ -199,7 +194,8 @@ class Mirror:
         return self._state == "open"
 
     @property
-    def _is_forked_child(self) -> bool:
+    def is_forked_child(self) -> bool:
+        """Whether this process was forked from the one that has opened the mirror. Then it pushes nothing."""
         return os.getpid() != self._pid
 
     def _check_open(self) -> None:
@@ -305,7 +301,7 @@ class Mirror:
         for other in self._pusher.pushing():
             pushed = other.registration
             overlaps = pushed.profile == registration.profile and pushed.location.overlaps(registration.location)
-            if overlaps and not maps_the_same_objects(registration, pushed) and not self._is_forked_child:
+            if overlaps and not maps_the_same_objects(registration, pushed) and not self.is_forked_child:
                 self._pusher.push_if_reachable(other)
 
     def _register(
@@ -624,7 +620,7 @@ class Mirror:
 
     def _begin_to_push(self, job: Job) -> None:
         self._pusher.begin(job)
-        if not self._is_forked_child:
+        if not self.is_forked_child:
             add_mirror(self)
 
     def bisync(
@@ -679,7 +675,7 @@ class Mirror:
         self._check_open()
         _check_remote("bisync()", request.address)
         self._refuse_offline("a two-way sync")
-        if self._is_forked_child:
+        if self.is_forked_child:
             raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
         bisync_job = self._components.make_bisync_job(registration)
@@ -778,7 +774,7 @@ class Mirror:
         )
         _check_remote("publish()", request.address)
         self._refuse_offline("publish()")
-        if self._is_forked_child:
+        if self.is_forked_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
         publication = self._components.make_publication(registration)
@@ -1175,7 +1171,7 @@ class Mirror:
         """
         self._check_open()
         check_timeout(timeout)
-        if self._is_forked_child:
+        if self.is_forked_child:
             return Report()
         jobs = self._components.registrations.pushing_at(path_or_url)
         return self._report_of(lambda: self._pusher.flush(jobs, timeout))
@@ -1191,7 +1187,7 @@ class Mirror:
             TransferError: some files failed. The others were pushed.
         """
         self._check_open()
-        if self._is_forked_child:
+        if self.is_forked_child:
             return Report()
         return self._report_of(lambda: self._pusher.push_additions(urls))
 
@@ -1216,7 +1212,7 @@ class Mirror:
             TransferError: some files failed.
         """
         self._check_open()
-        if self._is_forked_child:
+        if self.is_forked_child:
             return Report()
         try:
             return self._report_of(lambda: self._pusher.push_everything(self._check_open, delete=delete))
@@ -1247,18 +1243,18 @@ class Mirror:
             self._state = "closed"
             return
         try:
-            if not self._is_forked_child:
+            if not self.is_forked_child:
                 push()
         finally:
-            if not self._is_forked_child:
+            if not self.is_forked_child:
                 self._show_summary()
             try:
                 # When the process is being terminated, the deadline is used up: unfinished uploads stay in the store.
-                if not self._is_forked_child and (error is None or isinstance(error, Exception)):
+                if not self.is_forked_child and (error is None or isinstance(error, Exception)):
                     self._components.stores.abort_unfinished()
             finally:
                 self._end()
-        if error is None and not self._is_forked_child and self._part_of is None:
+        if error is None and not self.is_forked_child and self._part_of is None:
             self._push_kept_by_earlier()
 
     def _push_kept_by_earlier(self) -> None:
@@ -1286,7 +1282,7 @@ class Mirror:
         ``sync_on_error`` are pushed. It logs what it does, because nobody can catch an exception any more. In a forked
         child it does nothing.
         """
-        if self._is_forked_child:
+        if self.is_forked_child:
             return
         if self._state == "closing":
             # Another thread is closing it, and the exit would cut that off.

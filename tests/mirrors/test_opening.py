@@ -81,7 +81,7 @@ parent = pos3.open_mirror(cache, show_progress=False)
 if not os.fork():
     assert (pos3.download(url + "/data") / "a").read_text() == "1"
     own = pos3.open_mirror(cache, show_progress=False)
-    assert own is not parent and parent.is_inherited and not own.is_inherited
+    assert own is not parent and parent.is_forked_child and not own.is_forked_child
     (pos3.upload(url + "/child", interval=None) / "x").write_text("child")
     own.close()
     parent.close()
