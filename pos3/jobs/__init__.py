@@ -41,6 +41,7 @@ from pos3.jobs.local_writers import (
     Writer,
 )
 from pos3.jobs.machine_check import check_machine
+from pos3.jobs.near_urls import near_buckets, near_urls
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.offline import check_nothing_unpushed, check_synced, offline_store, take_cached
 from pos3.jobs.open_mirrors import OpenUpload, open_uploads
@@ -147,6 +148,8 @@ __all__ = [
     "maps_the_same_objects",
     "merged",
     "mismatches_of",
+    "near_buckets",
+    "near_urls",
     "offline_store",
     "open_uploads",
     "parts_of",
