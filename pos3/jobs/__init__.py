@@ -41,7 +41,6 @@ from pos3.jobs.local_writers import (
     Writer,
 )
 from pos3.jobs.machine_check import check_machine
-from pos3.jobs.near_urls import near_buckets, near_urls
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.offline import check_nothing_unpushed, check_synced, offline_store, take_cached
 from pos3.jobs.open_mirrors import OpenUpload, open_uploads
@@ -73,6 +72,7 @@ from pos3.jobs.requests import (
 )
 from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
+from pos3.jobs.similar_names import near_buckets, near_urls
 from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.jobs.url_beginnings import url_completions
 
