@@ -370,8 +370,9 @@ def test_a_bar_is_one_line_with_its_figures_at_any_width_and_one_line_sums_up(
 ) -> None:
     monkeypatch.setenv("NO_COLOR", no_color)
     prefix = "a-directory-with-a-long-name/and-one-below-it"
-    rclone_site.put_all({f"{prefix}/{number:02}": b"1" * 40_000 for number in range(12)})
-    proxied(rclone_site, Trickle(bytes_per_second=40_000))
+    # The last file takes longer than the others, so that the bar is drawn again after these.
+    rclone_site.put_all({f"{prefix}/{number:02}": b"1" * 5_000 * number for number in range(12)})
+    proxied(rclone_site, Trickle(bytes_per_second=20_000))
     shown, _ = on_a_terminal(columns, SLOW, str(tmp_path / "cache"), rclone_site.url(prefix))
     *drawn, told, rest = re.split(r"\r\n|\r", shown)
     bars = [line.rstrip() for line in drawn if "%" in line]
