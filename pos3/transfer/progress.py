@@ -12,8 +12,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TextIO
 
 from pos3.reports import format_bytes
@@ -21,10 +21,14 @@ from pos3.reports import format_bytes
 logger = logging.getLogger("pos3")
 _LOG_EVERY_SECONDS = 10.0
 _QUIET_BELOW_SECONDS = 2.0
-# What a bar shows after its title, beside the digits of the files.
-_FIGURES_COLUMNS = 58
 _SHORTEST_URL = 8
 _USUAL_COLUMNS = 80
+# By the columns that the figures take, beside the title and the digits of the files: the first one that fits is used.
+_LAYOUTS = (
+    (53, "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"),
+    (45, "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{postfix}]"),
+)
+_SHORTEST_LAYOUT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {rate_fmt}"
 
 
 class Progress(Protocol):
@@ -91,11 +95,19 @@ class BarProgress:
 
 
 def open_terminal_bar(title: str, files: int, size_bytes: int) -> Progress:
-    """Opens a bar on stderr, which disappears at its end. All figures show, however long the title is."""
-    from tqdm import tqdm
+    """Opens a bar on stderr, in one line: bytes and rate, and where there is room for them, time left and files done.
 
-    columns = _terminal_columns() - _FIGURES_COLUMNS - 2 * len(str(files))
-    bar = _without_monitor(tqdm)(desc=_shortened(title, columns), file=sys.stderr, leave=False, **_figures(size_bytes))
+    A long title is shortened, so that the figures show. The bar disappears at its end.
+    """
+    shown_title, layout = _fitting(title, files, _terminal_columns())
+    bar = _terminal_bar_class()(
+        desc=shown_title,
+        bar_format=layout,
+        dynamic_ncols=True,
+        file=sys.stderr,
+        leave=False,
+        **_byte_figures(size_bytes),
+    )
     return BarProgress(bar, files)
 
 
@@ -104,15 +116,11 @@ def open_notebook_bar(title: str, files: int, size_bytes: int) -> Progress:
 
     It is a widget where ipywidgets is installed, else a line of text.
     """
-    with warnings.catch_warnings():
-        # tqdm warns that ipywidgets is missing. Nobody has asked for a widget.
-        warnings.simplefilter("ignore")
-        from tqdm.auto import tqdm
-    bar = _without_monitor(tqdm)(desc=title, file=sys.stdout, leave=True, **_figures(size_bytes))
+    bar = _notebook_bar_class()(desc=title, file=sys.stdout, leave=True, **_byte_figures(size_bytes))
     return BarProgress(bar, files)
 
 
-def _figures(size_bytes: int) -> dict[str, Any]:
+def _byte_figures(size_bytes: int) -> dict[str, Any]:
     return {
         "total": size_bytes,
         "unit": "B",
@@ -124,6 +132,22 @@ def _figures(size_bytes: int) -> dict[str, Any]:
 
 
 @functools.cache
+def _terminal_bar_class() -> Any:
+    from tqdm import tqdm
+
+    return _without_monitor(tqdm)
+
+
+@functools.cache
+def _notebook_bar_class() -> Any:
+    with warnings.catch_warnings():
+        # tqdm warns that ipywidgets is missing. Nobody has asked for a widget.
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+
+    return _without_monitor(tqdm)
+
+
 def _without_monitor(tqdm: Any) -> Any:
     class Bar(tqdm):  # type: ignore[misc]
         # The monitor is a thread, which cannot be started at the interpreter's exit. Fixed miniters need none.
@@ -137,6 +161,17 @@ def _terminal_columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
     except (OSError, ValueError):
         return _USUAL_COLUMNS
+
+
+def _fitting(title: str, files: int, columns: int) -> tuple[str, str]:
+    """The title, and the layout of tqdm, for a terminal of so many columns."""
+    verb = title.partition(" ")[0]
+    shortest = min(len(title), len(verb) + len(" ...") + _SHORTEST_URL)
+    for figures_columns, layout in _LAYOUTS:
+        room = columns - figures_columns - 2 * len(str(files))
+        if room >= shortest:
+            return _shortened(title, room), layout
+    return verb, _SHORTEST_LAYOUT
 
 
 def _shortened(title: str, columns: int) -> str:
@@ -236,8 +271,21 @@ def choose_tell(show: bool) -> Tell:
     return _tell_terminal if show and _is_terminal() else _tell_log
 
 
+@contextmanager
+def above_bars() -> Iterator[None]:
+    """What the block writes to stderr stands in lines of its own, and not behind a bar. The bars are drawn again."""
+    if not _terminal_bar_class.cache_info().currsize:
+        yield
+        return
+    with _terminal_bar_class().external_write_mode(file=sys.stderr):
+        yield
+
+
 def choose_progress(show: bool) -> OpenProgress:
-    """Bars in a notebook or if stderr is a terminal, log lines elsewhere, silence if ``show`` is false."""
+    """Bars in a notebook, and if stderr is a terminal that can redraw a line; log lines elsewhere.
+
+    If ``show`` is false, nothing is shown.
+    """
     if not show:
         return silent
     if _is_notebook():
@@ -246,7 +294,8 @@ def choose_progress(show: bool) -> OpenProgress:
 
 
 def _is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Whether stderr is a terminal that can redraw a line."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _is_notebook() -> bool:
