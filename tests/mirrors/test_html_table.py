@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 import pos3
 from pos3.mirrors.html_table import mirror_as_html
-from tests.support import S3Site, Status, on
+from tests.support import Proxy, S3Site, Status, on
 
 
 class Cells(HTMLParser):
@@ -59,8 +60,7 @@ def test_each_registration_is_a_row_with_what_was_moved_and_when_all_was_pushed(
 
 
 @pytest.mark.usefixtures("short_pauses")
-def test_a_failed_push_is_in_the_row(rclone_site: S3Site, tmp_path: Path, proxied: object) -> None:
-    assert callable(proxied)
+def test_a_failed_push_is_in_the_row(rclone_site: S3Site, tmp_path: Path, proxied: Callable[..., Proxy]) -> None:
     proxied(rclone_site, Status(403, "AccessDenied", match=on("PUT")))
     mirror = pos3.Mirror(pos3.MirrorOptions(tmp_path / "cache", show_progress=False)).open()
     (mirror.upload(rclone_site.url("out"), interval=None) / "x").write_bytes(b"1")
