@@ -20,8 +20,8 @@ PUBLIC_BUCKET = "open-data"
 
 
 # Each page of a recipe shows a file of examples/recipes, which is tested as such. The tutorial is one program in
-# pieces, and runs as a whole.
-_TESTED_ELSEWHERE = ("docs/recipes/", "docs/tutorial.md")
+# pieces, and runs as a whole. The snippets about notebooks are cells, and run in a kernel.
+_TESTED_ELSEWHERE = ("docs/recipes/", "docs/tutorial.md", "docs/notebooks.md")
 
 
 def all_pages() -> list[str]:
