@@ -24,6 +24,8 @@ class Notebook:
     def __init__(self, directory: Path):
         self._directory = directory
         self._kernel = KernelManager(kernel_name="python3")
+        # Jupyter kills a kernel whose exit takes longer than 5 seconds. On a busy machine, every exit does.
+        self._kernel.shutdown_wait_time = 60
         page = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
         # The kernel of a test that has ended is killed, since its exit would take seconds.
         self._client = NotebookClient(
