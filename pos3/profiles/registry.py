@@ -155,7 +155,8 @@ def register_profile(
         endpoint: URL of the S3 server; None for AWS itself, whose buckets' regions are found without ``region``.
         region: with an endpoint, ``aws_profile`` or ``public`` only.
         local_name: cache directory name; ``name`` when None.
-        The others are as for :class:`Profile`.
+        public, access_key, secret_key, session_token, aws_profile, addressing_style: as for :class:`Profile`.
+        verify, requester_pays, server_side_encryption, sse_kms_key_id: as for :class:`Profile`.
 
     Raises:
         ProfileError: the name is taken by another configuration, or a value cannot work.
