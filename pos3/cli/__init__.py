@@ -22,6 +22,7 @@ from pos3.cli.output import (
     notes_as_lines,
 )
 from pos3.cli.statuses import FAILED, INTERRUPTED, STDOUT_CLOSED
+from pos3.cli.suggestions import near_as_lines
 from pos3.errors import Pos3Error, Terminated
 
 __all__ = ["main"]
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         _fail(arguments, ["interrupted", *notes_as_lines(interrupt)], interrupt)
         return INTERRUPTED
     except (Pos3Error, OSError) as error:
-        _fail(arguments, errors_as_lines(error, arguments.name), error)
+        _fail(arguments, [*errors_as_lines(error, arguments.name), *near_as_lines(arguments, error)], error)
         return FAILED
     except Exception as error:  # noqa: BLE001 - the user of a command needs no traceback
         lines = errors_as_lines(error, arguments.name)

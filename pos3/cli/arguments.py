@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import sys
@@ -14,12 +15,29 @@ from pos3.cli import values
 from pos3.cli.completion import print_shell_code, profile_names, urls, urls_and_paths
 from pos3.cli.output import put_line
 from pos3.cli.statuses import STATUS_HELP, WRONG_USAGE
+from pos3.cli.suggestions import likely_options, unknown_command
 from pos3.options import MirrorOptions, default_cache_root
 from pos3.plan import Compare
 from pos3.url import masked
 
 # Those options of a mirror that options of commands give.
 _MIRROR_OPTIONS = ("cache_root", "max_workers", "max_upload_bytes_per_second", "max_download_bytes_per_second")
+
+
+# The names of most options fit beside their texts.
+_help_formatter = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=27)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says which command was probably meant."""
+
+    def __init__(self, **options: Any):
+        super().__init__(formatter_class=_help_formatter, **options)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            raise argparse.ArgumentError(None, unknown_command(self.prog, value, list(action.choices)))
+        super()._check_value(action, value)
 
 
 class _Version(argparse.Action):
@@ -71,7 +89,9 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argpar
         )
         command.exit(WRONG_USAGE, f"{command.prog}: error: {message}\n")
     if unknown:
-        command.error(f"unrecognized arguments: {' '.join(map(masked, unknown))}")
+        known = [option for action in command._actions for option in action.option_strings]
+        advice = likely_options(unknown, known) or f"'{command.prog} --help' shows the options"
+        command.error(f"unrecognized arguments: {' '.join(map(masked, unknown))}; {advice}")
     arguments.name = command.prog
     for name in ("url", "prefix"):
         if name in arguments:
@@ -107,16 +127,16 @@ def _two_addresses_message(prog: str, first: str, second: str, argv: Sequence[st
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="pos3",
+        usage="%(prog)s [OPTIONS] COMMAND ...",
         description="S3 as simple as local files. Stdout carries only results.",
         epilog=f"{_EXAMPLES}\n{STATUS_HELP}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(parser=parser)
     parser.add_argument("--version", action=_Version, help="show the version and exit")
     _add_verbosity(parser, False)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, prog=parser.prog)
     _add_ls(commands)
     _add_partition(commands)
     _add_download(commands)
@@ -132,7 +152,13 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cache(commands)
     _add_runs(commands)
     completion = _command(
-        commands, "completion", print_shell_code, "print what makes a shell complete 'pos3'", epilog=_COMPLETION_HELP
+        commands,
+        "completion bash|zsh|fish",
+        print_shell_code,
+        "print what makes a shell complete 'pos3'",
+        examples="""\
+  eval "$(pos3 completion bash)"     (in ~/.bashrc; with zsh in ~/.zshrc)
+  pos3 completion fish > ~/.config/fish/completions/pos3.fish""",
     )
     completion.add_argument("shell", choices=("bash", "zsh", "fish"))
     return parser
@@ -154,31 +180,36 @@ examples:
   pos3 download s3://bucket/data --local ./data
   pos3 upload s3://bucket/results --local ./results --dry-run
   pos3 sync s3://bucket/data --local ./data
-'pos3 COMMAND --help' shows the options of a command.
-Credentials and endpoint are those of boto3 (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ~/.aws), or of a --profile.
-"""
-
-_COMPLETION_HELP = """\
-bash, zsh: eval "$(pos3 completion bash)" in ~/.bashrc, or with zsh in ~/.zshrc
-fish:      pos3 completion fish > ~/.config/fish/completions/pos3.fish
+'pos3 COMMAND --help' shows the options of a command, and examples.
+Credentials and endpoint are those of boto3 (AWS_ACCESS_KEY_ID,
+AWS_ENDPOINT_URL, ~/.aws), or of a --profile.
 """
 
 
 def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
-    name: str,
+    commands: argparse._SubParsersAction[_Parser],
+    usage: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
     *,
+    examples: str,
     description: str = "",
-    epilog: str = STATUS_HELP,
 ) -> argparse.ArgumentParser:
+    """Adds a command.
+
+    Args:
+        usage: the name of the command, and its arguments as the usage shows them.
+        summary: the text in the list of commands.
+        examples: lines of the help, each indented by two blanks.
+    """
+    name, _, shown_arguments = usage.partition(" ")
+    heading = "examples" if "\n" in examples else "example"
     command = commands.add_parser(
         name,
+        usage=f"%(prog)s [OPTIONS] {shown_arguments}".rstrip(),
         help=summary,
         description=description or f"{summary[0].upper()}{summary[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{heading}:\n{examples}",
     )
     command.set_defaults(run=run, parser=command)
     # An option before the command has effect unless it is repeated after the command.
@@ -194,9 +225,19 @@ def _add_verbosity(parser: argparse.ArgumentParser, default: Any) -> None:
         parser.add_argument(short, name, action="store_true", default=default, help=text)
 
 
-def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_ls(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
-        commands, "ls", _load_on_run("transfers", "run_ls"), "list what is below a prefix, one URL a line"
+        commands,
+        "ls PREFIX",
+        _load_on_run("transfers", "run_ls"),
+        "list what is below a prefix, one URL a line",
+        description="""\
+Lists what is below a prefix, one URL a line. If nothing is there, the exit
+status is 1.""",
+        examples="""\
+  pos3 ls s3://                          (all buckets)
+  pos3 ls -l s3://bucket/data
+  pos3 ls 's3://bucket/run-*/metrics.json'""",
     )
     text = "s3://bucket/key, a part, or a local path; s3:// for all buckets; * and ? match in a name, ** across names"
     _add_prefix(command, text)
@@ -215,15 +256,19 @@ def _add_ls(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     _add_json(command, 'one object a line: {"url": ...}')
 
 
-def _add_partition(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_partition(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
-        "partition",
+        "partition URL (--parts N | --max-bytes SIZE)",
         _load_on_run("partitions", "run_partition"),
         "divide what is below a prefix into parts, one a line",
         description="""\
-Divides the objects of a URL into parts with about the same number of bytes, and prints a text for each of them. Such a
-text can stand in place of the URL of 'pos3 download' and 'pos3 ls', on any machine.""",
+Divides the objects of a URL into parts with about the same number of bytes,
+and prints a text for each of them. Such a text can stand in place of the URL
+of 'pos3 download' and 'pos3 ls', on any machine.""",
+        examples="""\
+  pos3 partition s3://bucket/data --parts 16 > parts.txt
+  pos3 download "$(sed -n 3p parts.txt)" --local ./part""",
     )
     _add_url(command, "s3://bucket/key")
     division = command.add_mutually_exclusive_group(required=True)
@@ -233,19 +278,22 @@ text can stand in place of the URL of 'pos3 download' and 'pos3 ls', on any mach
     )
     _add_filters(command)
     _add_profile(command)
-    _add_json(command, 'one object a line: {"part": ..., "files": ..., "bytes": ...}')
+    _add_json(command, 'one object a line: {"part", "files", "bytes"}')
 
 
-def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_download(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
-        "download",
+        "download URL [--local PATH]",
         _load_on_run("transfers", "run_download"),
         "make a local copy of a prefix or an object, and print its path",
         description="Makes a local path match a prefix or an object, and prints that path.",
+        examples="""\
+  pos3 download s3://bucket/data --local ./data
+  data=$(pos3 download s3://bucket/data)""",
     )
     _add_url(command, "s3://bucket/key, or a part of one")
-    _add_transfer(command, "where to; a place below the cache root if not given")
+    _add_transfer(command, "where to (default: below the cache root)")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
     _add_limit(command, "download")
     command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
@@ -268,30 +316,42 @@ def _add_download(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
 
 
-def _add_upload(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = _command(commands, "upload", _load_on_run("transfers", "run_upload"), "upload a local path, once")
+def _add_upload(commands: argparse._SubParsersAction[_Parser]) -> None:
+    command = _command(
+        commands,
+        "upload URL [--local PATH]",
+        _load_on_run("transfers", "run_upload"),
+        "upload a local path, once",
+        examples="""\
+  pos3 upload s3://bucket/results --local ./results
+  pos3 upload -n --delete s3://bucket/results --local ./results""",
+    )
     _add_url(command, "s3://bucket/key")
-    _add_transfer(command, "where from; a place below the cache root if not given. It must exist")
+    _add_transfer(command, "where from; must exist (default: below the cache root)")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
     _add_limit(command, "upload")
     _add_upload_last(command)
     _add_extra_args(command)
 
 
-def _add_sync(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_sync(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
-        "sync",
+        "sync URL [--local PATH]",
         _load_on_run("transfers", "run_sync"),
         "bring both sides up to date, once or with --interval or --watch until stopped",
         description="""\
-Uploads what is new or changed locally, downloads what is new or changed in the store, and prints the local path.
-What changed on both sides since the last transfer is listed, and then nothing is changed.
-With --interval or --watch it goes on uploading what changes locally, until SIGINT (Ctrl-C) or SIGTERM: then comes a
-last push, and status 0 if that went well.""",
+Uploads what is new or changed locally, downloads what is new or changed in
+the store, and prints the local path. A file that has changed on both sides is
+a conflict: it is listed, and nothing is changed. With --interval or --watch,
+local changes are uploaded until SIGINT (Ctrl-C) or SIGTERM. Then comes a last
+push, and the exit status is 0 if it succeeds.""",
+        examples="""\
+  pos3 sync s3://bucket/data --local ./data
+  pos3 sync s3://bucket/logs --local ./logs --interval 60""",
     )
     _add_url(command, "s3://bucket/key; it need not exist yet")
-    _add_transfer(command, "the local side; a place below the cache root if not given")
+    _add_transfer(command, "the local side (default: below the cache root)")
     _add_delete(
         command,
         "--delete-local",
@@ -315,15 +375,18 @@ last push, and status 0 if that went well.""",
     )
 
 
-def _add_fingerprint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_fingerprint(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
-        "fingerprint",
+        "fingerprint URL",
         _load_on_run("fingerprints", "run_fingerprint"),
         "print a text that changes when the objects change",
         description="""\
-Prints a text that stays the same exactly as long as the keys, sizes and ETags of the objects stay the same.
-'pos3 download --fingerprint TEXT' downloads only then.""",
+Prints a text that stays the same exactly as long as the keys, sizes and ETags
+of the objects stay the same. 'pos3 download --fingerprint TEXT' downloads only
+then.""",
+        examples="""\
+  pos3 fingerprint s3://bucket/data""",
     )
     _add_url(command, "s3://bucket/key, or a part")
     _add_filters(command)
@@ -331,18 +394,21 @@ Prints a text that stays the same exactly as long as the keys, sizes and ETags o
     _add_json(command, 'one object: {"url": ..., "fingerprint": ...}', or_nul=False)
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
-        "check",
+        "check URL [--local PATH]",
         _load_on_run("checks", "run_check"),
         "compare a local path with a URL, and print what differs",
         description="""\
-Compares a local path with a prefix or an object as a download would, and prints what only one side has and what differs
-(exit status 1). Transfers nothing and changes nothing.""",
+Compares a local path with a prefix or an object as a download would. Prints
+what differs and what only one side has; then the exit status is 1. Transfers
+nothing and changes nothing.""",
+        examples="""\
+  pos3 check s3://bucket/data --local ./data""",
     )
     _add_url(command, "s3://bucket/key")
-    _add_local(command, "the local side; the place below the cache root if not given. It must exist")
+    _add_local(command, "the local side; must exist (default: below the cache root)")
     _add_filters(command)
     _add_compare(command)
     _add_max_workers(command)
@@ -351,15 +417,19 @@ Compares a local path with a prefix or an object as a download would, and prints
     _add_json(command, 'one object a line: {"url", "path", "side", "reason"}')
 
 
-def _add_du(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_du(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
-        "du",
+        "du PREFIX",
         _load_on_run("disk_usage", "run_du"),
         "add up files and bytes by directory",
         description="""\
-Adds up the objects below a prefix, or the files below a local path, by directory. Prints bytes, number of files and
-name of each directory, the one that was asked for as the last.""",
+Adds up the objects below a prefix, or the files below a local path, by
+directory. Prints bytes, number of files and name of each directory. The last
+line is the total.""",
+        examples="""\
+  pos3 du s3://bucket/data
+  pos3 du -d 0 ./data""",
     )
     _add_prefix(command, "s3://bucket/key, or a local path")
     command.add_argument(
@@ -370,19 +440,23 @@ name of each directory, the one that was asked for as the last.""",
     _add_json(command, 'one object a line: {"url", "files", "size_bytes"}')
 
 
-def _add_recover(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_recover(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
         "recover",
         _load_on_run("recoveries", "run_recover"),
         "push what was registered for upload by processes that were killed",
         description="""\
-Pushes what pos3 had registered for upload in processes of this machine that were killed. Deletes nothing, and leaves
-alone what living processes have registered. An object that is newer than the local file stays. What fails is told on
-stderr and kept for another try.""",
+Pushes what was registered for upload by processes of this machine that were
+killed. Deletes nothing, and leaves alone what living processes have
+registered. An object that is newer than the local file stays. A push that
+fails is named on stderr, and kept for another try.""",
+        examples="""\
+  pos3 recover -n
+  pos3 recover""",
     )
     command.add_argument(
-        "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
+        "-n", "--dry-run", action="store_true", help="print the actions and reasons, and change nothing"
     )
     _add_max_workers(command)
     _add_limit(command, "upload")
@@ -401,30 +475,37 @@ stderr and kept for another try.""",
     _add_json(command, "one object a line, one for each registration")
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
         "status",
         _load_on_run("open_mirrors", "run_status"),
         "show what the open mirrors of this machine push",
         description="""\
-Shows what the open mirrors of this user on this machine have registered for upload, in commands, scripts and flow runs:
-process, last push, and what has changed since. Asks no store.""",
+Shows what the open mirrors of this user on this machine have registered for
+upload, in commands, scripts and flow runs: process, last push, and what has
+changed since. Sends no request to a store.""",
+        examples="""\
+  pos3 status""",
     )
     _add_cache_root(command)
     _add_json(command, "one object a line", or_nul=False)
 
 
-def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
     command = _command(
         commands,
-        "doctor",
+        "doctor [URL]",
         _load_on_run("doctors", "run_doctor"),
         "find out what is wrong with the machine, the credentials or a place",
         description="""\
-Looks at the versions, the cache, the endpoint, the credentials and the clock, and with a URL whether it may be listed,
-read and written, and how fast. Each line is good or bad, and says what to do (exit status 1 if one is bad). What it
-writes below the URL for that, it removes.""",
+Checks the versions, the cache, the endpoint, the credentials and the clock.
+With a URL, it also checks whether the URL may be listed, read and written, and
+how fast. Each line is good or bad, and says what to do. If one is bad, the
+exit status is 1. What the test writes below the URL is removed again.""",
+        examples="""\
+  pos3 doctor
+  pos3 doctor s3://bucket/data""",
     )
     option = command.add_argument("prefix", metavar="URL", nargs="?", default="", help="s3://bucket/key")
     option.completer = urls  # type: ignore[attr-defined]
@@ -434,7 +515,7 @@ writes below the URL for that, it removes.""",
     _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
 
 
-def _add_profile_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_profile_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
     subcommands = _add_group(commands, "profile", "show the profiles, and check one")
 
     command = _command(
@@ -442,18 +523,25 @@ def _add_profile_commands(commands: argparse._SubParsersAction[argparse.Argument
         "ls",
         _load_on_run("profiles", "run_ls"),
         "list the profiles of profiles.toml",
-        description="Lists the profiles of profiles.toml: name, endpoint, region and kind of credentials, no secrets.",
+        description="""\
+Lists the profiles of profiles.toml: name, endpoint, region and kind of
+credentials. Prints no secrets.""",
+        examples="""\
+  pos3 profile ls""",
     )
     _add_json(command, "one object a line", or_nul=False)
 
     command = _command(
         subcommands,
-        "check",
+        "check NAME",
         _load_on_run("profiles", "run_check"),
         "check whether the endpoint of a profile answers to its credentials",
         description="""\
-Checks a profile: endpoint, credentials, clock, and whether it may list its buckets. Each line is good or bad, and says
-what to do (exit status 1 if one is bad). Nothing is written.""",
+Checks a profile: endpoint, credentials, clock, and whether it may list its
+buckets. Each line is good or bad, and says what to do. If one is bad, the exit
+status is 1. Nothing is written.""",
+        examples="""\
+  pos3 profile check lab""",
     )
     option = command.add_argument("profile", metavar="NAME", help="a profile of profiles.toml")
     option.completer = profile_names  # type: ignore[attr-defined]
@@ -464,19 +552,19 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
     _add_local(command, local_help)
     _add_filters(command)
     command.add_argument(
-        "-n", "--dry-run", action="store_true", help="print each planned action with its reason, and change nothing"
+        "-n", "--dry-run", action="store_true", help="print the actions and reasons, and change nothing"
     )
     _add_compare(command)
     command.add_argument(
         "--max-delete",
         metavar="N|N%",
         type=values.max_delete,
-        help="refuse to delete more files than this, or than this share",
+        help="refuse to delete more files, or a larger share",
     )
     _add_max_workers(command)
     _add_profile(command)
     _add_cache_root(command)
-    _add_json(command, "print one JSON object: the report, or with -n the plan")
+    _add_json(command, "one JSON object: the report, or with -n the plan")
 
 
 def _add_as_of(command: argparse._ActionsContainer, text: str) -> None:
@@ -510,8 +598,9 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--compare",
         choices=get_args(Compare),
+        metavar="MODE",
         default="auto",
-        help="what counts as changed: by what was last synced (auto), by size alone, or by content (checksum)",
+        help="what counts as changed: auto (what differs from the last sync), size or checksum",
     )
 
 
@@ -523,7 +612,7 @@ def _add_json(command: argparse.ArgumentParser, text: str, *, or_nul: bool = Tru
             "-0",
             "--null",
             action="store_true",
-            help="end each item with a NUL character in place of a newline, and show names as they are",
+            help="end each item with NUL, and do not escape names",
         )
 
 
@@ -532,7 +621,7 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
         "--max-workers",
         metavar="N",
         type=values.count,
-        help="requests at the same time (default: POS3_MAX_WORKERS, or as many as pay)",
+        help="most requests at a time (default: as many as pay)",
     )
 
 
@@ -542,7 +631,7 @@ def _add_limit(command: argparse.ArgumentParser, direction: str) -> None:
         metavar="SIZE",
         type=values.size_above_zero,
         dest=f"max_{direction}_bytes_per_second",
-        help=f"the most bytes a second of all {direction}s together: 10MB, 512KiB",
+        help=f"most bytes a second of all {direction}s together: 10MB",
     )
 
 
@@ -569,9 +658,7 @@ def _add_upload_last(command: argparse.ArgumentParser) -> None:
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:
-    option = command.add_argument(
-        "--profile", metavar="NAME", help="profile from profiles.toml; one in the URL, s3://NAME@bucket/key, wins"
-    )
+    option = command.add_argument("--profile", metavar="NAME", help="profile from profiles.toml; s3://NAME@... wins")
     option.completer = profile_names  # type: ignore[attr-defined]
 
 
@@ -582,16 +669,18 @@ def _add_cache_root(command: argparse.ArgumentParser) -> None:
 
 
 def _add_group(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str
-) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+    commands: argparse._SubParsersAction[_Parser], name: str, summary: str
+) -> argparse._SubParsersAction[_Parser]:
     """Adds a command that has commands of its own, and returns the place for these."""
-    group = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+    group = commands.add_parser(
+        name, usage="%(prog)s [OPTIONS] COMMAND ...", help=summary, description=f"{summary.capitalize()}."
+    )
     group.set_defaults(parser=group)
     _add_verbosity(group, argparse.SUPPRESS)
-    return group.add_subparsers(metavar="COMMAND", required=True)
+    return group.add_subparsers(metavar="COMMAND", required=True, prog=group.prog)
 
 
-def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_cache(commands: argparse._SubParsersAction[_Parser]) -> None:
     subcommands = _add_group(commands, "cache", "show, bound and check the cache")
 
     command = _command(
@@ -600,8 +689,10 @@ def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         _load_on_run("caches", "run_ls"),
         "list what is cached, least recently used first",
         description="""\
-Lists what is cached, least recently used first. State is "in use" by an open mirror, "dirty" if something in it is not
-known to be in the store, or "clean".""",
+Lists what is cached, least recently used first. State is "in use" by an open
+mirror, "dirty" if something in it is not known to be in the store, or "clean".""",
+        examples="""\
+  pos3 cache ls""",
     )
     _add_cache_root(command)
     _add_json(command, "one object a line", or_nul=False)
@@ -612,8 +703,12 @@ known to be in the store, or "clean".""",
         _load_on_run("caches", "run_prune"),
         "remove what was not used for long",
         description="""\
-Removes what is cached, least recently used first. Never what is in use, what is changed or not uploaded, and what lies
-outside the cache root. Prints what was removed.""",
+Removes what is cached, least recently used first, and prints what it removes.
+It keeps what is in use, what is changed or not uploaded, and what lies outside
+the cache root.""",
+        examples="""\
+  pos3 cache prune --limit 50GB
+  pos3 cache prune --older-than 30d -n""",
     )
     command.add_argument(
         "--limit", metavar="SIZE", type=values.size, help="until the cache holds at most this: 50GB, 512MiB, 0"
@@ -630,36 +725,48 @@ outside the cache root. Prints what was removed.""",
         "verify",
         _load_on_run("caches", "run_verify"),
         "check that cached files are as they were synced",
-        description="Checks that cached files are as they were synced, and prints those that are not (exit status 1).",
+        description="""\
+Checks that cached files are as they were synced, and prints those that are
+not; then the exit status is 1.""",
+        examples="""\
+  pos3 cache verify
+  pos3 cache verify --checksum""",
     )
     command.add_argument("--checksum", action="store_true", help="read the files and compare their checksums")
     _add_cache_root(command)
     _add_json(command, "one object a line")
 
 
-def _add_runs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_runs(commands: argparse._SubParsersAction[_Parser]) -> None:
     subcommands = _add_group(commands, "runs", "show and remove what flow runs have left below an output root")
 
     command = _command(
         subcommands,
-        "ls",
+        "ls URL",
         _load_on_run("runs", "run_ls"),
         "list the runs that have left something, the longest unchanged first",
         description="""\
-Lists the runs that have left something below an output root, the longest unchanged first. The output of a run lies at
-URL/<flow>/<flow run id>/. Anything else is left out.""",
+Lists the runs that have left something below an output root, the longest
+unchanged first. The output of a run lies at URL/<flow>/<flow run id>/.
+Anything else is left out.""",
+        examples="""\
+  pos3 runs ls s3://bucket/outputs""",
     )
     _add_output_root(command)
     _add_json(command, "one object a line", or_nul=False)
 
     command = _command(
         subcommands,
-        "prune",
+        "prune URL --older-than AGE",
         _load_on_run("runs", "run_prune"),
         "remove the output of old runs",
         description="""\
-Prints the runs whose output has not changed for a time, and with --yes removes it from the store. A run of which an
-object is newer is kept as a whole. Nothing else below the output root is touched.""",
+Prints the runs whose output has not changed for a time, and with --yes removes
+it from the store. If one object of a run is newer, the whole run is kept.
+Nothing else below the output root is touched.""",
+        examples="""\
+  pos3 runs prune s3://bucket/outputs --older-than 30d
+  pos3 runs prune s3://bucket/outputs --older-than 30d --yes""",
     )
     _add_output_root(command)
     command.add_argument(

@@ -9,7 +9,9 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import fields
+from typing import TextIO
 
 from pos3.entries import LOST_FOUND, WITHOUT_CONTENT
 from pos3.errors import InvalidArgumentError, TransferError, message_of
@@ -188,6 +190,16 @@ def bounded(lines: Iterable[str]) -> list[str]:
     return [*texts[:_MAX_LINES], f"and {len(texts) - _MAX_LINES} more"]
 
 
+class _AboveBars(logging.StreamHandler[TextIO]):
+    """Writes log lines to stderr, and moves the bars of transfers out of their way."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Without this module, there are no bars. To load it takes longer than many a command.
+        transfer = sys.modules.get("pos3.transfer")
+        with nullcontext() if transfer is None else transfer.above_bars():
+            super().emit(record)
+
+
 class _OneLineFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name that logging calls
         return escaped(super().formatMessage(record))
@@ -195,7 +207,7 @@ class _OneLineFormatter(logging.Formatter):
 
 def log_to_stderr(name: str, *, quiet: bool, verbose: bool) -> None:
     """Shows the log of pos3: warnings always, progress lines unless ``quiet``, and debug messages if ``verbose``."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _AboveBars(sys.stderr)
     handler.setFormatter(_OneLineFormatter(f"{name.replace('%', '%%')}: %(message)s"))
     logger = logging.getLogger("pos3")
     logger.handlers = [handler]

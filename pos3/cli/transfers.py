@@ -25,8 +25,10 @@ from pos3.cli.output import (
     put_line,
     without_warned,
 )
-from pos3.cli.statuses import OK
+from pos3.cli.statuses import FAILED, OK
 from pos3.cli.stopping import StopSignals
+from pos3.cli.stores import ask_store
+from pos3.cli.suggestions import nothing_there_as_lines
 from pos3.errors import InvalidArgumentError, InvalidURLError, Pos3Error
 from pos3.jobs import (
     BisyncRequest,
@@ -43,8 +45,9 @@ from pos3.parts import Part, part_or_address
 from pos3.plan import Plan
 from pos3.profiles import resolve_profile
 from pos3.reports import Report, format_bytes
+from pos3.store import Store
 from pos3.transfer import unsaid
-from pos3.url import is_url, local_path, parse
+from pos3.url import Location, is_url, local_path, parse, profile_of_all_buckets
 
 logger = logging.getLogger("pos3")
 
@@ -52,14 +55,13 @@ _WATCH_INTERVAL_SECONDS = 300.0
 
 
 def run_ls(arguments: Namespace) -> int:
-    """Prints one URL or local path on each line, and nothing if nothing is at a URL."""
+    """Prints one URL or local path on each line. If nothing is there, the status is 1."""
     kind = "url" if is_url(arguments.prefix) else "path"
     if arguments.versions and arguments.long:
         raise InvalidArgumentError("--versions shows the sizes and times itself; leave -l out", argument="long")
     with mirror(show_progress=False) as opened:
         if arguments.versions:
-            _print_versions(arguments, opened)
-            return OK
+            return OK if _print_versions(arguments, opened) else _nothing_there(arguments)
         found: Sequence[str | Listed]
         asked = arguments.prefix, arguments.recursive, arguments.profile
         if arguments.long:
@@ -68,6 +70,8 @@ def run_ls(arguments: Namespace) -> int:
             found = opened.ls(*asked, as_of=arguments.as_of)
     if kind == "path" and not found and not os.path.exists(local_path(arguments.prefix)):
         raise FileNotFoundError(f"no such local path: {arguments.prefix} (a URL begins with s3://)")
+    if not found and _may_be_missing(arguments):
+        return _nothing_there(arguments)
     width = max((len(item.storage_class) for item in found if isinstance(item, Listed)), default=0)
     for item in found:
         if arguments.json:
@@ -75,6 +79,27 @@ def run_ls(arguments: Namespace) -> int:
         else:
             put_item(item if isinstance(item, str) else _as_line(kind, item, width), ends_with_nul=arguments.null)
     return OK
+
+
+def _may_be_missing(arguments: Namespace) -> bool:
+    """Whether no line is an answer that says too little: not for a local directory, a part, a bucket or all buckets."""
+    prefix: str = arguments.prefix
+    if isinstance(part_or_address(prefix), Part) or not is_url(prefix) or profile_of_all_buckets(prefix) is not None:
+        return False
+    location = parse(prefix)
+    if not location.key:
+        return False
+    # An empty directory has an object of its own. Whether it had one at an earlier time is not asked.
+    return arguments.as_of is not None or not ask_store(arguments, location, lambda store: _is_prefix(store, location))
+
+
+def _is_prefix(store: Store, location: Location) -> bool:
+    return store.survey(location.key).is_prefix
+
+
+def _nothing_there(arguments: Namespace) -> int:
+    note(arguments.name, *nothing_there_as_lines(arguments))
+    return FAILED
 
 
 def _as_json(kind: str, item: Listed) -> dict[str, object]:
@@ -91,9 +116,14 @@ def _as_line(kind: str, item: Listed, class_width: int) -> str:
     return f"{size_text:>10}  {time_text:<19}  {item.storage_class:<{class_width}}  {item.url}"
 
 
-def _print_versions(arguments: Namespace, opened: Mirror) -> None:
-    """Prints the time, the size, the version and the URL of each version, as they come."""
+def _print_versions(arguments: Namespace, opened: Mirror) -> bool:
+    """Prints the time, the size, the version and the URL of each version, as they come. Returns whether there is one.
+
+    A bucket is there also without any.
+    """
+    has_any = not parse(arguments.prefix).key
     for url, version in opened.ls_versions(arguments.prefix, arguments.recursive, arguments.profile):
+        has_any = True
         shown: dict[str, object] = {"url": url}
         line = url
         if version is not None:
@@ -112,6 +142,7 @@ def _print_versions(arguments: Namespace, opened: Mirror) -> None:
             put_json(shown)
         else:
             put_item(line, ends_with_nul=arguments.null)
+    return has_any
 
 
 def run_download(arguments: Namespace) -> int:

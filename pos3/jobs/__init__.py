@@ -72,6 +72,7 @@ from pos3.jobs.requests import (
 )
 from pos3.jobs.run_outputs import RunOutput, list_runs, remove_run
 from pos3.jobs.runner import Runner
+from pos3.jobs.similar_names import near_buckets, near_urls
 from pos3.jobs.transfer_plan import as_transfer_plan
 from pos3.jobs.url_beginnings import url_completions
 
@@ -147,6 +148,8 @@ __all__ = [
     "maps_the_same_objects",
     "merged",
     "mismatches_of",
+    "near_buckets",
+    "near_urls",
     "offline_store",
     "open_uploads",
     "parts_of",

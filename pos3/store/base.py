@@ -289,11 +289,12 @@ class Store(Protocol):
         """
         ...
 
-    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "", most_pages: int | None = None) -> Iterator[Entry]:
         """One level below ``key``: objects, and directories as paths ending in "/", in code-point order.
 
         Args:
             beginning: only those whose names begin with it are asked for.
+            most_pages: a store that lists in pages may leave out what is on later ones; None for all pages.
         """
         ...
 

@@ -149,7 +149,7 @@ class FsspecStore:
         alone = [entry for entry in entries if not entry.path]
         yield from within.cut(alone or sorted(entries, key=lambda entry: entry.path))
 
-    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "", most_pages: int | None = None) -> Iterator[Entry]:
         seen: dict[str, Entry] = {}
         for entry in self.entries(key, is_prefix=True):
             name, slash, _ = entry.path.partition("/")

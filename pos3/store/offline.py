@@ -83,7 +83,7 @@ class OfflineStore:
                 yield entry
                 return
 
-    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "", most_pages: int | None = None) -> Iterator[Entry]:
         return directly_below(entry for entry in self._recall(key) if entry.path and entry.path.startswith(beginning))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:

@@ -8,8 +8,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from pos3.reports import format_bytes
@@ -17,10 +17,14 @@ from pos3.reports import format_bytes
 logger = logging.getLogger("pos3")
 _LOG_EVERY_SECONDS = 10.0
 _QUIET_BELOW_SECONDS = 2.0
-# What a bar shows after its title, beside the digits of the files.
-_FIGURES_COLUMNS = 58
 _SHORTEST_URL = 8
 _USUAL_COLUMNS = 80
+# By the columns that the figures take, beside the title and the digits of the files: the first one that fits is used.
+_LAYOUTS = (
+    (53, "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"),
+    (45, "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{postfix}]"),
+)
+_SHORTEST_LAYOUT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {rate_fmt}"
 
 
 class Progress(Protocol):
@@ -58,19 +62,24 @@ def silent(title: str, files: int, size_bytes: int) -> Progress:
 
 
 class BarProgress:
-    """A bar on stderr: bytes, rate, time left, and files done; they all show, however long the title is."""
+    """A bar on stderr, in one line: bytes and rate, and where there is room for them, time left and files done.
+
+    A long title is shortened, so that the figures show.
+    """
 
     def __init__(self, title: str, files: int, size_bytes: int):
         self._files = files
         self._done = 0
         self._lock = threading.Lock()
-        columns = _terminal_columns() - _FIGURES_COLUMNS - 2 * len(str(files))
+        shown_title, layout = _fitting(title, files, _terminal_columns())
         self._bar = _bar_class()(
             total=size_bytes,
             unit="B",
             unit_scale=True,
             unit_divisor=1024,
-            desc=_shortened(title, columns),
+            desc=shown_title,
+            bar_format=layout,
+            dynamic_ncols=True,
             file=sys.stderr,
             leave=False,
             # Otherwise a bar that has been fast does not show that it has become slow.
@@ -108,6 +117,17 @@ def _terminal_columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or _USUAL_COLUMNS
     except (OSError, ValueError):
         return _USUAL_COLUMNS
+
+
+def _fitting(title: str, files: int, columns: int) -> tuple[str, str]:
+    """The title, and the layout of tqdm, for a terminal of so many columns."""
+    verb = title.partition(" ")[0]
+    shortest = min(len(title), len(verb) + len(" ...") + _SHORTEST_URL)
+    for figures_columns, layout in _LAYOUTS:
+        room = columns - figures_columns - 2 * len(str(files))
+        if room >= shortest:
+            return _shortened(title, room), layout
+    return verb, _SHORTEST_LAYOUT
 
 
 def _shortened(title: str, columns: int) -> str:
@@ -197,10 +217,20 @@ def choose_tell(show: bool) -> Tell:
     return _tell_terminal if choose_progress(show) is BarProgress else _tell_log
 
 
+@contextmanager
+def above_bars() -> Iterator[None]:
+    """What the block writes to stderr stands in lines of its own, and not behind a bar. The bars are drawn again."""
+    if not _bar_class.cache_info().currsize:
+        yield
+        return
+    with _bar_class().external_write_mode(file=sys.stderr):
+        yield
+
+
 def choose_progress(show: bool) -> OpenProgress:
-    """Bars if stderr is a terminal, log lines elsewhere, silence if ``show`` is false."""
+    """Bars if stderr is a terminal that can redraw a line, log lines elsewhere, silence if ``show`` is false."""
     if not show:
         return silent
-    if sys.stderr is not None and sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         return BarProgress
     return LogProgress

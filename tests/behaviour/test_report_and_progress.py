@@ -22,7 +22,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pos3
-from tests.support import Fault, Flip, Latency, Proxy, ResetAfter, S3Site, Status, Truncate, on, write_tree
+from tests.support import (
+    Fault,
+    Flip,
+    LateAnswer,
+    Latency,
+    Proxy,
+    ResetAfter,
+    S3Site,
+    Status,
+    Trickle,
+    Truncate,
+    on,
+    write_tree,
+)
 
 PutBefore = Callable[..., Proxy]
 
@@ -337,10 +350,66 @@ def test_a_terminal_gets_a_bar_on_stderr_unless_it_is_turned_off(
         assert shown == ""
 
 
-def test_a_bar_shows_its_figures_on_a_narrow_terminal_too(rclone_site: S3Site, tmp_path: Path) -> None:
+SLOW = """
+import pos3, sys
+with pos3.mirror(sys.argv[1]):
+    pos3.download(sys.argv[2])
+    (pos3.upload(sys.argv[2] + "/up", interval=None) / "b").write_bytes(b"2" * 100)
+"""
+
+
+@pytest.mark.parametrize("no_color", ["", "1"], ids=["any", "NO_COLOR"])
+@pytest.mark.parametrize("columns", [40, 80, 200], ids=str)
+def test_a_bar_is_one_line_with_its_figures_at_any_width_and_one_line_sums_up(
+    rclone_site: S3Site,
+    tmp_path: Path,
+    proxied: PutBefore,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+    no_color: str,
+) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
     prefix = "a-directory-with-a-long-name/and-one-below-it"
-    rclone_site.put(f"{prefix}/data/a", b"1" * 1000)
-    shown, _ = on_a_terminal(80, BOTH, str(tmp_path / "cache"), rclone_site.url(prefix), "yes")
-    drawn = [line for line in shown.split("\r") if line.startswith("Downloading")]
-    assert drawn
-    assert all(re.search(r"^Downloading \.\.\.\S+:  *\d+%\|.*B/s", line) for line in drawn), drawn
+    # The last file takes longer than the others, so that the bar is drawn again after these.
+    rclone_site.put_all({f"{prefix}/{number:02}": b"1" * 5_000 * number for number in range(12)})
+    proxied(rclone_site, Trickle(bytes_per_second=20_000))
+    shown, _ = on_a_terminal(columns, SLOW, str(tmp_path / "cache"), rclone_site.url(prefix))
+    *drawn, told, rest = re.split(r"\r\n|\r", shown)
+    bars = [line.rstrip() for line in drawn if "%" in line]
+    assert len(bars) > 2
+    assert max(map(len, drawn)) < columns
+    assert all(re.search(r"^Downloading.* +\d+%.*/s", line) for line in bars if line.startswith("Downloading")), bars
+    assert any("12 files" in line for line in bars) == (columns > 40)
+    assert "\x1b" not in shown
+    assert re.fullmatch(r"pos3: s3://\S+: 1 uploaded \(100 B\)", told)
+    assert rest == ""
+
+
+def test_a_terminal_that_cannot_redraw_a_line_gets_no_bar(
+    rclone_site: S3Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    rclone_site.put("data/a", b"1" * 1000)
+    shown, _ = on_a_terminal(80, BOTH, str(tmp_path / "cache"), rclone_site.url(), "yes")
+    assert shown == ""
+
+
+def test_a_log_line_stands_above_the_bar(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    rclone_site.put_all({f"data/{number}": b"1" * 9_000_000 for number in range(2)})
+    proxied(rclone_site, LateAnswer(match=on("GET", key="data/1"), seconds=8))
+    script = "import sys; from pos3.cli import main; sys.exit(main(sys.argv[1:]))"
+    url, place = rclone_site.url("data"), tmp_path / "here"
+    shown, _ = on_a_terminal(80, script, "download", url, "--local", str(place), "--max-workers", "1")
+    [told] = [line for line in shown.split("\r") if "no answer for 5 s" in line]
+    assert re.fullmatch(r"(\x1b\[A)?pos3 download: waiting for http://\S+: no answer for 5 s", told)
+
+
+def test_a_pipe_gets_lines_and_no_carriage_return(rclone_site: S3Site, tmp_path: Path, proxied: PutBefore) -> None:
+    rclone_site.put("data/a", b"1" * 90_000)
+    proxied(rclone_site, Trickle(bytes_per_second=30_000))
+    command = [sys.executable, "-m", "pos3.cli", "download", rclone_site.url("data"), "--local", str(tmp_path / "x")]
+    ran = subprocess.run(command, capture_output=True, timeout=60)
+    assert b"\r" not in ran.stderr
+    progress, summary = ran.stderr.decode().splitlines()
+    assert re.fullmatch(r"pos3 download: Downloading s3://\S+: 1/1 files, 87.9 KiB of 87.9 KiB, .*/s", progress)
+    assert re.fullmatch(r"pos3 download: 1 downloaded .*", summary)

@@ -104,11 +104,6 @@ def test_ls_of_a_name_that_is_no_utf8_prints_its_bytes(tmp_path: Path) -> None:
     assert os.fsencode(run_program("ls", tmp_path).stdout) == path + b"\n"
 
 
-def test_ls_of_what_does_not_exist_prints_nothing(site: S3Site) -> None:
-    ran = run_program("ls", site.url("nothing/"))
-    assert (ran.status, ran.stdout, ran.stderr) == (0, "", "")
-
-
 @pytest.mark.parametrize("direction", ["download", "upload"])
 def test_nothing_is_deleted_unless_asked_for(site: S3Site, tmp_path: Path, direction: str) -> None:
     here = write_tree(tmp_path / "here", {"a.txt": b"a", "only-here": b"x"})
@@ -163,12 +158,13 @@ def test_the_command_that_was_meant_works(site: S3Site, tmp_path: Path) -> None:
     assert site.objects("out/").keys() == {"a.txt", "b/c.txt"}
 
 
-def test_a_mistyped_option_shows_the_options_of_the_command() -> None:
+def test_a_mistyped_option_is_answered_in_two_lines() -> None:
     ran = run_program("download", "s3://bucket/key", "--dry_run")
     assert (ran.status, ran.stdout) == (2, "")
-    assert ran.stderr.startswith("usage: pos3 download [-h]")
-    assert "[--delete]" in ran.stderr
-    assert ran.stderr.endswith("pos3 download: error: unrecognized arguments: --dry_run\n")
+    assert ran.stderr == (
+        "usage: pos3 download [OPTIONS] URL [--local PATH]\n"
+        "pos3 download: error: unrecognized arguments: --dry_run; did you mean --dry-run?\n"
+    )
 
 
 # Profiles
@@ -658,14 +654,6 @@ def test_help_loads_nothing_that_it_does_not_need(arguments: list[str]) -> None:
     assert "pos3" in loaded
     assert loaded & {"boto3", "botocore", "pycurl", "fsspec", "prefect", "tqdm", "argcomplete", "asyncio"} == set()
     assert ran.stdout
-
-
-@pytest.mark.parametrize("command", ["", "ls", "download", "upload", "sync", "cache ls", "cache prune", "cache verify"])
-def test_help_documents_the_exit_statuses(command: str) -> None:
-    ran = run_program(*command.split(), "--help")
-    assert ran.status == 0
-    for status in ("0", "1", "2", "130", "141", "143"):
-        assert re.search(rf"^  {status} ", ran.stdout, re.MULTILINE)
 
 
 def _completions(line: str, tmp_path: Path) -> set[str]:

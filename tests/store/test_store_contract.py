@@ -446,6 +446,13 @@ def test_children_of_several_pages_are_whole(crowd: Place, below: int) -> None:
     assert [entry.path for entry in crowd.store.children("data")] == [f"{number:04}" for number in range(below)]
 
 
+def test_the_first_page_of_one_level_is_enough_where_not_all_is_needed(crowd: Place, below: int) -> None:
+    found = [entry.path for entry in crowd.store.children("data", most_pages=1)]
+    assert set(found) <= {f"{number:04}" for number in range(below)}
+    # The store in memory has no pages, and holds ten more than one of S3.
+    assert 0 < len(found) <= min(below, 1010)
+
+
 def test_odd_names_are_children_as_they_are(place: Place) -> None:
     place.put_all({f"data/{name}/x": b"" for name in ODD_NAMES if "/" not in name})
     assert [entry.path for entry in place.store.children("data")] == sorted(f"{n}/" for n in ODD_NAMES if "/" not in n)

@@ -19,6 +19,7 @@ from pos3.store.endpoints import shown_address
 from pos3.store.s3.client import Connection, session_credentials
 from pos3.store.s3.errors import translating
 from pos3.store.s3.proxies import proxy_of
+from pos3.store.silence import mentioning_silence
 
 
 class Bucket(NamedTuple):
@@ -44,7 +45,8 @@ def list_buckets(profile: Profile | None) -> Buckets:
     connection = Connection(profile)
     found: list[Bucket] = []
     more: dict[str, Any] = {}
-    with translating(f"the list of buckets at {connection.shown_endpoint}"):
+    endpoint = connection.shown_endpoint
+    with translating(f"the list of buckets at {endpoint}"), mentioning_silence(endpoint):
         while True:
             answer = connection.client.list_buckets(**more)
             found += [Bucket(item["Name"], item.get("CreationDate")) for item in answer.get("Buckets", ())]

@@ -24,6 +24,7 @@ from pos3.profiles import Profile
 from pos3.store.endpoints import named_endpoint, shown_address
 from pos3.store.s3.attempts import attempts_of, has_defaults_mode
 from pos3.store.s3.errors import REGION, translating
+from pos3.store.silence import mentioning_silence
 
 CONNECT_TIMEOUT_SECONDS = 10
 READ_TIMEOUT_SECONDS = 20
@@ -122,7 +123,7 @@ class Connection:
     def region_of(self, bucket: str) -> str:
         """The region that a bucket of AWS is in: signatures must name it, and only there requests need no redirect."""
         if bucket not in self._regions:
-            with translating(f"s3://{bucket}/"):
+            with translating(f"s3://{bucket}/"), mentioning_silence(self.shown_endpoint):
                 try:
                     answer = self.client.head_bucket(Bucket=bucket)
                 except ClientError as error:

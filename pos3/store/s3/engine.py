@@ -9,7 +9,7 @@ import asyncio
 import os
 import select
 import weakref
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from pos3.store.s3.handle import Handle, Server
 from pos3.store.s3.poll_set import new_poll_set
 from pos3.store.s3.slots import Slots
 from pos3.store.s3.window import Fixed, Window
+from pos3.store.silence import NOTICE_SECONDS, mention_silence
 
 T = TypeVar("T")
 
@@ -57,7 +58,11 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._all_driven_at = 0.0
         self._is_called_soon = False
-        self._flying: dict[pycurl.Curl, asyncio.Future[tuple[int, str]]] = {}
+        self._flying: dict[pycurl.Curl, tuple[asyncio.Future[tuple[int, str]], Handle]] = {}
+        self._ended = 0
+        # The sum of moved bytes and ended requests at the last glance, and when it last grew.
+        self._moved = 0.0
+        self._silent_since = 0.0
         self._idle: dict[bool, list[Handle]] = {True: [], False: []}
         _ALIVE.add(self)
 
@@ -79,7 +84,7 @@ class Engine:
         idle = self._idle[signs]
         if idle:
             return idle.pop()
-        made = Handle(self._server, self.loop.call_later, signs=signs)
+        made = Handle(self._server, self._call_later, signs=signs)
         made.curl.setopt(pycurl.SOCKOPTFUNCTION, self._note_socket)
         return made
 
@@ -91,7 +96,9 @@ class Engine:
         """libcurl's code and message at the end of the request. However this ends, libcurl has let go of the handle."""
         curl = handle.curl
         future: asyncio.Future[tuple[int, str]] = self.loop.create_future()
-        self._flying[curl] = future
+        if not self._flying:
+            self._moved, self._silent_since = self._ended, self.loop.time()
+        self._flying[curl] = future, handle
         try:
             self._multi.add_handle(curl)
             return await future
@@ -160,10 +167,28 @@ class Engine:
                 _, running = self._multi.perform()
                 if running < len(self._flying):
                     self._collect()
+                self._notice_silence(now)
             else:
                 self._time_has_passed()
             if self._timer is None:
                 self._set_timer(self.loop.time() + _GLANCE_SECONDS)
+
+    def _call_later(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
+        """For bodies that are held back to keep a rate, which is no silence of the server."""
+        self._silent_since = max(self._silent_since, self.loop.time() + seconds)
+        self.loop.call_later(seconds, call, *arguments)
+
+    def _notice_silence(self, now: float) -> None:
+        """Mentions once in the log that the server does not answer; again only after it has answered."""
+        moved = self._ended + sum(handle.moved_bytes for _, handle in self._flying.values())
+        if moved != self._moved:
+            self._moved, self._silent_since = moved, max(self._silent_since, now)
+            return
+        if now - self._silent_since < NOTICE_SECONDS or self._server.is_silence_mentioned:
+            return
+        if any(handle.expects_answer_soon for _, handle in self._flying.values()):
+            self._server.is_silence_mentioned = True
+            mention_silence(self._server.address.endpoint)
 
     def _time_has_passed(self) -> None:
         _, running = self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
@@ -181,7 +206,8 @@ class Engine:
 
     def _end(self, curl: pycurl.Curl, code: int, message: str) -> None:
         self._multi.remove_handle(curl)
-        future = self._flying.pop(curl, None)
+        self._ended += 1
+        future, _ = self._flying.pop(curl, (None, None))
         if future is not None and not future.done():
             future.set_result((code, message))
 

@@ -13,6 +13,7 @@ from pos3.redaction import redacted
 from pos3.store.clock import ServerClock, seconds_of
 from pos3.store.retry import BusyError, UnreachableError
 from pos3.store.s3.address import NOBODY, Address, Caller
+from pos3.store.s3.client import READ_TIMEOUT_SECONDS
 from pos3.store.s3.errors import StrangeAnswerError, error_of_body, is_strange, is_strange_page, region_in, strange
 from pos3.store.s3.requests import Request, Response, TooLongError
 from pos3.store.s3.window import NO_THRESHOLD
@@ -48,6 +49,8 @@ class Server:
         self.address = address
         self.clock = ServerClock()
         self.has_answered = False
+        self.is_silence_mentioned = False
+        """Whether the log has said that it does not answer, since it last has."""
         self.page_seconds = 0.0
         """How long a page lets itself be waited for, at the least; 0 before the first one."""
         self.threshold = NO_THRESHOLD
@@ -122,6 +125,18 @@ class Handle:
 
     def _where(self) -> str:
         return self._server.address.where(self._request)
+
+    @property
+    def moved_bytes(self) -> float:
+        """What has moved in either direction so far. It may not be asked for from libcurl's callbacks."""
+        getinfo = self.curl.getinfo
+        total: float = sum(map(getinfo, (pycurl.HEADER_SIZE, pycurl.SIZE_DOWNLOAD_T, pycurl.SIZE_UPLOAD_T)))
+        return total
+
+    @property
+    def expects_answer_soon(self) -> bool:
+        """Whether the request is none for which the server may need minutes."""
+        return self._request.silence_seconds <= READ_TIMEOUT_SECONDS
 
     def begin(self, request: Request, caller: Caller) -> None:
         """Prepares the handle; the request goes out when it is driven.
@@ -274,6 +289,7 @@ class Handle:
         if code != pycurl.E_OK:
             self._raise_without_answer(code, message)
         server.has_answered = True
+        server.is_silence_mentioned = False
         # Bodies are kept out of local variables, which some tracebacks show.
         if self._is_strange(status):
             kind = StoreError if request.key and request.method != "DELETE" else StrangeAnswerError

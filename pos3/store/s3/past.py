@@ -141,7 +141,7 @@ class PastStore:
         if last is not None and last.path:
             yield [last]
 
-    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
+    def children(self, key: str, beginning: str = "", most_pages: int | None = None) -> Iterator[Entry]:
         return directly_below(self._below(key, beginning))
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:

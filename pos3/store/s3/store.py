@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, TypeVar
 
 from pos3.entries import EVERY_PATH, Entry, PathRange
@@ -215,17 +215,19 @@ class S3Store:
                 return
         yield from self._gathered(key, "")
 
-    def children(self, key: str, beginning: str = "") -> Iterator[Entry]:
-        yield from self._gathered(key, "/", beginning)
+    def children(self, key: str, beginning: str = "", most_pages: int | None = None) -> Iterator[Entry]:
+        yield from self._gathered(key, "/", beginning, most_pages)
 
-    def _gathered(self, key: str, delimiter: str, beginning: str = "") -> Iterator[Entry]:
-        """What lies below ``key`` and begins so, sorted here."""
+    def _gathered(
+        self, key: str, delimiter: str, beginning: str = "", most_pages: int | None = None
+    ) -> Iterator[Entry]:
+        """What lies below ``key`` and begins so, sorted here; at most what the first pages hold."""
         below = f"{key}/" if key else ""
         # Directory buckets list whole directories alone.
         asked = below if self._client.address.has_directories else below + beginning
         pages = functools.partial(self._listing.pages, asked, delimiter=delimiter)
         with closing(self._client.stream(pages, 1)) as listed:
-            found = gathered(listed, self._where(asked))
+            found = gathered(islice(listed, most_pages), self._where(asked))
         for path in sorted(found):
             if path != below and path.startswith(beginning, len(below)):
                 yield found[path]._replace(path=path[len(below) :])

@@ -1,0 +1,37 @@
+"""Says that an endpoint does not answer, long before it is given up."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pos3.local import try_start
+
+logger = logging.getLogger("pos3.store")
+
+NOTICE_SECONDS = 5.0
+
+
+def mention_silence(endpoint: str) -> None:
+    """Logs one line about an endpoint that has not answered for :data:`NOTICE_SECONDS`."""
+    logger.warning("waiting for %s: no answer for %.0f s", endpoint, NOTICE_SECONDS)
+
+
+@contextmanager
+def mentioning_silence(endpoint: str) -> Iterator[None]:
+    """Logs that line if the block, in which another library asks the endpoint, takes longer than that."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        if not ended.wait(NOTICE_SECONDS):
+            mention_silence(endpoint)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(watch,), name="pos3-silence", daemon=True)
+    try_start(thread)
+    try:
+        yield
+    finally:
+        ended.set()
