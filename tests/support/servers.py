@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.support.sessions import boto3_session
 
 _SUPPORT = Path(__file__).parent
 _START_TIMEOUT = 60.0
@@ -80,7 +81,7 @@ class Server:
             "max_pool_connections": 32,
             **config,
         }
-        session = boto3.session.Session(
+        session = boto3_session(
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             aws_session_token=self.session_token,
