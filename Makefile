@@ -2,7 +2,7 @@
 # PYTHON=... picks the interpreter, else 3.11 is taken where it can be had; PYTEST_ARGS=... goes to pytest.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test contract lint types rules fmt bench bench-page chaos soak fuzz histories peers clean image image-test process-tests stack stack-example stack-down
+.PHONY: help demo test contract lint types rules dist-check fmt bench bench-page chaos soak fuzz histories peers clean image image-test process-tests stack stack-example stack-down
 
 PYTHON ?=
 PYTEST_ARGS ?=
@@ -41,7 +41,7 @@ with_python = @set -eu; \
 	done; \
 	echo 'No Python $* with venv and pip was found: $@ is skipped.' >&2
 
-test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13
+test-%: ## what depends on processes, signals and forks on another Python: make test-3.12 test-3.13 test-3.14
 	$(call with_python,$(MAKE) --no-print-directory process-tests VENV=.venv-$* GROUP=test PYTHON="$$python")
 
 process-tests: $(READY)
@@ -60,6 +60,12 @@ types: $(READY) ## mypy, strict
 
 rules: $(READY) ## which module may import which
 	$(BIN)/lint-imports
+
+dist-check: $(READY) ## build the source distribution, a wheel of it, and check both
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 fmt: $(READY) ## format, and fix what ruff can fix
 	$(BIN)/ruff format .

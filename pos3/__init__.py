@@ -1,5 +1,8 @@
 """pos3 makes S3 as simple as local files.
 
+Documentation: README.md and the directory docs of the source, which the source distribution contains. Each function
+has a text of its own, such as ``help(pos3.download)``; ``pos3 --help`` explains the command line.
+
 >>> import pos3
 >>> with pos3.mirror():                                        # doctest: +SKIP
 ...     data = pos3.download("s3://bucket/data")               # a pathlib.Path that matches S3 now

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import pickle
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import cloudpickle
 import pytest
 
 import pos3
+from tests.support import S3Site
 
 PACKAGE = Path(pos3.__file__).parent
 PURE_MODULES = ("plan", "filters")
@@ -57,6 +59,31 @@ assert not {"pos3.api", "boto3", "pycurl"} & set(sys.modules)
 """
     asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (asked.stdout, asked.stderr) == (f"{importlib.metadata.version('pos3')}\n", "")
+
+
+def test_the_help_of_the_package_begins_with_where_its_documentation_is() -> None:
+    first = pydoc.plain(pydoc.render_doc(pos3)).partition("DESCRIPTION\n")[2].strip()
+    assert first.startswith("Documentation: README.md and the directory docs of the source")
+    for page in ("README.md", "docs/guide.md"):
+        assert (PACKAGE.parent / page).exists()
+
+
+RUN = """
+import sys, pos3
+with pos3.mirror(sys.argv[1]):
+    path = pos3.download(sys.argv[2] + "/data")
+    pos3.upload(sys.argv[2] + "/out", interval=1).joinpath("a").write_bytes((path / "a").read_bytes())
+    pos3.flush()
+    assert pos3.ls(sys.argv[2] + "/out")
+"""
+
+
+@pytest.mark.parametrize("code", ["import pos3", "from pos3 import *", RUN], ids=["import", "all names", "mirror"])
+def test_no_warning_is_raised(rclone_site: S3Site, tmp_path: Path, code: str) -> None:
+    rclone_site.put("data/a", b"1")
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path), rclone_site.url()]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("pickler", [pickle, cloudpickle], ids=lambda module: module.__name__)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from pos3.errors import BucketNotFoundError, RemoteNotFoundError
+from pos3.url import masked, parse
 
 _SAME_COMMANDS = {
     "dir": "ls",
@@ -44,7 +45,7 @@ _OTHER_TOOLS = {
 
 def unknown_command(prog: str, word: str, known: Sequence[str]) -> str:
     """The message for a word that is no command of ``prog``: what was probably meant, or which tool does it."""
-    first = f"there is no command '{prog} {word}'"
+    first = f"there is no command '{prog} {masked(word)}'"
     if prog == "pos3":
         if word in _OTHER_TOOLS:
             return f"{first}. {_OTHER_TOOLS[word]}"
@@ -78,14 +79,13 @@ def near_as_lines(arguments: Namespace, error: BaseException) -> list[str]:
 def nothing_there_as_lines(arguments: Namespace) -> list[str]:
     """The message for a URL with nothing below it, with the URLs that were probably meant."""
     when = f" as of {arguments.as_of}" if arguments.as_of else ""
-    lines = [f"nothing is at {arguments.prefix}{when}"]
+    lines = [f"nothing is at {masked(arguments.prefix)}{when}"]
     return lines if when else [*lines, *_near_lines(arguments, is_bucket=False)]
 
 
 def _near_lines(arguments: Namespace, *, is_bucket: bool) -> list[str]:
     from pos3.cli.stores import profile_of
     from pos3.jobs import near_buckets, near_urls
-    from pos3.url import parse
 
     urls: list[str] = []
     with suppress(Exception):
@@ -93,7 +93,7 @@ def _near_lines(arguments: Namespace, *, is_bucket: bool) -> list[str]:
             location = parse(getattr(arguments, "url", "") or getattr(arguments, "prefix", ""))
             profile = profile_of(arguments, location.profile)
             urls = (near_buckets if is_bucket else near_urls)(location, profile)
-    return [f"did you mean {_in_words(urls)} ?"] if urls else []
+    return [f"did you mean {_in_words(map(repr, urls))}?"] if urls else []
 
 
 def _closest(word: str, names: Iterable[str]) -> list[str]:

@@ -121,8 +121,9 @@ def _print_versions(arguments: Namespace, opened: Mirror) -> bool:
 
     A bucket is there also without any.
     """
+    versions = opened.ls_versions(arguments.prefix, arguments.recursive, arguments.profile)
     has_any = not parse(arguments.prefix).key
-    for url, version in opened.ls_versions(arguments.prefix, arguments.recursive, arguments.profile):
+    for url, version in versions:
         has_any = True
         shown: dict[str, object] = {"url": url}
         line = url

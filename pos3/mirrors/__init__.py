@@ -4,7 +4,7 @@ A mirror keeps registrations, each place once, and pushes them in the background
 the work of one registration. Pickled paths name :func:`pos3.mirrors.arrived`, so it must stay importable.
 """
 
-from pos3.mirrors.context import MirrorLike, activate, current_mirror
+from pos3.mirrors.context import ListFunction, MirrorLike, activate, current_mirror
 from pos3.mirrors.function_kinds import of_same_kind
 from pos3.mirrors.network import network_of
 from pos3.mirrors.paths import (
@@ -23,6 +23,7 @@ from pos3.mirrors.verbs import Mirror
 from pos3.mirrors.with_block import mirror, with_mirror
 
 __all__ = [
+    "ListFunction",
     "Mirror",
     "MirrorLike",
     "MirroredPath",

@@ -3,19 +3,61 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar, Token
-from pathlib import Path
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from pos3 import frameworks
 from pos3.errors import NoMirrorError
-from pos3.jobs import Reference
+from pos3.jobs import Listed
 from pos3.mirrors.paths import restore_with
 from pos3.mirrors.verbs import Mirror, open_mirrors
+from pos3.options import StrPath
 from pos3.parts import Part
-from pos3.plan import TransferPlan, TwoWayPlan
-from pos3.reports import Report
+from pos3.profiles import Profile
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _as_in_mirror(
+    method: Callable[Concatenate[Mirror, P], R],
+) -> Callable[[Callable[..., object]], Callable[Concatenate[Any, P], R]]:
+    """Gives a method the signature and the docstring of a method of :class:`Mirror`, for type checkers too."""
+
+    def with_signature(declared: Callable[..., object]) -> Callable[Concatenate[Any, P], R]:
+        functools.update_wrapper(declared, method)
+        return cast("Callable[Concatenate[Any, P], R]", declared)
+
+    return with_signature
+
+
+class ListFunction(Protocol):
+    """The signature of :meth:`Mirror.ls`, whose result depends on ``details``."""
+
+    @overload
+    def __call__(
+        self,
+        prefix: StrPath | Part,
+        recursive: bool = ...,
+        profile: str | Profile | None = ...,
+        *,
+        as_of: datetime | str | None = ...,
+        details: Literal[False] = ...,
+    ) -> list[str]: ...
+
+    @overload
+    def __call__(
+        self,
+        prefix: StrPath | Part,
+        recursive: bool = ...,
+        profile: str | Profile | None = ...,
+        *,
+        as_of: datetime | str | None = ...,
+        details: Literal[True],
+    ) -> list[Listed]: ...
 
 
 class MirrorLike(Protocol):
@@ -28,52 +70,52 @@ class MirrorLike(Protocol):
     def is_open(self) -> bool: ...
 
     @property
-    def download(self) -> Callable[..., Path]: ...
+    def ls(self) -> ListFunction: ...
 
-    @property
-    def upload(self) -> Callable[..., Path]: ...
+    @_as_in_mirror(Mirror.download)
+    def download(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def sync(self) -> Callable[..., Path]: ...
+    @_as_in_mirror(Mirror.upload)
+    def upload(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def bisync(self) -> Callable[..., Path]: ...
+    @_as_in_mirror(Mirror.sync)
+    def sync(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def publish(self) -> Callable[..., Path]: ...
+    @_as_in_mirror(Mirror.bisync)
+    def bisync(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def ls(self) -> Callable[..., list[Any]]: ...
+    @_as_in_mirror(Mirror.publish)
+    def publish(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def flush(self) -> Callable[..., Report]: ...
+    @_as_in_mirror(Mirror.flush)
+    def flush(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def report(self) -> Callable[[], Report]: ...
+    @_as_in_mirror(Mirror.report)
+    def report(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def fingerprint(self) -> Callable[..., str | None]: ...
+    @_as_in_mirror(Mirror.fingerprint)
+    def fingerprint(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def partition(self) -> Callable[..., list[Part]]: ...
+    @_as_in_mirror(Mirror.partition)
+    def partition(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def url_of(self) -> Callable[..., str | None]: ...
+    @_as_in_mirror(Mirror.url_of)
+    def url_of(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def reference(self) -> Callable[..., Reference | None]: ...
+    @_as_in_mirror(Mirror.reference)
+    def reference(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def restore(self) -> Callable[..., Path]: ...
+    @_as_in_mirror(Mirror.restore)
+    def restore(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def plan_download(self) -> Callable[..., TransferPlan]: ...
+    @_as_in_mirror(Mirror.plan_download)
+    def plan_download(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def plan_upload(self) -> Callable[..., TransferPlan]: ...
+    @_as_in_mirror(Mirror.plan_upload)
+    def plan_upload(self, *args: Any, **options: Any) -> Any: ...
 
-    @property
-    def plan_bisync(self) -> Callable[..., TwoWayPlan]: ...
+    @_as_in_mirror(Mirror.plan_bisync)
+    def plan_bisync(self, *args: Any, **options: Any) -> Any: ...
 
 
 _active: ContextVar[MirrorLike | None] = ContextVar("pos3_active_mirror", default=None)

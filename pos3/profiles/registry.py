@@ -138,7 +138,16 @@ def register_profile(
     public: bool = False,
     region: str | None = None,
     local_name: str | None = None,
-    **options: Any,
+    *,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    session_token: str | None = None,
+    aws_profile: str | None = None,
+    addressing_style: AddressingStyle = "auto",
+    verify: bool | str = True,
+    requester_pays: bool = False,
+    server_side_encryption: str | None = None,
+    sse_kms_key_id: str | None = None,
 ) -> None:
     """Makes ``name`` usable in this process, as ``profile=`` and in ``s3://name@bucket/key``.
 
@@ -146,14 +155,28 @@ def register_profile(
         endpoint: URL of the S3 server; None for AWS itself, whose buckets' regions are found without ``region``.
         region: with an endpoint, ``aws_profile`` or ``public`` only.
         local_name: cache directory name; ``name`` when None.
-        options: the keyword arguments of :class:`Profile`, such as ``access_key`` or ``aws_profile``.
+        The others are as for :class:`Profile`.
 
     Raises:
         ProfileError: the name is taken by another configuration, or a value cannot work.
     """
     if not isinstance(name, str) or not name:
         raise ProfileError(f"profile name {name!r}: expected a non-empty string")
-    profile = _build(name, {"endpoint": endpoint, "public": public, "region": region, **options}, local_name)
+    options = {
+        "endpoint": endpoint,
+        "public": public,
+        "region": region,
+        "access_key": access_key,
+        "secret_key": secret_key,
+        "session_token": session_token,
+        "aws_profile": aws_profile,
+        "addressing_style": addressing_style,
+        "verify": verify,
+        "requester_pays": requester_pays,
+        "server_side_encryption": server_side_encryption,
+        "sse_kms_key_id": sse_kms_key_id,
+    }
+    profile = _build(name, options, local_name)
     with _LOCK:
         existing = _PROFILES.get(name)
         if existing is not None and existing != profile:

@@ -60,7 +60,7 @@ def test_a_url_with_nothing_there_is_a_failure_that_names_what_is_near(
     options = ["--local", tmp_path / "here"] if command == "download" else []
     ran = run_program(command, site.url(typo), *options)
     assert (ran.status, ran.stdout) == (1, "")
-    assert ran.stderr.splitlines()[-1] == f"  did you mean {site.url(meant)} ?"
+    assert ran.stderr.splitlines()[-1] == f"  did you mean '{site.url(meant)}'?"
     if command == "ls":
         assert ran.stderr.startswith(f"pos3 ls: nothing is at {site.url(typo)}\n")
 
@@ -83,7 +83,7 @@ def test_the_profile_of_a_mistyped_url_is_in_the_answer(
     profiles.chmod(0o600)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     ran = run_program("ls", f"s3://lab@{site.bucket}/dta")
-    assert ran.stderr.splitlines()[-1] == f"  did you mean s3://lab@{site.bucket}/data/ ?"
+    assert ran.stderr.splitlines()[-1] == f"  did you mean 's3://lab@{site.bucket}/data/'?"
 
 
 def test_a_mistyped_bucket_is_answered_with_the_bucket_that_is_near(site: S3Site, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_large_directory_is_not_listed_as_a_whole_for_a_suggestion(rclone_site
     rclone_site.put_all({f"data/a{number:04}": b"" for number in range(1100)} | {"data/zebra": b""})
     proxy = proxied(rclone_site)
     ran = run_program("ls", rclone_site.url("data/zebar"))
-    assert ran.stderr.splitlines()[-1] == f"  did you mean {rclone_site.url('data/zebra')} ?"
+    assert ran.stderr.splitlines()[-1] == f"  did you mean '{rclone_site.url('data/zebra')}'?"
     assert len(proxy.requests) <= 6
     assert run_program("ls", rclone_site.url("data/qqqqq")).stderr.splitlines()[1:] == []
 

@@ -20,7 +20,9 @@ from tests.support.trees import pseudo_random
 
 PutBefore = Callable[..., Proxy]
 # The fixtures take variables of this name out of the environment.
-_OTHERS = {version: os.environ.get(f"POS3_TEST_PYTHON_{version.replace('.', '_')}") for version in ("3.12", "3.13")}
+_OTHERS = {
+    version: os.environ.get(f"POS3_TEST_PYTHON_{version.replace('.', '_')}") for version in ("3.12", "3.13", "3.14")
+}
 
 
 @functools.cache
