@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 import pytest
 
 import pos3
-from tests.support import YOURS, Proxy, S3Site, Server, Status, contents, on
+from tests.support import YOURS, Handler, Proxy, S3Site, ScriptedServer, Server, Status, contents, on
 from tests.support.program import run_program
 
 LARGE_BYTES = 17 * 1024 * 1024
@@ -438,3 +439,35 @@ def test_what_versions_cannot_be_listed_with_is_one_error(history: History, argu
     ran = run_program("ls", "--versions", *options, address)
     assert (ran.status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
     assert told in ran.stderr
+
+
+# Servers with habits of their own
+
+ODD_WHEN_UNQUOTED = ["data/x y", "data/x%7Ey", "data/x+y", "data/xyz"]
+
+
+@pytest.mark.parametrize("quoted", [quote_plus, str], ids=["a quoted marker", "a marker as it is"])
+def test_pages_go_on_behind_any_key_however_a_server_writes_the_marker(
+    quoted: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OneVersionAPage(Handler):
+        def respond(self) -> None:
+            query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+            if "versioning" in query:
+                self.answer(200, b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
+                return
+            keys = [key for key in ODD_WHEN_UNQUOTED if key > query.get("key-marker", "")]
+            page = f"<EncodingType>url</EncodingType><IsTruncated>{str(len(keys) > 1).lower()}</IsTruncated>"
+            for key in keys[:1]:
+                page += (
+                    f"<NextKeyMarker>{quoted(key)}</NextKeyMarker><NextVersionIdMarker>1</NextVersionIdMarker>"
+                    f"<Version><Key>{quote_plus(key)}</Key><VersionId>1</VersionId><IsLatest>true</IsLatest>"
+                    "<LastModified>2026-01-01T00:00:00Z</LastModified><Size>1</Size></Version>"
+                )
+            self.answer(200, f"<ListVersionsResult>{page}</ListVersionsResult>".encode())
+
+    with ScriptedServer(OneVersionAPage) as scripted, mirror(tmp_path):
+        for name, value in Server(scripted.endpoint_url).environment().items():
+            monkeypatch.setenv(name, value)
+        found = pos3.ls("s3://bucket/data", as_of="2026-02-01T00:00Z")
+    assert found == [f"s3://bucket/{key}" for key in ODD_WHEN_UNQUOTED]

@@ -136,7 +136,10 @@ def _page(response: Response, where: str) -> _Page:
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
     if truncated == "false":
         return _Page(versions)
-    key_marker = _unquoted(text_of(root, "NextKeyMarker"), is_quoted)
+    key_marker = text_of(root, "NextKeyMarker")
+    # Some servers quote the keys of a page, but not the last one of them where they repeat it as the marker.
+    if not versions or key_marker != versions[-1].key:
+        key_marker = _unquoted(key_marker, is_quoted)
     if not key_marker:
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
     return _Page(versions, key_marker, text_of(root, "NextVersionIdMarker"))
