@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -444,30 +445,77 @@ def test_what_versions_cannot_be_listed_with_is_one_error(history: History, argu
 # Servers with habits of their own
 
 ODD_WHEN_UNQUOTED = ["data/x y", "data/x%7Ey", "data/x+y", "data/xyz"]
+PageOf = Callable[[dict[str, str]], str]
+
+
+def versions_page(keys: list[str], marker: str = "") -> str:
+    """A page of versions; the next one begins behind the marker."""
+    versions = "".join(
+        f"<Version><Key>{quote_plus(key)}</Key><VersionId>1</VersionId><IsLatest>true</IsLatest><Size>1</Size>"
+        "<LastModified>2026-01-01T00:00:00Z</LastModified></Version>"
+        for key in keys
+    )
+    return (
+        f"<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>{str(bool(marker)).lower()}</IsTruncated>"
+        f"<NextKeyMarker>{marker}</NextKeyMarker><NextVersionIdMarker>1</NextVersionIdMarker>"
+        f"{versions}</ListVersionsResult>"
+    )
+
+
+@pytest.fixture
+def serve_versions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[PageOf], None]]:
+    """`serve_versions(page)`: a server whose listings of versions are `page(query)`, and the environment at it."""
+    with ExitStack() as stack:
+
+        def started(page: PageOf) -> None:
+            class Listing(Handler):
+                def respond(self) -> None:
+                    query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+                    kept = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+                    self.answer(200, (kept if "versioning" in query else page(query)).encode())
+
+            scripted = stack.enter_context(ScriptedServer(Listing))
+            for name, value in Server(scripted.endpoint_url).environment().items():
+                monkeypatch.setenv(name, value)
+
+        yield started
 
 
 @pytest.mark.parametrize("quoted", [quote_plus, str], ids=["a quoted marker", "a marker as it is"])
 def test_pages_go_on_behind_any_key_however_a_server_writes_the_marker(
-    quoted: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    serve_versions: Callable[[PageOf], None], quoted: Callable[[str], str], tmp_path: Path
 ) -> None:
-    class OneVersionAPage(Handler):
-        def respond(self) -> None:
-            query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
-            if "versioning" in query:
-                self.answer(200, b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>")
-                return
-            keys = [key for key in ODD_WHEN_UNQUOTED if key > query.get("key-marker", "")]
-            page = f"<EncodingType>url</EncodingType><IsTruncated>{str(len(keys) > 1).lower()}</IsTruncated>"
-            for key in keys[:1]:
-                page += (
-                    f"<NextKeyMarker>{quoted(key)}</NextKeyMarker><NextVersionIdMarker>1</NextVersionIdMarker>"
-                    f"<Version><Key>{quote_plus(key)}</Key><VersionId>1</VersionId><IsLatest>true</IsLatest>"
-                    "<LastModified>2026-01-01T00:00:00Z</LastModified><Size>1</Size></Version>"
-                )
-            self.answer(200, f"<ListVersionsResult>{page}</ListVersionsResult>".encode())
+    def one_version(query: dict[str, str]) -> str:
+        keys = [key for key in ODD_WHEN_UNQUOTED if key > query.get("key-marker", "")]
+        return versions_page(keys[:1], quoted(keys[0]) if len(keys) > 1 else "")
 
-    with ScriptedServer(OneVersionAPage) as scripted, mirror(tmp_path):
-        for name, value in Server(scripted.endpoint_url).environment().items():
-            monkeypatch.setenv(name, value)
+    serve_versions(one_version)
+    with mirror(tmp_path):
         found = pos3.ls("s3://bucket/data", as_of="2026-02-01T00:00Z")
     assert found == [f"s3://bucket/{key}" for key in ODD_WHEN_UNQUOTED]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(["data/dir/x", "data/dir-y"], ["data/e"], id="on the first page"),
+        pytest.param(["data/a"], ["data/dir/x", "data/dir-y"], id="on the last page"),
+    ],
+)
+def test_several_pages_in_another_order_than_that_of_the_keys_are_an_error(
+    serve_versions: Callable[[PageOf], None], first: list[str], second: list[str], tmp_path: Path
+) -> None:
+    serve_versions(lambda query: versions_page(second) if "key-marker" in query else versions_page(first, first[-1]))
+    with mirror(tmp_path):
+        for call in (pos3.ls, pos3.download):
+            with pytest.raises(pos3.StoreError, match="not listed in the order of their keys, so some may be missing"):
+                call("s3://bucket/data", as_of="2026-02-01T00:00Z")
+    assert run_program("ls", "--versions", "s3://bucket/data").status == 1
+
+
+def test_one_page_may_have_any_order(serve_versions: Callable[[PageOf], None], tmp_path: Path) -> None:
+    serve_versions(lambda _query: versions_page(["data/dir/x", "data/dir-y"]))
+    with mirror(tmp_path):
+        assert pos3.ls("s3://bucket/data", recursive=True, as_of="2026-02-01T00:00Z") == [
+            f"s3://bucket/data/{name}" for name in ("dir", "dir-y", "dir/x")
+        ]
