@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar, get_type_hints
 
-from pos3.mirrors import Mirror, MirrorLike, activate, current_mirror, mirror, with_mirror
+from pos3.mirrors import Mirror, MirrorLike, activate, current_mirror, mirror, open_mirror, with_mirror
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,6 +22,7 @@ __all__ = [
     "flush",
     "ls",
     "mirror",
+    "open_mirror",
     "partition",
     "plan_bisync",
     "plan_download",

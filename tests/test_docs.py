@@ -101,7 +101,7 @@ def test_every_argument_is_explained_in_the_readme(name: str) -> None:
 
 
 def test_every_public_name_is_mentioned() -> None:
-    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in (*PAGES, "docs/notebooks.md"))
     assert [name for name in pos3.__all__ if not re.search(rf"\b{name}\b", text)] == []
 
 
@@ -145,7 +145,9 @@ def anchors(page: Path) -> set[str]:
         "docs/promises.md",
         "docs/peers.md",
         "docs/cli.md",
+        "docs/notebooks.md",
         "docs/prefect.md",
+        *(f"docs/recipes/{path.name}" for path in sorted((ROOT / "docs" / "recipes").glob("*.md"))),
         "docs/servers.md",
         "docs/workers.md",
     ],

@@ -158,6 +158,8 @@ class Job:
         """The sum of the reports of all transfers of this job."""
         self.failure = ""
         """Why the last transfer failed, or ""."""
+        self.last_push_at: float | None = None
+        """When everything was last pushed, in seconds since the epoch."""
         self.logged_failures: frozenset[str] = frozenset()
         """The failures of local files that background pushes have logged."""
         self.pushes_alone = True
@@ -554,6 +556,7 @@ class Job:
             files=files,
             size_bytes=size_bytes,
             etag=etag,
+            last_push_at=self.last_push_at,
         )
 
     def fingerprint(self, below: str, chosen: Filter, within: PathRange = EVERY_PATH) -> str | None:
@@ -588,7 +591,8 @@ class Job:
             self._use_lock = self.index.root.use_lock()
 
     def _note_push(self) -> None:
-        """Everything was pushed by now: ``pos3 status`` shows when that was."""
+        """Everything was pushed by now: ``pos3 status`` and notebooks show when that was."""
+        self.last_push_at = time.time()
         if self._use_lock is not None:
             self._use_lock.note_push()
 

@@ -23,6 +23,7 @@ class Registered:
         failure: why the last transfer failed, or "".
         files, size_bytes: the number and size of the files that are known to be equal on both sides.
         etag: the ETag of a single object, or "".
+        last_push_at: when everything was last pushed, in seconds since the epoch; None if this mirror has not done so.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class Registered:
     files: int = 0
     size_bytes: int = 0
     etag: str = ""
+    last_push_at: float | None = None
 
 
 class Observer(Protocol):

@@ -119,10 +119,14 @@ class MirrorLike(Protocol):
 
 
 _active: ContextVar[MirrorLike | None] = ContextVar("pos3_active_mirror", default=None)
+# It does not depend on the context: notebooks run each cell in a context or a task of its own.
+_default: MirrorLike | None = None
 
 
 def current_mirror() -> MirrorLike:
-    """The mirror of this context, else the one that a framework gives for this call, else the only open one.
+    """The mirror of this context, else the one that a framework gives for this call, else that of the whole program.
+
+    That is the one that :func:`pos3.open_mirror` has opened, else the only open one.
 
     A framework is asked if it is loaded and an entry point of the group ``pos3.mirrors`` has the name of its package.
     The entry point is a function that returns a mirror or None.
@@ -133,6 +137,9 @@ def current_mirror() -> MirrorLike:
     here = _mirror_of_context()
     if here is not None:
         return here
+    default = default_mirror()
+    if default is not None:
+        return default
     candidates = open_mirrors()
     if len(candidates) == 1:
         return candidates[0]
@@ -141,7 +148,9 @@ def current_mirror() -> MirrorLike:
             f"{len(candidates)} mirrors are open and this thread belongs to none of them; start the thread with "
             "contextvars.copy_context().run, or use the object that 'with pos3.mirror() as m:' gives"
         )
-    raise NoMirrorError("no mirror is open; call this inside 'with pos3.mirror():'")
+    raise NoMirrorError(
+        "no mirror is open; call this inside 'with pos3.mirror():', or in a notebook after 'pos3.open_mirror()'"
+    )
 
 
 def _mirror_of_context() -> MirrorLike | None:
@@ -172,6 +181,17 @@ def active_mirror() -> MirrorLike | None:
     return active if active is not None and active.is_open else None
 
 
+def default_mirror() -> MirrorLike | None:
+    """The mirror of calls that belong to no other, if it is open."""
+    return _default if _default is not None and _default.is_open else None
+
+
+def set_default_mirror(opened: MirrorLike) -> None:
+    """From now on, ``opened`` is the mirror of calls that belong to no other. This keeps it alive."""
+    global _default
+    _default = opened
+
+
 @contextlib.contextmanager
 def activate(opened: MirrorLike) -> Iterator[MirrorLike]:
     """Inside the block, the calls of this context use this open mirror. It is neither opened nor closed here."""
@@ -196,4 +216,14 @@ def leave(token: Token[MirrorLike | None]) -> None:
         _active.set(None)
 
 
-__all__ = ["Mirror", "MirrorLike", "activate", "active_mirror", "current_mirror", "enter", "leave"]
+__all__ = [
+    "Mirror",
+    "MirrorLike",
+    "activate",
+    "active_mirror",
+    "current_mirror",
+    "default_mirror",
+    "enter",
+    "leave",
+    "set_default_mirror",
+]

@@ -71,6 +71,7 @@ from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
 from pos3.mirrors.end_messages import how_to_push_the_rest, summary_of_changes
 from pos3.mirrors.exit_closing import add_mirror, remove_mirror
+from pos3.mirrors.html_table import mirror_as_html
 from pos3.mirrors.network import network_of
 from pos3.mirrors.paths import MirroredPath
 from pos3.mirrors.plan_verbs import planning
@@ -174,6 +175,10 @@ class Mirror:
         count = len(self._components.registrations.jobs())
         return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {count} registered>"
 
+    def _repr_html_(self) -> str:
+        """What notebooks show: each registration, what it has moved, and when everything was last pushed."""
+        return mirror_as_html(self._state, self.cache_root, self.registrations())
+
     @property
     def group(self) -> str:
         """The group of this mirror. Mirrors with the same group count as one writer of local paths."""
@@ -189,7 +194,8 @@ class Mirror:
         return self._state == "open"
 
     @property
-    def _is_forked_child(self) -> bool:
+    def is_forked_child(self) -> bool:
+        """Whether this process was forked from the one that has opened the mirror. Then it pushes nothing."""
         return os.getpid() != self._pid
 
     def _check_open(self) -> None:
@@ -295,7 +301,7 @@ class Mirror:
         for other in self._pusher.pushing():
             pushed = other.registration
             overlaps = pushed.profile == registration.profile and pushed.location.overlaps(registration.location)
-            if overlaps and not maps_the_same_objects(registration, pushed) and not self._is_forked_child:
+            if overlaps and not maps_the_same_objects(registration, pushed) and not self.is_forked_child:
                 self._pusher.push_if_reachable(other)
 
     def _register(
@@ -614,7 +620,7 @@ class Mirror:
 
     def _begin_to_push(self, job: Job) -> None:
         self._pusher.begin(job)
-        if not self._is_forked_child:
+        if not self.is_forked_child:
             add_mirror(self)
 
     def bisync(
@@ -669,7 +675,7 @@ class Mirror:
         self._check_open()
         _check_remote("bisync()", request.address)
         self._refuse_offline("a two-way sync")
-        if self._is_forked_child:
+        if self.is_forked_child:
             raise NoMirrorError("a forked child does not sync; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
         bisync_job = self._components.make_bisync_job(registration)
@@ -768,7 +774,7 @@ class Mirror:
         )
         _check_remote("publish()", request.address)
         self._refuse_offline("publish()")
-        if self._is_forked_child:
+        if self.is_forked_child:
             raise NoMirrorError("a forked child does not publish; call this in the process that opened the mirror")
         registration = self._components.make_registration(request)
         publication = self._components.make_publication(registration)
@@ -1165,7 +1171,7 @@ class Mirror:
         """
         self._check_open()
         check_timeout(timeout)
-        if self._is_forked_child:
+        if self.is_forked_child:
             return Report()
         jobs = self._components.registrations.pushing_at(path_or_url)
         return self._report_of(lambda: self._pusher.flush(jobs, timeout))
@@ -1181,7 +1187,7 @@ class Mirror:
             TransferError: some files failed. The others were pushed.
         """
         self._check_open()
-        if self._is_forked_child:
+        if self.is_forked_child:
             return Report()
         return self._report_of(lambda: self._pusher.push_additions(urls))
 
@@ -1206,7 +1212,7 @@ class Mirror:
             TransferError: some files failed.
         """
         self._check_open()
-        if self._is_forked_child:
+        if self.is_forked_child:
             return Report()
         try:
             return self._report_of(lambda: self._pusher.push_everything(self._check_open, delete=delete))
@@ -1237,18 +1243,18 @@ class Mirror:
             self._state = "closed"
             return
         try:
-            if not self._is_forked_child:
+            if not self.is_forked_child:
                 push()
         finally:
-            if not self._is_forked_child:
+            if not self.is_forked_child:
                 self._show_summary()
             try:
                 # When the process is being terminated, the deadline is used up: unfinished uploads stay in the store.
-                if not self._is_forked_child and (error is None or isinstance(error, Exception)):
+                if not self.is_forked_child and (error is None or isinstance(error, Exception)):
                     self._components.stores.abort_unfinished()
             finally:
                 self._end()
-        if error is None and not self._is_forked_child and self._part_of is None:
+        if error is None and not self.is_forked_child and self._part_of is None:
             self._push_kept_by_earlier()
 
     def _push_kept_by_earlier(self) -> None:
@@ -1276,7 +1282,7 @@ class Mirror:
         ``sync_on_error`` are pushed. It logs what it does, because nobody can catch an exception any more. In a forked
         child it does nothing.
         """
-        if self._is_forked_child:
+        if self.is_forked_child:
             return
         if self._state == "closing":
             # Another thread is closing it, and the exit would cut that off.

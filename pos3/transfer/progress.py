@@ -1,4 +1,7 @@
-"""How a transfer shows itself: bars on a terminal, a line now and then in a log, or nothing. Never on stdout."""
+"""How a transfer shows itself: a bar on a terminal or in a notebook, a line now and then in a log, or nothing.
+
+Only a notebook gets something on stdout: what is on stderr has the colour of an error there.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 from pos3.reports import format_bytes
 
@@ -62,29 +66,18 @@ def silent(title: str, files: int, size_bytes: int) -> Progress:
 
 
 class BarProgress:
-    """A bar on stderr, in one line: bytes and rate, and where there is room for them, time left and files done.
+    """A bar with bytes, rate, time left, and files done.
 
-    A long title is shortened, so that the figures show.
+    Args:
+        bar: a bar of tqdm that counts bytes.
+        files: the number of all files.
     """
 
-    def __init__(self, title: str, files: int, size_bytes: int):
+    def __init__(self, bar: Any, files: int):
+        self._bar = bar
         self._files = files
         self._done = 0
         self._lock = threading.Lock()
-        shown_title, layout = _fitting(title, files, _terminal_columns())
-        self._bar = _bar_class()(
-            total=size_bytes,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            desc=shown_title,
-            bar_format=layout,
-            dynamic_ncols=True,
-            file=sys.stderr,
-            leave=False,
-            # Otherwise a bar that has been fast does not show that it has become slow.
-            miniters=1,
-        )
 
     def moved(self, size_bytes: int) -> None:
         with self._lock:
@@ -101,10 +94,61 @@ class BarProgress:
         self._bar.close()
 
 
+def open_terminal_bar(title: str, files: int, size_bytes: int) -> Progress:
+    """Opens a bar on stderr, in one line: bytes and rate, and where there is room for them, time left and files done.
+
+    A long title is shortened, so that the figures show. The bar disappears at its end.
+    """
+    shown_title, layout = _fitting(title, files, _terminal_columns())
+    bar = _terminal_bar_class()(
+        desc=shown_title,
+        bar_format=layout,
+        dynamic_ncols=True,
+        file=sys.stderr,
+        leave=False,
+        **_byte_figures(size_bytes),
+    )
+    return BarProgress(bar, files)
+
+
+def open_notebook_bar(title: str, files: int, size_bytes: int) -> Progress:
+    """Opens a bar below the cell that runs now. It stays there, since a notebook is read again later.
+
+    It is a widget where ipywidgets is installed, else a line of text.
+    """
+    bar = _notebook_bar_class()(desc=title, file=sys.stdout, leave=True, **_byte_figures(size_bytes))
+    return BarProgress(bar, files)
+
+
+def _byte_figures(size_bytes: int) -> dict[str, Any]:
+    return {
+        "total": size_bytes,
+        "unit": "B",
+        "unit_scale": True,
+        "unit_divisor": 1024,
+        # Otherwise a bar that has been fast does not show that it has become slow.
+        "miniters": 1,
+    }
+
+
 @functools.cache
-def _bar_class() -> Any:
+def _terminal_bar_class() -> Any:
     from tqdm import tqdm
 
+    return _without_monitor(tqdm)
+
+
+@functools.cache
+def _notebook_bar_class() -> Any:
+    with warnings.catch_warnings():
+        # tqdm warns that ipywidgets is missing. Nobody has asked for a widget.
+        warnings.simplefilter("ignore")
+        from tqdm.auto import tqdm
+
+    return _without_monitor(tqdm)
+
+
+def _without_monitor(tqdm: Any) -> Any:
     class Bar(tqdm):  # type: ignore[misc]
         # The monitor is a thread, which cannot be started at the interpreter's exit. Fixed miniters need none.
         monitor_interval = 0
@@ -203,9 +247,17 @@ def unsaid(line: str) -> None:
 
 
 def _tell_terminal(line: str) -> None:
+    _write(sys.stderr, line)
+
+
+def _tell_notebook(line: str) -> None:
+    _write(sys.stdout, line)
+
+
+def _write(stream: TextIO, line: str) -> None:
     # A terminal that has gone away must not fail what is done.
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"pos3: {line}\n")
+        stream.write(f"pos3: {line}\n")
 
 
 def _tell_log(line: str) -> None:
@@ -213,24 +265,41 @@ def _tell_log(line: str) -> None:
 
 
 def choose_tell(show: bool) -> Tell:
-    """To stderr where bars are shown, else to the log."""
-    return _tell_terminal if choose_progress(show) is BarProgress else _tell_log
+    """To where bars are shown, else to the log."""
+    if show and _is_notebook():
+        return _tell_notebook
+    return _tell_terminal if show and _is_terminal() else _tell_log
 
 
 @contextmanager
 def above_bars() -> Iterator[None]:
     """What the block writes to stderr stands in lines of its own, and not behind a bar. The bars are drawn again."""
-    if not _bar_class.cache_info().currsize:
+    if not _terminal_bar_class.cache_info().currsize:
         yield
         return
-    with _bar_class().external_write_mode(file=sys.stderr):
+    with _terminal_bar_class().external_write_mode(file=sys.stderr):
         yield
 
 
 def choose_progress(show: bool) -> OpenProgress:
-    """Bars if stderr is a terminal that can redraw a line, log lines elsewhere, silence if ``show`` is false."""
+    """Bars in a notebook, and if stderr is a terminal that can redraw a line; log lines elsewhere.
+
+    If ``show`` is false, nothing is shown.
+    """
     if not show:
         return silent
-    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return BarProgress
-    return LogProgress
+    if _is_notebook():
+        return open_notebook_bar
+    return open_terminal_bar if _is_terminal() else LogProgress
+
+
+def _is_terminal() -> bool:
+    """Whether stderr is a terminal that can redraw a line."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _is_notebook() -> bool:
+    """Whether this is the kernel of a notebook. Only a program that has imported IPython can be one."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = get_ipython() if get_ipython is not None else None
+    return "IPKernelApp" in getattr(shell, "config", ())

@@ -114,7 +114,7 @@ def test_options_are_plain_values_whether_they_were_given_or_not() -> None:
     )
 
 
-@pytest.mark.parametrize("call", [pos3.mirror, pos3.with_mirror, pos3.recover])
+@pytest.mark.parametrize("call", [pos3.mirror, pos3.with_mirror, pos3.open_mirror, pos3.recover])
 def test_the_signature_shows_the_defaults_and_a_default_that_is_passed_on_says_nothing(
     call: Callable[..., Any],
 ) -> None:

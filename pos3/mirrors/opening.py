@@ -1,0 +1,77 @@
+"""Opens the mirror of a notebook or an interactive session, which has no single block of code."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import fields
+
+from pos3.errors import InvalidArgumentError
+from pos3.mirrors.context import default_mirror, set_default_mirror
+from pos3.mirrors.verbs import Mirror
+from pos3.options import MirrorOptions, OfflineChoice, StrPath
+from pos3.profiles import Profile
+
+_lock = threading.Lock()
+
+
+def open_mirror(
+    cache_root: StrPath = MirrorOptions.cache_root,
+    show_progress: bool = MirrorOptions.show_progress,
+    max_workers: int = MirrorOptions.max_workers,
+    default_profile: str | Profile | None = MirrorOptions.default_profile,
+    max_upload_bytes_per_second: float | None = MirrorOptions.max_upload_bytes_per_second,
+    *,
+    cache_limit: int | str | None = MirrorOptions.cache_limit,
+    shutdown_timeout: float = MirrorOptions.shutdown_timeout,
+    output_root: StrPath | None = MirrorOptions.output_root,
+    max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
+    offline: OfflineChoice = MirrorOptions.offline,
+) -> Mirror:
+    """Opens a mirror for a notebook: calls in all later cells use it, until its ``close()``.
+
+    ``close()`` is the clean end. It pushes everything that is registered for upload, and deletes what an end of
+    ``with pos3.mirror():`` deletes. If the kernel is restarted without it, nothing is deleted: the exit pushes what it
+    can, and ``pos3 recover`` pushes the rest.
+
+    The mirror belongs to no cell, thread or asyncio task, so all of them use it. Inside ``with pos3.mirror():`` and
+    inside a flow run, the mirror of that place is used. A second call with the same options returns the open mirror, so
+    a cell may run again.
+
+    The arguments are those of :func:`pos3.mirror`.
+
+    Raises:
+        InvalidArgumentError: an option is wrong, or a mirror that was opened by this function with other options is
+            open. Nothing was changed.
+        ProfileError: the profile is not known. Nothing was changed.
+    """
+    options = MirrorOptions(
+        cache_root,
+        show_progress,
+        max_workers,
+        default_profile,
+        max_upload_bytes_per_second,
+        cache_limit,
+        shutdown_timeout,
+        output_root,
+        max_download_bytes_per_second,
+        offline,
+    ).or_environment()
+    with _lock:
+        present = default_mirror()
+        if isinstance(present, Mirror) and not present.is_forked_child:
+            _check_same_options(present.options, options)
+            return present
+        opened = Mirror(options).open()
+        set_default_mirror(opened)
+        return opened
+
+
+def _check_same_options(present: MirrorOptions, asked: MirrorOptions) -> None:
+    names = (item.name for item in fields(MirrorOptions))
+    differing = next((name for name in names if getattr(present, name) != getattr(asked, name)), None)
+    if differing is not None:
+        raise InvalidArgumentError(
+            f"{differing}={getattr(asked, differing)!r}: a mirror with {differing}={getattr(present, differing)!r} is "
+            "open; close() it first, or use 'with pos3.mirror(...):' for another one",
+            argument=differing,
+        )
