@@ -15,7 +15,8 @@ def main(texts: str, results: str) -> None:
         memory = joblib.Memory(pos3.sync(results, interval=60, delete_remote=False), verbose=0)
         remembered = memory.cache(count_words)
         files = sorted(pos3.download(texts).rglob("*.txt"))
-        counts = joblib.Parallel(n_jobs=2)(joblib.delayed(remembered)(file.read_text()) for file in files)
+        parallel = joblib.Parallel(n_jobs=2, prefer="threads")  # or "processes"
+        counts = parallel(joblib.delayed(remembered)(file.read_text()) for file in files)
         print("words:", sum(counts))
 
 

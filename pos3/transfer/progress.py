@@ -114,8 +114,11 @@ def open_terminal_bar(title: str, files: int, size_bytes: int) -> Progress:
 def open_notebook_bar(title: str, files: int, size_bytes: int) -> Progress:
     """Opens a bar below the cell that runs now. It stays there, since a notebook is read again later.
 
-    It is a widget where ipywidgets is installed, else a line of text.
+    It is a widget where ipywidgets is installed, else a line of text. At the exit of the kernel, nothing is shown.
     """
+    if not threading.main_thread().is_alive():
+        # The kernel no longer sends what a cell shows, and to try it may fail.
+        return SilentProgress()
     bar = _notebook_bar_class()(desc=title, file=sys.stdout, leave=True, **_byte_figures(size_bytes))
     return BarProgress(bar, files)
 

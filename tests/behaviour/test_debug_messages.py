@@ -48,6 +48,7 @@ def test_verbose_tells_how_the_store_is_reached(rclone_site: S3Site) -> None:
 def test_verbose_tells_what_a_profile_makes_of_it(
     moto_site: S3Site, isolated_home: Path, monkeypatch: pytest.MonkeyPatch, settings: str, told: list[str]
 ) -> None:
+    moto_site.put("data/a", b"1")
     credentials = isolated_home / "credentials"
     credentials.write_text("[mine]\naws_access_key_id = key\naws_secret_access_key = secret\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
