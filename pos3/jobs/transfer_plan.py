@@ -16,13 +16,21 @@ def as_transfer_plan(registration: Registration, plan: Plan) -> TransferPlan:
         return os.path.join(registration.local, path) if path else registration.local
 
     source, destination = (url_of, local_path_of) if plan.direction == "download" else (local_path_of, url_of)
-    copies = list(plan.every_copy())
-    lost = {local_path_of(action.path): action.reason for action in plan.lost}
-    return TransferPlan(
-        [(source(action.path), destination(action.path)) for action in copies],
-        [*(destination(action.path) for action in plan.deletes if not action.path.endswith("/")), *lost],
-        {destination(action.path): action.reason for action in (*copies, *plan.deletes)} | lost,
-        plan.refusal,
-        plan.not_pushed,
-        plan.kept,
-    )
+    # In one pass, and each text once: there may be millions.
+    to_copy: list[tuple[str, str]] = []
+    reasons: dict[str, str] = {}
+    for action in plan.every_copy():
+        target = destination(action.path)
+        to_copy.append((source(action.path), target))
+        reasons[target] = action.reason
+    to_delete: list[str] = []
+    for action in plan.deletes:
+        target = destination(action.path)
+        reasons[target] = action.reason
+        if not action.path.endswith("/"):
+            to_delete.append(target)
+    for action in plan.lost:
+        target = local_path_of(action.path)
+        reasons[target] = action.reason
+        to_delete.append(target)
+    return TransferPlan(to_copy, to_delete, reasons, plan.refusal, plan.not_pushed, plan.kept)

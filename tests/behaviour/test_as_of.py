@@ -6,16 +6,18 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 import pytest
 
 import pos3
-from tests.support import MotoServer, Proxy, S3Site, Status, contents, on
+from tests.support import YOURS, Handler, Proxy, S3Site, ScriptedServer, Server, Status, contents, on
 from tests.support.program import run_program
 
 LARGE_BYTES = 17 * 1024 * 1024
@@ -45,12 +47,6 @@ STEPS: list[dict[str, bytes | None]] = [
 ]
 
 
-def versioned_bucket(moto: MotoServer) -> str:
-    bucket = moto.create_bucket(f"pos3-test-{uuid.uuid4().hex[:16]}")
-    moto.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    return bucket
-
-
 def wait_for_next_second() -> datetime:
     """Returns the time, and returns in the second after it, since S3 tells times in whole seconds."""
     now = datetime.now(UTC)
@@ -58,27 +54,53 @@ def wait_for_next_second() -> datetime:
     return now
 
 
+@pytest.fixture(scope="module", params=["moto", *YOURS])
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each server that can keep versions."""
+    found: Server = request.getfixturevalue(request.param)
+    if not found.traits.versions:
+        pytest.skip("this server keeps no versions")
+    return found
+
+
 @pytest.fixture(scope="module")
-def made_history(moto: MotoServer) -> History:
-    history = History(versioned_bucket(moto), {})
+def made_history(server: Server) -> Iterator[History]:
+    bucket = server.create_bucket(f"pos3-test-{uuid.uuid4().hex[:16]}")
+    server.keep_versions(bucket)
+    history = History(bucket, {})
     state: dict[str, bytes] = {}
     history.states[wait_for_next_second()] = {}
     for step in STEPS:
         for name, content in step.items():
             if content is None:
-                moto.s3.delete_object(Bucket=history.bucket, Key=f"data/{name}")
+                server.delete(bucket, f"data/{name}")
                 del state[name]
             else:
-                moto.s3.put_object(Bucket=history.bucket, Key=f"data/{name}", Body=content)
+                server.put(bucket, f"data/{name}", content)
                 state[name] = content
         history.states[wait_for_next_second()] = dict(state)
-    return history
+    yield history
+    server.drop_bucket(bucket)
 
 
 @pytest.fixture
-def history(made_history: History, moto_site: S3Site) -> History:
+def site(server: Server, new_site: Callable[[Server], S3Site]) -> S3Site:
+    """A fresh bucket that keeps versions, and the environment at its server."""
+    site = new_site(server)
+    server.keep_versions(site.bucket)
+    return site
+
+
+@pytest.fixture
+def history(made_history: History, site: S3Site) -> History:
     """The same history for each test, and the environment at its server."""
     return made_history
+
+
+def put_version(site: S3Site, key: str, content: bytes) -> str:
+    """Stores an object, and returns the id of its version."""
+    version_id: str = site.server.s3.put_object(Bucket=site.bucket, Key=key, Body=content)["VersionId"]
+    return version_id
 
 
 def mirror(tmp_path: Path, **options: Any) -> pos3.mirror:
@@ -120,18 +142,15 @@ def test_a_listing_shows_what_was_there_at_that_time(history: History, tmp_path:
         assert set(pos3.ls(url, recursive=True, as_of=second)) == everything
 
 
-def test_a_large_object_comes_in_ranges_of_its_version(
-    moto: MotoServer, moto_site: S3Site, proxied: PutBefore, tmp_path: Path
-) -> None:
-    bucket = versioned_bucket(moto)
+def test_a_large_object_comes_in_ranges_of_its_version(site: S3Site, proxied: PutBefore, tmp_path: Path) -> None:
     old, new = (letter * LARGE_BYTES for letter in (b"1", b"2"))
-    moto.s3.put_object(Bucket=bucket, Key="large", Body=old)
+    site.put("large", old)
     moment = wait_for_next_second()
-    moto.s3.put_object(Bucket=bucket, Key="large", Body=new)
-    proxy = proxied(moto_site)
+    site.put("large", new)
+    proxy = proxied(site)
     with mirror(tmp_path):
-        assert pos3.download(f"s3://{bucket}/large", as_of=moment).read_bytes() == old
-        assert pos3.download(f"s3://{bucket}/large").read_bytes() == new
+        assert pos3.download(site.url("large"), as_of=moment).read_bytes() == old
+        assert pos3.download(site.url("large")).read_bytes() == new
     assert sum("range" in map(str.lower, request.headers) for request in proxy.requests) > 2
 
 
@@ -195,26 +214,26 @@ def test_what_is_no_time_in_the_past_is_refused(moto_site: S3Site, tmp_path: Pat
     assert not (tmp_path / "cache/_").exists()
 
 
-def test_a_bucket_without_versioning_is_an_error_that_says_so(moto_site: S3Site, tmp_path: Path) -> None:
-    moto_site.put("data/a", b"1")
+def test_a_bucket_without_versioning_is_an_error_that_says_so(
+    server: Server, new_site: Callable[[Server], S3Site], tmp_path: Path
+) -> None:
+    plain = new_site(server)
+    plain.put("data/a", b"1")
     moment = wait_for_next_second()
     with mirror(tmp_path):
         for call in (pos3.download, pos3.ls):
             with pytest.raises(pos3.StoreError, match="the bucket has no versioning"):
-                call(moto_site.url("data"), as_of=moment)
-    ran = run_program("ls", "--versions", moto_site.url())
+                call(plain.url("data"), as_of=moment)
+    ran = run_program("ls", "--versions", plain.url())
     assert (ran.status, "the bucket has no versioning" in ran.stderr) == (1, True)
     assert not list((tmp_path / "cache").glob("_@*"))
 
 
-def test_versioning_that_is_suspended_is_told(
-    moto: MotoServer, moto_site: S3Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    bucket = versioned_bucket(moto)
-    moto.s3.put_object(Bucket=bucket, Key="a", Body=b"1")
-    moto.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
+def test_versioning_that_is_suspended_is_told(site: S3Site, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    site.put("a", b"1")
+    site.server.s3.put_bucket_versioning(Bucket=site.bucket, VersioningConfiguration={"Status": "Suspended"})
     with mirror(tmp_path), caplog.at_level(logging.WARNING, "pos3"):
-        assert pos3.ls(f"s3://{bucket}", as_of=datetime.now(UTC)) == [f"s3://{bucket}/a"]
+        assert pos3.ls(site.url(), as_of=datetime.now(UTC)) == [site.url("a")]
     assert "versioning is suspended" in caplog.text
 
 
@@ -228,22 +247,19 @@ def test_other_stores_have_no_past(tmp_path: Path) -> None:
             pos3.ls(tmp_path, as_of="2020-01-01T00:00Z")
 
 
-def test_what_was_deleted_for_good_since_is_one_error(moto: MotoServer, moto_site: S3Site, tmp_path: Path) -> None:
-    bucket = versioned_bucket(moto)
-    url = f"s3://{bucket}/data"
-    versions = {}
-    for name in ("a", "b", "c", "d"):
-        versions[name] = moto.s3.put_object(Bucket=bucket, Key=f"data/{name}", Body=b"old")["VersionId"]
-    moto.s3.put_object(Bucket=bucket, Key="data/c", Body=b"older", Metadata={})
+def test_what_was_deleted_for_good_since_is_one_error(site: S3Site, tmp_path: Path) -> None:
+    url = site.url("data")
+    versions = {name: put_version(site, f"data/{name}", b"old") for name in ("a", "b", "c", "d")}
+    site.put("data/c", b"older")
     wait_for_next_second()
-    versions["c"] = moto.s3.put_object(Bucket=bucket, Key="data/c", Body=b"newer")["VersionId"]
+    versions["c"] = put_version(site, "data/c", b"newer")
     moment = wait_for_next_second()
     with mirror(tmp_path):
         path = pos3.download(url, as_of=moment)
     before = contents(path)
     assert before == {"a": b"old", "b": b"old", "c": b"newer", "d": b"old"}
     for name in ("a", "c"):
-        moto.s3.delete_object(Bucket=bucket, Key=f"data/{name}", VersionId=versions[name])
+        site.server.delete(site.bucket, f"data/{name}", versions[name])
     with mirror(tmp_path), pytest.raises(pos3.VersionsDeletedError, match=r"2 \('a', 'c'\) were deleted") as failure:
         pos3.download(url, as_of=moment)
     assert failure.value.paths == ("a", "c")
@@ -255,9 +271,9 @@ def test_what_was_deleted_for_good_since_is_one_error(moto: MotoServer, moto_sit
 
 
 def test_versions_that_go_during_a_download_are_one_error(
-    history: History, moto_site: S3Site, proxied: PutBefore, tmp_path: Path
+    history: History, site: S3Site, proxied: PutBefore, tmp_path: Path
 ) -> None:
-    proxied(moto_site, Status(404, "NoSuchVersion", match=on("GET", key="data/(a|b)")))
+    proxied(site, Status(404, "NoSuchVersion", match=on("GET", key="data/(a|b)")))
     with mirror(tmp_path), pytest.raises(pos3.TransferError) as failure:
         pos3.download(history.url, as_of=history.times[1])
     assert len(failure.value.failures) == 2
@@ -265,9 +281,9 @@ def test_versions_that_go_during_a_download_are_one_error(
 
 
 def test_credentials_that_may_not_ask_for_versioning_are_told_so(
-    history: History, moto_site: S3Site, proxied: PutBefore, tmp_path: Path
+    history: History, site: S3Site, proxied: PutBefore, tmp_path: Path
 ) -> None:
-    proxied(moto_site, Status(403, "AccessDenied", match=lambda request: "versioning" in request.query))
+    proxied(site, Status(403, "AccessDenied", match=lambda request: "versioning" in request.query))
     with mirror(tmp_path), pytest.raises(pos3.AccessDeniedError, match="versioning of s3://"):
         pos3.download(history.url, as_of=history.times[1])
 
@@ -309,9 +325,9 @@ def test_commands_show_versions_and_bring_the_past(history: History, tmp_path: P
 
 
 def test_a_listing_of_the_past_asks_for_each_page_once_and_downloads_by_version(
-    history: History, moto_site: S3Site, proxied: PutBefore, tmp_path: Path
+    history: History, site: S3Site, proxied: PutBefore, tmp_path: Path
 ) -> None:
-    proxy = proxied(moto_site)
+    proxy = proxied(site)
     with mirror(tmp_path):
         pos3.download(f"{history.url}/", as_of=history.times[1], include="b")
     sent = [(request.method, request.key, request.query) for request in proxy.requests]
@@ -353,8 +369,8 @@ def test_a_part_brings_and_lists_its_range_of_that_time(
             pos3.download(part)
 
 
-def test_a_part_asks_for_no_versions_before_it(history: History, moto_site: S3Site, proxied: PutBefore) -> None:
-    proxy = proxied(moto_site)
+def test_a_part_asks_for_no_versions_before_it(history: History, site: S3Site, proxied: PutBefore) -> None:
+    proxy = proxied(site)
     with pos3.mirror(show_progress=False):
         assert pos3.ls(pos3.Part(f"{history.url}/", after="a", until="b"), as_of=history.times[1]) == [
             f"{history.url}/b"
@@ -363,18 +379,15 @@ def test_a_part_asks_for_no_versions_before_it(history: History, moto_site: S3Si
     assert listing["key-marker"].startswith("data/`")
 
 
-def test_what_was_deleted_for_good_is_an_error_of_its_part_alone(
-    moto: MotoServer, moto_site: S3Site, tmp_path: Path
-) -> None:
-    bucket = versioned_bucket(moto)
-    url = f"s3://{bucket}/data"
-    version = moto.s3.put_object(Bucket=bucket, Key="data/a", Body=b"old")["VersionId"]
-    moto.s3.put_object(Bucket=bucket, Key="data/b", Body=b"old")
+def test_what_was_deleted_for_good_is_an_error_of_its_part_alone(site: S3Site, tmp_path: Path) -> None:
+    url = site.url("data")
+    version = put_version(site, "data/a", b"old")
+    site.put("data/b", b"old")
     moment = wait_for_next_second()
     parts = [pos3.Part(url, until="a"), pos3.Part(url, after="a")]
     with mirror(tmp_path):
         pos3.download(url, as_of=moment)
-    moto.s3.delete_object(Bucket=bucket, Key="data/a", VersionId=version)
+    site.server.delete(site.bucket, "data/a", version)
     with mirror(tmp_path):
         assert set(contents(pos3.download(parts[1], as_of=moment))) == {"a", "b"}
         with pytest.raises(pos3.VersionsDeletedError, match=r"1 \('a'\) were deleted"):
@@ -427,3 +440,82 @@ def test_what_versions_cannot_be_listed_with_is_one_error(history: History, argu
     ran = run_program("ls", "--versions", *options, address)
     assert (ran.status, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
     assert told in ran.stderr
+
+
+# Servers with habits of their own
+
+ODD_WHEN_UNQUOTED = ["data/x y", "data/x%7Ey", "data/x+y", "data/xyz"]
+PageOf = Callable[[dict[str, str]], str]
+
+
+def versions_page(keys: list[str], marker: str = "") -> str:
+    """A page of versions; the next one begins behind the marker."""
+    versions = "".join(
+        f"<Version><Key>{quote_plus(key)}</Key><VersionId>1</VersionId><IsLatest>true</IsLatest><Size>1</Size>"
+        "<LastModified>2026-01-01T00:00:00Z</LastModified></Version>"
+        for key in keys
+    )
+    return (
+        f"<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>{str(bool(marker)).lower()}</IsTruncated>"
+        f"<NextKeyMarker>{marker}</NextKeyMarker><NextVersionIdMarker>1</NextVersionIdMarker>"
+        f"{versions}</ListVersionsResult>"
+    )
+
+
+@pytest.fixture
+def serve_versions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[PageOf], None]]:
+    """`serve_versions(page)`: a server whose listings of versions are `page(query)`, and the environment at it."""
+    with ExitStack() as stack:
+
+        def started(page: PageOf) -> None:
+            class Listing(Handler):
+                def respond(self) -> None:
+                    query = dict(parse_qsl(urlsplit(self.path).query, keep_blank_values=True))
+                    kept = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+                    self.answer(200, (kept if "versioning" in query else page(query)).encode())
+
+            scripted = stack.enter_context(ScriptedServer(Listing))
+            for name, value in Server(scripted.endpoint_url).environment().items():
+                monkeypatch.setenv(name, value)
+
+        yield started
+
+
+@pytest.mark.parametrize("quoted", [quote_plus, str], ids=["a quoted marker", "a marker as it is"])
+def test_pages_go_on_behind_any_key_however_a_server_writes_the_marker(
+    serve_versions: Callable[[PageOf], None], quoted: Callable[[str], str], tmp_path: Path
+) -> None:
+    def one_version(query: dict[str, str]) -> str:
+        keys = [key for key in ODD_WHEN_UNQUOTED if key > query.get("key-marker", "")]
+        return versions_page(keys[:1], quoted(keys[0]) if len(keys) > 1 else "")
+
+    serve_versions(one_version)
+    with mirror(tmp_path):
+        found = pos3.ls("s3://bucket/data", as_of="2026-02-01T00:00Z")
+    assert found == [f"s3://bucket/{key}" for key in ODD_WHEN_UNQUOTED]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(["data/dir/x", "data/dir-y"], ["data/e"], id="on the first page"),
+        pytest.param(["data/a"], ["data/dir/x", "data/dir-y"], id="on the last page"),
+    ],
+)
+def test_several_pages_in_another_order_than_that_of_the_keys_are_an_error(
+    serve_versions: Callable[[PageOf], None], first: list[str], second: list[str], tmp_path: Path
+) -> None:
+    serve_versions(lambda query: versions_page(second) if "key-marker" in query else versions_page(first, first[-1]))
+    with mirror(tmp_path):
+        for call in (pos3.ls, pos3.download):
+            with pytest.raises(pos3.StoreError, match="not listed in the order of their keys, so some may be missing"):
+                call("s3://bucket/data", as_of="2026-02-01T00:00Z")
+    assert run_program("ls", "--versions", "s3://bucket/data").status == 1
+
+
+def test_one_page_may_have_any_order(serve_versions: Callable[[PageOf], None], tmp_path: Path) -> None:
+    serve_versions(lambda _query: versions_page(["data/dir/x", "data/dir-y"]))
+    with mirror(tmp_path):
+        assert pos3.ls("s3://bucket/data", recursive=True, as_of="2026-02-01T00:00Z") == [
+            f"s3://bucket/data/{name}" for name in ("dir", "dir-y", "dir/x")
+        ]

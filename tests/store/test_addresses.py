@@ -13,7 +13,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -23,6 +22,7 @@ import pos3
 from pos3.store.s3.client import CONNECT_TIMEOUT_SECONDS, Connection
 from tests.support import Asked, MotoServer, TlsProxy, contents, write_tree
 from tests.support.program import ROOT
+from tests.support.sessions import boto3_session
 from tests.support.trees import pseudo_random
 
 Configure = Callable[["Case"], None]
@@ -228,7 +228,7 @@ def opened(tmp_path: Path) -> pos3.mirror:
 
 def by_boto3(case: Case, proxy: TlsProxy, refused: int = 0) -> Asked:
     """The request for the object that boto3 sends, after so many that were refused."""
-    with closing(boto3.session.Session().client("s3", **case.client)) as client:
+    with closing(boto3_session().client("s3", **case.client)) as client:
         assert client.get_object(Bucket=case.bucket, Key=KEY)["Body"].read() == b"1"
     return [asked for asked in proxy.clear() if asked.path.endswith("x.txt")][refused]
 
@@ -541,7 +541,7 @@ def test_a_request_is_sent_as_often_as_boto3_sends_it_where_a_setting_says_so(
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
     configure(Case(environment={**NAMED, **environment}, config=config))
     proxy.busy = 1000
-    with closing(boto3.session.Session().client("s3")) as client, pytest.raises(ClientError):
+    with closing(boto3_session().client("s3")) as client, pytest.raises(ClientError):
         client.list_objects_v2(Bucket=BUCKET)
     theirs = len(proxy.clear())
     with opened(tmp_path), pytest.raises(pos3.StoreError, match="SlowDown"):
@@ -554,7 +554,7 @@ def test_a_connection_may_take_as_long_as_the_defaults_of_botocore_say_if_they_a
     configure: Configure, mode: str
 ) -> None:
     configure(Case(environment={**NAMED, **({"AWS_DEFAULTS_MODE": mode} if mode else {})}))
-    with closing(boto3.session.Session().client("s3")) as client:
+    with closing(boto3_session().client("s3")) as client:
         theirs = client.meta.config.connect_timeout
     ours = Connection(None).connect_timeout_seconds
     assert ours == (theirs if mode not in ("", "legacy") else CONNECT_TIMEOUT_SECONDS)

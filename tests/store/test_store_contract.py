@@ -111,7 +111,7 @@ def of_memory(bucket: str) -> Place:
 
     return Place(
         open_store(Location("memory", bucket, ""), None, 4),
-        Traits(any_key=False),
+        Traits(any_key=False, versions=False),
         lambda key, data: files.pipe_file(f"/{bucket}/{key}", data),
         lambda key: bytes(files.cat_file(f"/{bucket}/{key}")),
         keys,

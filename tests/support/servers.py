@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from tests.support.sessions import boto3_session
 
 _SUPPORT = Path(__file__).parent
 _START_TIMEOUT = 60.0
@@ -49,6 +50,8 @@ class Traits:
     """If-Match and If-None-Match are honoured."""
     checks_credentials: bool = True
     """A wrong secret is refused."""
+    versions: bool = True
+    """A bucket can keep the versions of its objects."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Server:
             "max_pool_connections": 32,
             **config,
         }
-        session = boto3.session.Session(
+        session = boto3_session(
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
             aws_session_token=self.session_token,
@@ -117,12 +120,18 @@ class Server:
         return name
 
     def drop_bucket(self, name: str) -> None:
-        """Removes the bucket and all that is in it, unfinished uploads included."""
+        """Removes the bucket and all that is in it, unfinished uploads and earlier versions included."""
         for key, upload in self._uploads(name):
             self.s3.abort_multipart_upload(Bucket=name, Key=key, UploadId=upload)
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: self.delete(name, key), self.keys(name)))
+            if self.traits.versions:
+                list(pool.map(lambda version: self.delete(name, *version), self._versions(name)))
         self.s3.delete_bucket(Bucket=name)
+
+    def keep_versions(self, bucket: str) -> None:
+        """Lets the bucket keep the versions of its objects from now on."""
+        self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 
     def put(self, bucket: str, key: str, data: bytes = b"") -> str:
         """Stores one object and returns its etag without quotes."""
@@ -140,8 +149,10 @@ class Server:
             raise KeyError(key) from None
         return body
 
-    def delete(self, bucket: str, key: str) -> None:
-        self.s3.delete_object(Bucket=bucket, Key=key)
+    def delete(self, bucket: str, key: str, version_id: str | None = None) -> None:
+        """Removes an object, or one of its versions for good."""
+        version = {} if version_id is None else {"VersionId": version_id}
+        self.s3.delete_object(Bucket=bucket, Key=key, **version)
 
     def keys(self, bucket: str, prefix: str = "") -> dict[str, Stored]:
         """Every key that starts with `prefix`, in the server's order, however many pages that takes."""
@@ -154,6 +165,15 @@ class Server:
     def uploads(self, bucket: str) -> list[str]:
         """The keys of multipart uploads that were begun and neither completed nor aborted."""
         return [key for key, _ in self._uploads(bucket)]
+
+    def _versions(self, bucket: str) -> list[tuple[str, str]]:
+        """The keys and ids of all versions, delete markers included."""
+        return [
+            (version["Key"], version["VersionId"])
+            for page in self.s3.get_paginator("list_object_versions").paginate(Bucket=bucket)
+            for kind in ("Versions", "DeleteMarkers")
+            for version in page.get(kind, [])
+        ]
 
     def _uploads(self, bucket: str) -> list[tuple[str, str]]:
         try:
@@ -248,12 +268,12 @@ class LocalServer(Server):
 class RcloneServer(LocalServer):
     """`rclone serve s3` over a temporary directory: fast, verifies signatures, keeps its data over a restart.
 
-    It cannot hold directory markers (`d/` becomes `d`), odd keys, or `a` beside `a/b`; it ignores If-Match,
+    It cannot hold directory markers (`d/` becomes `d`), odd keys, `a` beside `a/b`, or versions; it ignores If-Match,
     and answers ranged requests with 200.
     """
 
     def __init__(self) -> None:
-        super().__init__(Traits(markers=False, any_key=False, conditions=False))
+        super().__init__(Traits(markers=False, any_key=False, conditions=False, versions=False))
         self.data = self._home / "data"
         self.data.mkdir()
 
@@ -308,6 +328,7 @@ class EnvServer(Server):
             secret_key=environ["POS3_TEST_S3_SECRET_KEY"],
             region=environ.get("POS3_TEST_S3_REGION") or "us-east-1",
             session_token=environ.get("POS3_TEST_S3_SESSION_TOKEN"),
+            traits=Traits(versions=False),
         )
 
     def __enter__(self) -> Self:
@@ -345,11 +366,21 @@ class EnvServer(Server):
                 return True
             return False
 
+        def keeps_versions() -> bool:
+            try:
+                self.keep_versions(bucket)
+                for content in (b"earlier", b"later"):
+                    self.put(bucket, "version", content)
+                return len({version for key, version in self._versions(bucket) if key == "version"}) == 2
+            except (ClientError, BotoCoreError):
+                return False
+
         return Traits(
             markers=accepts("marker/"),
             any_key=all(accepts(key) for key in ("file/below", "up/../x", "two//slashes", "/abs")),
             conditions=refuses_wrong_etag(),
             checks_credentials=refuses_wrong_secret(),
+            versions=keeps_versions(),
         )
 
 

@@ -28,9 +28,11 @@ PAGE_SIZE = 1000
 
 
 class _Page(NamedTuple):
-    """Versions, and the markers with which the next page begins; "" after the last one."""
+    """Versions, sorted by key, and the markers with which the next page begins; "" after the last one."""
 
     versions: list[Version]
+    is_in_order: bool
+    """Whether the server listed them in the order of their keys."""
     key_marker: str = ""
     id_marker: str = ""
 
@@ -70,6 +72,9 @@ class Versions:
 
         Args:
             after: a key. Those that come before it need not be listed.
+
+        Raises:
+            StoreError: the store lists them in another order than that of their keys, and in several pages.
         """
         page = await self._first_page(prefix, after)
         while page.key_marker:
@@ -108,7 +113,13 @@ class Versions:
             query["version-id-marker"] = id_marker
         where = f"listing versions of {self._where}/{prefix}"
         request = Request("GET", "", urlencode(sorted(query.items()), quote_via=quote, safe=""), where=where)
-        return await self._client.ask(request, lambda response: _page(response, where))
+        page = await self._client.ask(request, lambda response: _page(response, where))
+        # A page begins behind a key, so a server passes over what it would list after larger ones on the page before.
+        if not page.is_in_order and (key_marker or page.key_marker):
+            raise StoreError(
+                f"{self._where}/{prefix}: versions are not listed in the order of their keys, so some may be missing"
+            )
+        return page
 
 
 def _versioning_status(response: Response, where: str) -> str:
@@ -118,7 +129,7 @@ def _versioning_status(response: Response, where: str) -> str:
 
 
 def _page(response: Response, where: str) -> _Page:
-    """The versions in an answer, sorted by key."""
+    """The versions in an answer."""
     root = read_answer(response.body, "ListVersionsResult", where)
     is_quoted = text_of(root, "EncodingType") == "url"
     try:
@@ -130,16 +141,21 @@ def _page(response: Response, where: str) -> _Page:
     except (ValueError, OverflowError) as error:
         raise UnreachableError(f"{where}: the page is no listing of versions ({error})") from error
     # Some servers list all delete markers of a page after all versions.
+    by_kind = ([version.key for version in versions if version.is_delete is kind] for kind in (False, True))
+    is_in_order = all(keys == sorted(keys) for keys in by_kind)
     versions.sort(key=lambda version: version.key)
     truncated = text_of(root, "IsTruncated").strip().lower()
     if truncated not in ("true", "false"):
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
     if truncated == "false":
-        return _Page(versions)
-    key_marker = _unquoted(text_of(root, "NextKeyMarker"), is_quoted)
+        return _Page(versions, is_in_order)
+    key_marker = text_of(root, "NextKeyMarker")
+    # Some servers quote the keys of a page, but not the last one of them where they repeat it as the marker.
+    if not versions or key_marker != versions[-1].key:
+        key_marker = _unquoted(key_marker, is_quoted)
     if not key_marker:
         raise UnreachableError(f"{where}: the page does not say how the listing goes on")
-    return _Page(versions, key_marker, text_of(root, "NextVersionIdMarker"))
+    return _Page(versions, is_in_order, key_marker, text_of(root, "NextVersionIdMarker"))
 
 
 def _version(element: ElementTree.Element, is_delete: bool, is_quoted: bool) -> Version:
