@@ -125,7 +125,9 @@ def test_a_package_page_links_to_no_file_of_the_repository() -> None:
     assert "Will it delete my files? (`docs/deletes.md`)" in shown
 
 
-@pytest.mark.parametrize("word", ["Will it delete my files?", "MinIO", "Prefect", "retries", "Pin a dataset", "Dask"])
+@pytest.mark.parametrize(
+    "word", ["Will it delete my files?", "MinIO", "Notebooks", "Prefect", "retries", "Pin a dataset", "Dask"]
+)
 def test_a_reader_finds_what_is_looked_for_in_the_navigation(word: str) -> None:
     assert word in (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
 
