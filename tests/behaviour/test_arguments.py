@@ -241,7 +241,7 @@ def test_an_endpoint_that_speaks_another_language_is_named_and_never_an_empty_so
             began = time.monotonic()
             with opened(tmp_path), pytest.raises(pos3.EndpointError, match=told) as failure:
                 call()
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < 8
             assert server.endpoint_url in str(failure.value)
             assert "s3://bucket/data" in str(failure.value)
             assert contents(tree) == {"a": b"1"}
