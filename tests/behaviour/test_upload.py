@@ -827,6 +827,7 @@ def test_a_background_push_over_an_unchanged_tree_makes_no_request(
     proxy = proxied(moto_site)
     with opened(tmp_path):
         pos3.upload(moto_site.url("data"), tree, interval=0.1)
+        eventually(lambda: {f"data/{name}" for name in files if not name.endswith("/")} <= set(moto_site.keys("data/")))
         time.sleep(0.6)
         proxy.clear()
         time.sleep(0.6)

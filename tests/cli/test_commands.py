@@ -469,7 +469,7 @@ def test_the_time_that_is_printed_is_that_of_the_whole_command(
         pytest.param(["download", "s3://"], {}, "names no bucket", id="no bucket in the URL"),
         pytest.param(["ls", "http://127.0.0.1:9000/bucket/x"], {}, "AWS_ENDPOINT_URL", id="address of a server"),
         pytest.param(["ls", "S3://bucket/"], {}, "lower case", id="scheme in capitals"),
-        pytest.param(["download", "s3://{bucket}/nothing"], {}, "/nothing: no object", id="missing prefix"),
+        pytest.param(["download", "s3://{bucket}/nothing"], {}, "/nothing: there is no object", id="missing prefix"),
         pytest.param(["ls", "s3://{bucket}/"], {"AWS_SECRET_ACCESS_KEY": "wrong"}, "{bucket}", id="wrong credentials"),
         pytest.param(
             ["ls", "s3://{bucket}/"],
