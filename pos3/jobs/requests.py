@@ -9,6 +9,7 @@ If a verb has no such argument, a property of :class:`Request` gives the value: 
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -266,6 +267,11 @@ def patterns_of(part: Part, include: Patterns, exclude: Patterns) -> tuple[Patte
 _SYNC_READS = "a sync reads what is there; credentials that may only write can upload, without deletes"
 
 
+@functools.cache
+def _checks(kind: type[Request]) -> tuple[tuple[str, Callable[[str, Any], Any]], ...]:
+    return tuple((item.name, item.metadata["check"]) for item in fields(kind) if "check" in item.metadata)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """The arguments that every verb has. Requests are equal if they ask for the same work at the same place.
@@ -283,9 +289,9 @@ class Request:
     max_delete: int | str | None = _argument(None, _max_delete)
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            if check := item.metadata.get("check"):
-                object.__setattr__(self, item.name, check(item.name, getattr(self, item.name)))
+        # mypy takes the hash of an instance for that of its class.
+        for name, check in _checks(type(self)):  # type: ignore[arg-type]
+            object.__setattr__(self, name, check(name, getattr(self, name)))
 
     @property
     def kind(self) -> Kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pos3.entries import Entry
@@ -65,6 +65,8 @@ class Components:
     observer: Observer
     network: Network
     parent_jobs: Callable[[], list[Job]] = list
+    _cache_places: dict[tuple[Location, str, str | None, str], str] = field(default_factory=dict, repr=False)
+    """The paths in the cache that were found and checked, by location, profile, time and kind of call."""
 
     @staticmethod
     def new_owner() -> str:
@@ -88,10 +90,16 @@ class Components:
             InvalidArgumentError, InvalidURLError, ProfileError, UnsafeKeysError: nothing was changed.
         """
         location, profile = self.stores.resolve(str(request.address), request.profile)
-        root = local_root(location, request.local, self.cache_root, profile, request.as_of)
+        place = location, profile.local_name if profile is not None else "", request.as_of, request.kind
+        # Programs repeat a call to get its path, and links in a path are looked up by several system calls.
+        known = self._cache_places.get(place) if request.local is None else None
+        root = known or local_root(location, request.local, self.cache_root, profile, request.as_of)
         registration = Registration(request, location, profile, root, is_restored, request.within)
         check_patterns(registration, *([] if request.local is None else [local_path(request.local)]))
-        check_outside_state(registration, self.cache_root)
+        if known is None:
+            check_outside_state(registration, self.cache_root)
+            if request.local is None:
+                self._cache_places[place] = root
         return registration
 
     def make_job(self, registration: Registration) -> Job:
