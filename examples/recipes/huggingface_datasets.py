@@ -9,7 +9,7 @@ def main(source: str, destination: str) -> None:
     with pos3.mirror():
         rows = load_dataset("csv", data_dir=str(pos3.download(source)), split="train")
         short = rows.filter(lambda row: len(row["text"]) < 20)
-        # Objects of an earlier dataset stay. datasets.load_from_disk(pos3.download(destination)) reads the new one.
+        # To read it: datasets.load_from_disk(pos3.download(destination)). Objects of an earlier dataset stay in S3.
         short.save_to_disk(str(pos3.upload(destination, interval=None, delete=False)))
 
 

@@ -10,7 +10,7 @@ import pos3
 def main(video: str, pictures: str) -> None:
     with pos3.mirror():
         film = cv2.VideoCapture(str(pos3.download(video)))  # OpenCV takes a path as text
-        folder = pos3.upload(pictures, interval=30, delete=False)  # objects that are there stay
+        folder = pos3.upload(pictures, interval=30, delete=False)  # existing objects stay
         for number in itertools.count():
             found, frame = film.read()
             if not found:

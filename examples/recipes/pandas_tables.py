@@ -10,7 +10,7 @@ def main(source: str, destination: str) -> None:
         rides = pos3.download(source)  # the path of one file
         table = pd.read_parquet(rides) if rides.suffix == ".parquet" else pd.read_csv(rides)
         means = table.groupby("city", as_index=False)["minutes"].mean()
-        result = pos3.upload(destination, interval=None)  # also of one file: no other object is changed
+        result = pos3.upload(destination, interval=None)  # the path of one file; no other object is changed
         if result.suffix == ".parquet":
             means.to_parquet(result)
         else:

@@ -16,7 +16,7 @@ def main(url: str, epochs: int) -> None:
         for epoch in range(first, epochs):
             print("epoch", epoch)  # your training step
             torch.save((epoch + 1, model.state_dict()), unfinished)
-            unfinished.replace(saved)  # so no push finds half a file
+            unfinished.replace(saved)  # so no upload sends half a file
 
 
 if __name__ == "__main__":
