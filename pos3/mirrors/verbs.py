@@ -197,7 +197,7 @@ class Mirror:
 
     @property
     def is_forked_child(self) -> bool:
-        """Whether this process is a forked child of the process that opened the mirror. A forked child pushes nothing."""
+        """Whether this process was forked from the process that opened the mirror. If so, it pushes nothing."""
         return os.getpid() != self._pid
 
     def _check_open(self) -> None:
@@ -1197,7 +1197,7 @@ class Mirror:
 
         Raises:
             InvalidArgumentError: no registration for upload contains ``path_or_url``.
-            PushTimeoutError: the push has not ended within ``timeout``. It continues in the background.
+            PushTimeoutError: the push has not ended in time. The message says whether it goes on.
             TransferError: some files failed. The others were pushed.
         """
         self._check_open()
