@@ -179,7 +179,7 @@ class MirrorOptions:
 
     @property
     def given_workers(self) -> int | None:
-        """``max_workers`` if it was given, here or by the environment, else None: each store finds the number itself."""
+        """``max_workers`` if it was given, here or by the environment. None lets each store find the number."""
         return self.max_workers if "max_workers" in vars(self)["given"] else None
 
     @property

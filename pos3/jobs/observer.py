@@ -43,8 +43,9 @@ class Observer(Protocol):
     """An object that a mirror calls on events. Its methods must return soon and must not raise."""
 
     def registered(self, kind: Kind, url: str) -> None:
-        """A call such as ``download`` has succeeded, perhaps not for the first time. This runs in the thread of the
-        call.
+        """A call such as ``download`` has succeeded. This runs in the thread of the call.
+
+        A further call for the same URL is reported again.
         """
         ...
 

@@ -44,7 +44,7 @@ class Profile:
 
     Args:
         local_name: the directory below the cache root for the files of this endpoint. "_" is not allowed.
-        endpoint: the URL of the server, such as "https://storage.example.com". None means AWS.
+        endpoint: the URL of the server, such as "https://storage.example.com". None means AWS itself.
         public: anonymous access. Requests are not signed, even if there are credentials.
         region: the name of the AWS region. None takes it from the environment or the AWS profile.
         access_key, secret_key, session_token: the credentials. With them, the credentials of the environment are not

@@ -48,9 +48,7 @@ class Progress(Protocol):
 
 
 class OpenProgress(Protocol):
-    """A function that opens the progress of one transfer. It gets the title, the number of files and the number of
-    bytes.
-    """
+    """A function that opens the progress of one transfer: by its title, its number of files and its number of bytes."""
 
     def __call__(self, title: str, files: int, size_bytes: int, /) -> Progress: ...
 

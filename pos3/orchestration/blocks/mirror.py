@@ -12,9 +12,9 @@ from pos3.orchestration.blocks.profile import Pos3Profile
 
 
 class Pos3Mirror(Block):
-    """Options of the mirror of a flow run: ``pos3_flow(mirror="<block name>")``.
+    """Options for the mirror of a flow run: ``pos3_flow(mirror="<block name>")``.
 
-    Empty fields are options that are not given. For the options, see :func:`pos3.mirror`.
+    An empty field is an option that is not given. :func:`pos3.mirror` explains the options.
     """
 
     _block_type_name = "pos3 Mirror"

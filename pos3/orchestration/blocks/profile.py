@@ -24,9 +24,9 @@ else:
 class Pos3Profile(Block):
     """How pos3 reaches one S3-compatible endpoint.
 
-    In a flow run, ``pos3.download(url, profile="<block name>")``, ``s3://<block name>@bucket/key`` and
-    ``default_profile="<block name>"`` find the block, unless a profile of that name is registered or in the profiles
-    file. For the settings see :class:`pos3.Profile`.
+    In a flow run, you can use the name of the block as the name of a profile: in ``pos3.download(url, profile="<block
+    name>")``, in ``s3://<block name>@bucket/key`` and in ``default_profile="<block name>"``. A profile with this name
+    that is registered or in the profiles file wins over the block. :class:`pos3.Profile` explains the settings.
     """
 
     _block_type_name = "pos3 Profile"
@@ -64,7 +64,7 @@ class Pos3Profile(Block):
         return self
 
     def to_profile(self) -> pos3.Profile:
-        """The block as a profile, for the argument ``profile`` of pos3's functions.
+        """Returns the block as a profile, for the argument ``profile`` of the functions of pos3.
 
         Raises:
             ProfileError: it cannot work on this machine, or it has no ``local_name`` and was not saved.
