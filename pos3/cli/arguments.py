@@ -459,9 +459,10 @@ def _add_recover(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "recover",
         _load_on_run("recoveries", "run_recover"),
-        "finish the uploads of processes that were killed",
+        "finish uploads that were interrupted",
         description="""\
-Finishes the uploads of processes on this machine that were killed. Deletes
+Finishes uploads that earlier processes on this machine have left: they were
+killed, their last push failed, or they could not reach the store. Deletes
 nothing, and does not touch uploads of processes that still run. An object that
 is newer than the local file stays. If an upload fails, stderr says why, and
 the next call tries it again.""",

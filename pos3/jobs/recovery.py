@@ -31,13 +31,13 @@ OutcomeName = Literal["pushed", "planned", "gone", "failed"]
 
 @dataclass(frozen=True)
 class Recovered:
-    """The result of :func:`recover` for one registration of a dead mirror.
+    """The result of :func:`recover` for one registration that an earlier mirror has left.
 
     - ``outcome`` is "pushed", "planned", "gone" or "failed". It is "planned" in a dry run, and ``plan`` has the plan.
       It is "gone" if the local path does not exist any more. It is "failed" if the push failed, or if the disk of the
       local path is not mounted. ``error`` has the error.
     - A failed registration stays in the journal, and the next call tries it again.
-    - ``label``, ``host``, ``pid`` and ``begun_at`` (seconds since the epoch) belong to the dead mirror.
+    - ``label``, ``host``, ``pid`` and ``begun_at`` (seconds since the epoch) belong to the earlier mirror.
     """
 
     url: str
@@ -64,9 +64,10 @@ def recover(
     trust_endpoints: bool = False,
     progress: OpenProgress | None = None,
 ) -> list[Recovered]:
-    """Pushes uploads that killed processes had registered in mirrors of this cache. It deletes nothing.
+    """Pushes the uploads that earlier mirrors of this cache have left. It deletes nothing.
 
-    It does not touch mirrors that are open, in any process. If another writer has changed an object since then, the
+    A mirror leaves uploads if its process was killed, if its last push failed, or if it could not reach the store.
+    Mirrors that are open, in any process, are not touched. If another writer has put an object there since then, the
     object stays and counts as kept, unless the local file is newer. Uploads that are pushed are removed from the
     journal. If a push fails, its upload stays in the journal, and the other uploads are still pushed.
 

@@ -231,8 +231,9 @@ class Mirror:
 
         Args:
             remote: ``s3://bucket/key`` of an object or a prefix. A URL with a slash at the end always means the prefix.
-                For a :class:`Part`, only its range is listed, downloaded and deleted, and the result is the local path
-                of the whole URL. For a local path, the result is its absolute path, and nothing is downloaded.
+                For a :class:`Part`, only objects in its range are listed and downloaded, only local files in its range
+                are deleted, and the result is the local path of the whole URL. For a local path, the result is its
+                absolute path, and nothing is downloaded.
             local: the local path to download to. None means a path below the cache root.
             delete: remove local files that have no object at the URL.
             exclude: globs of files and objects that are not touched (see :mod:`pos3.filters.matching`).
@@ -254,7 +255,8 @@ class Mirror:
             fingerprint: a text that :meth:`fingerprint` returned for the same URL and filters. If the objects have
                 changed since then, the call raises an error and downloads nothing.
             as_of: a time, as an aware datetime or as ISO 8601 text with an offset. The result is what a versioned
-                bucket held at that time, to the second. The cache has a separate directory for each time.
+                bucket held at that time. Times count in whole seconds. The cache has a separate directory for each
+                time.
 
         Raises:
             NoMirrorError: no mirror is open.
@@ -340,16 +342,16 @@ class Mirror:
         """Returns a local path with the content to which ``reference`` refers.
 
         - If this mirror has registered the path and the path exists, the result is this path, and no request is sent.
-        - Otherwise the content is downloaded. It goes to the same local path if the cache of this machine knows that
-          path, and into the cache if not.
+        - Otherwise the content is downloaded. If the cache of this machine knows the path, the content goes there. If
+          not, it goes into the cache.
         - If the known path has changes that were never uploaded, they stay, and the path is returned as it is.
         - If nothing was at the path when the reference was made, nothing is downloaded.
 
         Args:
-            travels: use the path as the machine uses it that made the reference, while the mirror of that machine is
-                still open. If the path belongs to an upload there, the same upload is registered here, without deletes,
-                and files that are written to the path are pushed. Local changes that no mirror is going to push are
-                replaced. If this mirror uploads the path already and the path is missing here, it is downloaded.
+            travels: use the path here as on the machine that made the reference. The mirror on that machine must still
+                be open. If the path belongs to an upload there, this mirror registers the same upload, without deletes,
+                and pushes files that are written to the path. Local changes that no mirror is going to push are
+                replaced. If this mirror uploads the path already, and the path is missing here, it is downloaded.
 
         Raises:
             RemoteNotFoundError: the content does not exist any more, or not yet.
@@ -459,8 +461,8 @@ class Mirror:
             upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
             follow_symlinks: push the files to which symbolic links point. With False, links are left out.
             fresh: empty the local path first, so that files of earlier mirrors are not uploaded. The path must be in
-                the cache. The call is refused, and changes nothing, if a file there may be in no store, or if an open
-                mirror uses the path.
+                the cache. The call is refused, and changes nothing, if a file there may not be in a store yet, or if an
+                open mirror uses the path.
             extra_args: properties of the objects, under the names of boto3's ``upload_file``: ``ContentType``,
                 ``CacheControl``, ``Metadata``, ``StorageClass``, ``Tagging``, ``ACL`` and so on. They apply to objects
                 that are pushed from now on. Objects that need no push keep their properties. Without ``ContentType``,
@@ -544,7 +546,7 @@ class Mirror:
     ) -> Path:
         """Downloads ``remote`` now, and then pushes the local path as :meth:`upload` does.
 
-        Use it to continue from a checkpoint. If nothing is at the URL yet, the call creates an empty directory.
+        Use it to continue from a checkpoint. If nothing is at the URL yet, nothing is downloaded.
 
         Args:
             remote, local, exclude, profile, include, compare, adopt: as for :meth:`download`.
@@ -926,7 +928,7 @@ class Mirror:
         """Returns a short text that changes if the key, size or ETag of any object changes, and only then.
 
         Modification times and empty directories do not count. For a URL that this mirror has registered, the text
-        describes the objects at the time of the download, and no request is sent. For any other URL, it describes the
+        describes the objects at the last download or push, and no request is sent. For any other URL, it describes the
         objects now, and they are listed.
 
         The result is None if nothing is there. It is also None if local files have changed since their last download or
