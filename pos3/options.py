@@ -111,7 +111,7 @@ class MirrorOptions:
 
     @staticmethod
     def named_by_environment(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-        """Returns those of the options in ``names`` that have a variable in the environment, with their values.
+        """Returns each option in ``names`` that has a variable in the environment, with its value.
 
         Raises:
             InvalidArgumentError: the value of a variable is wrong. The error names the variable.

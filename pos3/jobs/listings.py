@@ -43,6 +43,7 @@ class Listed:
 
     @staticmethod
     def of(url: str, entry: Entry) -> Listed:
+        """The entry of a listing as a public value."""
         modified = datetime.fromtimestamp(entry.modified_ns / _NS, UTC) if entry.modified_ns else None
         return Listed(url, entry.size_bytes, modified, entry.etag, entry.storage_class)
 

@@ -68,10 +68,14 @@ class MirrorLike(Protocol):
     """
 
     @property
-    def is_open(self) -> bool: ...
+    def is_open(self) -> bool:
+        """Whether the mirror is open."""
+        ...
 
     @property
-    def ls(self) -> ListFunction: ...
+    def ls(self) -> ListFunction:
+        """Lists a prefix, as :meth:`Mirror.ls` does."""
+        ...
 
     @_as_in_mirror(Mirror.download)
     def download(self, *args: Any, **options: Any) -> Any: ...

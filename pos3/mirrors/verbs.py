@@ -231,9 +231,9 @@ class Mirror:
 
         Args:
             remote: ``s3://bucket/key`` of an object or a prefix. A URL with a slash at the end always means the prefix.
-                For a :class:`Part`, only objects in its range are listed and downloaded, only local files in its range
-                are deleted, and the result is the local path of the whole URL. For a local path, the result is its
-                absolute path, and nothing is downloaded.
+                For a :class:`Part`, only its range is downloaded, local files outside the range stay, and the result is
+                the local path of the whole URL. For a local path, the result is its absolute path, and nothing is
+                downloaded.
             local: the local path to download to. None means a path below the cache root.
             delete: remove local files that have no object at the URL.
             exclude: globs of files and objects that are not touched (see :mod:`pos3.filters.matching`).
@@ -244,8 +244,8 @@ class Mirror:
                 the call raises an error and changes nothing.
             missing_ok: if nothing is at the URL, return the local directory instead of raising an error. The directory
                 is created if it does not exist, and files in it stay.
-            adopt: allow ``delete`` in a directory that is outside the cache, is not empty, and was never filled by
-                pos3.
+            adopt: allow the download to delete and replace files in a directory outside the cache that pos3 has never
+                filled. With ``delete=False``, the download replaces files there without it.
             require_marker: download one complete set of objects. The object with this name below the URL, such as
                 "_SUCCESS", marks the set as complete. If the set is replaced during the download, the download begins
                 again, a few times.
@@ -348,10 +348,10 @@ class Mirror:
         - If nothing was at the path when the reference was made, nothing is downloaded.
 
         Args:
-            travels: use the path here as on the machine that made the reference. The mirror on that machine must still
-                be open. If the path belongs to an upload there, this mirror registers the same upload, without deletes,
-                and pushes files that are written to the path. Local changes that no mirror is going to push are
-                replaced. If this mirror uploads the path already, and the path is missing here, it is downloaded.
+            travels: use the path here as on the machine that made the reference. This is for a reference whose mirror
+                is still open. If the path belongs to an upload there, this mirror registers the same upload, without
+                deletes, and pushes files that are written to the path. Local changes that no mirror is going to push
+                are replaced. If this mirror uploads the path already, and the path is missing here, it is downloaded.
 
         Raises:
             RemoteNotFoundError: the content does not exist any more, or not yet.
@@ -468,9 +468,9 @@ class Mirror:
                 that are pushed from now on. Objects that need no push keep their properties. Without ``ContentType``,
                 the name of the file gives the content type.
             watch: push each file within two seconds after it was closed or renamed into place. A file that is open for
-                writing is not pushed. (On systems other than Linux, a file is pushed when it has not changed for two
-                seconds.) Deletions, links, files behind links, and changes that the operating system does not report
-                are pushed at the next ``interval``. If watching does not work, a warning says so.
+                writing is not pushed. On systems other than Linux, a file is pushed when it has not changed for two
+                seconds. Some changes wait for the next ``interval``: deletions, links, files behind links, and changes
+                that the operating system does not report. If watching does not work, a warning says so.
 
         Raises:
             Pos3Error: as for :meth:`download`. If the last push fails, the end of the ``with`` statement raises the

@@ -39,7 +39,7 @@ class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads a
         show_progress: show a bar on a terminal or in a notebook. Elsewhere, log lines about transfers that take 2 s or
             more. False shows nothing.
         max_workers: the most requests of one transfer at the same time. If it is not given, here or in the environment,
-            pos3 finds a good number for S3, from 1 to 256, and uses 10 for other stores.
+            pos3 finds a good number from 1 to 256 for S3. For other stores, it uses 10.
         default_profile: a profile or its name, for URLs that name no profile.
         max_upload_bytes_per_second: the most bytes a second of all uploads together. None means no limit.
         max_download_bytes_per_second: the most bytes a second of all downloads together. None means no limit.
