@@ -36,26 +36,30 @@ class Pos3Profile(Block):
     # Messages about wrong input must not quote it, because it may be a secret.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    endpoint: str | None = Field(default=None, description="URL of the S3 server; none for AWS itself.")
-    region: str | None = Field(default=None, description="AWS region; none takes it from the environment.")
+    endpoint: str | None = Field(default=None, description="URL of the S3 server; empty means AWS itself.")
+    region: str | None = Field(default=None, description="AWS region; empty takes it from the environment.")
     public: bool = Field(default=False, description="Anonymous access: requests are not signed.")
-    access_key: SecretStr | None = Field(default=None, description="Explicit credentials, with the secret key.")
+    access_key: SecretStr | None = Field(default=None, description="The access key; needs the secret key, too.")
     secret_key: SecretStr | None = None
     session_token: SecretStr | None = None
     credentials: Credentials = Field(
-        default=None, description="AwsCredentials or MinIOCredentials of prefect-aws, in place of the keys above."
+        default=None, description="AwsCredentials or MinIOCredentials of prefect-aws, instead of the keys above."
     )
     aws_profile: str | None = Field(
         default=None, description="A profile of the worker's AWS configuration files, whose credentials are refreshed."
     )
     local_name: str | None = Field(
-        default=None, description="Directory below the cache root; the block's name unless given."
+        default=None, description="Directory below the cache root; empty means the name of the block."
     )
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
-    verify: bool | str = Field(default=True, description="Off: no TLS verification. A path: a CA bundle on the worker.")
+    verify: bool | str = Field(
+        default=True, description="Off: TLS certificates are not checked. A path: a CA bundle on the worker."
+    )
     requester_pays: bool = Field(default=False, description="Accept the costs of requester-pays buckets.")
-    server_side_encryption: str | None = Field(default=None, description="Such as AES256 or aws:kms, for uploads.")
-    sse_kms_key_id: str | None = Field(default=None, description="The KMS key of uploads; implies aws:kms.")
+    server_side_encryption: str | None = Field(
+        default=None, description="Encryption of uploads, such as AES256 or aws:kms."
+    )
+    sse_kms_key_id: str | None = Field(default=None, description="The KMS key for uploads; implies aws:kms.")
 
     @model_validator(mode="after")
     def _can_work(self) -> Pos3Profile:
