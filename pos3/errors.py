@@ -1,8 +1,8 @@
 """The errors that pos3 raises on purpose.
 
-Each class extends :class:`Pos3Error` and the built-in exception that a caller would expect. So both ``except
-pos3.Pos3Error`` and ``except FileNotFoundError`` work. A message says what failed, where, and what to do about it. No
-message contains a secret or a control character.
+Each class extends :class:`Pos3Error` and the built-in exception that a caller would expect. So
+``except pos3.Pos3Error`` and ``except FileNotFoundError`` both work. A message says what failed, where, and what to do
+about it. No message contains a secret or a control character.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ def open_mirror(
 ) -> Mirror:
     """Opens a mirror for a notebook or an interactive session. All later calls use it, until its ``close()``.
 
-    ``close()`` pushes everything that is registered for upload, and deletes stale objects, as the end of ``with
-    pos3.mirror():`` does. If the kernel stops or restarts before ``close()``, nothing is deleted. The exit pushes as
+    ``close()`` pushes everything that is registered for upload, and deletes stale objects. The end of a ``with``
+    statement does the same. If the kernel stops or restarts before ``close()``, nothing is deleted. The exit pushes as
     much as it can, and ``pos3 recover`` pushes the rest.
 
     All cells, threads and asyncio tasks use the same mirror. Inside ``with pos3.mirror():`` and inside a flow run,
@@ -40,8 +40,8 @@ def open_mirror(
     The arguments are the same as for :func:`pos3.mirror`.
 
     Raises:
-        InvalidArgumentError: an option is wrong, or this function has already opened a mirror with other options.
-            Nothing was changed.
+        InvalidArgumentError: an option is wrong, or this function has opened a mirror with other options that is still
+            open. Nothing was changed.
         ProfileError: the profile is not known. Nothing was changed.
     """
     options = MirrorOptions(

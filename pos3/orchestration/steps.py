@@ -53,8 +53,8 @@ def push_to_s3(
 
     Args:
         url: a URL such as ``s3://lab@bucket/flows``. Give either ``url`` or ``bucket``.
-        profile: the name of a profile or of a Pos3Profile block. With the template ``{{ prefect.blocks.pos3-profile.lab
-            }}``, it is the block itself.
+        profile: the name of a profile or of a Pos3Profile block. The template
+            ``{{ prefect.blocks.pos3-profile.lab }}`` gives the block itself.
         ignore_file: the name of a file with patterns as in ``.gitignore``. Files that match are left out.
         bucket, folder: the bucket and the prefix, instead of ``url``.
         delete: remove objects below the URL that have no local file.

@@ -47,8 +47,8 @@ class Part:
 
     Args:
         url: the whole URL, with the name of its profile.
-        after: the path below the URL directly before the part. "" means that the part begins with the first path.
-        until: the last path of the part. "" means that the part ends with the last path. Paths are in the order of
+        after: the path below the URL directly before the part. "" means that there is no lower limit.
+        until: the last path of the part. "" means that there is no upper limit. Paths are in the order of
             listings, which is the order of code points. An object that is added later belongs to the part whose range
             contains it.
         include, exclude: globs of the objects that take part.
@@ -93,7 +93,7 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> Part:
-        """Returns the part of which ``text`` is the text.
+        """Returns the part that ``text`` describes.
 
         Raises:
             InvalidArgumentError: ``text`` is not the text of a part.

@@ -24,9 +24,14 @@ else:
 class Pos3Profile(Block):
     """How pos3 reaches one S3-compatible endpoint.
 
-    In a flow run, you can use the name of the block as the name of a profile: in ``pos3.download(url, profile="<block
-    name>")``, in ``s3://<block name>@bucket/key`` and in ``default_profile="<block name>"``. A profile with this name
-    that is registered or in the profiles file wins over the block. :class:`pos3.Profile` explains the settings.
+    In a flow run, you can use the name of the block as the name of a profile:
+
+    - ``pos3.download(url, profile="<block name>")``
+    - ``s3://<block name>@bucket/key``
+    - ``default_profile="<block name>"``
+
+    A profile with this name that is registered or in the profiles file wins over the block. :class:`pos3.Profile`
+    explains the settings.
     """
 
     _block_type_name = "pos3 Profile"
