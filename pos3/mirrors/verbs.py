@@ -461,8 +461,8 @@ class Mirror:
             upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
             follow_symlinks: push the files to which symbolic links point. With False, links are left out.
             fresh: empty the local path first, so that files of earlier mirrors are not uploaded. The path must be in
-                the cache. The call is refused, and changes nothing, if a file there may not be in a store yet, or if an
-                open mirror uses the path.
+                the cache. The call is refused, and changes nothing, if a file there may not be in a store yet. It is
+                also refused if an open mirror uses the path.
             extra_args: properties of the objects, under the names of boto3's ``upload_file``: ``ContentType``,
                 ``CacheControl``, ``Metadata``, ``StorageClass``, ``Tagging``, ``ACL`` and so on. They apply to objects
                 that are pushed from now on. Objects that need no push keep their properties. Without ``ContentType``,

@@ -33,7 +33,8 @@ class S3Contents(CachePolicy):
       keys, sizes and ETags of their objects, but not the modification times.
     - A path counts as its URL, so workers with different caches find the same results.
     - Other inputs are compared by value, and the code is compared as by Prefect's ``TASK_SOURCE``.
-    - A task runs if nothing is at a URL, if a path has files that are not uploaded yet, or if the store is not reached.
+    - A task is not skipped if nothing is at a URL, or if the store cannot be reached. It is also not skipped if a path
+      has files that were not uploaded yet.
     - Each URL costs a listing, unless the mirror of the flow run has registered it.
     - A URL to which the task writes is not an input. Leave it out with ``S3Contents() - "out"``, where "out" is the
       parameter.
