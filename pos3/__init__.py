@@ -1,12 +1,18 @@
 """pos3 makes S3 as simple as local files.
 
-Documentation: README.md and the directory docs of the source, which the source distribution contains. Each function
-has a text of its own, such as ``help(pos3.download)``; ``pos3 --help`` explains the command line.
-
 >>> import pos3
->>> with pos3.mirror():                                        # doctest: +SKIP
-...     data = pos3.download("s3://bucket/data")               # a pathlib.Path that matches S3 now
-...     logs = pos3.upload("s3://bucket/logs", interval=30)    # pushed in the background, and at the end
+>>> with pos3.mirror():                                               # doctest: +SKIP
+...     data = pos3.download("s3://bucket/data")                      # a pathlib.Path with the files of S3
+...     logs = pos3.upload("s3://bucket/logs/run-7", interval=30)     # pushed every 30 s, and at the end
+
+``pos3.mirror`` opens a mirror. The functions that copy, list or plan need an open mirror:
+
+- ``download``, ``upload``, ``sync``, ``bisync`` and ``publish`` copy files between a local path and a URL.
+- ``ls``, ``fingerprint`` and ``partition`` read the store and change nothing.
+- ``plan_download``, ``plan_upload`` and ``plan_bisync`` return what a call would do, and change nothing.
+
+``help(pos3.download)`` explains one function, and ``pos3 --help`` explains the command line. The documentation is
+README.md and the directory ``docs`` of the source. The source distribution contains both.
 """
 
 import importlib

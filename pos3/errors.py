@@ -1,8 +1,8 @@
-"""Every error that pos3 raises on purpose.
+"""The errors that pos3 raises on purpose.
 
-Each class extends :class:`Pos3Error` and the built-in exception that a caller would expect, so both
-``except pos3.Pos3Error`` and ``except FileNotFoundError`` work. Messages say what failed, where, and what
-to do about it. No message carries a secret, or a control character.
+Each class extends :class:`Pos3Error` and the built-in exception that a caller would expect. So
+``except pos3.Pos3Error`` and ``except FileNotFoundError`` both work. A message says what failed, where, and what to do
+about it. No message contains a secret or a control character.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pos3.redaction import escaped, redacted
 class Pos3Error(Exception):
     """Base of all errors that pos3 raises on purpose.
 
-    Its texts show no secret that this process has used. Control characters are escaped, so that a key or a server's
-    message stays within its line.
+    Messages show no secret that this process has used. Control characters are escaped, so a key or a message of a
+    server stays within its line.
     """
 
     _has_lines: ClassVar[bool] = False
@@ -27,13 +27,13 @@ class Pos3Error(Exception):
 
 
 class NoMirrorError(Pos3Error, RuntimeError):
-    """A pos3 function was called outside ``with pos3.mirror():``, or it is unclear which mirror is meant."""
+    """A pos3 function was called while no mirror is open, or it is not clear which open mirror is meant."""
 
 
 class InvalidArgumentError(Pos3Error, ValueError):
-    """An argument has a value that cannot work. Nothing was changed.
+    """The value of an argument cannot work. Nothing was changed.
 
-    ``argument`` is the name of the argument as the caller used it, or "" if the error is not about a single argument.
+    ``argument`` is the name of the argument, or "" if the error is not about a single argument.
     """
 
     def __init__(self, *args: object, argument: str = ""):
@@ -42,9 +42,9 @@ class InvalidArgumentError(Pos3Error, ValueError):
 
 
 class InvalidURLError(InvalidArgumentError):
-    """A URL names no bucket, has the wrong scheme, or cannot be a path. Nothing was changed.
+    """A URL has no bucket or a wrong scheme, or it cannot be a path. Nothing was changed.
 
-    ``url`` is the given text without passwords, or "" if none was given.
+    ``url`` is the URL without passwords, or "" if no URL was given.
     """
 
     def __init__(self, *args: object, argument: str = "", url: str = ""):
@@ -53,24 +53,27 @@ class InvalidURLError(InvalidArgumentError):
 
 
 class ProfileError(InvalidArgumentError):
-    """A profile is unknown, incomplete or contradicts another. Nothing was changed."""
+    """A profile is unknown, is incomplete or contradicts another one. Nothing was changed."""
 
 
 class ConflictError(InvalidArgumentError):
-    """Two registrations, of the same mirror or of different ones, would write the same place. Nothing was changed."""
+    """Two registrations would write to the same place. Nothing was changed.
+
+    The registrations may belong to one mirror or to different mirrors.
+    """
 
 
 class ClaimError(Pos3Error, OSError):
-    """The list of the local paths that this user's mirrors write cannot be read or written. Nothing was changed."""
+    """The list of local paths that the mirrors of this user write cannot be read or written. Nothing was changed."""
 
 
 class UnsafeKeysError(Pos3Error, ValueError):
-    """Some keys cannot be files below the target directory, or some files cannot be keys.
+    """Some keys cannot be files below the local directory, or some files cannot be keys.
 
-    In this case, a download transfers nothing. A push has pushed all other files and deleted nothing.
+    A download with such keys transfers nothing. A push with such files has pushed all other files and deleted nothing.
 
     ``problems`` lists at most a hundred of the keys or files, each with its reason. ``outcome`` says what was
-    transferred nevertheless, and ``advice`` what the user can do.
+    transferred nevertheless, and ``advice`` says what to do.
     """
 
     _has_lines = True
@@ -97,17 +100,20 @@ class UnsafeKeysError(Pos3Error, ValueError):
 
 
 class PlanRefusedError(Pos3Error, ValueError):
-    """The plan would delete or overwrite more than was allowed. Nothing was changed."""
+    """A transfer would delete or replace more than is allowed, or a two-way sync has found conflicts.
+
+    The last push of an upload has uploaded its files, and deleted nothing. In all other cases, nothing was changed.
+    """
 
     _has_lines = True
 
 
 class FingerprintMismatchError(Pos3Error, ValueError):
-    """The objects at a URL are not those that a fingerprint stands for.
+    """The objects at a URL have changed since a fingerprint was made. Nothing was changed.
 
-    ``url`` is where they are, ``expected`` the fingerprint that was asked for, and ``actual`` that of the objects now,
-    or None if there are none or it is not known. ``new``, ``gone`` and ``changed`` hold at most ten paths each. All are
-    empty if this cache has no record of what the objects were.
+    ``url`` is the URL, and ``expected`` is the given fingerprint. ``actual`` is the fingerprint of the objects now. It
+    is None if there are no objects, or if it is not known. ``new``, ``gone`` and ``changed`` list at most ten paths
+    each. All three are empty if this cache has no record of the earlier objects.
     """
 
     _has_lines = True
@@ -131,7 +137,7 @@ class FingerprintMismatchError(Pos3Error, ValueError):
 class StoreError(Pos3Error, OSError):
     """A request to a store failed.
 
-    ``url`` is the object, prefix or bucket of the request, without secrets; it is "" if that is not known.
+    ``url`` is the object, prefix or bucket of the request, without secrets. It is "" if it is not known.
     """
 
     def __init__(self, *args: object, url: str = ""):
@@ -140,17 +146,17 @@ class StoreError(Pos3Error, OSError):
 
 
 class RemoteNotFoundError(StoreError, FileNotFoundError):
-    """At the URL there is neither an object nor a prefix with objects."""
+    """Nothing is at the URL: neither an object, nor a prefix with objects below it."""
 
 
 class IncompleteSetError(RemoteNotFoundError):
-    """A set of objects has no marker, so it is not complete, or its objects are not those that its marker names."""
+    """A set of objects is not complete: its marker is missing, or its objects are not those that the marker lists."""
 
 
 class VersionsDeletedError(StoreError, FileNotFoundError):
-    """Versions of objects that a download as of an earlier time needs were deleted for good. Nothing was changed.
+    """A download with ``as_of`` needs versions of objects that were deleted for good. Nothing was changed.
 
-    ``paths`` holds at most a hundred of the objects, relative to ``url``.
+    ``paths`` lists at most a hundred of the objects, relative to ``url``.
     """
 
     def __init__(self, *args: object, url: str = "", paths: Sequence[str] = ()):
@@ -167,17 +173,18 @@ class AccessDeniedError(StoreError, PermissionError):
 
 
 class CredentialsError(StoreError, PermissionError):
-    """There are no credentials, or the store does not accept them (unknown, expired, clock skew)."""
+    """There are no credentials, or the store does not accept them: unknown, expired, or the clock is wrong."""
 
 
 class EndpointError(StoreError, ConnectionError):
-    """The endpoint cannot be reached, or does not speak the protocol."""
+    """The endpoint cannot be reached, or it does not speak the expected protocol."""
 
 
 class OfflineError(EndpointError):
-    """A mirror works offline, and something needs the store: the cache does not hold it completely, or keeps it.
+    """A mirror works offline, and the call needs the store.
 
-    Nothing was lost: what was to be uploaded is kept, and is pushed by a mirror that can reach the store.
+    Either the cache does not hold the data completely, or an upload waits for the store. Nothing is lost. Uploads are
+    kept, and the next mirror that can reach the store pushes them.
     """
 
 
@@ -186,14 +193,14 @@ class ObjectChangedError(StoreError):
 
 
 class IntegrityError(StoreError):
-    """A body arrived completely, but its content does not match the checksum of the store."""
+    """An object arrived completely, but its content does not match the checksum of the store."""
 
 
 class TransferError(Pos3Error):
-    """One or more files of a transfer failed; all others were transferred.
+    """One or more files of a transfer failed. All others were transferred.
 
-    ``operation`` is "Download", "Upload" or "Delete". ``failures`` holds one exception for each file. ``advice`` is a
-    sentence that says how to transfer the rest; it is empty if the transfer is tried again anyway.
+    ``operation`` is "Download", "Upload" or "Delete". ``failures`` has one exception for each failed file. ``advice``
+    says in one sentence how to transfer the rest. It is empty if pos3 tries the transfer again by itself.
     """
 
     _has_lines = True
@@ -208,7 +215,7 @@ class TransferError(Pos3Error):
 
     @property
     def summary(self) -> str:
-        """The number of failures in words, such as "2 downloads failed"."""
+        """The number of failures as text, such as "2 downloads failed"."""
         return f"{len(self.failures)} {self.operation.lower()}{'' if len(self.failures) == 1 else 's'} failed"
 
     def __reduce__(self) -> tuple[type[TransferError], tuple[str, list[BaseException], str], dict[str, Any]]:
@@ -226,13 +233,13 @@ class _LocalError(Pos3Error, OSError):
 class NotPushedError(_LocalError):
     """A local file or directory could not be pushed, for example because it cannot be read.
 
-    Everything else was pushed, and nothing was deleted. It is one of the ``failures`` of a :class:`TransferError`.
-    ``path`` is what could not be pushed.
+    All other files were pushed, and nothing was deleted. The error is one of the ``failures`` of a
+    :class:`TransferError`. ``path`` is the file or directory.
     """
 
 
 class LocalChangedError(_LocalError):
-    """Somebody else changed the local file ``path`` during a download. The download did not replace it."""
+    """Another program changed the local file ``path`` during a download. The download did not replace the file."""
 
 
 class NoSpaceError(_LocalError):
@@ -240,7 +247,7 @@ class NoSpaceError(_LocalError):
 
 
 class PushTimeoutError(Pos3Error, TimeoutError):
-    """A push did not end within its timeout."""
+    """A push did not end within its timeout. The message says whether it goes on."""
 
 
 class TransferCancelledError(Pos3Error):

@@ -1,7 +1,7 @@
-"""The fsspec file system ``pos3://``: other libraries read objects through the current mirror.
+"""The fsspec file system ``pos3://``. Other libraries read objects with it, through the current mirror.
 
 ``pos3://bucket/key`` is the object ``s3://bucket/key``, and ``pos3://profile@bucket/key`` names a profile. fsspec finds
-this module by its entry point, so ``pandas.read_csv("pos3://bucket/a.csv")`` needs no import of pos3.
+this module by its entry point. So ``pandas.read_csv("pos3://bucket/a.csv")`` needs no import of pos3.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ _READ_ONLY = "pos3:// is for reading; pos3.upload registers a local path that is
 
 
 class Pos3FileSystem(AbstractFileSystem):  # type: ignore[misc]
-    """Reads what the current mirror downloads. A file is opened when its whole object has arrived, and was verified.
+    """Reads objects that the current mirror downloads. It writes nothing.
 
-    An object is downloaded once in a mirror. Listings show the store as it is now. Nothing can be written. An instance
-    has no state, so it can be pickled: it reads through the mirror that is open where it is used.
+    A file opens when its whole object has arrived and was verified. A mirror downloads each object once. Listings show
+    the present state of the store. An instance has no state and can be pickled. It uses the mirror that is open where
+    it is used.
 
     Raises:
-        NoMirrorError: no mirror is open, or several are, and the caller belongs to none of them.
+        NoMirrorError: no mirror is open, or several are open and none belongs to the caller.
     """
 
     protocol = "pos3"
 
     def ls(self, path: str, detail: bool = True, **_options: Any) -> list[Any]:
-        """The entries directly in a directory, or an object itself.
+        """Returns the entries directly in a directory, or the object itself.
 
         Raises:
             FileNotFoundError: nothing is there.
@@ -48,7 +49,7 @@ class Pos3FileSystem(AbstractFileSystem):  # type: ignore[misc]
         return found if detail else [each["name"] for each in found]
 
     def info(self, path: str, **_options: Any) -> dict[str, Any]:
-        """What the store tells of an object or a directory.
+        """Returns the name, size and type of an object or a directory, and further fields of an object.
 
         Raises:
             FileNotFoundError: nothing is there.
@@ -60,7 +61,7 @@ class Pos3FileSystem(AbstractFileSystem):  # type: ignore[misc]
         return {"name": stripped, "size": 0, "type": "directory"}
 
     def modified(self, path: str) -> datetime | None:
-        """When an object was last written; None for a directory."""
+        """Returns the time at which an object was last written, or None for a directory."""
         written: datetime | None = self.info(path).get("LastModified")
         return written
 

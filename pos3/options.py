@@ -52,14 +52,14 @@ def unset(default: T) -> T:
 
 @dataclass(frozen=True)
 class MirrorOptions:
-    """The arguments of :func:`pos3.mirror` as one value, which can be stored, compared and pickled.
+    """The arguments of :func:`pos3.mirror` as one value. It can be stored, compared and pickled.
 
-    It knows which options were given. They win over the environment, even if they equal the defaults. Two values with
-    equal options are equal, whichever options were given.
+    :func:`pos3.mirror` explains the options. An option that was given wins over the environment, even if it equals the
+    default. Two values are equal if their options are equal. It does not matter which of the options were given.
 
     Args:
-        given: the names of the options that count as given; None if all that are passed do. A value that is not the
-            default always counts as given. :func:`dataclasses.replace` passes this argument on.
+        given: the names of the options that count as given. None means all options that are passed. An option that
+            differs from its default always counts as given. :func:`dataclasses.replace` passes this argument on.
     """
 
     cache_root: StrPath = unset(DEFAULT_CACHE_ROOT)  # noqa: RUF009
@@ -87,34 +87,34 @@ class MirrorOptions:
 
     @staticmethod
     def unset(default: T) -> T:
-        """The default value for an argument that is passed on as an option. It counts as not given."""
+        """Returns a default for an argument of your function that you pass on as an option. It counts as not given."""
         return unset(default)
 
     def given_options(self) -> dict[str, Any]:
-        """The options that were given, with their values."""
+        """Returns the options that were given, with their values."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name in vars(self)["given"]}
 
     def or_environment(self, environment: Mapping[str, str] = os.environ) -> MirrorOptions:
-        """These options, with values from the environment for options that were not given.
+        """Returns these options, with values from the environment for the options that were not given.
 
         The variable of ``cache_root`` is ``POS3_CACHE_ROOT``, and so on. An empty variable counts as not set.
 
         Raises:
-            InvalidArgumentError: the value of a variable is wrong; the error names the variable.
+            InvalidArgumentError: the value of a variable is wrong. The error names the variable.
         """
         not_given = [item.name for item in fields(self) if item.name not in vars(self)["given"]]
         return self.giving(**self.named_by_environment(not_given, environment))
 
     def giving(self, **options: Any) -> MirrorOptions:
-        """These options with others, which count as given even if they equal the defaults."""
+        """Returns a copy with other values for some options. They count as given, even if they equal the defaults."""
         return replace(self, **options, given=vars(self)["given"] | options.keys())
 
     @staticmethod
     def named_by_environment(names: Iterable[str], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-        """The options among ``names`` for which the environment has a variable, with its values.
+        """Returns each option in ``names`` that has a variable in the environment, with its value.
 
         Raises:
-            InvalidArgumentError: the value of a variable is wrong; the error names the variable.
+            InvalidArgumentError: the value of a variable is wrong. The error names the variable.
         """
         variables = {name: variable_of(name) for name in names}
         found = {name: variable for name, variable in variables.items() if environment.get(variable)}
@@ -179,7 +179,7 @@ class MirrorOptions:
 
     @property
     def given_workers(self) -> int | None:
-        """``max_workers`` if it was given, here or by the environment; None leaves it to the stores."""
+        """``max_workers`` if it was given, here or by the environment. None lets each store find the number."""
         return self.max_workers if "max_workers" in vars(self)["given"] else None
 
     @property
@@ -200,6 +200,7 @@ class MirrorOptions:
 
     @property
     def cache_limit_bytes(self) -> int | None:
+        """The limit of the cache in bytes. None means no limit."""
         return None if self.cache_limit is None else self._cache_limit_bytes(self.cache_limit)
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A file or object that was left as it is, with the reason: a FIFO, another writer's object, a changing file."""
+    """A file or object that was left as it is, with the reason: for example a FIFO, or an object of another writer."""
 
     path: str
     reason: str
@@ -17,10 +17,11 @@ class Kept:
 
 @dataclass(frozen=True)
 class Report:
-    """The counts of what one or several transfers moved. Reports are added with ``+``, and so are their durations.
+    """How many files and bytes one or several transfers have moved. Reports can be added with ``+``.
 
-    ``duration_seconds`` is the time of the transfers, including the listings of both sides. ``kept`` lists what was
-    left as it is on purpose. ``failures`` has one text for each file that failed.
+    ``duration_seconds`` is the time of the transfers, including the listings of both sides. In a sum, the durations are
+    added, too. ``kept`` lists the files and objects that were left as they are on purpose. ``failures`` has one text
+    for each failed file.
     """
 
     downloaded_files: int = 0
@@ -49,7 +50,7 @@ class Report:
         )
 
     def __sub__(self, earlier: Report) -> Report:
-        """The difference to ``earlier``, a previous state of this sum."""
+        """The difference from ``earlier``, a previous state of this sum."""
         return Report(
             self.downloaded_files - earlier.downloaded_files,
             self.downloaded_bytes - earlier.downloaded_bytes,
@@ -70,12 +71,12 @@ class Report:
         return not moved and not self.failures
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready values."""
+        """The report as values that JSON can hold."""
         return asdict(self)
 
     @property
     def figures(self) -> str:
-        """The counts above zero in words, such as "3 uploaded (12 B), 1 deleted remotely"; "" if there are none."""
+        """The counts above zero as text, such as "3 uploaded (12 B), 1 deleted remotely". It is "" if all are zero."""
         return ", ".join(
             f"{count} {what}{f' ({format_bytes(size)})' if size else ''}"
             for count, size, what in (
@@ -103,7 +104,7 @@ def _joined(first: Iterable[Kept], second: Iterable[Kept]) -> tuple[Kept, ...]:
 
 
 def format_bytes(size_bytes: float) -> str:
-    """The size as a text for people, in binary units: ``1536`` gives "1.5 KiB"."""
+    """Returns the size as text for people, in binary units: ``1536`` gives "1.5 KiB"."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size_bytes) < 1024:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"

@@ -130,7 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pos3",
         usage="%(prog)s [OPTIONS] COMMAND ...",
-        description="S3 as simple as local files. Stdout carries only results.",
+        description="Copies files between local paths and S3. Only results go to stdout.",
         epilog=f"{_EXAMPLES}\n{STATUS_HELP}",
     )
     parser.set_defaults(parser=parser)
@@ -155,12 +155,13 @@ def build_parser() -> argparse.ArgumentParser:
         commands,
         "completion bash|zsh|fish",
         print_shell_code,
-        "print what makes a shell complete 'pos3'",
+        "print the code with which a shell completes 'pos3'",
+        description="Prints the code with which a shell completes 'pos3'.",
         examples="""\
   eval "$(pos3 completion bash)"     (in ~/.bashrc; with zsh in ~/.zshrc)
   pos3 completion fish > ~/.config/fish/completions/pos3.fish""",
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "fish"))
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
     return parser
 
 
@@ -181,8 +182,8 @@ examples:
   pos3 upload s3://bucket/results --local ./results --dry-run
   pos3 sync s3://bucket/data --local ./data
 'pos3 COMMAND --help' shows the options of a command, and examples.
-Credentials and endpoint are those of boto3 (AWS_ACCESS_KEY_ID,
-AWS_ENDPOINT_URL, ~/.aws), or of a --profile.
+Credentials and endpoint come from the settings of boto3
+(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ~/.aws), or from --profile.
 """
 
 
@@ -219,8 +220,8 @@ def _command(
 
 def _add_verbosity(parser: argparse.ArgumentParser, default: Any) -> None:
     for short, name, text in (
-        ("-v", "--verbose", "show debug messages, and tracebacks of failures"),
-        ("-q", "--quiet", "only warnings and errors on stderr"),
+        ("-v", "--verbose", "show debug messages, and tracebacks of errors"),
+        ("-q", "--quiet", "write only warnings and errors to stderr"),
     ):
         parser.add_argument(short, name, action="store_true", default=default, help=text)
 
@@ -230,27 +231,30 @@ def _add_ls(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "ls PREFIX",
         _load_on_run("transfers", "run_ls"),
-        "list what is below a prefix, one URL a line",
+        "list the objects and prefixes below a prefix",
         description="""\
-Lists what is below a prefix, one URL a line. If nothing is there, the exit
-status is 1.""",
+Lists the objects and prefixes directly below a prefix, one URL a line. If
+nothing is there, the exit status is 1.""",
         examples="""\
   pos3 ls s3://                          (all buckets)
   pos3 ls -l s3://bucket/data
   pos3 ls 's3://bucket/run-*/metrics.json'""",
     )
-    text = "s3://bucket/key, a part, or a local path; s3:// for all buckets; * and ? match in a name, ** across names"
+    text = (
+        "s3://bucket/key, a part, or a local path; s3:// lists all buckets; * and ? match within a name, "
+        "** across names"
+    )
     _add_prefix(command, text)
     command.add_argument("-r", "--recursive", action="store_true", help="list all levels")
     command.add_argument(
-        "-l", "--long", action="store_true", help="also size, time and storage class; --json has the ETag as well"
+        "-l", "--long", action="store_true", help="show size, time and storage class, too; with --json, also the ETag"
     )
     times = command.add_mutually_exclusive_group()
     _add_as_of(times, "list what a versioned bucket held at this time: 2026-11-01T12:00Z")
     times.add_argument(
         "--versions",
         action="store_true",
-        help="list each version of the objects, also deleted ones: time, size, version and URL, one a line",
+        help="list each version of the objects, also of deleted ones: time, size, version and URL, one a line",
     )
     _add_profile(command)
     _add_json(command, 'one object a line: {"url": ...}')
@@ -261,18 +265,18 @@ def _add_partition(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "partition URL (--parts N | --max-bytes SIZE)",
         _load_on_run("partitions", "run_partition"),
-        "divide what is below a prefix into parts, one a line",
+        "divide the objects of a URL into parts",
         description="""\
-Divides the objects of a URL into parts with about the same number of bytes,
-and prints a text for each of them. Such a text can stand in place of the URL
-of 'pos3 download' and 'pos3 ls', on any machine.""",
+Divides the objects of a URL into parts with about the same number of bytes.
+Prints a text for each part, one a line. 'pos3 download' and 'pos3 ls' take
+this text instead of a URL, on any machine.""",
         examples="""\
   pos3 partition s3://bucket/data --parts 16 > parts.txt
   pos3 download "$(sed -n 3p parts.txt)" --local ./part""",
     )
     _add_url(command, "s3://bucket/key")
     division = command.add_mutually_exclusive_group(required=True)
-    division.add_argument("--parts", metavar="N", type=values.count, help="how many parts")
+    division.add_argument("--parts", metavar="N", type=values.count, help="the number of parts")
     division.add_argument(
         "--max-bytes", metavar="SIZE", type=values.size, help="the most bytes of a part, such as 10GB"
     )
@@ -286,30 +290,34 @@ def _add_download(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "download URL [--local PATH]",
         _load_on_run("transfers", "run_download"),
-        "make a local copy of a prefix or an object, and print its path",
-        description="Makes a local path match a prefix or an object, and prints that path.",
+        "download a prefix or an object, and print the local path",
+        description="""\
+Downloads a prefix or an object, and prints the local path.
+Deletes local files only with --delete.""",
         examples="""\
   pos3 download s3://bucket/data --local ./data
   data=$(pos3 download s3://bucket/data)""",
     )
-    _add_url(command, "s3://bucket/key, or a part of one")
-    _add_transfer(command, "where to (default: below the cache root)")
+    _add_url(command, "s3://bucket/key, or a part")
+    _add_transfer(command, "local path to write (default: below the cache root)")
     _add_delete(command, "--delete", "delete local files that the store does not have (off by default)")
     _add_limit(command, "download")
-    command.add_argument("--missing-ok", action="store_true", help="if nothing is at the URL, leave an empty directory")
+    command.add_argument(
+        "--missing-ok", action="store_true", help="if nothing is at the URL, create the local directory"
+    )
     command.add_argument(
         "--require-marker",
         metavar="NAME",
-        help="download one complete set: the object of this name below the URL must be there, and stay the same",
+        help="download one complete set: the object NAME below the URL marks the set as complete",
     )
     command.add_argument(
         "--skip-archived",
         action="store_true",
-        help="leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone",
+        help="leave out objects of the storage classes GLACIER and DEEP_ARCHIVE",
     )
-    _add_as_of(command, "bring what a versioned bucket held at this time: 2026-11-01T12:00Z")
+    _add_as_of(command, "download what a versioned bucket held at this time: 2026-11-01T12:00Z")
     command.add_argument(
-        "--fingerprint", metavar="TEXT", help="download only if 'pos3 fingerprint' still tells this of the objects"
+        "--fingerprint", metavar="TEXT", help="download only if 'pos3 fingerprint URL' still prints this text"
     )
     command.add_argument(
         "--adopt", action="store_true", help="allow --delete in a non-empty directory that pos3 has never filled"
@@ -322,12 +330,13 @@ def _add_upload(commands: argparse._SubParsersAction[_Parser]) -> None:
         "upload URL [--local PATH]",
         _load_on_run("transfers", "run_upload"),
         "upload a local path, once",
+        description="Uploads a local path, once. Deletes objects only with --delete.",
         examples="""\
   pos3 upload s3://bucket/results --local ./results
   pos3 upload -n --delete s3://bucket/results --local ./results""",
     )
     _add_url(command, "s3://bucket/key")
-    _add_transfer(command, "where from; must exist (default: below the cache root)")
+    _add_transfer(command, "local path to read; it must exist (default: below the cache root)")
     _add_delete(command, "--delete", "delete objects that have no local file (off by default)")
     _add_limit(command, "upload")
     _add_upload_last(command)
@@ -339,19 +348,19 @@ def _add_sync(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "sync URL [--local PATH]",
         _load_on_run("transfers", "run_sync"),
-        "bring both sides up to date, once or with --interval or --watch until stopped",
+        "bring both sides up to date, once or until stopped",
         description="""\
 Uploads what is new or changed locally, downloads what is new or changed in
 the store, and prints the local path. A file that has changed on both sides is
 a conflict: it is listed, and nothing is changed. With --interval or --watch,
-local changes are uploaded until SIGINT (Ctrl-C) or SIGTERM. Then comes a last
-push, and the exit status is 0 if it succeeds.""",
+the command goes on and uploads local changes until SIGINT (Ctrl-C) or SIGTERM.
+Then it pushes once more. If this push succeeds, the exit status is 0.""",
         examples="""\
   pos3 sync s3://bucket/data --local ./data
   pos3 sync s3://bucket/logs --local ./logs --interval 60""",
     )
     _add_url(command, "s3://bucket/key; it need not exist yet")
-    _add_transfer(command, "the local side (default: below the cache root)")
+    _add_transfer(command, "the local path (default: below the cache root)")
     _add_delete(
         command,
         "--delete-local",
@@ -365,13 +374,13 @@ push, and the exit status is 0 if it succeeds.""",
         "--interval",
         metavar="SECONDS",
         type=values.interval,
-        help="go on uploading changes, with this pause in between",
+        help="go on, and upload changes with this pause in between",
     )
     command.add_argument(
         "--watch",
         action="store_true",
-        help="go on uploading, each file within two seconds after it was closed; 300 s between pushes of everything "
-        "unless --interval is given",
+        help="go on, and upload each file within two seconds after it was closed; everything is pushed every 300 s, "
+        "or as --interval says",
     )
 
 
@@ -382,9 +391,9 @@ def _add_fingerprint(commands: argparse._SubParsersAction[_Parser]) -> None:
         _load_on_run("fingerprints", "run_fingerprint"),
         "print a text that changes when the objects change",
         description="""\
-Prints a text that stays the same exactly as long as the keys, sizes and ETags
-of the objects stay the same. 'pos3 download --fingerprint TEXT' downloads only
-then.""",
+Prints a text that changes if the key, size or ETag of any object changes, and
+only then. 'pos3 download --fingerprint TEXT' downloads only if the objects are
+still the same.""",
         examples="""\
   pos3 fingerprint s3://bucket/data""",
     )
@@ -401,14 +410,14 @@ def _add_check(commands: argparse._SubParsersAction[_Parser]) -> None:
         _load_on_run("checks", "run_check"),
         "compare a local path with a URL, and print what differs",
         description="""\
-Compares a local path with a prefix or an object as a download would. Prints
-what differs and what only one side has; then the exit status is 1. Transfers
-nothing and changes nothing.""",
+Compares a local path with a prefix or an object, as a download does. Prints
+the files that differ, and the files that only one side has. If there are any,
+the exit status is 1. Transfers nothing and changes nothing.""",
         examples="""\
   pos3 check s3://bucket/data --local ./data""",
     )
     _add_url(command, "s3://bucket/key")
-    _add_local(command, "the local side; must exist (default: below the cache root)")
+    _add_local(command, "local path to compare; it must exist (default: below the cache root)")
     _add_filters(command)
     _add_compare(command)
     _add_max_workers(command)
@@ -422,18 +431,23 @@ def _add_du(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "du PREFIX",
         _load_on_run("disk_usage", "run_du"),
-        "add up files and bytes by directory",
+        "count files and bytes by directory",
         description="""\
-Adds up the objects below a prefix, or the files below a local path, by
-directory. Prints bytes, number of files and name of each directory. The last
-line is the total.""",
+Counts the objects below a prefix, or the files below a local path. Prints the
+bytes, the number of files and the name of each directory. The last line is the
+total.""",
         examples="""\
   pos3 du s3://bucket/data
   pos3 du -d 0 ./data""",
     )
     _add_prefix(command, "s3://bucket/key, or a local path")
     command.add_argument(
-        "-d", "--depth", metavar="N", type=values.depth, default=1, help="levels to print: 0 for the total (default: 1)"
+        "-d",
+        "--depth",
+        metavar="N",
+        type=values.depth,
+        default=1,
+        help="levels to print; 0 prints only the total (default: 1)",
     )
     _add_profile(command)
     _add_max_workers(command)
@@ -445,12 +459,13 @@ def _add_recover(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "recover",
         _load_on_run("recoveries", "run_recover"),
-        "push what was registered for upload by processes that were killed",
+        "finish uploads that were interrupted",
         description="""\
-Pushes what was registered for upload by processes of this machine that were
-killed. Deletes nothing, and leaves alone what living processes have
-registered. An object that is newer than the local file stays. A push that
-fails is named on stderr, and kept for another try.""",
+Finishes uploads that earlier processes on this machine have left: they were
+killed, their last push failed, or they could not reach the store. Deletes
+nothing, and does not touch uploads of processes that still run. An object that
+is newer than the local file stays. If an upload fails, stderr says why, and
+the next call tries it again.""",
         examples="""\
   pos3 recover -n
   pos3 recover""",
@@ -463,16 +478,17 @@ fails is named on stderr, and kept for another try.""",
     option = command.add_argument(
         "--profile",
         metavar="NAME",
-        help="profile for registrations whose own profile had keys only in memory; its endpoint must be the same",
+        help="profile for uploads whose own profile had its keys only in memory; the endpoint must be the same",
     )
     option.completer = profile_names  # type: ignore[attr-defined]
     command.add_argument(
         "--yes",
         action="store_true",
-        help="push also to endpoints that nothing but a journal of unknown origin names; else they are told and left",
+        help="upload also to endpoints that only a journal of unknown origin names; without --yes, "
+        "such an upload fails",
     )
     _add_cache_root(command)
-    _add_json(command, "one object a line, one for each registration")
+    _add_json(command, "one object a line, one for each upload")
 
 
 def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -480,11 +496,11 @@ def _add_status(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "status",
         _load_on_run("open_mirrors", "run_status"),
-        "show what the open mirrors of this machine push",
+        "show the uploads of the open mirrors on this machine",
         description="""\
-Shows what the open mirrors of this user on this machine have registered for
-upload, in commands, scripts and flow runs: process, last push, and what has
-changed since. Sends no request to a store.""",
+Shows the uploads of all open mirrors of this user on this machine, in
+commands, scripts and flow runs: the process, the last push, and the changes
+since then. Sends no request to a store.""",
         examples="""\
   pos3 status""",
     )
@@ -497,12 +513,12 @@ def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
         commands,
         "doctor [URL]",
         _load_on_run("doctors", "run_doctor"),
-        "find out what is wrong with the machine, the credentials or a place",
+        "check the machine, the credentials and a URL",
         description="""\
 Checks the versions, the cache, the endpoint, the credentials and the clock.
-With a URL, it also checks whether the URL may be listed, read and written, and
-how fast. Each line is good or bad, and says what to do. If one is bad, the
-exit status is 1. What the test writes below the URL is removed again.""",
+With a URL, it also checks whether you may list, read and write there, and how
+fast. Each line is good or bad. A bad line says what to do, and the exit status
+is then 1. The test objects that are written below the URL are removed again.""",
         examples="""\
   pos3 doctor
   pos3 doctor s3://bucket/data""",
@@ -535,15 +551,15 @@ credentials. Prints no secrets.""",
         subcommands,
         "check NAME",
         _load_on_run("profiles", "run_check"),
-        "check whether the endpoint of a profile answers to its credentials",
+        "check the endpoint and the credentials of a profile",
         description="""\
-Checks a profile: endpoint, credentials, clock, and whether it may list its
-buckets. Each line is good or bad, and says what to do. If one is bad, the exit
-status is 1. Nothing is written.""",
+Checks a profile: endpoint, credentials, clock, and whether the credentials may
+list the buckets. Each line is good or bad. A bad line says what to do, and the
+exit status is then 1. Nothing is written.""",
         examples="""\
   pos3 profile check lab""",
     )
-    option = command.add_argument("profile", metavar="NAME", help="a profile of profiles.toml")
+    option = command.add_argument("profile", metavar="NAME", help="a profile in profiles.toml")
     option.completer = profile_names  # type: ignore[attr-defined]
     _add_json(command, 'one object a line: {"name", "is_good", "told", "advice"}', or_nul=False)
 
@@ -559,7 +575,7 @@ def _add_transfer(command: argparse.ArgumentParser, local_help: str) -> None:
         "--max-delete",
         metavar="N|N%",
         type=values.max_delete,
-        help="refuse to delete more files, or a larger share",
+        help="refuse to delete more than N files, or N%% of them",
     )
     _add_max_workers(command)
     _add_profile(command)
@@ -587,10 +603,10 @@ def _add_local(command: argparse.ArgumentParser, text: str) -> None:
 
 def _add_filters(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--exclude", metavar="PATTERN", action="append", help="glob of what is left alone; may be repeated"
+        "--exclude", metavar="PATTERN", action="append", help="glob of files that are not touched; may be repeated"
     )
     command.add_argument(
-        "--include", metavar="PATTERN", action="append", help="glob; only what matches takes part; may be repeated"
+        "--include", metavar="PATTERN", action="append", help="glob; all other files are not touched; may be repeated"
     )
 
 
@@ -600,7 +616,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
         choices=get_args(Compare),
         metavar="MODE",
         default="auto",
-        help="what counts as changed: auto (what differs from the last sync), size or checksum",
+        help="how to find changed files: auto (by the records of the last sync), size or checksum",
     )
 
 
@@ -621,7 +637,7 @@ def _add_max_workers(command: argparse.ArgumentParser) -> None:
         "--max-workers",
         metavar="N",
         type=values.count,
-        help="most requests at a time (default: as many as pay)",
+        help="most requests at a time (default: found by pos3)",
     )
 
 
@@ -644,7 +660,7 @@ def _add_extra_args(command: argparse.ArgumentParser) -> None:
         "--extra-args",
         metavar="NAME=VALUE",
         action=_ExtraArgs,
-        help="what objects carry, by boto3's names: StorageClass=STANDARD_IA, Metadata=a=1,b=2; may be repeated",
+        help="property of the objects, by boto3's name: StorageClass=STANDARD_IA, Metadata=a=1,b=2; may be repeated",
     )
 
 
@@ -653,12 +669,12 @@ def _add_upload_last(command: argparse.ArgumentParser) -> None:
         "--upload-last",
         metavar="PATTERN",
         action="append",
-        help="glob of files that go after all others, such as _SUCCESS; may be repeated",
+        help="glob of files that are uploaded after all others, such as _SUCCESS; may be repeated",
     )
 
 
 def _add_profile(command: argparse.ArgumentParser) -> None:
-    option = command.add_argument("--profile", metavar="NAME", help="profile from profiles.toml; s3://NAME@... wins")
+    option = command.add_argument("--profile", metavar="NAME", help="profile in profiles.toml; s3://NAME@... wins")
     option.completer = profile_names  # type: ignore[attr-defined]
 
 
@@ -681,16 +697,17 @@ def _add_group(
 
 
 def _add_cache(commands: argparse._SubParsersAction[_Parser]) -> None:
-    subcommands = _add_group(commands, "cache", "show, bound and check the cache")
+    subcommands = _add_group(commands, "cache", "list, prune and check the cache")
 
     command = _command(
         subcommands,
         "ls",
         _load_on_run("caches", "run_ls"),
-        "list what is cached, least recently used first",
+        "list the cached paths, least recently used first",
         description="""\
-Lists what is cached, least recently used first. State is "in use" by an open
-mirror, "dirty" if something in it is not known to be in the store, or "clean".""",
+Lists the cached paths, the least recently used one first. A path is "in use"
+if an open mirror uses it. It is "dirty" if something in it may not be in the
+store. Otherwise it is "clean".""",
         examples="""\
   pos3 cache ls""",
     )
@@ -701,20 +718,23 @@ mirror, "dirty" if something in it is not known to be in the store, or "clean"."
         subcommands,
         "prune",
         _load_on_run("caches", "run_prune"),
-        "remove what was not used for long",
+        "remove cached data that was not used for long",
         description="""\
-Removes what is cached, least recently used first, and prints what it removes.
-It keeps what is in use, what is changed or not uploaded, and what lies outside
+Removes cached paths, the least recently used one first, and prints them. Keeps
+each path that is in use, that was changed or not uploaded, or that is outside
 the cache root.""",
         examples="""\
   pos3 cache prune --limit 50GB
   pos3 cache prune --older-than 30d -n""",
     )
     command.add_argument(
-        "--limit", metavar="SIZE", type=values.size, help="until the cache holds at most this: 50GB, 512MiB, 0"
+        "--limit", metavar="SIZE", type=values.size, help="stop at this size of the cache: 50GB, 512MiB, 0"
     )
     command.add_argument(
-        "--older-than", metavar="AGE", type=values.age, help="only what was not used for this long: 30d, 12h, 45m, 2w"
+        "--older-than",
+        metavar="AGE",
+        type=values.age,
+        help="only paths not used for this time: 30d, 12h, 45m, 2w",
     )
     command.add_argument("-n", "--dry-run", action="store_true", help="print what would be removed, and change nothing")
     _add_cache_root(command)
@@ -724,10 +744,10 @@ the cache root.""",
         subcommands,
         "verify",
         _load_on_run("caches", "run_verify"),
-        "check that cached files are as they were synced",
+        "compare cached files with their last sync",
         description="""\
-Checks that cached files are as they were synced, and prints those that are
-not; then the exit status is 1.""",
+Compares cached files with their last sync. Prints the files that differ or are
+missing. If there are any, the exit status is 1.""",
         examples="""\
   pos3 cache verify
   pos3 cache verify --checksum""",
@@ -738,17 +758,17 @@ not; then the exit status is 1.""",
 
 
 def _add_runs(commands: argparse._SubParsersAction[_Parser]) -> None:
-    subcommands = _add_group(commands, "runs", "show and remove what flow runs have left below an output root")
+    subcommands = _add_group(commands, "runs", "list and remove the output of flow runs")
 
     command = _command(
         subcommands,
         "ls URL",
         _load_on_run("runs", "run_ls"),
-        "list the runs that have left something, the longest unchanged first",
+        "list the flow runs that have output",
         description="""\
-Lists the runs that have left something below an output root, the longest
-unchanged first. The output of a run lies at URL/<flow>/<flow run id>/.
-Anything else is left out.""",
+Lists the flow runs that have output below an output root. The run that has not
+changed for the longest time comes first. The output of a run is at
+URL/<flow>/<flow run id>/. Other objects are not listed.""",
         examples="""\
   pos3 runs ls s3://bucket/outputs""",
     )
@@ -761,9 +781,9 @@ Anything else is left out.""",
         _load_on_run("runs", "run_prune"),
         "remove the output of old runs",
         description="""\
-Prints the runs whose output has not changed for a time, and with --yes removes
-it from the store. If one object of a run is newer, the whole run is kept.
-Nothing else below the output root is touched.""",
+Prints the runs whose output has not changed for a time. With --yes, it removes
+their output from the store. If one object of a run is newer, the whole run is
+kept. Nothing else below the output root is touched.""",
         examples="""\
   pos3 runs prune s3://bucket/outputs --older-than 30d
   pos3 runs prune s3://bucket/outputs --older-than 30d --yes""",
@@ -776,9 +796,9 @@ Nothing else below the output root is touched.""",
         required=True,
         help="only runs whose newest object is older than this: 30d, 12h, 45m, 2w",
     )
-    command.add_argument("--yes", action="store_true", help="remove them; without it, they are only printed")
+    command.add_argument("--yes", action="store_true", help="remove the output; without --yes, runs are only printed")
     command.add_argument(
-        "-n", "--dry-run", action="store_true", help="print what would be removed, and change nothing, despite --yes"
+        "-n", "--dry-run", action="store_true", help="print what would be removed, and change nothing, even with --yes"
     )
     _add_json(command, "one object a line")
 

@@ -10,10 +10,10 @@ TERMINATED = 143
 STATUS_HELP = f"""\
 exit status:
   {OK:<3}  done
-  {FAILED:<3}  failed, or 'ls' found nothing, or 'check', 'cache verify' or
-       'doctor' found something bad; the reason is on stderr
+  {FAILED:<3}  failed, or 'ls' found nothing, or 'check', 'cache verify', 'doctor' or
+       'profile check' found a problem; the reason is on stderr
   {WRONG_USAGE:<3}  wrong usage
   {INTERRUPTED:<3}  interrupted (SIGINT)
-  {STDOUT_CLOSED:<3}  whoever read stdout went away (as in 'pos3 ls ... | head')
+  {STDOUT_CLOSED:<3}  the program that read stdout has ended ('pos3 ls ... | head')
   {TERMINATED:<3}  terminated (SIGTERM)
 """

@@ -27,10 +27,12 @@ T = TypeVar("T")
 class Listed:
     """One entry of a listing: an object, a prefix, a bucket, or a local file or directory.
 
-    ``url`` is what :func:`pos3.ls` returns without ``details``: a URL, or a local path. ``modified`` is the time of the
-    last change with its time zone, UTC, and of a bucket that of its creation; it is None for a prefix, and where the
-    store tells no time. ``etag`` has no quotes. A prefix and a directory have the size 0. ``etag`` and
-    ``storage_class`` are "" where there is none.
+    - ``url`` is the text that :func:`pos3.ls` returns without ``details``: a URL, or a local path.
+    - ``size_bytes`` is 0 for a prefix and for a directory.
+    - ``modified`` is the time of the last change, in UTC. For a bucket, it is the time of the creation. It is None for
+      a prefix, and if the store gives no time.
+    - ``etag`` has no quotes. It is "" if there is none.
+    - ``storage_class`` is "" if there is none.
     """
 
     url: str
@@ -41,6 +43,7 @@ class Listed:
 
     @staticmethod
     def of(url: str, entry: Entry) -> Listed:
+        """The entry of a listing as a public value."""
         modified = datetime.fromtimestamp(entry.modified_ns / _NS, UTC) if entry.modified_ns else None
         return Listed(url, entry.size_bytes, modified, entry.etag, entry.storage_class)
 

@@ -1,4 +1,4 @@
-"""How others watch a mirror: its registrations, each with its report, and an observer that is called on events."""
+"""How other code watches a mirror: its registrations with their reports, and an observer that is called on events."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ class Registered:
     """One registration of a mirror, and what it has done so far.
 
     Args:
-        kind: the verb that was called.
+        kind: "download", "upload" or "sync".
         url: the URL without the profile.
         local: the local path.
-        endpoint: the endpoint of the profile; None for AWS, and for an endpoint that the environment names.
-        report: what this registration alone has moved. Its ``unchanged`` is that of the last transfer.
-        failure: why the last transfer failed, or "".
-        files, size_bytes: the number and size of the files that are known to be equal on both sides.
+        endpoint: the endpoint of the profile. None means AWS, or an endpoint that the environment names.
+        report: the report of this registration alone. Its ``unchanged`` counts the last transfer only.
+        failure: the reason why the last transfer failed, or "".
+        files, size_bytes: the number and total size of the files that are known to be equal on both sides.
         etag: the ETag of a single object, or "".
-        last_push_at: when everything was last pushed, in seconds since the epoch; None if this mirror has not done so.
+        last_push_at: the time of the last push of everything, in seconds since the epoch. None means that this mirror
+            has not pushed everything yet.
     """
 
     kind: Kind
@@ -39,14 +40,17 @@ class Registered:
 
 
 class Observer(Protocol):
-    """An object that a mirror calls on events. Its methods must return soon and raise nothing."""
+    """An object that a mirror calls on events. Its methods must return soon and must not raise."""
 
     def registered(self, kind: Kind, url: str) -> None:
-        """A verb was called with success, perhaps not for the first time. This runs in the thread of the caller."""
+        """A call such as ``download`` has succeeded. This runs in the thread of the call.
+
+        A further call for the same URL is reported again.
+        """
         ...
 
     def transferred(self, kind: Kind, url: str, report: Report) -> None:
-        """A transfer has moved or deleted something, or has failed. This runs in the thread of the transfer."""
+        """A transfer has moved or deleted something, or has failed. It runs in the thread of the transfer."""
         ...
 
 

@@ -31,12 +31,13 @@ OutcomeName = Literal["pushed", "planned", "gone", "failed"]
 
 @dataclass(frozen=True)
 class Recovered:
-    """The outcome for one registration that a dead mirror had left.
+    """The result of :func:`recover` for one registration that an earlier mirror has left.
 
-    ``outcome`` is "pushed"; "planned" in a dry run, with a ``plan``; "gone" if the local side does not exist any more;
-    or "failed", with an ``error``. A failed registration stays in the journal for another try; one whose disk is not
-    mounted fails as well. ``label``, ``host``, ``pid`` and ``begun_at`` (seconds since the epoch) are those of the dead
-    mirror.
+    - ``outcome`` is "pushed", "planned", "gone" or "failed". It is "planned" in a dry run, and ``plan`` has the plan.
+      It is "gone" if the local path does not exist any more. It is "failed" if the push failed, or if the disk of the
+      local path is not mounted. ``error`` has the error.
+    - A failed registration stays in the journal, and the next call tries it again.
+    - ``label``, ``host``, ``pid`` and ``begun_at`` (seconds since the epoch) belong to the earlier mirror.
     """
 
     url: str
@@ -63,28 +64,29 @@ def recover(
     trust_endpoints: bool = False,
     progress: OpenProgress | None = None,
 ) -> list[Recovered]:
-    """Pushes what mirrors of this cache had registered for upload when their process was killed. It deletes nothing.
+    """Pushes the uploads that earlier mirrors of this cache have left. It deletes nothing.
 
-    Mirrors that are open, in any process, are left alone. An object that somebody has put there since then stays, and
-    counts as kept, unless the local file is the newer one. What is pushed is removed from the journal. What fails stays
-    in the journal, and the rest is pushed all the same.
+    A mirror leaves uploads if its process was killed, if its last push failed, or if it could not reach the store.
+    Mirrors that are open, in any process, are not touched. If another writer has put an object there since then, the
+    object stays and counts as kept, unless the local file is newer. Uploads that are pushed are removed from the
+    journal. If a push fails, its upload stays in the journal, and the other uploads are still pushed.
 
     Args:
         cache_root, show_progress, max_workers, max_upload_bytes_per_second: as for :func:`pos3.mirror`.
-        default_profile: a profile or its name, for registrations whose own profile had keys that were only in memory.
-            It must have the same endpoint.
-        label: recover only what mirrors with this label left; None recovers all.
-        dry_run: plan, and change nothing.
+        default_profile: a profile or its name, for registrations whose own profile had keys only in memory. It must
+            have the same endpoint.
+        label: recover only the mirrors with this label. None recovers all.
+        dry_run: make plans, and change nothing.
         trust_endpoints: push also to endpoints that only a journal names. Without it, such a registration fails with a
-            ProfileError, unless the journal is known to be that of a mirror of this user on this machine, or
-            ``default_profile`` has that endpoint.
+            ProfileError. There are two exceptions: the journal is known to come from a mirror of this user on this
+            machine, or ``default_profile`` has the same endpoint.
         progress: as for :class:`pos3.Mirror`.
 
     Returns:
-        One value for each registration, also for those that failed: see their ``error``.
+        One value for each registration. A value of a failed registration has an ``error``.
 
     Raises:
-        InvalidArgumentError, ProfileError, OfflineError: before anything is changed.
+        InvalidArgumentError, ProfileError, OfflineError: nothing was changed.
     """
     options = MirrorOptions(cache_root, show_progress, max_workers, default_profile, max_upload_bytes_per_second)
     return recover_with(options, label=label, dry_run=dry_run, trust_endpoints=trust_endpoints, progress=progress)

@@ -36,16 +36,18 @@ _OF_UPLOAD = (
 
 @dataclass(frozen=True)
 class Reference:
-    """Says where the content of a local path lies. It holds no secret, and can be pickled.
+    """Says at which URL the content of a local path is. It holds no secret, and can be pickled.
 
-    ``root`` is the local directory or file that mirrors ``root_url``. ``path`` is the path below it that is meant, or
-    "" for all of it. ``cache_root`` is the cache that has the index of the root. ``pushes`` says that the root may hold
-    files that were still to be uploaded. ``endpoint`` is the endpoint of the URL's profile on the machine that uses the
-    reference; None to look it up.
-
-    ``exists`` is False if nothing was at the local path, or an empty directory for upload. ``filters`` are the
-    arguments of the download of ``root`` that say what of it takes part. ``upload`` are the arguments of an open
-    registration for upload of ``root``; None without one.
+    - ``root`` is the local directory or file that mirrors ``root_url``. ``path`` is the path below it, or "" for all of
+      it.
+    - ``cache_root`` is the cache that has the index of the root.
+    - ``pushes`` says that the root may hold files that were not uploaded yet.
+    - ``endpoint`` is the endpoint of the profile on the machine that uses the reference. None means that it is looked
+      up.
+    - ``exists`` is False if nothing was at the local path, or only an empty directory for upload.
+    - ``filters`` are the arguments that filter the download of ``root``.
+    - ``upload`` are the arguments of an open registration for upload of ``root``. It is None if there is no such
+      registration.
     """
 
     root_url: str
@@ -61,12 +63,12 @@ class Reference:
 
     @property
     def is_part_of_filtered_root(self) -> bool:
-        """Whether it is a directory below a root of which only some files take part, so it is brought with the root."""
+        """Whether it is a directory below a root with filters. If so, the whole root is downloaded."""
         return bool(self.filters and self.path and self.is_directory)
 
     @property
     def as_of(self) -> str | None:
-        """The time of the state that it is of, or None for that of now."""
+        """The ``as_of`` of the download, as text. None means the present state."""
         moment: str | None = dict(self.filters).get("as_of")
         return moment
 
@@ -78,10 +80,11 @@ class Reference:
 
     @property
     def local(self) -> str:
+        """The local path."""
         return os.path.join(self.root, self.path) if self.path else self.root
 
     def local_copy(self) -> Path | None:
-        """The local path, if it exists and the cache of this machine knows that it mirrors the URL, else None.
+        """Returns the local path if it exists and the cache of this machine knows that it mirrors the URL, else None.
 
         This sends no request.
         """
@@ -92,12 +95,12 @@ class Reference:
         return self._index(cache_root).is_known
 
     def has_local_changes(self, cache_root: str) -> bool:
-        """Whether a file at the local path differs from its record in this cache, so that it may be in no store."""
+        """Whether a file at the local path differs from its record in this cache. Such a file may be in no store."""
         files = files_with_records(self._index(cache_root), self.path, lambda path: True)
         return any(file is not None and not is_as_recorded(file, record) for file, record in files)
 
     def fingerprint(self, chosen: Filter) -> str | None:
-        """The fingerprint of the objects, if the files are as the cache has them on record, else None."""
+        """The fingerprint of the objects, if the local files still match the records of the cache, else None."""
         return fingerprint_of_files(self._index(self.cache_root), self.path, chosen.predicate())
 
     def _index(self, cache_root: str) -> Index:

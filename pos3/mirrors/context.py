@@ -61,16 +61,21 @@ class ListFunction(Protocol):
 
 
 class MirrorLike(Protocol):
-    """The interface that the public functions need: a :class:`Mirror`, or a proxy for one of another process.
+    """The interface of a mirror, as the public functions use it.
 
-    The methods take the same arguments as those of :class:`Mirror`.
+    A :class:`Mirror` has this interface, and so has a proxy of a mirror in another process. The methods take the same
+    arguments as the methods of :class:`Mirror`.
     """
 
     @property
-    def is_open(self) -> bool: ...
+    def is_open(self) -> bool:
+        """Whether the mirror is open."""
+        ...
 
     @property
-    def ls(self) -> ListFunction: ...
+    def ls(self) -> ListFunction:
+        """Lists a prefix, as :meth:`Mirror.ls` does."""
+        ...
 
     @_as_in_mirror(Mirror.download)
     def download(self, *args: Any, **options: Any) -> Any: ...
@@ -124,15 +129,18 @@ _default: MirrorLike | None = None
 
 
 def current_mirror() -> MirrorLike:
-    """The mirror of this context, else the one that a framework gives for this call, else that of the whole program.
+    """Returns the mirror that the public functions use here. It is the first one of these that exists:
 
-    That is the one that :func:`pos3.open_mirror` has opened, else the only open one.
+    - the mirror of this context, from ``with pos3.mirror():`` or :func:`pos3.activate`;
+    - the mirror that a framework gives for this call, such as the mirror of a Prefect flow run;
+    - the mirror that :func:`pos3.open_mirror` has opened;
+    - the only open mirror of this process.
 
-    A framework is asked if it is loaded and an entry point of the group ``pos3.mirrors`` has the name of its package.
-    The entry point is a function that returns a mirror or None.
+    A framework is asked if its package is loaded and an entry point of the group ``pos3.mirrors`` has the name of the
+    package. The entry point is a function that returns a mirror or None.
 
     Raises:
-        NoMirrorError: no mirror is open, or several are and this thread belongs to none of them.
+        NoMirrorError: no mirror is open, or several are open and none belongs to this thread.
     """
     here = _mirror_of_context()
     if here is not None:
@@ -194,7 +202,7 @@ def set_default_mirror(opened: MirrorLike) -> None:
 
 @contextlib.contextmanager
 def activate(opened: MirrorLike) -> Iterator[MirrorLike]:
-    """Inside the block, the calls of this context use this open mirror. It is neither opened nor closed here."""
+    """Makes an open mirror the current mirror inside the block. The block neither opens nor closes it."""
     token = enter(opened)
     try:
         yield opened

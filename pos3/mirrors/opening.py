@@ -27,20 +27,20 @@ def open_mirror(
     max_download_bytes_per_second: float | None = MirrorOptions.max_download_bytes_per_second,
     offline: OfflineChoice = MirrorOptions.offline,
 ) -> Mirror:
-    """Opens a mirror for a notebook: calls in all later cells use it, until its ``close()``.
+    """Opens a mirror for a notebook or an interactive session. All later calls use it, until its ``close()``.
 
-    ``close()`` is the clean end. It pushes everything that is registered for upload, and deletes what an end of
-    ``with pos3.mirror():`` deletes. If the kernel is restarted without it, nothing is deleted: the exit pushes what it
-    can, and ``pos3 recover`` pushes the rest.
+    ``close()`` pushes everything that is registered for upload, and deletes stale objects. The end of a ``with``
+    statement does the same. If the kernel stops or restarts before ``close()``, nothing is deleted. The exit pushes as
+    much as it can, and ``pos3 recover`` pushes the rest.
 
-    The mirror belongs to no cell, thread or asyncio task, so all of them use it. Inside ``with pos3.mirror():`` and
-    inside a flow run, the mirror of that place is used. A second call with the same options returns the open mirror, so
-    a cell may run again.
+    All cells, threads and asyncio tasks use the same mirror. Inside ``with pos3.mirror():`` and inside a flow run,
+    calls use the mirror of that block or run. A second call with the same options returns the open mirror, so you can
+    run a cell again.
 
-    The arguments are those of :func:`pos3.mirror`.
+    The arguments are the same as for :func:`pos3.mirror`.
 
     Raises:
-        InvalidArgumentError: an option is wrong, or a mirror that was opened by this function with other options is
+        InvalidArgumentError: an option is wrong, or this function has opened a mirror with other options that is still
             open. Nothing was changed.
         ProfileError: the profile is not known. Nothing was changed.
     """

@@ -98,20 +98,21 @@ def _never_joined(_job: Job, _merged: Registration) -> None:
 class Mirror:
     """Keeps local paths and URLs equal, from :meth:`open` to :meth:`close`.
 
-    All methods may be called from any thread. Only the process that opened a mirror pushes or deletes; a forked child
+    All methods may be called from any thread. Only the process that opened a mirror pushes and deletes. A forked child
     can still download.
 
     Args:
-        options: the arguments of :func:`pos3.mirror`. The environment is not read.
-        progress: the progress of transfers; None for a bar or log lines, as the options say.
-        background_progress: the progress of background pushes. By default they show none, because a bar would disturb
-            whatever else the terminal shows.
-        observer: an object that is called on registrations and transfers. It must show them itself: with an observer,
-            the mirror shows no summary at its end.
-        label: a name with which :func:`pos3.recover` reports and finds what this mirror leaves if its process dies.
-        group: mirrors with the same group, such as those of one flow run, count as one writer; "" for a group of its
-            own.
-        part_of: the parent mirror, a mirror of this process of whose work this one does a part.
+        options: the options, which are the arguments of :func:`pos3.mirror`. The environment is not read.
+        progress: opens the progress of each transfer. None shows a bar or log lines, as the options say.
+        background_progress: opens the progress of each background push. By default, background pushes show none,
+            because a bar would disturb other output on the terminal.
+        observer: an object that the mirror calls on registrations and transfers. A mirror with an observer shows no
+            summary at its end, because the observer shows what was done.
+        label: a name for this mirror. If its process dies, :func:`pos3.recover` reports and selects its uploads by this
+            name.
+        group: mirrors with the same group count as one writer, such as the mirrors of one flow run. "" gives the mirror
+            a group of its own.
+        part_of: the parent mirror, in the same process. The new mirror does a part of the parent's work.
 
     Raises:
         InvalidArgumentError, ProfileError: an option is wrong; nothing was changed.
@@ -176,7 +177,7 @@ class Mirror:
         return f"<pos3.Mirror {self._state}, cache_root={self.cache_root!r}, {count} registered>"
 
     def _repr_html_(self) -> str:
-        """What notebooks show: each registration, what it has moved, and when everything was last pushed."""
+        """The table that notebooks show: each registration, what it has transferred, and the time of its last push."""
         return mirror_as_html(self._state, self.cache_root, self.registrations())
 
     @property
@@ -186,16 +187,17 @@ class Mirror:
 
     @property
     def default_profile(self) -> Profile | None:
-        """The profile of URLs and calls that name none."""
+        """The profile for URLs and calls that name no profile."""
         return self._components.stores.default_profile
 
     @property
     def is_open(self) -> bool:
+        """Whether the mirror is open. It is not open before :meth:`open`, during :meth:`close`, and after it."""
         return self._state == "open"
 
     @property
     def is_forked_child(self) -> bool:
-        """Whether this process was forked from the one that has opened the mirror. Then it pushes nothing."""
+        """Whether this process was forked from the process that opened the mirror. If so, it pushes nothing."""
         return os.getpid() != self._pid
 
     def _check_open(self) -> None:
@@ -222,40 +224,48 @@ class Mirror:
         fingerprint: str | None = None,
         as_of: datetime | str | None = None,
     ) -> Path:
-        """Returns a local path whose content matches ``remote`` as of now. Readers of a file see old bytes or new ones.
+        """Makes a local path match ``remote``, and returns the path.
 
-        A further call for the same URL in the same mirror returns at once.
+        While a file is replaced, readers see its old content or its new content, never a mixture. A second call for the
+        same URL in the same mirror returns at once.
 
         Args:
-            remote: ``s3://bucket/key`` of an object or a prefix. With a slash at the end, it is always the prefix. A
-                local path is returned unchanged, but absolute. Of a :class:`Part`, only its range is listed, downloaded
-                and deleted, and the result is the local path of the whole URL.
-            local: the local path to download to. If it is None, it is a path below the cache root.
-            delete: remove local files that the remote side does not have.
-            exclude: globs of the files and objects that are left alone (see :mod:`pos3.filters.matching`).
+            remote: ``s3://bucket/key`` of an object or a prefix. A URL with a slash at the end always means the prefix.
+                For a :class:`Part`, only its range is downloaded, local files outside the range stay, and the result is
+                the local path of the whole URL. For a local path, the result is its absolute path, and nothing is
+                downloaded.
+            local: the local path to download to. None means a path below the cache root.
+            delete: remove local files that have no object at the URL.
+            exclude: globs of files and objects that are not touched (see :mod:`pos3.filters.matching`).
             profile: a profile or its name. A profile in the URL wins.
-            include: globs. If given, only files and objects that match take part.
-            compare: "auto", "size" or "checksum" (see :mod:`pos3.plan`).
-            max_delete: refuse to delete more files than this number, or than this share ("50%").
-            missing_ok: if nothing is at the URL, return an empty directory instead of raising. Nothing is deleted.
-            adopt: allow ``delete`` in a non-empty directory outside the cache that pos3 has never filled.
-            require_marker: the name of the object that marks a complete set, such as "_SUCCESS". The result is then one
-                complete set. If the set is replaced meanwhile, the download begins again, a few times.
-            skip_archived: leave objects of the storage classes GLACIER and DEEP_ARCHIVE alone, and the local files with
-                their names. Without it, such objects are errors, unless they have been restored. The report names them
-                as kept.
-            fingerprint: the text that :meth:`fingerprint` gave for these objects and filters. If they are not the same
-                any more, nothing is downloaded.
-            as_of: an aware datetime, or ISO 8601 text with an offset. The result is what a versioned bucket held at
-                that time, to the second. It has a place of its own in the cache.
+            include: globs. If they are given, only files and objects that match them are touched.
+            compare: how to find changed files: "auto", "size" or "checksum" (see :mod:`pos3.plan.changes`).
+            max_delete: the most files that may be deleted, as a number or as a share such as "50%". If there are more,
+                the call raises an error and changes nothing.
+            missing_ok: if nothing is at the URL, return the local directory instead of raising an error. The directory
+                is created if it does not exist, and files in it stay.
+            adopt: allow the download to delete and replace files in a directory outside the cache that pos3 has never
+                filled. With ``delete=False``, the download replaces files there without it.
+            require_marker: download one complete set of objects. The object with this name below the URL, such as
+                "_SUCCESS", marks the set as complete. If the set is replaced during the download, the download begins
+                again, a few times.
+            skip_archived: leave out objects of the storage classes GLACIER and DEEP_ARCHIVE. Local files with their
+                names stay, and the report lists them as kept. Without this option, such an object is an error, unless
+                it was restored.
+            fingerprint: a text that :meth:`fingerprint` returned for the same URL and filters. If the objects have
+                changed since then, the call raises an error and downloads nothing.
+            as_of: a time, as an aware datetime or as ISO 8601 text with an offset. The result is what a versioned
+                bucket held at that time. Times count in whole seconds. The cache has a separate directory for each
+                time.
 
         Raises:
             NoMirrorError: no mirror is open.
-            IncompleteSetError: the marker is missing, or the set is not as the marker says (also a FileNotFoundError).
+            IncompleteSetError: the marker is missing, or the objects are not those that the marker lists (also a
+                FileNotFoundError).
             RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
-            FingerprintMismatchError: the objects are not those of ``fingerprint``; it names what differs, if this
-                machine has on record what they were. Nothing was changed.
-            VersionsDeletedError: some of the state of ``as_of`` is known to be deleted for good. Nothing was changed.
+            FingerprintMismatchError: the objects have changed since ``fingerprint`` was made. The error lists the
+                differences if this cache has a record of the earlier objects. Nothing was changed.
+            VersionsDeletedError: versions that ``as_of`` needs are known to be deleted for good. Nothing was changed.
             PlanRefusedError, UnsafeKeysError, InvalidArgumentError, ConflictError: nothing was changed.
             AccessDeniedError, CredentialsError, EndpointError: nothing was changed.
             TransferError: some files failed. The others were downloaded, and nothing was deleted.
@@ -279,7 +289,7 @@ class Mirror:
         return self.download_of(request)
 
     def download_of(self, request: DownloadRequest) -> Path:
-        """As :meth:`download`, with the arguments as one value."""
+        """Does the same as :meth:`download`, with the arguments as one value."""
         self._check_open()
         if not is_url(request.address):
             _check_local_arguments("download", request)
@@ -329,18 +339,19 @@ class Mirror:
                 logger.warning("cannot bring the cache down to cache_limit: %s", error)
 
     def restore(self, reference: Reference, *, travels: bool = False) -> Path:
-        """Returns a local path with the content that ``reference`` stands for.
+        """Returns a local path with the content to which ``reference`` refers.
 
-        A path that this mirror has registered, and that exists, is returned without a request. Otherwise the content is
-        downloaded: to the same local path if the cache of this machine knows it, else into the cache. If that path has
-        changes that were never uploaded, it is returned as it is. For a reference of a path that did not exist, nothing
-        is downloaded.
+        - If this mirror has registered the path and the path exists, the result is this path, and no request is sent.
+        - Otherwise the content is downloaded. If the cache of this machine knows the path, the content goes there. If
+          not, it goes into the cache.
+        - If the known path has changes that were never uploaded, they stay, and the path is returned as it is.
+        - If nothing was at the path when the reference was made, nothing is downloaded.
 
         Args:
-            travels: whether the path is to be here what it is where the reference was made, while its mirror is open.
-                If it belongs to an upload there, the same upload is registered here, without deletes, and what is
-                written to the path is pushed. Local changes that no mirror is going to push are replaced, and what
-                others have put into an upload of this mirror is downloaded.
+            travels: use the path here as on the machine that made the reference. This is for a reference whose mirror
+                is still open. If the path belongs to an upload there, this mirror registers the same upload, without
+                deletes, and pushes files that are written to the path. Local changes that no mirror is going to push
+                are replaced. If this mirror uploads the path already, and the path is missing here, it is downloaded.
 
         Raises:
             RemoteNotFoundError: the content does not exist any more, or not yet.
@@ -427,40 +438,43 @@ class Mirror:
         extra_args: Mapping[str, Any] | None = None,
         watch: bool = False,
     ) -> Path:
-        """Registers a local path that is pushed to ``remote``: every ``interval`` seconds, and when the mirror ends.
+        """Registers a local path for upload to ``remote``: every ``interval`` seconds, and when the mirror ends.
 
-        The local directory is created. For a URL that looks like a file (``.../model.pt``), only the directory above is
-        created. The bucket and the access to it are checked now.
+        The call creates the local directory and returns it. For a URL that looks like a file (``.../model.pt``), it
+        creates only the directory above. It also checks that the bucket exists and that the credentials work.
 
         Args:
             remote: ``s3://bucket/key``. A local path is created as a directory and returned, and nothing is pushed.
-            local: the local path to upload from. If it is None, it is a path below the cache root.
-            interval: the seconds between background pushes. The first one comes one interval from now. None pushes only
-                at the end.
-            delete: remove objects that have no local file, if the mirror ends without an error. Background pushes
-                delete only objects that this mirror itself has transferred. Objects that another writer has put there
-                meanwhile are never deleted. In the cache, local files that an earlier mirror has pushed, and whose
-                objects are gone since, are removed as well.
-            sync_on_error: push also when the body ends with an exception, without deletes.
+            local: the local path to upload from. None means a path below the cache root.
+            interval: the seconds before the first background push, and between the pushes. None pushes only at the end.
+            delete: at the end, remove objects that have no local file. This happens only if the mirror ends without an
+                error and the local path has files. Objects that another writer has put there meanwhile are never
+                deleted. Background pushes delete only objects that this mirror itself has transferred. In the cache,
+                the end also removes local files that an earlier mirror had pushed and whose objects are gone since
+                then.
+            sync_on_error: push also when the mirror ends with an exception. Nothing is deleted in this case.
             exclude, profile, include, compare: as for :meth:`download`.
-            overwrite: globs of files in a directory that each push uploads, changed or not. The name of a directory
-                does not match the files in it: use "state/*".
-            max_delete: if more objects than this would be deleted at the end, upload, delete nothing, and raise.
+            overwrite: globs of files in a directory that each push uploads, changed or not. To match all files of a
+                directory, write "state/*". The pattern "state" does not match them.
+            max_delete: the most objects that may be deleted at the end, as a number or as a share such as "50%". If
+                there are more, files are uploaded, nothing is deleted, and the end raises a PlanRefusedError.
             upload_last: globs of files that are pushed after all others, such as ``_SUCCESS``.
-            follow_symlinks: push the files to which links point. Otherwise links are left out.
-            fresh: empty the local path first, which must be in the cache, so that files of earlier mirrors are no part
-                of the upload. This is refused, with nothing changed, if a file there may be in no store, or if an open
-                mirror uses the path.
-            extra_args: what the objects carry beside their content, under the names of boto3's ``upload_file``:
-                ``ContentType``, ``CacheControl``, ``Metadata``, ``StorageClass``, ``Tagging``, ``ACL`` and so on. It
-                holds for what is pushed from now on; objects that need no push stay as they are. Without it, the
-                content type goes by the name.
-            watch: push a file within two seconds after it was closed or renamed into place, and no file that is open
-                for writing. Only such files are looked at, not the tree. Deletions, links and what is behind them wait
-                for ``interval``, and so does all that the system does not tell, on which a warning comes.
+            follow_symlinks: push the files to which symbolic links point. With False, links are left out.
+            fresh: empty the local path first, so that files of earlier mirrors are not uploaded. The path must be in
+                the cache. The call is refused, and changes nothing, if a file there may not be in a store yet. It is
+                also refused if an open mirror uses the path.
+            extra_args: properties of the objects, under the names of boto3's ``upload_file``: ``ContentType``,
+                ``CacheControl``, ``Metadata``, ``StorageClass``, ``Tagging``, ``ACL`` and so on. They apply to objects
+                that are pushed from now on. Objects that need no push keep their properties. Without ``ContentType``,
+                the name of the file gives the content type.
+            watch: push each file within two seconds after it was closed or renamed into place. A file that is open for
+                writing is not pushed. On systems other than Linux, a file is pushed when it has not changed for two
+                seconds. Some changes wait for the next ``interval``: deletions, links, files behind links, and changes
+                that the operating system does not report. If watching does not work, a warning says so.
 
         Raises:
-            Pos3Error: as for :meth:`download`. A failure at the end is raised by the ``with`` statement.
+            Pos3Error: as for :meth:`download`. If the last push fails, the end of the ``with`` statement raises the
+                error.
         """
         request = UploadRequest(
             remote=remote,
@@ -483,7 +497,7 @@ class Mirror:
         return self.upload_of(request)
 
     def upload_of(self, request: UploadRequest, *, is_restored: bool = False) -> Path:
-        """As :meth:`upload`, with the arguments as one value.
+        """Does the same as :meth:`upload`, with the arguments as one value.
 
         Args:
             is_restored: whether the request comes from a reference and not from the caller.
@@ -530,21 +544,25 @@ class Mirror:
         extra_args: Mapping[str, Any] | None = None,
         watch: bool = False,
     ) -> Path:
-        """Downloads ``remote`` now, and pushes the local path from then on, for example to resume from a checkpoint.
+        """Downloads ``remote`` now, and then pushes the local path as :meth:`upload` does.
 
-        A prefix that does not exist yet is an empty directory.
+        Use it to continue from a checkpoint. If nothing is at the URL yet, nothing is downloaded.
 
         Args:
-            delete_local, delete_remote: the ``delete`` of the download, and the ``delete`` of the upload.
-            upload_exclude: globs that replace ``exclude`` in the pushes. Files that match are downloaded, but not
-                pushed. A local file that matches and has never been in the store stays. None pushes everything except
-                ``exclude``, and ``[]`` pushes everything. Objects that match ``exclude`` are not deleted in any case.
-            fresh: empty the local path first, and so download everything again; see :meth:`upload`.
-            remote, local, exclude, profile, include, compare, max_delete, adopt: as for :meth:`download`.
+            remote, local, exclude, profile, include, compare, adopt: as for :meth:`download`.
             interval, sync_on_error, overwrite, upload_last, follow_symlinks, extra_args, watch: as for :meth:`upload`.
+            delete_local: ``delete`` of the download: remove local files that have no object at the URL.
+            delete_remote: ``delete`` of the upload: remove objects that have no local file.
+            max_delete: the most files that the download may delete, and the most objects that the end may delete; see
+                :meth:`download` and :meth:`upload`.
+            upload_exclude: globs that replace ``exclude`` in the pushes. Files that match are downloaded, but not
+                pushed. A matching local file that has never been in the store stays. None means ``exclude``, and ``[]``
+                pushes everything. Objects that match ``exclude`` are never deleted.
+            fresh: empty the local path first, so that everything is downloaded again; see :meth:`upload`.
 
         Raises:
-            Pos3Error: as for :meth:`download`. A failure at the end is raised by the ``with`` statement.
+            Pos3Error: as for :meth:`download`. If the last push fails, the end of the ``with`` statement raises the
+                error.
         """
         request = SyncRequest(
             remote=remote,
@@ -570,7 +588,7 @@ class Mirror:
         return self.sync_of(request)
 
     def sync_of(self, request: SyncRequest) -> Path:
-        """As :meth:`sync`, with the arguments as one value."""
+        """Does the same as :meth:`sync`, with the arguments as one value."""
         self._check_open()
         if not is_url(request.address):
             return _local_directory(request.address, request.fresh)
@@ -637,18 +655,22 @@ class Mirror:
         max_delete: int | str | None = None,
         upload_last: Patterns = None,
     ) -> Path:
-        """Brings both sides up to date with each other, once. Returns when each side has what was newer on the other.
+        """Copies newer files in both directions, once. When it returns, both sides have the newer state of each file.
 
         The records of the last sync tell which side of a file is newer. A file that has changed on both sides since
-        then, or that differs and was never synced, is a conflict: the error names it, and nothing is changed. Later
-        changes are not pushed; :meth:`sync` does that.
+        then is a conflict. A file that differs and was never synced is a conflict, too. The error names all conflicts,
+        and nothing is changed.
+
+        The call does not push later changes; :meth:`sync` does.
 
         Args:
-            remote: ``s3://bucket/key``. A prefix that does not exist yet is an empty directory.
-            local: the local path. If it is None, it is a path below the cache root.
-            delete_local: remove local files that were synced, have not changed, and are gone from the store.
-            delete_remote: remove objects that were synced, have not changed, and are gone locally.
-            max_delete: refuse to delete more files on one side than this number, or than this share ("50%").
+            remote: ``s3://bucket/key``. If nothing is at the URL yet, it counts as an empty directory.
+            local: the local path. None means a path below the cache root.
+            delete_local: remove local files that were synced, have not changed, and are gone from the store. Otherwise
+                they are uploaded again.
+            delete_remote: remove objects that were synced, have not changed, and are gone locally. Otherwise they are
+                downloaded again.
+            max_delete: the most files that may be deleted on each side, as a number or as a share such as "50%".
             exclude, profile, include, compare, upload_last: as for :meth:`download` and :meth:`upload`.
 
         Raises:
@@ -671,7 +693,7 @@ class Mirror:
         return self.bisync_of(request)
 
     def bisync_of(self, request: BisyncRequest) -> Path:
-        """As :meth:`bisync`, with the arguments as one value."""
+        """Does the same as :meth:`bisync`, with the arguments as one value."""
         self._check_open()
         _check_remote("bisync()", request.address)
         self._refuse_offline("a two-way sync")
@@ -691,9 +713,9 @@ class Mirror:
         return self._path_of(registration)
 
     def begin_bisync(self, request: BisyncRequest, *, watch: bool = False) -> Path:
-        """As :meth:`bisync`. From then on, local changes are pushed at each :meth:`flush`, and at the end.
+        """Does the same as :meth:`bisync`, and then pushes local changes at each :meth:`flush` and at the end.
 
-        With ``watch``, files are also pushed as soon as they have been written, as by :meth:`upload`.
+        With ``watch``, each file is also pushed soon after it was closed, as by :meth:`upload`.
         """
         self._check_open()
         self._refuse_offline("a two-way sync")
@@ -740,23 +762,24 @@ class Mirror:
         follow_symlinks: bool = True,
         extra_args: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Makes ``remote`` a complete set of the files in ``local``. Returns when all files and the marker are there.
+        """Makes ``remote`` a complete set of the files in ``local``.
 
-        The old marker is deleted first. Then come the uploads and the deletes, and the new marker comes last. So a
-        download with ``require_marker`` gets the old set or the new one, or an error while neither is complete. A set
-        that is complete and up to date is left as it is. Only one publisher at a time may publish to a prefix.
+        The call returns when all files and the marker are in the store. It deletes the old marker first. Then it
+        uploads files and deletes objects. It uploads the new marker last. So a download with ``require_marker`` gets
+        the old set or the new set. While neither set is complete, it gets an error. If the set is complete and up to
+        date, the call changes nothing. Only one publisher at a time may publish to a prefix.
 
         Args:
             remote: ``s3://bucket/key`` of a prefix.
-            local: a directory with all files of the set. Its later changes are not pushed.
-            marker: the name of the marker below ``remote``. A local file with that name is not published.
-            delete: remove objects that have no local file. Otherwise they are part of the set.
+            local: a directory with all files of the set. Later changes in it are not pushed.
+            marker: the name of the marker below ``remote``. A local file with this name is not published.
+            delete: remove objects that have no local file. With False, they stay and belong to the set.
             exclude, profile, include, compare, max_delete, follow_symlinks, extra_args: as for :meth:`upload`.
 
         Raises:
             InvalidArgumentError, ConflictError, PlanRefusedError, UnsafeKeysError: nothing was changed.
-            TransferError: some files failed. The set has no marker, and another call continues.
-            IncompleteSetError: one of the sides was changed meanwhile. The set has no marker.
+            TransferError: some files failed. The set has no marker. Another call continues where this one stopped.
+            IncompleteSetError: one of the sides was changed during the call. The set has no marker.
         """
         self._check_open()
         request = PublishRequest(
@@ -822,22 +845,25 @@ class Mirror:
         as_of: datetime | str | None = None,
         details: bool = False,
     ) -> list[str] | list[Listed]:
-        """Returns the entries directly below ``prefix``, or with ``recursive`` those at any depth, sorted.
+        """Returns what is directly below ``prefix``, or with ``recursive`` at all levels, sorted.
 
-        Remote entries are full URLs; those of prefixes have no slash at the end. Local entries are paths. A single
-        object or file is listed as itself. If nothing is there, the list is empty.
+        For a URL, the entries are full URLs. A prefix has no slash at the end. For a local path, the entries are paths.
+        For a single object or file, the only entry is the object or file itself. If nothing is there, the list is
+        empty.
 
         Args:
-            prefix: ``s3://bucket/key``, or a local path; ``s3://`` for all buckets. ``*``, ``?`` and ``[...]`` in it
-                match within a name, and ``**`` across names: the result has all that matches. A pattern that matches
-                nothing is taken as a name. Of a :class:`Part`, only its range is listed, at any depth.
+            prefix: ``s3://bucket/key``, a :class:`Part`, or a local path. ``s3://`` lists all buckets. In a URL or
+                path, ``*``, ``?`` and ``[...]`` match within a name, and ``**`` matches across names. A pattern that
+                matches nothing is taken as a name. For a part, only its range is listed.
+            recursive: list all levels.
             profile: a profile or its name. A profile in the URL wins.
-            as_of: list what a versioned bucket held at that time; see :meth:`download`. It needs a bucket.
-            details: return sizes, times, ETags and storage classes with the URLs or paths.
+            as_of: list what a versioned bucket held at that time; see :meth:`download`. This needs the name of a
+                bucket.
+            details: return :class:`Listed` values, which also have size, time, ETag and storage class.
 
         Raises:
             InvalidArgumentError, InvalidURLError: an argument is wrong, or ``as_of`` is given without a bucket.
-            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: the store has failed.
+            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: a request to the store failed.
         """
         self._check_open()
         request = DownloadRequest(remote=prefix, profile=profile, as_of=as_of)
@@ -874,9 +900,9 @@ class Mirror:
     def ls_versions(
         self, prefix: str, recursive: bool = False, profile: str | Profile | None = None
     ) -> Iterator[tuple[str, Version | None]]:
-        """The URL and each version of the objects at and below a URL, those that were deleted included.
+        """Returns the URL and each version of the objects at and below a URL. Deleted objects are included.
 
-        Unless ``recursive``, directories directly below it come once, with None.
+        Unless ``recursive``, each directory directly below the URL comes once, with None as its version.
 
         Raises:
             InvalidArgumentError: ``prefix`` is a pattern, or a part.
@@ -899,12 +925,14 @@ class Mirror:
         exclude: Patterns = None,
         profile: str | Profile | None = None,
     ) -> str | None:
-        """Returns a text that stays the same exactly as long as the keys, sizes and ETags of the objects stay the same.
+        """Returns a short text that changes if the key, size or ETag of any object changes, and only then.
 
-        For a URL that this mirror has registered, it describes the objects as of the download, and needs no request.
-        For any other URL, it describes the objects as of now, and lists them. Modification times and empty directories
-        do not count. It is None if nothing is there, or if local files have changed since they were last downloaded or
-        pushed.
+        Modification times and empty directories do not count. For a URL that this mirror has registered, the text
+        describes the objects at the last download or push, and no request is sent. For any other URL, it describes the
+        objects now, and they are listed.
+
+        The result is None if nothing is there. It is also None if local files have changed since their last download or
+        push.
 
         Args:
             path_or_url: ``s3://bucket/key`` of an object or a prefix, a :class:`Part`, or a local path that has a URL.
@@ -912,8 +940,8 @@ class Mirror:
             profile: a profile or its name. A profile in the URL wins.
 
         Raises:
-            InvalidArgumentError: neither a registration nor the cache knows the local path.
-            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: the store has failed.
+            InvalidArgumentError: the local path belongs to no registration and is not in the cache.
+            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: a request to the store failed.
         """
         self._check_open()
         request = DownloadRequest(remote=path_or_url, profile=profile, include=include, exclude=exclude)
@@ -949,25 +977,26 @@ class Mirror:
         exclude: Patterns = None,
         profile: str | Profile | None = None,
     ) -> list[Part]:
-        """Divides the objects of a URL into parts with about the same number of bytes, by one listing.
+        """Divides the objects of a URL into parts with about the same number of bytes. This needs one listing.
 
-        Each part is a range of the paths below the URL, in their order. Every object belongs to exactly one part, also
-        one that comes later. No part has more than one and a half times the mean, unless an object has more than half
-        of it. If there are fewer objects than parts, the last parts are empty. The memory that this needs does not grow
-        with the number of objects.
+        Each part is a range of the paths below the URL, in sorted order. Every object belongs to exactly one part. This
+        is also true for objects that are added later. The needed memory does not grow with the number of objects.
+
+        With ``parts``, no part has more than 1.5 times the mean number of bytes, unless a single object has more than
+        half of the mean. If there are fewer objects than parts, the last parts are empty.
 
         Args:
             url: ``s3://bucket/key`` of a prefix or an object.
-            parts: how many parts there are to be.
-            max_bytes: the most bytes of a part, as a number or as a text such as "10GB"; there are as few parts as
+            parts: the number of parts.
+            max_bytes: the most bytes of a part, as a number or as a text such as "10GB". There are as few parts as
                 possible. An object with more bytes is alone in its part.
-            include, exclude: globs of the objects that take part, as for :meth:`download`. The parts keep them.
-            profile: a profile or its name. A profile in the URL wins. The parts name it.
+            include, exclude: globs of the objects that take part, as for :meth:`download`. Each part keeps these globs.
+            profile: a profile or its name. A profile in the URL wins. Each part keeps the name.
 
         Raises:
-            InvalidArgumentError: not exactly one of ``parts`` and ``max_bytes`` is given, or the profile has no name.
+            InvalidArgumentError: neither ``parts`` nor ``max_bytes`` is given, or both are, or the profile has no name.
             RemoteNotFoundError: nothing is at the URL (also a FileNotFoundError).
-            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: the store has failed.
+            BucketNotFoundError, AccessDeniedError, EndpointError, StoreError: a request to the store failed.
         """
         self._check_open()
         cut = check_division(parts, max_bytes)
@@ -995,18 +1024,19 @@ class Mirror:
         return named
 
     def url_of(self, path: StrPath) -> str | None:
-        """Returns the URL that a local path mirrors, or None: ``s3://bucket/data/a.csv``, ``s3://lab@bucket/data/``.
+        """Returns the URL that a local path mirrors, such as ``s3://lab@bucket/data/a.csv``, or None if it has none.
 
-        It knows the paths of this mirror's registrations, and those in the cache. The URL of a directory ends in "/".
+        The path must belong to a registration of this mirror, or be in the cache. The URL of a directory ends in "/".
         """
         reference = self.reference(path)
         return reference.url if reference is not None else None
 
     def reference(self, path: StrPath) -> Reference | None:
-        """Returns a reference with which a mirror on any machine can :meth:`restore` a local path, or None.
+        """Returns a reference to a local path, or None. A mirror on any machine can :meth:`restore` the path from it.
 
-        It knows the paths of this mirror's registrations, and the paths in the cache. A reference names the profile. So
-        the result is None for paths of a :class:`Profile` without a name, unless it is the default of the mirror.
+        The path must belong to a registration of this mirror, or be in the cache. A reference contains the name of the
+        profile. So the result is None if the path belongs to a :class:`Profile` without a name, unless this profile is
+        the default profile of the mirror.
         """
         self._check_open()
         registrations = [job.registration for job in self._components.registrations.jobs()]
@@ -1020,11 +1050,13 @@ class Mirror:
 
     @planning(DownloadRequest, download, by_name=["delete"])
     def plan_download(self, request: DownloadRequest) -> TransferPlan:
-        """Returns what :meth:`download` would do now, with the same arguments. Nothing is copied, deleted or created.
+        """Returns what :meth:`download` would do now with the same arguments. Nothing is copied, deleted or created.
 
-        By position it takes ``remote``, ``local``, ``exclude`` and ``profile``; ``delete`` is taken only by name. If
-        :meth:`download` would raise :class:`PlanRefusedError` (``max_delete``, a directory that needs ``adopt``), the
-        plan is returned all the same, and its ``refusal`` says why.
+        ``remote``, ``local``, ``exclude`` and ``profile`` may be given by position, in this order. All other arguments,
+        also ``delete``, are given by name.
+
+        If :meth:`download` would raise a :class:`PlanRefusedError` (``max_delete``, a directory that needs ``adopt``),
+        the plan is still returned, and its ``refusal`` says why.
 
         Raises:
             InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`download`.
@@ -1032,7 +1064,7 @@ class Mirror:
         return as_transfer_plan(*self.download_plan_of(request))
 
     def download_plan_of(self, request: DownloadRequest) -> tuple[Registration, Plan]:
-        """As :meth:`plan_download`, but returns the registration and the internal plan."""
+        """Does the same as :meth:`plan_download`, but returns the registration and the internal plan."""
         registration = self._registration_for_plan(request)
         components = self._components
         job, plan = components.network.ask(
@@ -1076,10 +1108,11 @@ class Mirror:
         follow_symlinks: bool = True,
         extra_args: Mapping[str, Any] | None = None,
     ) -> TransferPlan:
-        """Returns what the final push of :meth:`upload` would do now. Without a local side, the plan is empty.
+        """Returns what the last push of :meth:`upload` would do now.
 
-        Nothing is copied, deleted or created. If that push would raise :class:`PlanRefusedError` (``max_delete``), the
-        plan's ``refusal`` says why. Files that could not be pushed are in its ``problems``.
+        Nothing is copied, deleted or created. If the local path does not exist, the plan is empty. If the push would
+        raise a :class:`PlanRefusedError` (``max_delete``), the plan is still returned, and its ``refusal`` says why.
+        Its ``problems`` list the files that could not be pushed.
 
         Args:
             remote, local, exclude, profile, include, compare, delete, max_delete: as for :meth:`upload`.
@@ -1105,17 +1138,17 @@ class Mirror:
         return as_transfer_plan(*self.upload_plan_of(request))
 
     def upload_plan_of(self, request: UploadRequest) -> tuple[Registration, Plan]:
-        """As :meth:`plan_upload`, but returns the registration and the internal plan."""
+        """Does the same as :meth:`plan_upload`, but returns the registration and the internal plan."""
         registration = self._registration_for_plan(request)
         plan = self._components.make_job(registration).plan_upload(delete=request.delete)
         return registration, replace(plan, refusal=delete_refusal(plan, request.max_delete))
 
     @planning(BisyncRequest, bisync)
     def plan_bisync(self, request: BisyncRequest) -> TwoWayPlan:
-        """Returns what :meth:`bisync` would do now, with the same arguments. Nothing is copied, deleted or created.
+        """Returns what :meth:`bisync` would do now with the same arguments. Nothing is copied, deleted or created.
 
-        If :meth:`bisync` would raise :class:`PlanRefusedError` (conflicts, ``max_delete``), the plan is returned all
-        the same, and its ``refusal`` says why.
+        If :meth:`bisync` would raise a :class:`PlanRefusedError` (conflicts, ``max_delete``), the plan is still
+        returned, and its ``refusal`` says why.
 
         Raises:
             InvalidURLError: ``remote`` is a local path. Further errors as for :meth:`bisync`.
@@ -1123,7 +1156,7 @@ class Mirror:
         return self.bisync_plan_of(request).as_two_way_plan()
 
     def bisync_plan_of(self, request: BisyncRequest) -> BisyncPlans:
-        """As :meth:`plan_bisync`, but returns the internal plans."""
+        """Does the same as :meth:`plan_bisync`, but returns the internal plans."""
         return self._components.make_bisync_job(self._registration_for_plan(request)).plan()
 
     def _registration_for_plan(self, request: Request) -> Registration:
@@ -1132,17 +1165,17 @@ class Mirror:
         return self._components.make_registration(request)
 
     def report(self) -> Report:
-        """Returns what this mirror has copied, deleted and kept so far, and what has failed, for all registrations."""
+        """Returns how much this mirror has copied, deleted and kept so far, and what failed, for all registrations."""
         return self._components.runner.total
 
     def registrations(self) -> tuple[Registered, ...]:
-        """The registrations of this mirror, each with its report, including those that failed to begin."""
+        """Returns the registrations of this mirror, each with its report, also those that failed to begin."""
         return tuple(job.as_registered() for job in self._components.registrations.jobs_and_failed())
 
     # Opening, pushing and closing
 
     def open(self) -> Self:
-        """Makes the mirror usable. Nothing is created, and no request is sent.
+        """Makes the mirror usable. No local path is created, and no request is sent.
 
         Raises:
             NoMirrorError: it was opened before.
@@ -1157,16 +1190,16 @@ class Mirror:
     def flush(self, path_or_url: StrPath | None = None, timeout: float | None = None) -> Report:
         """Pushes all changes now, and returns when they are in the store. The result reports what was pushed meanwhile.
 
-        It works as a background push: unchanged files cost no request, and only objects that this mirror itself has
+        It works like a background push. Unchanged files cost no request. Only objects that this mirror itself has
         transferred are deleted.
 
         Args:
-            path_or_url: what to push: a registered URL or local path, or one inside it; None for everything.
-            timeout: the seconds to wait; None waits for the end.
+            path_or_url: a registered URL or local path, or one inside it. None pushes everything.
+            timeout: the most seconds to wait. None waits until the push ends.
 
         Raises:
             InvalidArgumentError: no registration for upload contains ``path_or_url``.
-            PushTimeoutError: the push has not ended in time, and goes on.
+            PushTimeoutError: the push has not ended in time. The message says whether it goes on.
             TransferError: some files failed. The others were pushed.
         """
         self._check_open()
@@ -1203,10 +1236,11 @@ class Mirror:
         return tuple((str(each.location), each.local) for each in registered)
 
     def finish(self, *, delete: bool = True) -> Report:
-        """Pushes everything and deletes stale objects, as an end without an error does, and leaves the mirror open.
+        """Pushes everything and deletes stale objects, as the end of a mirror does, but leaves the mirror open.
 
-        With ``delete=False``, nothing is deleted. If another thread calls :meth:`close` with an error, this call stops,
-        and registrations whose pushes have not begun are not pushed.
+        Stale objects are objects that have no local file. With ``delete=False``, nothing is deleted. If another thread
+        calls :meth:`close` with an error, this call stops, and registrations whose pushes have not begun are not
+        pushed.
 
         Raises:
             TransferError: some files failed.
@@ -1221,15 +1255,19 @@ class Mirror:
                 job.active_claim.cancel_last_push()
 
     def close(self, error: BaseException | None = None, *, push: bool = True) -> None:
-        """Ends the mirror, once; further calls do nothing.
+        """Ends the mirror. Further calls do nothing.
 
-        Without ``error``, everything that is registered for upload is pushed and stale objects are deleted, as by
-        :meth:`finish`. With an ``error``, only registrations with ``sync_on_error`` are pushed, nothing is deleted, and
-        failures are logged and added to ``error`` as notes. With ``push=False``, nothing is pushed. A forked child
-        pushes nothing either. One line says what the mirror has pushed and deleted.
+        - Without ``error``, everything that is registered for upload is pushed and stale objects are deleted, as by
+          :meth:`finish`.
+        - With ``error``, only registrations with ``sync_on_error`` are pushed, and nothing is deleted. Failures are
+          logged, and added to ``error`` as notes.
+        - With ``push=False``, nothing is pushed.
+        - A forked child pushes nothing.
+
+        One line says what the mirror has pushed and deleted.
 
         Raises:
-            TransferError: a final push failed (only without ``error``). The message says how to push what is left.
+            TransferError: a last push failed (only without ``error``). The message says how to push the rest.
         """
         self._close(error, lambda: self._push_at_end(error, push))
 
@@ -1276,11 +1314,11 @@ class Mirror:
             self.show_line(line)
 
     def close_at_exit(self, error: BaseException | None) -> None:
-        """Ends a mirror that nobody has closed, at the interpreter's exit. It deletes nothing and starts no thread.
+        """Ends a mirror that is still open when the interpreter exits. It deletes nothing and starts no thread.
 
         Everything that is registered for upload is pushed. If ``error`` has ended the program, only registrations with
-        ``sync_on_error`` are pushed. It logs what it does, because nobody can catch an exception any more. In a forked
-        child it does nothing.
+        ``sync_on_error`` are pushed. The log says what is done, because no code can catch an exception any more. A
+        forked child does nothing.
         """
         if self.is_forked_child:
             return

@@ -25,33 +25,33 @@ R = TypeVar("R")
 class mirror(contextlib.AbstractContextManager[Mirror]):  # noqa: N801 - reads as the verb that it is
     """Opens a mirror for the body of a ``with`` statement.
 
-    When the body ends without an exception, everything that is registered for upload is pushed, and a failed push
-    raises. When the body ends with an exception of any kind, only registrations with ``sync_on_error`` are pushed, and
+    If the body ends without an exception, everything that is registered for upload is pushed, and a failed push raises
+    an error. If the body ends with an exception of any kind, only registrations with ``sync_on_error`` are pushed, and
     nothing is deleted.
 
-    Mirrors nest, and threads, asyncio tasks and flow runs may each have their own. If nobody else handles SIGTERM, it
-    ends the body like an exception.
+    Mirrors can be nested. Threads, asyncio tasks and flow runs can each have their own mirror. If no other code handles
+    SIGTERM, the signal ends the body like an exception.
 
-    An option that is not given comes from the environment: ``cache_root`` from ``POS3_CACHE_ROOT``, and so on.
+    Options that are not given come from the environment: ``cache_root`` from ``POS3_CACHE_ROOT``, and so on.
 
     Args:
-        cache_root: the directory for everything without an explicit local path.
-        show_progress: show a bar on a terminal, and elsewhere log lines of transfers that take 2 s or more. False shows
-            nothing.
-        max_workers: the maximum number of requests in flight of one transfer. Unless it is given, here or by the
-            environment, S3 is asked for as many as pay, up to 256, and other stores for 10.
-        default_profile: a profile or its name, for URLs that name none.
-        max_upload_bytes_per_second: the maximum rate of all uploads together; None for full speed.
-        max_download_bytes_per_second: the same for downloads.
-        cache_limit: bytes, or a size such as "50GB". When the mirror opens, after each download and when it closes,
-            the least recently used data is removed until the cache is within the limit. What is in use, changed or not
-            pushed is never removed.
-        shutdown_timeout: the seconds for the pushes of ``sync_on_error`` when the process is being stopped.
-        output_root: the URL below which each flow run has directories of its own, for ``run_dir`` of
-            :mod:`pos3.orchestration`. Nothing else uses it.
-        offline: with True, no request is sent. What the cache holds completely is returned as it was brought, anything
-            else is an :class:`OfflineError`, and uploads are kept for the next mirror that can reach the store, or for
-            ``pos3 recover``. With "auto", this is so as long as the endpoint cannot be reached.
+        cache_root: the directory for all data without an explicit local path.
+        show_progress: show a bar on a terminal or in a notebook. Elsewhere, log lines about transfers that take 2 s or
+            more. False shows nothing.
+        max_workers: the most requests of one transfer at the same time. If it is not given, here or in the environment,
+            pos3 finds a good number from 1 to 256 for S3. For other stores, it uses 10.
+        default_profile: a profile or its name, for URLs that name no profile.
+        max_upload_bytes_per_second: the most bytes a second of all uploads together. None means no limit.
+        max_download_bytes_per_second: the most bytes a second of all downloads together. None means no limit.
+        cache_limit: the most bytes in the cache, as a number or as a size such as "50GB". The mirror removes the least
+            recently used data when it opens, after each download, and when it closes. It never removes data that is in
+            use, changed or not pushed.
+        shutdown_timeout: when the process is told to stop, the seconds for the pushes of ``sync_on_error``.
+        output_root: the URL below which each flow run has its own directories. Only :func:`pos3.orchestration.run_dir`
+            uses it.
+        offline: with True, no request is sent. A download returns data that the cache holds completely, and raises an
+            :class:`OfflineError` otherwise. Uploads are kept for the next mirror that can reach the store, or for
+            ``pos3 recover``. With "auto", the mirror works in this way only while it cannot reach the endpoint.
 
     Raises:
         InvalidArgumentError, ProfileError: an option is wrong; nothing was changed.
@@ -162,8 +162,8 @@ def with_mirror(
 ) -> Any:
     """Decorates a function so that each call runs in a mirror of its own.
 
-    It works for sync and async functions and for generators of both kinds, and also without parentheses. The arguments
-    are those of :func:`mirror`, and are checked at the call.
+    It works with and without parentheses, for sync and async functions, and for sync and async generators. The
+    arguments are the same as for :func:`mirror`. They are checked at each call.
     """
     if not isinstance(cache_root, (str, os.PathLike)) and callable(cache_root):
         return mirror()(cache_root)

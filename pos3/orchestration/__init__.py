@@ -1,4 +1,4 @@
-"""pos3 for Prefect: flows whose runs have a mirror, and tasks for single transfers.
+"""pos3 for Prefect: each run of a flow has a mirror, and tasks do single transfers.
 
 >>> from pos3.orchestration import pos3_flow
 >>> @pos3_flow(retries=2, retry_delay_seconds=60)                          # doctest: +SKIP

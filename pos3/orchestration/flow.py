@@ -47,10 +47,10 @@ class MirroredFlow(Flow[P, R]):
     def with_options(  # type: ignore[override] # the options of Prefect's, in one type
         self, *, mirror: MirrorChoice | None = None, **options: Unpack[FlowOptions]
     ) -> MirroredFlow[P, R]:
-        """A copy of the flow with other options, as for any flow. ``mirror`` changes options of its mirror.
+        """Returns a copy of the flow with other options. ``mirror`` changes options of its mirror.
 
         Args:
-            mirror: as for :func:`pos3_flow`. Its options win over those that were given there.
+            mirror: as for :func:`pos3_flow`. These options win over the options that were given there.
 
         Raises:
             InvalidArgumentError: an option does not exist.
@@ -72,10 +72,10 @@ class MirroredFlow(Flow[P, R]):
             self.fn.__globals__.setdefault(name, value)
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """As for any flow. Where the annotation asks for a path, a URL is kept, and downloaded when the body begins.
+        """Validates parameters as any flow does. A URL may stand for a path. It is downloaded when the body begins.
 
         Raises:
-            InvalidURLError: such a URL is malformed.
+            InvalidURLError: a URL for a path is malformed.
         """
         return super().validate_parameters(with_url_paths(self.fn, parameters))
 
@@ -192,33 +192,36 @@ def pos3_flow(
     offline: bool | Literal["auto"] = MirrorOptions.offline,
     **flow_options: Unpack[FlowOptions],
 ) -> Any:
-    """Makes a Prefect flow whose runs each have one mirror, which the flow and its tasks use by ``pos3.download`` etc.
+    """Makes a Prefect flow. Each run has one mirror, which the flow and its tasks use by ``pos3.download`` and so on.
 
-    The mirror opens with the run's first attempt. It stays open during retries and their delays, and pushes in the
-    background. When the function has returned, submitted tasks are waited for and everything is pushed. Only then is
-    the run completed. If a push fails, the attempt fails, and the flow's retries apply. If the run ends in any other
-    way (an exception, a returned failed state, a timeout, cancellation, a signal), only registrations with
-    ``sync_on_error`` are pushed, and nothing is deleted. A suspended run pushes everything without deletes. A subflow
-    uses its parent's mirror. If the function is called as ``flow.fn()``, it has a mirror for the call.
+    The mirror opens with the first attempt of the run. It stays open during retries and their delays, and pushes in the
+    background. When the function has returned, the run waits for submitted tasks and pushes everything. Only then is
+    the run completed. If a push fails, the attempt fails, and the retries of the flow apply.
 
-    A parameter that is annotated as a ``Path``, or as a container of paths, also takes URLs. They are downloaded before
+    A run can also end with an exception, a returned failed state, a timeout, a cancellation or a signal. In these
+    cases, only registrations with ``sync_on_error`` are pushed, and nothing is deleted. A suspended run pushes
+    everything and deletes nothing. A subflow uses the mirror of its parent. A call of ``flow.fn()`` has a mirror of its
+    own.
+
+    A parameter with the annotation ``Path``, or with a container of paths, also takes URLs. They are downloaded before
     the function is called.
 
-    The decorator works with and without options, and on an existing flow, which is not changed. The function may be
-    sync or async, a generator of both kinds, or a method.
+    The decorator works with and without options. It also works on an existing flow, and does not change that flow. The
+    function may be sync or async, a sync or async generator, or a method.
 
     Args:
         function: a function or a flow.
-        mirror: options of the mirror as one value: a :class:`pos3.MirrorOptions`, a dict of some of its options, a
-            :class:`Pos3Mirror` block, or the name of one. The arguments below win over it, and
-            ``flow.with_options(mirror=...)`` wins over both. A given argument wins over the environment, even if it
-            equals the default. Options that are not given come from the environment (``POS3_CACHE_ROOT`` and so on).
-        show_progress: whether long transfers are shown by lines in the run's log.
+        mirror: options of the mirror as one value: a :class:`pos3.MirrorOptions`, a dict, a :class:`Pos3Mirror` block,
+            or the name of a block. The arguments below win over it, and ``flow.with_options(mirror=...)`` wins over
+            both. A given argument wins over the environment, even if it equals the default. Options that are not given
+            come from the environment (``POS3_CACHE_ROOT`` and so on).
+        show_progress: show long transfers as lines in the log of the run.
         cache_root, max_workers, default_profile, cache_limit, shutdown_timeout: as for :func:`pos3.mirror`. They are
             checked when a run opens its mirror.
         max_upload_bytes_per_second, max_download_bytes_per_second: as for :func:`pos3.mirror`.
-        output_root: the URL, or the local path, below which :func:`run_dir` makes directories.
-        offline: as for :func:`pos3.mirror`. An upload that is kept fails the run, since Completed means stored.
+        output_root: the URL or the local path below which :func:`run_dir` creates directories.
+        offline: as for :func:`pos3.mirror`. If an upload waits for the store at the end, the run fails, because
+            Completed means stored.
         flow_options: the options of ``prefect.flow``. The default of ``result_serializer`` is a
             :class:`PathSerializer`.
 

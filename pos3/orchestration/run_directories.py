@@ -1,4 +1,4 @@
-"""``run_dir``, a directory of a flow run's own, which is pushed to a place of its own."""
+"""``run_dir``, a directory for one flow run, which is pushed to a separate URL for this run."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def run_dir(
     exclude: Patterns = None,
     extra_args: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Returns a directory of this flow run alone, which is pushed to ``<output_root>/<flow>/<flow run id>/<name>``.
+    """Returns a directory for this flow run only. It is pushed to ``<output_root>/<flow>/<flow run id>/<name>``.
 
-    It may be called in a flow or in a task, wherever the task runs. All calls of a run with the same name get the same
-    place. A retry of the run finds there what the run has pushed before, also on another machine. Another run never
-    does, so nothing stale is in it, and runs that overlap do not meet. A subflow is a run of its own.
+    Call it in a flow or in a task, on any machine. All calls of a run with the same name use the same URL. A retry of
+    the run finds the files that the run has pushed before, also on another machine. Other runs have other URLs, so the
+    directory holds no files of them. A subflow is a run of its own.
 
     ``output_root`` is an option of the mirror: ``pos3_flow(output_root=...)``, ``Pos3Mirror(output_root=...)``, or
-    ``POS3_OUTPUT_ROOT``. If it is a local path, the directory lies there, and nothing is pushed.
+    ``POS3_OUTPUT_ROOT``. If it is a local path, the directory is there, and nothing is pushed.
 
     Args:
         name: the name of the directory, without a slash.
@@ -39,7 +39,7 @@ def run_dir(
 
     Raises:
         InvalidArgumentError: there is no output root, or ``name`` cannot be the name of a directory.
-        NoMirrorError: this is no run of a flow that is made with ``pos3_flow``.
+        NoMirrorError: the call is not in a run of a flow that was made with ``pos3_flow``.
         Pos3Error: further errors as for :func:`pos3.sync`.
     """
     _check_name(name)

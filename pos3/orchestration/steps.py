@@ -1,7 +1,7 @@
-"""Steps for ``prefect.yaml``: flow code is pushed to S3 at ``prefect deploy``, and pulled before each run.
+"""Steps for ``prefect.yaml``. They push flow code to S3 at ``prefect deploy``, and pull it before each run.
 
-They have the arguments and results of the steps of prefect-aws of the same names, with a URL and a profile of pos3 in
-place of credentials.
+The steps have the arguments and results of the steps with the same names in prefect-aws. In place of credentials, they
+take a URL and a profile of pos3.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PushToS3Output(TypedDict):
 
 
 class PullFromS3Output(TypedDict):
-    """The result of :func:`pull_from_s3`. Prefect changes to its directory."""
+    """The result of :func:`pull_from_s3`. Prefect changes to ``directory``."""
 
     url: str
     bucket: str
@@ -49,14 +49,15 @@ def push_to_s3(
     folder: str | None = None,
     delete: bool = False,
 ) -> PushToS3Output:
-    """Makes the objects below a URL match the files of the working directory. It returns when they are stored.
+    """Makes the objects below a URL match the files of the working directory. Returns when all files are stored.
 
     Args:
-        url: such as ``s3://lab@bucket/flows``; or ``bucket`` and ``folder``.
-        profile: the name of a profile or of a Pos3Profile block, or the block itself, by the template
-            ``{{ prefect.blocks.pos3-profile.lab }}``.
-        ignore_file: the name of a file with patterns, as in ``.gitignore``, of files that are left out.
-        delete: remove objects below the URL that no file stands for.
+        url: a URL such as ``s3://lab@bucket/flows``. Give either ``url`` or ``bucket``.
+        profile: the name of a profile or of a Pos3Profile block. The template
+            ``{{ prefect.blocks.pos3-profile.lab }}`` gives the block itself.
+        ignore_file: the name of a file with patterns as in ``.gitignore``. Files that match are left out.
+        bucket, folder: the bucket and the prefix, instead of ``url``.
+        delete: remove objects below the URL that have no local file.
 
     Raises:
         InvalidArgumentError: there is no URL, or both a URL and a bucket.
@@ -84,8 +85,9 @@ def pull_from_s3(
     """Downloads the objects below a URL to the working directory. Other files there stay.
 
     Args:
-        url: such as ``s3://lab@bucket/flows``; or ``bucket`` and ``folder``.
+        url: a URL such as ``s3://lab@bucket/flows``. Give either ``url`` or ``bucket``.
         profile: as for :func:`push_to_s3`.
+        bucket, folder: the bucket and the prefix, instead of ``url``.
 
     Raises:
         InvalidArgumentError: there is no URL, or both a URL and a bucket.

@@ -1,6 +1,6 @@
-"""Single transfers as Prefect tasks, which appear in the graph of a flow run.
+"""Single transfers as Prefect tasks. They appear in the graph of a flow run.
 
-They use the mirror of their flow run, and have the arguments of the functions of pos3 that they call. Their results are
+They use the mirror of their flow run, and take the arguments of the functions of pos3 that they call. Their results are
 never cached, because a cached upload would push nothing.
 """
 
@@ -38,16 +38,16 @@ download_task = _task(pos3.download, "download {remote}")
 """``pos3.download`` as a task. It returns a local path that matches ``remote``."""
 
 upload_task = _task(pos3.upload, "upload {remote}")
-"""``pos3.upload`` as a task. It returns the local path that is pushed from then on."""
+"""``pos3.upload`` as a task. It returns the local path, which is pushed from then on."""
 
 sync_task = _task(pos3.sync, "sync {remote}")
-"""``pos3.sync`` as a task. It downloads, and returns the local path that is pushed from then on."""
+"""``pos3.sync`` as a task. It downloads first. It returns the local path, which is pushed from then on."""
 
 bisync_task = _task(pos3.bisync, "bisync {remote}")
-"""``pos3.bisync`` as a task: returns the local path when both sides are up to date."""
+"""``pos3.bisync`` as a task. It returns the local path when both sides are up to date."""
 
 publish = _task(pos3.publish, "publish {remote}")
-"""``pos3.publish`` as a task. It returns when the set and its marker are stored. A retry continues where it failed."""
+"""``pos3.publish`` as a task. It returns when the set and its marker are stored. A retry continues the work."""
 
 ls_task = _task(pos3.ls, "ls {prefix}")
 """``pos3.ls`` as a task. It returns full URLs."""

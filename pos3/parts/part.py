@@ -39,24 +39,27 @@ def _is_utf8(path: str) -> bool:
 
 @dataclass(frozen=True)
 class Part:
-    """A range of the objects of a URL, as :func:`pos3.partition` makes it. It never changes, and it can be pickled.
+    """A range of the objects of a URL. :func:`pos3.partition` makes parts. They are immutable and can be pickled.
 
-    ``str(part)`` is a short text for JSON, command lines and flow parameters. ``Part.parse(text)`` is the same part
-    again, and the text may stand wherever a part may. ``path in part`` says whether the object at a path below the URL
-    belongs to it.
+    ``str(part)`` is a short text for JSON, command lines and flow parameters. ``Part.parse(text)`` returns the same
+    part. A function that takes a part also takes this text. ``path in part`` says whether the object at a path below
+    the URL belongs to the part.
 
     Args:
-        url: the URL of which it is a part, with the name of its profile.
-        after: the path below the URL that comes right before the part; "" if the part begins with the first path.
-        until: the last path of the part; "" if the part has all that follow. Paths are in the order of listings, which
-            is that of code points. An object that comes later belongs to the part in whose range it lies.
+        url: the whole URL, with the name of its profile.
+        after: the path below the URL directly before the part. "" means that there is no lower limit.
+        until: the last path of the part. "" means that there is no upper limit. Paths are in the order of
+            listings, which is the order of code points. An object that is added later belongs to the part whose range
+            contains it.
         include, exclude: globs of the objects that take part.
-        index, count: which of how many parts it is, counted from 0.
-        files, size_bytes: how many objects and bytes it had when it was made.
+        index: the number of the part, counted from 0.
+        count: the number of all parts.
+        files: the number of objects when the part was made.
+        size_bytes: the number of bytes when the part was made.
 
     Raises:
-        InvalidURLError: ``url`` is not the URL of a place in a store.
-        InvalidArgumentError: another value cannot be; the error names it.
+        InvalidURLError: ``url`` is not a URL of a store.
+        InvalidArgumentError: another value cannot work. The error names it.
     """
 
     url: str
@@ -90,10 +93,10 @@ class Part:
 
     @classmethod
     def parse(cls, text: str) -> Part:
-        """The part that ``text`` stands for.
+        """Returns the part that ``text`` describes.
 
         Raises:
-            InvalidArgumentError: it is not the text of a part.
+            InvalidArgumentError: ``text`` is not the text of a part.
         """
         try:
             if not (isinstance(text, str) and _is_text(text)):
@@ -141,12 +144,12 @@ class Part:
 
     @property
     def within(self) -> PathRange:
-        """The paths below the URL that belong to the part."""
+        """The range of the part: the paths below the URL that belong to it."""
         return PathRange(self.after, self.until)
 
     @property
     def filter(self) -> Filter:
-        """Which of these paths take part."""
+        """The filter of the part, with its globs."""
         return Filter(self.include, self.exclude)
 
 

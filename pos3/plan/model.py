@@ -86,14 +86,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class TransferPlan:
-    """What a download or upload would do, as URLs and paths.
+    """What a download or an upload would do, as URLs and local paths.
 
-    ``to_copy`` holds (source, destination) pairs. ``to_delete`` holds what ``delete=True`` would delete at the
-    destination; for an upload, it also holds the local files whose objects the store has lost. ``reasons`` holds the
-    reason for each destination, and for each of these files. ``refusal`` says why the real call would refuse this plan
-    with a ``PlanRefusedError``, and what to do; it is empty if the real call would carry the plan out. ``problems`` has
-    one text for each local file or directory that cannot be pushed. The real call would push everything else, delete
-    nothing, and fail. ``kept`` names what the real call would leave as it is, each with the reason.
+    - ``to_copy`` has pairs of source and destination.
+    - ``to_delete`` lists what the real call would delete at the destination. For an upload, it also lists local files
+      whose objects are gone from the store.
+    - ``reasons`` has the reason for each destination in ``to_copy``, and for each entry of ``to_delete``.
+    - ``refusal`` says why the real call would raise a :class:`PlanRefusedError`, and what to do. It is "" if the real
+      call would not raise it.
+    - ``problems`` has one text for each local file or directory that cannot be pushed. With problems, the real call
+      would push all other files, delete nothing, and fail.
+    - ``kept`` lists what the real call would leave as it is, with the reasons.
     """
 
     to_copy: list[tuple[str, str]]
@@ -106,10 +109,11 @@ class TransferPlan:
 
 @dataclass(frozen=True)
 class TwoWayPlan:
-    """What a two-way sync would do: what the store has newer comes here, and what is newer here goes there.
+    """What a two-way sync would do, as one plan for each direction.
 
-    ``refusal`` says why the real call would refuse it with a ``PlanRefusedError``: files that were changed on both
-    sides, or too many deletes. It is empty if the real call would carry both plans out.
+    ``download`` copies files that are newer in the store, and ``upload`` copies files that are newer here. ``refusal``
+    says why the real call would raise a :class:`PlanRefusedError`: conflicts, or too many deletes. It is "" if the real
+    call would not raise it.
     """
 
     download: TransferPlan

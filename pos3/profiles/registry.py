@@ -40,24 +40,25 @@ _FLAGS = ("public", "requester_pays")
 
 @dataclass(frozen=True)
 class Profile:
-    """How to reach one S3-compatible endpoint. Secrets never show in its ``repr``.
+    """How to reach one S3-compatible endpoint, and with which credentials. The ``repr`` shows no secrets.
 
     Args:
-        local_name: the directory below the cache root that keeps this endpoint's files apart; not "_".
-        endpoint: URL such as "https://storage.example.com"; None for AWS itself.
-        public: anonymous access, requests are not signed, whatever credentials are given.
-        region: AWS region name; None takes it from the environment or the AWS profile.
-        access_key, secret_key, session_token: explicit credentials; then the environment's are never used.
-        aws_profile: name of a profile in the AWS configuration files, whose credentials are refreshed.
-        addressing_style: "path", "virtual" or "auto" (as the AWS configuration file says, else path for a named
-            endpoint and virtual for AWS).
-        verify: False skips TLS verification; a path names a CA bundle.
+        local_name: the directory below the cache root for the files of this endpoint. "_" is not allowed.
+        endpoint: the URL of the server, such as "https://storage.example.com". None means AWS itself.
+        public: anonymous access. Requests are not signed, even if there are credentials.
+        region: the name of the AWS region. None takes it from the environment or the AWS profile.
+        access_key, secret_key, session_token: the credentials. With them, the credentials of the environment are not
+            used.
+        aws_profile: the name of a profile in the AWS configuration files. Its credentials are refreshed.
+        addressing_style: "path", "virtual" or "auto". "auto" takes the style from the AWS configuration file. Without
+            one, it means path for a named endpoint and virtual for AWS.
+        verify: False turns the check of TLS certificates off. A path names a CA bundle.
         requester_pays: accept the costs of requester-pays buckets.
-        server_side_encryption: such as "AES256" or "aws:kms", sent with every upload.
-        sse_kms_key_id: the KMS key of uploads; implies "aws:kms".
+        server_side_encryption: the encryption for every upload, such as "AES256" or "aws:kms".
+        sse_kms_key_id: the KMS key for uploads. It implies "aws:kms".
 
     Raises:
-        ProfileError: a value cannot work, or two contradict each other.
+        ProfileError: a value cannot work, or two values contradict each other.
     """
 
     local_name: str
@@ -120,7 +121,7 @@ class Profile:
 
     @property
     def place(self) -> tuple[str | None, str | None]:
-        """Two profiles with an equal value reach the same buckets: the endpoint or, for AWS itself, the AWS profile."""
+        """The endpoint or, for AWS, the AWS profile. Two profiles with equal values reach the same buckets."""
         return (self.endpoint, None if self.endpoint else self.aws_profile)
 
 
@@ -149,17 +150,20 @@ def register_profile(
     server_side_encryption: str | None = None,
     sse_kms_key_id: str | None = None,
 ) -> None:
-    """Makes ``name`` usable in this process, as ``profile=`` and in ``s3://name@bucket/key``.
+    """Registers a profile in this process. The name can be used as ``profile=`` and in ``s3://name@bucket/key``.
+
+    A call with the same name and the same settings does nothing.
 
     Args:
-        endpoint: URL of the S3 server; None for AWS itself, whose buckets' regions are found without ``region``.
-        region: with an endpoint, ``aws_profile`` or ``public`` only.
-        local_name: cache directory name; ``name`` when None.
+        name: the name of the profile.
+        endpoint: the URL of the S3 server. None means AWS, where the region of each bucket is found automatically.
+        region: the name of the region. It needs an ``endpoint``, an ``aws_profile`` or ``public``.
+        local_name: the directory below the cache root for the files of this profile. None means ``name``.
         public, access_key, secret_key, session_token, aws_profile, addressing_style: as for :class:`Profile`.
         verify, requester_pays, server_side_encryption, sse_kms_key_id: as for :class:`Profile`.
 
     Raises:
-        ProfileError: the name is taken by another configuration, or a value cannot work.
+        ProfileError: the name is registered with other settings, or a value cannot work.
     """
     if not isinstance(name, str) or not name:
         raise ProfileError(f"profile name {name!r}: expected a non-empty string")

@@ -32,17 +32,23 @@ _SHORTEST_LAYOUT = "{desc} {percentage:3.0f}% {n_fmt}/{total_fmt} {rate_fmt}"
 
 
 class Progress(Protocol):
-    """Follows one transfer. ``moved`` may be called from several threads, and with a negative size after a retry."""
+    """The progress of one transfer. Several threads may call its methods at the same time."""
 
-    def moved(self, size_bytes: int) -> None: ...
+    def moved(self, size_bytes: int) -> None:
+        """So many bytes were transferred. The number is negative if a part of a file must be transferred again."""
+        ...
 
-    def finished_file(self) -> None: ...
+    def finished_file(self) -> None:
+        """One more file is complete."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """The transfer has ended."""
+        ...
 
 
 class OpenProgress(Protocol):
-    """Opens the progress of one transfer: its title, the number of files, the number of bytes."""
+    """A function that opens the progress of one transfer: by its title, its number of files and its number of bytes."""
 
     def __call__(self, title: str, files: int, size_bytes: int, /) -> Progress: ...
 
@@ -186,7 +192,7 @@ def _shortened(title: str, columns: int) -> str:
 
 
 class LogProgress:
-    """One log line every ten seconds, and one at the end of a transfer that took a while."""
+    """Progress as log lines: one every ten seconds, and one at the end if the transfer took 2 s or more."""
 
     def __init__(
         self,

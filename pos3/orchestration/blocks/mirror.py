@@ -12,9 +12,9 @@ from pos3.orchestration.blocks.profile import Pos3Profile
 
 
 class Pos3Mirror(Block):
-    """Options of the mirror of a flow run: ``pos3_flow(mirror="<block name>")``.
+    """Options for the mirror of a flow run: ``pos3_flow(mirror="<block name>")``.
 
-    Empty fields are options that are not given. For the options, see :func:`pos3.mirror`.
+    An empty field is an option that is not given. :func:`pos3.mirror` explains the options.
     """
 
     _block_type_name = "pos3 Mirror"
@@ -25,19 +25,26 @@ class Pos3Mirror(Block):
 
     cache_root: str | None = Field(default=None, description="Directory on the worker for files without a local path.")
     show_progress: bool | None = Field(default=None, description="Log lines about transfers that take long.")
-    max_workers: int | None = Field(default=None, description="Requests in flight of one transfer.")
+    max_workers: int | None = Field(default=None, description="The most requests of one transfer at the same time.")
     default_profile: Pos3Profile | str | None = Field(
-        default=None, description="A profile, or the name of one, for URLs that name none."
+        default=None, description="A profile or its name, for URLs that name no profile."
     )
-    max_upload_bytes_per_second: float | None = Field(default=None, description="The rate of all uploads together.")
-    max_download_bytes_per_second: float | None = Field(default=None, description="The rate of all downloads together.")
-    cache_limit: int | str | None = Field(default=None, description="Bytes, or a size such as 50GB.")
+    max_upload_bytes_per_second: float | None = Field(
+        default=None, description="The most bytes a second of all uploads."
+    )
+    max_download_bytes_per_second: float | None = Field(
+        default=None, description="The most bytes a second of all downloads."
+    )
+    cache_limit: int | str | None = Field(
+        default=None, description="The most bytes in the cache, or a size such as 50GB."
+    )
     shutdown_timeout: float | None = Field(
-        default=None, description="Seconds for the last pushes when the process is being stopped."
+        default=None, description="Seconds for the last pushes when the process is told to stop."
     )
-    output_root: str | None = Field(default=None, description="URL below which runs have directories: run_dir().")
+    output_root: str | None = Field(default=None, description="URL below which run_dir() creates directories.")
     offline: bool | Literal["auto"] | None = Field(
-        default=None, description="Whether downloads come from the cache alone; auto: while the store is not reached."
+        default=None,
+        description="On: use only the cache, and keep uploads. auto: only while the store cannot be reached.",
     )
 
     @model_validator(mode="after")

@@ -24,9 +24,14 @@ else:
 class Pos3Profile(Block):
     """How pos3 reaches one S3-compatible endpoint.
 
-    In a flow run, ``pos3.download(url, profile="<block name>")``, ``s3://<block name>@bucket/key`` and
-    ``default_profile="<block name>"`` find the block, unless a profile of that name is registered or in the profiles
-    file. For the settings see :class:`pos3.Profile`.
+    In a flow run, you can use the name of the block as the name of a profile:
+
+    - ``pos3.download(url, profile="<block name>")``
+    - ``s3://<block name>@bucket/key``
+    - ``default_profile="<block name>"``
+
+    A profile with this name that is registered or in the profiles file wins over the block. :class:`pos3.Profile`
+    explains the settings.
     """
 
     _block_type_name = "pos3 Profile"
@@ -36,26 +41,30 @@ class Pos3Profile(Block):
     # Messages about wrong input must not quote it, because it may be a secret.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    endpoint: str | None = Field(default=None, description="URL of the S3 server; none for AWS itself.")
-    region: str | None = Field(default=None, description="AWS region; none takes it from the environment.")
+    endpoint: str | None = Field(default=None, description="URL of the S3 server; empty means AWS itself.")
+    region: str | None = Field(default=None, description="AWS region; empty takes it from the environment.")
     public: bool = Field(default=False, description="Anonymous access: requests are not signed.")
-    access_key: SecretStr | None = Field(default=None, description="Explicit credentials, with the secret key.")
+    access_key: SecretStr | None = Field(default=None, description="The access key; needs the secret key, too.")
     secret_key: SecretStr | None = None
     session_token: SecretStr | None = None
     credentials: Credentials = Field(
-        default=None, description="AwsCredentials or MinIOCredentials of prefect-aws, in place of the keys above."
+        default=None, description="AwsCredentials or MinIOCredentials of prefect-aws, instead of the keys above."
     )
     aws_profile: str | None = Field(
         default=None, description="A profile of the worker's AWS configuration files, whose credentials are refreshed."
     )
     local_name: str | None = Field(
-        default=None, description="Directory below the cache root; the block's name unless given."
+        default=None, description="Directory below the cache root; empty means the name of the block."
     )
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
-    verify: bool | str = Field(default=True, description="Off: no TLS verification. A path: a CA bundle on the worker.")
+    verify: bool | str = Field(
+        default=True, description="Off: TLS certificates are not checked. A path: a CA bundle on the worker."
+    )
     requester_pays: bool = Field(default=False, description="Accept the costs of requester-pays buckets.")
-    server_side_encryption: str | None = Field(default=None, description="Such as AES256 or aws:kms, for uploads.")
-    sse_kms_key_id: str | None = Field(default=None, description="The KMS key of uploads; implies aws:kms.")
+    server_side_encryption: str | None = Field(
+        default=None, description="Encryption of uploads, such as AES256 or aws:kms."
+    )
+    sse_kms_key_id: str | None = Field(default=None, description="The KMS key for uploads; implies aws:kms.")
 
     @model_validator(mode="after")
     def _can_work(self) -> Pos3Profile:
@@ -64,7 +73,7 @@ class Pos3Profile(Block):
         return self
 
     def to_profile(self) -> pos3.Profile:
-        """The block as a profile, for the argument ``profile`` of pos3's functions.
+        """Returns the block as a profile, for the argument ``profile`` of the functions of pos3.
 
         Raises:
             ProfileError: it cannot work on this machine, or it has no ``local_name`` and was not saved.

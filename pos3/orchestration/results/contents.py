@@ -27,22 +27,22 @@ _URLS = ("s3://", "s3a://", "s3n://", "part+s3://")
 
 @dataclass
 class S3Contents(CachePolicy):
-    """A cache policy that skips a task exactly if its code, its inputs and the objects behind them are unchanged.
+    """A cache policy that skips a task only if its code, its inputs and the objects of its inputs are unchanged.
 
-    Inputs are searched, at any depth, for ``s3://`` URLs, for parts, and for paths that have a URL. The keys, sizes and
-    ETags of their objects are compared, but not the modification times. A path counts as its URL, so workers with
-    different caches find the same results. All other inputs are compared by value, and the code as by Prefect's
-    ``TASK_SOURCE``.
-
-    A task is not skipped if nothing is at a URL, if a path has files that were not uploaded yet, or if the store cannot
-    be reached.
-
-    Each URL costs a listing, unless the flow run's mirror has registered it. A URL to which the task writes is not an
-    input; leave it out with ``S3Contents() - "out"``. The policy can be combined with other policies by "+".
+    - It looks for ``s3://`` URLs, for parts, and for paths that have a URL, at any depth of the inputs. It compares the
+      keys, sizes and ETags of their objects, but not the modification times.
+    - A path counts as its URL, so workers with different caches find the same results.
+    - Other inputs are compared by value, and the code is compared as by Prefect's ``TASK_SOURCE``.
+    - A task is not skipped if nothing is at a URL, or if the store cannot be reached. It is also not skipped if a path
+      has files that were not uploaded yet.
+    - Each URL costs a listing, unless the mirror of the flow run has registered it.
+    - A URL to which the task writes is not an input. Leave it out with ``S3Contents() - "out"``, where "out" is the
+      parameter.
+    - The policy can be combined with other policies by "+".
 
     Args:
         include, exclude: globs of the objects that count, relative to each URL.
-        without: names of the task's parameters that do not count.
+        without: names of parameters of the task that do not count.
     """
 
     include: Patterns = field(default=None, kw_only=True)

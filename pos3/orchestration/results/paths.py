@@ -27,13 +27,14 @@ D = TypeVar("D")
 
 
 class PathSerializer(PickleSerializer[D]):
-    """Prefect's pickle serializer, but paths of a mirror get their content on other machines, too.
+    """Prefect's pickle serializer, extended for paths of a mirror: their content can be loaded on other machines.
 
-    A path that the current mirror has registered, or that lies in its cache, is stored as its URL, at any depth of the
-    result. Where the result is loaded, it becomes a local path with that content: see :func:`restored`. Everything else
-    is stored as by Prefect's default serializer. URLs and names of profiles are stored, but no credentials.
+    A path that the current mirror has registered, or that is in its cache, is stored as its URL. This works at any
+    depth of the result. When the result is loaded, the URL becomes a local path with the same content: see
+    :func:`restored`. All other values are stored as by Prefect's default serializer. The result contains URLs and names
+    of profiles, but no credentials.
 
-    ``pos3_flow`` uses it for flow and tasks, unless another serializer is chosen.
+    ``pos3_flow`` uses it for the flow and its tasks, unless you choose another serializer.
     """
 
     type: str = Field(default="pos3", frozen=True)
@@ -86,10 +87,11 @@ def _plain(path: Path) -> tuple[Any, ...]:
 
 
 def restored(stored: dict[str, Any], origin: str) -> Path:
-    """The local path of a stored reference. Loading a result calls this function, whose name the result contains.
+    """Returns the local path of a stored reference.
 
-    With a mirror, the content is downloaded unless it is there. Without a mirror, the path is returned if it exists and
-    the cache of this machine has a record of it.
+    A stored result contains the name of this function, and loading the result calls it. With a mirror, the content is
+    downloaded unless it is there. Without a mirror, the path is returned if it exists and the cache of this machine has
+    a record of it.
 
     Args:
         stored: the fields of a :class:`pos3.Reference`.
