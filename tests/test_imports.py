@@ -61,9 +61,9 @@ assert not {"pos3.api", "boto3", "pycurl"} & set(sys.modules)
     assert (asked.stdout, asked.stderr) == (f"{importlib.metadata.version('pos3')}\n", "")
 
 
-def test_the_help_of_the_package_begins_with_where_its_documentation_is() -> None:
-    first = pydoc.plain(pydoc.render_doc(pos3)).partition("DESCRIPTION\n")[2].strip()
-    assert first.startswith("Documentation: README.md and the directory docs of the source")
+def test_the_help_of_the_package_says_where_its_documentation_is() -> None:
+    first = pydoc.plain(pydoc.render_doc(pos3)).partition("DESCRIPTION\n")[2].partition("PACKAGE CONTENTS")[0]
+    assert "documentation is README.md and the directory ``docs``" in " ".join(first.split())
     for page in ("README.md", "docs/guide.md"):
         assert (PACKAGE.parent / page).exists()
 
@@ -112,5 +112,5 @@ except ImportError as error:
     print(error)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
-    assert ran.stdout == "pos3.orchestration needs Prefect: pip install 'pos3[prefect]'\n"
+    assert ran.stdout == "pos3.orchestration needs Prefect; install pos3 with its extra 'prefect'\n"
     assert ran.stderr == ""

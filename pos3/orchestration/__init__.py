@@ -17,7 +17,9 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "prefect":
         raise
-    raise ModuleNotFoundError("pos3.orchestration needs Prefect: pip install 'pos3[prefect]'", name="prefect") from None
+    raise ModuleNotFoundError(
+        "pos3.orchestration needs Prefect; install pos3 with its extra 'prefect'", name="prefect"
+    ) from None
 
 from pos3.orchestration.flow import pos3_flow
 from pos3.orchestration.internals import EngineHooks, install

@@ -122,7 +122,9 @@ def test_opencv_saves_frames_of_a_video(rclone_site: S3Site, run_recipe: RunReci
 def test_joblib_computes_what_no_machine_has_computed(rclone_site: S3Site, run_recipe: RunRecipe) -> None:
     rclone_site.put_all({"texts/a.txt": b"one two", "texts/b.txt": b"three"})
     texts, results = rclone_site.url("texts"), rclone_site.url("results")
-    assert sorted(run_recipe("joblib_memory.py", texts, results).splitlines()) == ["counting", "counting", "words: 3"]
+    first = run_recipe("joblib_memory.py", texts, results)
+    # Two threads print, and one line may begin in the other.
+    assert (first.count("counting"), first.endswith("words: 3\n")) == (2, True)
     kept = rclone_site.objects("results/")
     rclone_site.put("texts/c.txt", b"four five six")
     second = run_recipe("joblib_memory.py", texts, results, machine="second")

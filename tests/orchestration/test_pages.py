@@ -56,7 +56,7 @@ def test_the_tutorial_runs_from_top_to_bottom(isolated_home: Path, tmp_path: Pat
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert re.findall(r"^(\d+) words in", ran.stdout, re.MULTILINE) == ["6", "6", "7"]

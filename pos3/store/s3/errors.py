@@ -107,7 +107,9 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
         error.is_overload = code in _OVERLOAD_CODES or status in _OVERLOAD_STATUSES
         return error
     if code == "NoSuchBucket":
-        return BucketNotFoundError(f"{where}: the bucket does not exist at {endpoint}; check the name and the profile")
+        return BucketNotFoundError(
+            f"{where}: the bucket does not exist at {endpoint}; check its name, and whether this is the right endpoint"
+        )
     if code == "NoSuchVersion":
         return RemoteNotFoundError(f"{where}: this version was deleted for good")
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:
