@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -49,20 +52,27 @@ def test_the_tutorial_runs_from_top_to_bottom(isolated_home: Path, tmp_path: Pat
     pos3 = f'pos3() {{ "{sys.executable}" -m pos3.cli "$@"; }}\n'
     environment = environment_of_children()
     environment |= {"PATH": f"{programs}:{environment['PATH']}", "PREFECT_LOGGING_LEVEL": "ERROR"}
-    ran = subprocess.run(
+    with subprocess.Popen(
         ["bash", "-c", f"set -euo pipefail\n{pos3}{commands}"],
         cwd=tmp_path,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=280,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert re.findall(r"^(\d+) words in", ran.stdout, re.MULTILINE) == ["6", "6", "7"]
-    assert re.findall(r"^s3://bucket/results/.*\.txt$", ran.stdout, re.MULTILINE) == [
+        start_new_session=True,
+    ) as shell:
+        try:
+            stdout, stderr = shell.communicate(timeout=250)
+        finally:
+            # If a command fails, the server is still there.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.returncode == 0, stdout + stderr
+    assert re.findall(r"^(\d+) words in", stdout, re.MULTILINE) == ["6", "6", "7"]
+    assert re.findall(r"^s3://bucket/results/.*\.txt$", stdout, re.MULTILINE) == [
         f"s3://bucket/results/{day}/step-{step}.txt" for day in ("monday", "tuesday") for step in range(3)
     ]
-    assert "dtaa" in ran.stdout
-    assert len(re.findall(r"^s3://bucket/outputs/.*/counts/count.txt$", ran.stdout, re.MULTILINE)) == 1
+    assert "dtaa" in stdout
+    assert len(re.findall(r"^s3://bucket/outputs/.*/counts/count.txt$", stdout, re.MULTILINE)) == 1
     assert not (tmp_path / "s3-data").exists()
