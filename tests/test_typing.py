@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import basedpyright
-
 import pos3
+from tests.support.pyright import checked_by_pyright
 
 SCRIPT = Path(__file__).with_name("typed_script.py")
 SOURCE = Path(pos3.__file__).parents[1]
@@ -33,19 +31,12 @@ def test_mypy_in_its_strict_mode_knows_the_types(tmp_path: Path) -> None:
 
 
 def test_pyright_in_its_strict_mode_knows_the_types(tmp_path: Path) -> None:
-    project = tmp_path / "pyrightconfig.json"
-    settings = {
-        "include": [str(SCRIPT)],
-        "extraPaths": [str(SOURCE)],
-        "typeCheckingMode": "strict",
-        "enableTypeIgnoreComments": False,
-        "reportUnnecessaryTypeIgnoreComment": "error",
-    }
-    project.write_text(json.dumps(settings))
-    command = [sys.executable, "-m", basedpyright.__name__, "--outputjson"]
-    checked = subprocess.run(
-        [*command, "--project", str(project), "--pythonpath", sys.executable], capture_output=True, text=True
+    found = checked_by_pyright(
+        SCRIPT,
+        tmp_path,
+        typeCheckingMode="strict",
+        enableTypeIgnoreComments=False,
+        reportUnnecessaryTypeIgnoreComment="error",
     )
-    found = json.loads(checked.stdout)
     assert found["summary"]["filesAnalyzed"] == 1
     assert [(item["range"]["start"]["line"] + 1, item["message"]) for item in found["generalDiagnostics"]] == []
