@@ -15,6 +15,7 @@ import json
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -74,7 +75,13 @@ def differing(runs: list[str]) -> str:
 
 
 def version_of(peer: Peer) -> str:
-    return f"{version('pos3')} (this checkout)" if not peer.requirement else peer.requirement.replace("==", " ")
+    """The package of a tool, for the page."""
+    if peer.requirement:
+        package = peer.requirement.replace("==", " ")
+        return f"{package} (program {peer.program_version})" if peer.program_version else package
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return f"pos3 {version('pos3')} (this repository{', commit ' + commit if commit else ''})"
 
 
 def main() -> None:

@@ -27,7 +27,8 @@ Command = list[str]
 class Peer:
     """One tool. ``down`` and ``up`` make commands from a bucket, a key and a local directory.
 
-    ``deletes`` is false for tools that never delete; the others are told to.
+    ``deletes`` is false for tools that never delete; the others are told to. ``program_version`` is the version of the
+    program, if its package has another one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Peer:
     down: Callable[[str, str, str], Command]
     up: Callable[[str, str, str], Command]
     deletes: bool = True
+    program_version: str = ""
 
     @property
     def environment(self) -> Path:
@@ -89,6 +91,7 @@ PEERS = (
         "s5cmd",
         lambda bucket, key, local: ["sync", "--delete", f"s3://{bucket}/{key}/*", f"{local}/"],
         lambda bucket, key, local: ["sync", "--delete", f"{local}/", f"s3://{bucket}/{key}/"],
+        program_version="2.3.0",
     ),
     Peer(
         "rclone",

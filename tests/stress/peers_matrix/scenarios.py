@@ -37,7 +37,7 @@ _GROUPS: dict[str, tuple[Scenario, ...]] = {
     "What counts as changed": (
         Scenario("nothing has changed, download again", deletes.unchanged_rerun),
         Scenario("object edited, same size, then download", deletes.object_edited),
-        Scenario("the same, and the local file's time is later", deletes.object_edited_older),
+        Scenario("object edited, same size, local file with a later time, then download", deletes.object_edited_older),
         Scenario("file edited, same size, older time, then upload", deletes.file_edited_older),
         Scenario("file rewritten in place while it is uploaded (64 MiB)", places.file_rewritten),
         Scenario("object replaced while it is downloaded (64 MiB)", bodies.replaced_while_read),
@@ -55,7 +55,10 @@ _GROUPS: dict[str, tuple[Scenario, ...]] = {
     "Signals": (
         Scenario("Ctrl-C while downloads hang", bodies.ctrl_c, once=True),
         Scenario("SIGKILL in a download: the partial file", bodies.killed_download),
-        Scenario("the same, then an upload of the directory: the partial file", bodies.killed_download_then_upload),
+        Scenario(
+            "SIGKILL in a download, then an upload of the directory: the partial file",
+            bodies.killed_download_then_upload,
+        ),
         Scenario("SIGKILL in an upload (64 MiB)", bodies.killed_upload),
         Scenario("Ctrl-C in an upload (64 MiB)", bodies.interrupted_upload),
     ),

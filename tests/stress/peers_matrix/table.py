@@ -13,16 +13,19 @@ Observed = dict[str, dict[str, str]]
 
 _INTRODUCTION = """# The same faults, other tools
 
-What pos3 and five other tools do when things go wrong: each cell is what was seen when `make peers` ran. The tools
-talk to a real S3 server (moto's, and rclone's for many objects) through a proxy that breaks what the row says, with
-their default options plus deletes. Most scenarios are played twice; where the two differed, the cell shows both.
-"Status" is the exit status of the command. **Bold** is what loses or spoils data, or leaves half a file where a whole
-one is expected. A dash means that the tool never deletes. Before bits are flipped, each tool uploads the object
-itself, so that it may store what checksums it likes.
+This page shows what pos3 and five other tools do when something goes wrong. Each cell is the result of a test run with
+`make peers`. The tools use a real S3 server: moto, or rclone for many objects. A proxy in front of the server makes the
+fault that the row names. The tools run with their default options, and with deletes. Most tests run twice. If the
+results differ, the cell shows both.
 
-Options change some cells: `aws s3 sync --exact-timestamps` compares times both ways, `rclone --checksum` compares
-content, `rclone --max-delete` and `--backup-dir` bound deletes and keep what they take. A row that depends on the
-moment of a signal may come out differently another time.
+- **Bold** results lose or damage data, or leave a part of a file where a whole file is expected.
+- "Status" is the exit status of the command.
+- A dash means that the tool has no deletes.
+- If a row flips bits, the tool has uploaded the object itself, so it could store its own checksums.
+
+Options change some cells. `aws s3 sync --exact-timestamps` compares times in both directions, and `rclone --checksum`
+compares content. `rclone --max-delete` limits deletes, and `rclone --backup-dir` moves deleted files to another
+directory. In rows with a signal, another run can have another result, because the moment of the signal matters.
 """
 
 
@@ -37,15 +40,15 @@ def page(observed: Observed, versions: dict[str, str]) -> str:
             for name, scenario in scenarios.items()
         ]
         lines.append("")
-    lines += ["## The commands\n", "| | version | download | upload |", "|---|---|---|---|"]
+    lines += ["## The commands\n", "| | package | download | upload |", "|---|---|---|---|"]
     lines += [
         f"| {peer.name} | {versions[peer.name]} | `{peer.shown('down')}` | `{peer.shown('up')}` |" for peer in tools
     ]
-    where = f"{platform.system()} with Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}"
+    where = f"Linux with Python {platform.python_version()} on {datetime.now(UTC):%Y-%m-%d}"
     lines += [
         "",
-        f"Run on {where}. `make peers` makes an environment for each tool and writes this page anew;",
-        "the scenarios are in `tests/stress/peers_matrix`.",
+        f"The tests ran on {where}. `make peers` makes an environment for each tool, and",
+        "writes this page again. The tests are in `tests/stress/peers_matrix`.",
         "",
     ]
     return "\n".join(lines)
