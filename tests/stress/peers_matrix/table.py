@@ -44,7 +44,7 @@ def page(observed: Observed, versions: dict[str, str]) -> str:
     lines += [
         f"| {peer.name} | {versions[peer.name]} | `{peer.shown('down')}` | `{peer.shown('up')}` |" for peer in tools
     ]
-    where = f"Linux with Python {platform.python_version()} on {datetime.now(UTC):%Y-%m-%d}"
+    where = f"{platform.system()} with Python {platform.python_version()} on {datetime.now(UTC):%Y-%m-%d}"
     lines += [
         "",
         f"The tests ran on {where}. `make peers` makes an environment for each tool, and",
