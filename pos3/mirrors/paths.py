@@ -311,7 +311,7 @@ def _restored(mirror: Restorer, arrival: _Arrival) -> Path:
         when = "not pushed yet, or gone" if reference.pushes else "gone"
         origin = arrival.described["origin"] or f"a process on {arrival.described['machine'].split()[0]}"
         raise RemoteNotFoundError(
-            f"{origin} has handed on {reference.local}, a copy of {reference.url}, which is {when}: {error}"
+            f"{origin} passed {reference.local}, a copy of {reference.url}, which is {when}: {error}"
         ) from error
 
 

@@ -115,10 +115,15 @@ def _mirror() -> Iterator[pos3.Mirror]:
 
 def _url(url: str | None, bucket: str | None, folder: str | None) -> str:
     if (url is None) == (bucket is None):
-        raise pos3.InvalidArgumentError("a step needs a url, or a bucket and a folder", argument="url")
+        raise pos3.InvalidArgumentError(
+            "the step needs either a url, or a bucket with an optional folder; set one of them in prefect.yaml",
+            argument="url",
+        )
     if url is not None:
         if folder is not None:
-            raise pos3.InvalidArgumentError(f"url={url!r} and folder={folder!r}: give one of them", argument="folder")
+            raise pos3.InvalidArgumentError(
+                f"url={url!r} and folder={folder!r}: a url includes the folder; remove one of them", argument="folder"
+            )
         return url
     return f"s3://{bucket}/{(folder or '').strip('/')}".rstrip("/")
 

@@ -183,8 +183,8 @@ def test_the_next_worker_pushes_what_a_killed_one_left_and_starts_its_runs_again
         here.start()
         eventually(lambda: states(client, runs) == {"waits": "Completed"})
         said = here.log.read_text()
-        assert f"left by a killed process: {rclone_site.url('waits')}: pushed 1 uploaded" in said
-        assert said.index("left by a killed process") < said.index("is AwaitingRetry")
+        assert f"files of a killed process for {rclone_site.url('waits')}: pushed 1 uploaded" in said
+        assert said.index("files of a killed process") < said.index("is AwaitingRetry")
     assert {"waits/start-1", "waits/start-2"} <= set(rclone_site.keys())
     names = [state.name for state in client.read_flow_run_states(runs["waits"].id)]
     assert "AwaitingRetry" in names
@@ -376,7 +376,7 @@ def test_a_worker_that_cannot_start_says_why_and_ends_with_a_status_of_its_own(
     said = json.loads(line)
     assert (said["level"], said["message"]) == (
         "CRITICAL",
-        "cannot start: POS3_WORKER_TYPE='process': the work pool 'containers' is of type 'docker'",
+        "cannot start: POS3_WORKER_TYPE='process': the work pool 'containers' has the type 'docker'; set this type",
     )
 
 

@@ -197,4 +197,4 @@ def test_a_push_that_fails_after_the_hooks_of_a_task_is_in_the_log(
 
     with caplog.at_level(logging.ERROR):
         assert learn(return_state=True).is_completed()
-    assert "what the hooks of this task run wrote could not be pushed" in caplog.text
+    assert "files that hooks of this task run wrote could not be pushed" in caplog.text

@@ -116,7 +116,9 @@ def test_the_next_attempt_pushes_what_was_left_before_it_begins(
     assert steps == ["5"]
     assert rclone_site.objects() == {"out/half": b"half", "out/whole": b"whole", "ckpt/step": b"9"}
     assert journals(cache) == []
-    assert "1 uploaded" in logged(flow_run_id, f"pos3 pushed what a killed attempt left for {rclone_site.url('out')}")
+    assert "1 uploaded" in logged(
+        flow_run_id, f"pos3 pushed files that a killed attempt left for {rclone_site.url('out')}"
+    )
 
 
 def test_a_recovery_that_fails_does_not_stop_the_run_whose_own_push_settles_it(

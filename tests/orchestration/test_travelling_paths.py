@@ -228,7 +228,7 @@ def test_the_flow_gets_the_same_error_for_a_path_that_it_cannot_have(
     def learn() -> str:
         return tasks.make_scratch.submit().result().read_text()
 
-    with pytest.raises(pos3.RemoteNotFoundError, match=r"task run 'make_scratch-.*outside of every mirror"):
+    with pytest.raises(pos3.RemoteNotFoundError, match=r"task run 'make_scratch-.*in no mirror"):
         learn()
 
 
@@ -247,7 +247,7 @@ def test_what_is_gone_by_then_fails_the_task_that_needs_it_with_both_names(
         failed.wait()
         return failed.state
 
-    with pytest.raises(pos3.RemoteNotFoundError, match=r"task run 'make-.* has handed on .*out/file.*gone"):
+    with pytest.raises(pos3.RemoteNotFoundError, match=r"task run 'make-.* passed .*out/file.*gone"):
         learn(return_state=True).result()
 
 

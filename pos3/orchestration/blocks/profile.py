@@ -80,7 +80,7 @@ class Pos3Profile(Block):
         """
         name = self.local_name or self._block_document_name
         if not name:
-            raise pos3.ProfileError("a Pos3Profile that is not saved needs a local_name")
+            raise pos3.ProfileError("a Pos3Profile that is not saved needs a local_name; save it, or set local_name")
         return _profile(name, self._settings())
 
     def _settings(self) -> dict[str, Any]:

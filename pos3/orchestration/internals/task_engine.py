@@ -228,7 +228,7 @@ def _logging_errors(hooks: TaskHooks) -> Iterator[None]:
     try:
         yield
     except Exception:
-        hooks.log.exception("pos3: what the hooks of this task run wrote could not be pushed")
+        hooks.log.exception("pos3: files that hooks of this task run wrote could not be pushed")
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

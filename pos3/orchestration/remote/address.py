@@ -47,4 +47,6 @@ def check_private(directory: str) -> None:
     """
     found = os.lstat(directory)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{directory} is not a directory of this user alone")
+        raise PermissionError(
+            f"{directory} is not a directory of this user alone; remove it, or set TMPDIR to another directory"
+        )

@@ -22,6 +22,7 @@ from pos3.orchestration.remote.proxies import Arguments, MirrorGoneError, Mirror
 from pos3.orchestration.storing import Metadata, TaskData
 
 OpenMirror = Callable[[MirrorGoneError], pos3.Mirror]
+_IS_OVER = "this mirror belongs to a task run that has ended; call pos3 before the task returns"
 
 _of_transaction: dict[int, TaskMirror] = {}
 _lock = threading.Lock()
@@ -74,7 +75,7 @@ class TaskMirror(MirrorProxy):
 
     def call(self, method: str, arguments: Arguments) -> Any:
         if self._is_over:
-            raise MirrorGoneError("the task run that this mirror belongs to is over")
+            raise MirrorGoneError(_IS_OVER)
         if self._own is None:
             try:
                 made = self._outer.call(method, arguments)
@@ -89,7 +90,7 @@ class TaskMirror(MirrorProxy):
     def confirm(self) -> None:
         """Confirms the uploads of this task, and of a task that it has called."""
         if self._is_over or self._is_pushed:
-            raise MirrorGoneError("the task run that this mirror belongs to is over")
+            raise MirrorGoneError(_IS_OVER)
         if self._own is None and self._uploads:
             try:
                 self._outer.confirm()

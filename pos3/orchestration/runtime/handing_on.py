@@ -201,8 +201,8 @@ def explaining_foreign_paths() -> Iterator[None]:
 
 def _why_missing(path: str, handed_on: str, origin: str) -> str:
     return (
-        f"{path} is not on this machine: {handed_on} was handed on by {origin}, and lies outside of every mirror "
-        "there, so it cannot be brought here; write it below pos3.upload(...), or hand on its content"
+        f"{path} is not on this machine: {origin} passed {handed_on}, which is in no mirror there, so pos3 cannot "
+        "download it here; write the file below the path of pos3.upload(...), or pass its content"
     )
 
 

@@ -110,7 +110,9 @@ class HookMirror(MirrorProxy):
     def _choose(self) -> RunMirror | BrokeredMirror | _OwnMirror:
         with self._lock:
             if self._is_over:
-                raise pos3.NoMirrorError("the hook that this mirror belongs to is over")
+                raise pos3.NoMirrorError(
+                    "this mirror belongs to a hook that has returned; call pos3 before the hook returns"
+                )
             if self._chosen is None:
                 self._chosen = self._mirror_of_run() or self._open_own_mirror()
             return self._chosen

@@ -83,8 +83,8 @@ def _of_flow_run(flow_run: FlowRun, flow: Flow[Any, Any] | None, task_run: TaskR
     if flow is None or not has_mirror(flow):
         name = repr(flow.name) if flow is not None else "of this run"
         raise pos3.NoMirrorError(
-            f"the flow {name} has no mirror here: make it with @pos3_flow, so that all its tasks find one; a mirror "
-            "that is opened with 'with pos3.mirror():' is not seen by tasks in other processes"
+            f"the flow {name} has no mirror here; make the flow with @pos3_flow, then all its tasks find its mirror. "
+            "Tasks in other processes do not find a mirror that is opened with 'with pos3.mirror():'"
         )
     flow_mirror = BrokeredMirror(address)
     mirror = None
@@ -106,7 +106,7 @@ def _open_own(task_run: TaskRun, options: ResolveOptions, group: str, reason: Mi
     log = task_run_logger(task_run)
     opened = RunView(task_run.flow_run_id, log).new_mirror(options(), group=group).open()
     level = logging.INFO if task_run.flow_run_id is not None else logging.DEBUG
-    log_safely(log, level, "pos3: this task has a mirror of its own, for %s", reason)
+    log_safely(log, level, "pos3: this task opens its own mirror, because %s", reason)
     return opened
 
 

@@ -92,7 +92,7 @@ def _checked(choice: MirrorChoice) -> MirrorChoice:
         )
     if unknown := [str(name) for name in choice if name not in _NAMES]:
         raise pos3.InvalidArgumentError(
-            f"mirror: there is no option {', '.join(unknown)}; the options are {', '.join(_NAMES)}"
+            f"mirror: there is no option {', '.join(unknown)}; the options are {', '.join(_NAMES)}", argument="mirror"
         )
     return dict(choice)
 

@@ -87,8 +87,8 @@ def _ensure_stored_at(address: MirrorAddress, task_data: TaskData) -> Metadata:
         )
         if is_lost:
             raise MirrorGoneError(
-                "the flow run has ended before what this task wrote was stored, so its result is not kept; "
-                "the next run of the flow runs the task again"
+                "the flow run ended before the uploads of this task were pushed, so the result of the task is not "
+                "stored; the next run of the flow runs the task again"
             ) from gone
         return {}
 

@@ -8,6 +8,10 @@ from uuid import UUID
 import pos3
 from pos3.orchestration.ui import Log, log_safely
 
+_NOT_CHECKED = (
+    "pos3: could not look for files that an earlier attempt left here; run 'pos3 recover' on this machine: %s"
+)
+
 
 def label_of(flow_run_id: UUID) -> str:
     """The label in the journals of a flow run's mirrors."""
@@ -36,20 +40,22 @@ def recover_earlier(flow_run_id: UUID, options: pos3.MirrorOptions, progress: po
             progress=progress,
         )
     except Exception as error:  # noqa: BLE001 - see above
-        log_safely(log, logging.WARNING, "pos3: an earlier attempt may have left something here to push: %s", error)
+        log_safely(log, logging.WARNING, _NOT_CHECKED, error)
         return
     for item in found:
         if item.error is not None:
             log_safely(
                 log,
                 logging.WARNING,
-                "pos3: what a killed attempt left in %s could not be pushed to %s: %s",
+                "pos3: files that a killed attempt left in %s could not be pushed to %s: %s",
                 item.local,
                 item.url,
                 item.error,
             )
         elif item.outcome == "pushed":
-            log_safely(log, logging.INFO, "pos3 pushed what a killed attempt left for %s: %s", item.url, item.report)
+            log_safely(
+                log, logging.INFO, "pos3 pushed files that a killed attempt left for %s: %s", item.url, item.report
+            )
             for kept in item.report.kept:
                 log_safely(
                     log, logging.WARNING, "pos3 did not push %s in %s: %s", kept.path or ".", item.local, kept.reason

@@ -21,6 +21,7 @@ from pos3.orchestration.runtime.recovery import label_of, recover_earlier
 from pos3.orchestration.storing import PreCommitPushes, RegistrationLog, TaskData, arguments_here
 from pos3.orchestration.ui import RunView, log_safely
 
+_NO_SOCKET = "pos3: tasks in other processes open their own mirrors, because this run's mirror has no socket: %s"
 _open: dict[UUID, RunMirror] = {}
 _unpushed: set[UUID] = set()
 """The flow runs whose mirror was closed in this process before everything was pushed."""
@@ -63,7 +64,7 @@ class RunMirror:
         try:
             return Broker(self.mirror, self.pre_commit_pushes, self.flow_run.id)
         except OSError as error:
-            log_safely(self._log, logging.WARNING, "pos3: tasks in other processes get mirrors of their own: %s", error)
+            log_safely(self._log, logging.WARNING, _NO_SOCKET, error)
             return NoBroker(self.flow_run.id)
 
     @classmethod
@@ -189,7 +190,7 @@ class RunMirror:
             for note in getattr(cause, "__notes__", ()):
                 log_safely(self._log, logging.ERROR, "%s", note)
         except Exception as failure:  # noqa: BLE001 - see above
-            log_safely(self._log, logging.ERROR, "pos3: the mirror did not end well: %s", failure)
+            log_safely(self._log, logging.ERROR, "pos3: the mirror of this run could not be closed: %s", failure)
         finally:
             # The traceback of the error would keep the frames of the flow alive.
             self.error = None
@@ -199,7 +200,7 @@ class RunMirror:
         try:
             self.mirror.flush()
         except Exception as failure:  # noqa: BLE001 - the run is suspended all the same
-            log_safely(self._log, logging.ERROR, "pos3: the push at suspension failed: %s", failure)
+            log_safely(self._log, logging.ERROR, "pos3: the push before the suspension failed: %s", failure)
 
 
 def _close_all() -> None:

@@ -61,7 +61,9 @@ async def _until_stopped(log: logging.Logger) -> None:
     """Runs a worker. It raises CancelledError after the first SIGTERM or SIGINT; further signals are ignored."""
     settings = WorkerSettings.from_environment()
     if not PREFECT_API_URL.value():
-        raise WrongSettingError("PREFECT_API_URL is not set; expected such as http://prefect.example.com:4200/api")
+        raise WrongSettingError(
+            "PREFECT_API_URL is not set; set it to a URL such as http://prefect.example.com:4200/api"
+        )
     worker = _make_worker(settings)
     serving = asyncio.ensure_future(_serve(worker, settings, log))
     loop = asyncio.get_running_loop()
@@ -97,7 +99,7 @@ def _make_worker(settings: WorkerSettings) -> Worker:
     chosen = BaseWorker.get_worker_class_from_type(settings.kind)
     if chosen is None:
         known = ", ".join(sorted(BaseWorker.get_all_available_worker_types()))
-        raise WrongSettingError(f"POS3_WORKER_TYPE={settings.kind!r}: installed are {known}")
+        raise WrongSettingError(f"POS3_WORKER_TYPE={settings.kind!r}: expected an installed type: {known}")
     if chosen is ProcessWorker:
         return DrainingWorker(
             **arguments, run_locks=RunLocks(settings.cache_root, settings.name), grace_seconds=settings.grace_seconds
@@ -111,7 +113,8 @@ def _job_template(settings: WorkerSettings) -> Any:
     try:
         return json.loads(settings.job_template.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise WrongSettingError(f"POS3_WORKER_JOB_TEMPLATE={str(settings.job_template)!r}: {error}") from None
+        path = str(settings.job_template)
+        raise WrongSettingError(f"POS3_WORKER_JOB_TEMPLATE={path!r} is not valid JSON: {error}") from None
 
 
 async def _check_api(settings: WorkerSettings, log: logging.Logger) -> None:
@@ -141,7 +144,8 @@ async def _check_api(settings: WorkerSettings, log: logging.Logger) -> None:
             raise (WrongSettingError if refused else UnavailableError)(text) from None
     if pool.type != settings.kind:
         raise WrongSettingError(
-            f"POS3_WORKER_TYPE={settings.kind!r}: the work pool {settings.pool!r} is of type {pool.type!r}"
+            f"POS3_WORKER_TYPE={settings.kind!r}: the work pool {settings.pool!r} has the type {pool.type!r}; "
+            "set this type"
         )
     if pool.is_paused:
         log.warning("the work pool %r is paused; nothing runs until it is resumed", settings.pool)
@@ -156,9 +160,9 @@ async def _recover_abandoned_runs(settings: WorkerSettings, log: logging.Logger)
         for found in await anyio.to_thread.run_sync(recover, abandon_on_cancel=True):
             level = logging.INFO if found.error is None else logging.ERROR
             result = found.error or f"{found.outcome} {found.report}"
-            log.log(level, "left by a killed process: %s: %s", found.url, result)
+            log.log(level, "files of a killed process for %s: %s", found.url, result)
     except Exception:
-        log.exception("what a killed process had left could not be pushed; it stays for the next start")
+        log.exception("the files of killed processes could not be pushed; the next start of the worker tries again")
     try:
         with RunLocks(settings.cache_root).abandoned() as runs:
             async with get_client() as client:

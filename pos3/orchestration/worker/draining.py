@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.1
 _AFTER_KILL_SECONDS = 3.0
 _STOPPED = "its worker was stopped"
+_NOT_RESCHEDULED = "flow run %r could not be rescheduled; the next worker that starts with this cache tries again"
+_NOT_ENDED = "flow run %r did not end within %g s after SIGTERM, and is killed"
 # With any other status, Prefect would report a crash, although the flow run was rescheduled.
 _NOTHING_TO_REPORT = ProcessWorkerResult(status_code=0, identifier="")
 
@@ -118,7 +120,9 @@ class DrainingWorker(ProcessWorker, abc.ABC):
                 else:
                     await conclude(self.client, flow_run_id, self._logger, is_cancelled=is_cancelled)
         except Exception:
-            self._logger.exception("flow run %s goes on without a worker", flow_run_id)
+            self._logger.exception(
+                "flow run %s could not be taken over; its process goes on without a worker", flow_run_id
+            )
 
     async def _watch(self, run: ActiveRun, process: EngineProcess) -> bool:
         """Returns when the process has ended. The result is whether it was ended because the run is cancelled."""
@@ -137,15 +141,15 @@ class DrainingWorker(ProcessWorker, abc.ABC):
         try:
             state = (await self.client.read_flow_run(run.flow_run.id)).state
         except Exception as error:  # noqa: BLE001 - the API may answer next time
-            self._logger.warning("the state of flow run %r is not known: %s", run.flow_run.name, error)
+            self._logger.warning("cannot read the state of flow run %r, will try again: %s", run.flow_run.name, error)
             return False
         return state is not None and state.is_cancelling()
 
     async def _end_process(self, run: ActiveRun, process: EngineProcess) -> None:
-        self._logger.info("flow run %r is cancelled", run.flow_run.name)
+        self._logger.info("stopping flow run %r, because it is cancelled", run.flow_run.name)
         run.signal(signal.SIGTERM)
         if not await _has_ended(process, self._grace_seconds):
-            self._logger.error("flow run %r has not ended in time and is killed", run.flow_run.name)
+            self._logger.error(_NOT_ENDED, run.flow_run.name, self._grace_seconds)
             run.signal(signal.SIGKILL)
             await _has_ended(process, _AFTER_KILL_SECONDS)
 
@@ -213,7 +217,7 @@ class DrainingWorker(ProcessWorker, abc.ABC):
             await reschedule(self.client, run.flow_run.id, _STOPPED, self._logger)
         except Exception:
             run.run_lock.keep()
-            self._logger.exception("flow run %r is rescheduled when a worker starts here again", run.flow_run.name)
+            self._logger.exception(_NOT_RESCHEDULED, run.flow_run.name)
 
     async def drain(self) -> None:
         """Stops all flow runs, and returns when none is executed any more. The worker takes no new ones.
@@ -241,7 +245,7 @@ class DrainingWorker(ProcessWorker, abc.ABC):
             run.signal(signal.SIGTERM)
             await run.ended.wait()
         if not run.ended.is_set():
-            self._logger.error("flow run %r has not ended in time and is killed", run.flow_run.name)
+            self._logger.error(_NOT_ENDED, run.flow_run.name, self._grace_seconds)
             run.signal(signal.SIGKILL)
             with anyio.move_on_after(_AFTER_KILL_SECONDS):
                 await run.ended.wait()

@@ -60,7 +60,9 @@ async def conclude(client: PrefectClient, flow_run_id: UUID, log: Log, *, is_can
     if kind is StateType.CANCELLING or (is_cancelled and kind in (StateType.CRASHED, StateType.RUNNING)):
         state: State[Any] = Cancelled(message="Cancelled. Its process has ended.")
     elif kind in (StateType.RUNNING, StateType.PENDING):
-        state = Crashed(message="Its process has ended without a state, after its first worker was killed.")
+        state = Crashed(
+            message="Crashed, because its process ended without a final state, after its first worker was killed."
+        )
     else:
         return
     await client.set_flow_run_state(flow_run_id, state, force=True)
@@ -75,5 +77,5 @@ def _next_state(flow_run: FlowRun, why: str, restarts: int | None) -> State[Any]
         return None
     allowed = None if restarts is None else 1 + restarts + (flow_run.empirical_policy.retries or 0)
     if allowed is not None and flow_run.run_count >= allowed:
-        return Crashed(message=f"{why[0].upper()}{why[1:]}, at start {flow_run.run_count} of at most {allowed}.")
-    return AwaitingRetry(message=f"To be started again, for {why}.")
+        return Crashed(message=f"Crashed, because {why} in start {flow_run.run_count} of at most {allowed}.")
+    return AwaitingRetry(message=f"Will be started again, because {why}.")
