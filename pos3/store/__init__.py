@@ -1,7 +1,7 @@
-"""Stores: one protocol, S3 through libcurl, every other URL scheme through fsspec.
+"""Stores: one protocol for S3 (through libcurl) and for every other URL scheme (through fsspec).
 
-A store lists, fetches, puts and deletes objects of one bucket, and repeats what may pass. What is to be done, and in
-which order, is decided in :mod:`pos3.plan` and :mod:`pos3.transfer`.
+A store lists, downloads, uploads and deletes objects of one bucket. It repeats requests whose failure may be temporary.
+:mod:`pos3.plan` and :mod:`pos3.transfer` decide what is done, and in which order.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ __all__ = [
 
 
 def open_store(location: Location, profile: Profile | None, max_workers: int | None) -> Store:
-    """The store that holds ``location``. Cloud SDKs are imported here and not before.
+    """The store that holds ``location``. The SDKs of cloud providers are imported here, and not earlier.
 
     Args:
-        max_workers: how many requests of one call may be in flight; None leaves it to the store.
+        max_workers: the maximum number of requests of one call at the same time; None lets the store find the number.
     Raises:
         ProfileError, CredentialsError: the profile cannot be used.
         InvalidURLError: no installed package knows the URL's scheme.
@@ -89,7 +89,7 @@ def open_store(location: Location, profile: Profile | None, max_workers: int | N
 
 
 def list_buckets(profile: Profile | None) -> Buckets:
-    """All buckets that the caller of a profile owns.
+    """All buckets that belong to the account of a profile.
 
     Raises:
         AccessDeniedError, CredentialsError, EndpointError, ProfileError
@@ -111,14 +111,14 @@ def route_of(profile: Profile | None) -> Route:
 
 
 def versions_of_libraries() -> dict[str, str]:
-    """The versions of the libraries that ask S3, by their names."""
+    """The versions of the libraries that send requests to S3, by their names."""
     from pos3.store.s3 import buckets
 
     return buckets.versions()
 
 
 def has_checksum(path: str, checksum: str) -> bool | None:
-    """Whether a file has a checksum that a store has told; None if it cannot be computed here.
+    """Whether a file has a checksum that a store returned; None if it cannot be computed here.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,7 +1,7 @@
-"""Work apart from the calling thread: loops in threads of pos3's own, and calls that block beside a loop.
+"""Runs loops and blocking calls in separate threads of pos3.
 
-An interrupt, a running loop and gevent concern the calling thread alone. Where no thread can be started, as at the
-interpreter's exit, the work is done in the calling one.
+So interrupts, a running loop and gevent of the calling thread do not disturb them. If no thread can be started, as at
+the exit of the interpreter, the calling thread does the work.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from pos3.local import try_start
 T = TypeVar("T")
 
 _GLANCE_SECONDS = 0.2
-# What is stopped may still remove its temporary files.
+# Time to remove temporary files after a stop.
 _GRACE_SECONDS = 2.0
 
 
 def are_greenlets() -> bool:
-    """Whether gevent has put greenlets in the place of threads: they wait for each other in the middle of a loop."""
+    """Whether gevent has replaced threads by greenlets. Greenlets would wait for each other in the middle of a loop."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def native(module: str, name: str) -> Any:
-    """Something of the standard library, also where gevent has put something else in its place; None without it."""
+    """A name of the standard library in its original form, even if gevent has replaced it; None if there is none."""
     if are_greenlets():
         with suppress(AttributeError):
             return sys.modules["gevent.monkey"].get_original(module, name)
@@ -41,21 +41,26 @@ def native(module: str, name: str) -> Any:
 
 
 def new_selector() -> selectors.BaseSelector:
-    """What a loop waits with. Its thread waits with it, and does nothing else meanwhile."""
+    """A selector for a loop. Its thread only waits for it."""
     made: selectors.BaseSelector = native("selectors", "DefaultSelector")()
     return made
 
 
 def started(thread: threading.Thread) -> bool:
-    """Starts a thread, if one can be had that goes on while the calling one waits."""
+    """Starts a thread, if a real thread is possible that runs while the calling one waits.
+
+    Returns whether it was started.
+    """
     return not are_greenlets() and try_start(thread)
 
 
 def called_apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
-    """What ``call`` returns or raises, called in a thread of pos3's own, in the context of whoever asks.
+    """The result of ``call``, which is called in a separate thread with the context of the caller.
+
+    Its exception is raised.
 
     Args:
-        stop: asks the call to end soon, when the calling thread is interrupted. It is then waited for briefly.
+        stop: makes the call end soon. It is called if the calling thread is interrupted, which then waits briefly.
     """
     ended: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -81,7 +86,7 @@ def called_apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
         try:
             raise error
         finally:
-            # The error would lead back to itself.
+            # This removes a reference cycle.
             del error
     return result  # type: ignore[return-value]
 
@@ -93,7 +98,7 @@ class Stopping:
         self._running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
     async def may_end(self, main: Coroutine[Any, Any, T]) -> T:
-        """The result of the coroutine that :meth:`stop` ends."""
+        """The result of a coroutine that :meth:`stop` can end."""
         task = asyncio.current_task()
         assert task is not None
         self._running.append((asyncio.get_running_loop(), task))
@@ -104,7 +109,7 @@ class Stopping:
 
     def stop(self) -> None:
         for loop, task in list(self._running):
-            # It may have ended meanwhile, and its loop as well.
+            # The task and its loop may have ended meanwhile.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(task.cancel)
 
@@ -115,13 +120,13 @@ Drive = Callable[[Coroutine[Any, Any, Any]], Any]
 def streamed_apart(
     items: Callable[[], AsyncGenerator[T, None]], driving: Callable[[], AbstractContextManager[Drive]]
 ) -> Generator[T, None, None]:
-    """What an asynchronous generator yields. The next item is made while whoever takes them looks at the last one.
+    """The items of an asynchronous generator. The next item is made while the caller uses the last one.
 
     Args:
-        driving: opens what gives the results of coroutines in the thread that calls it.
+        driving: opens a function that runs coroutines in the thread that calls it, and returns their results.
     """
     stopping = Stopping()
-    # An item with what is to be called when it has been taken; at the end an error, or None.
+    # Each item comes with a function to call when it was taken. The last element is an error, or None.
     found: queue.SimpleQueue[tuple[T, Callable[[], object]] | BaseException | None] = queue.SimpleQueue()
 
     async def offer() -> None:
@@ -160,7 +165,7 @@ def streamed_apart(
 def _streamed_here(
     items: Callable[[], AsyncGenerator[T, None]], driving: Callable[[], AbstractContextManager[Drive]]
 ) -> Generator[T, None, None]:
-    """The same in the calling thread, which is not ahead of itself."""
+    """The same in the calling thread. Items are made when they are needed."""
 
     async def next_of(made: AsyncGenerator[T, None]) -> list[T]:
         async for item in made:
@@ -190,7 +195,7 @@ def _set_apart(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) ->
 
 def _taken(ended: queue.SimpleQueue[T]) -> T:
     while True:
-        # Without a limit, an exception that another thread sets would wait as well.
+        # Without a timeout, an exception that another thread sets would not be raised until an item comes.
         with suppress(queue.Empty):
             return ended.get(timeout=_GLANCE_SECONDS)
 
@@ -205,14 +210,14 @@ def carried_out(store: Runs, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """The result of one coroutine of a store.
 
     Raises:
-        Exception: whatever it fails with in the end.
+        Exception: the last failure of the coroutine.
     """
     stopping = Stopping()
     return called_apart(lambda: store.run(lambda: stopping.may_end(main()), 1), stopping.stop)
 
 
 def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of a coroutine, in a loop of its own and in the calling thread."""
+    """The result of a coroutine, run in the calling thread in a new loop."""
     loop = asyncio.SelectorEventLoop(new_selector())
     try:
         return driven(loop, main())
@@ -221,9 +226,9 @@ def run_in_new_loop(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def driven(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine, in a loop that is driven by the calling thread until then.
+    """The result of a coroutine. The calling thread drives the loop until then.
 
-    That thread may be in the middle of another loop, which waits. Tasks that are left come to their ends first.
+    Another loop may be running in this thread; it waits meanwhile. Remaining tasks are ended first.
     """
     outer = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
@@ -231,7 +236,7 @@ def driven(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T]) -> T:
     try:
         return loop.run_until_complete(task)
     except BaseException:
-        # An exit or an interrupt has ended the loop, and not the tasks.
+        # An exit or an interrupt ends the loop, but not its tasks.
         _end_all(loop)
         raise
     finally:

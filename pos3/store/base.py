@@ -1,9 +1,9 @@
-"""What a store must do: the contract that every backend keeps and one test suite checks.
+"""The contract of a store. Every backend keeps it, and one test suite checks it.
 
-Keys are whole keys within the bucket. Every method may be called from several threads at once. Errors are those of
-:mod:`pos3.errors`, with the cause and the key named and without secrets.
+Keys are whole keys within the bucket. Several threads may call any method at the same time. Errors are those of
+:mod:`pos3.errors`. They name the cause and the key, and contain no secrets.
 
-Downloads and uploads are coroutines, which are awaited in what :meth:`Store.run` runs. Everything else blocks.
+Downloads and uploads are coroutines, which are awaited inside of :meth:`Store.run`. All other methods block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pos3.entries import EVERY_PATH, Entry, PathRange
 from pos3.errors import StoreError
 
 T = TypeVar("T")
-# No endpoint has a blank in it.
+# The name of an endpoint contains no blank.
 _AS_OF = " as of "
 Moved = Callable[[int], object]
 """Progress: called with a number of bytes that have moved; with a negative one when they are taken back."""
@@ -26,12 +26,12 @@ Landmarks = Callable[[str, int], str]
 
 
 def nothing_known(_after: str, _steps: int) -> str:
-    """The landmarks of what has never been listed."""
+    """Landmarks for a listing of which no earlier one is known."""
     return ""
 
 
 def unseen(_size_bytes: int) -> None:
-    """The progress that nobody follows."""
+    """A progress function that does nothing."""
 
 
 TellChecksum = Callable[[str], object]
@@ -39,11 +39,11 @@ TellChecksum = Callable[[str], object]
 
 
 def untold(_checksum: str) -> None:
-    """For checksums that nobody keeps."""
+    """A function for checksums that does nothing."""
 
 
 class CancelToken(Protocol):
-    """Says whether a transfer is to end. An event of :mod:`threading` is one."""
+    """Says whether a transfer must end. :class:`threading.Event` is one."""
 
     def is_set(self) -> bool: ...
 
@@ -58,12 +58,12 @@ class Rate(Protocol):
     """Limits bytes to a total rate. Safe to use from several threads."""
 
     def wait_seconds(self, size_bytes: int) -> float:
-        """How long to wait before so many more bytes may move. They count as moved from then on."""
+        """How long to wait before this number of bytes may be moved. They count as moved from then on."""
         ...
 
 
 class Unlimited:
-    """The rate that lets everything through at once."""
+    """A rate without a limit."""
 
     def wait_seconds(self, size_bytes: int) -> float:
         return 0.0
@@ -73,14 +73,17 @@ UNLIMITED = Unlimited()
 
 
 class Counted:
-    """What one transfer has told of its progress and keeps, so that a failure can take it back."""
+    """The bytes that one transfer has reported as progress.
+
+    If the transfer fails, :meth:`take_back` subtracts them again.
+    """
 
     def __init__(self, moved: Moved):
         self.told = moved
         self._kept_bytes = 0
 
     def keep(self, size_bytes: int) -> None:
-        """So many bytes have been told already."""
+        """Adds bytes that were reported already."""
         self._kept_bytes += size_bytes
 
     def take_back(self) -> None:
@@ -90,35 +93,35 @@ class Counted:
 
 
 class RangeNotes(Protocol):
-    """Remembers which ranges of one version of an object have arrived in a file, also when the process is killed."""
+    """Records which ranges of one version of an object are in a file. The record survives a kill of the process."""
 
     @property
     def keeps_failed(self) -> bool:
-        """Whether a download that has failed leaves its file to the next one."""
+        """Whether the file of a failed download stays for the next download."""
         ...
 
     def begin(self, etag: str, size_bytes: int, algorithm: str) -> Mapping[tuple[int, int], bytes]:
-        """What was noted of exactly this version; what comes next is noted of it, too.
+        """Returns what was recorded for exactly this version. Later calls of :meth:`note` are for this version, too.
 
         Returns:
-            the checksum of each range, by where it begins and ends. They tell what has arrived, and not that a power
-            cut has left it on disk. Where it is empty, the file does not exist.
+            the checksum of each range, by its start and end. A range was received, but after a power cut it may be
+            missing on the disk. If the result is empty, the file does not exist.
         Raises:
-            TransferCancelledError: the download was given up; the file is no longer its own.
+            TransferCancelledError: the download was given up, and another download may own the file.
         """
         ...
 
     def note(self, start: int, end: int, digest: bytes) -> None:
-        """A range is in the file."""
+        """Records that a range is in the file."""
         ...
 
     def forget(self) -> None:
-        """What the file holds is of no use: it is removed."""
+        """Removes the file, because its content cannot be used."""
         ...
 
 
 class NothingNoted:
-    """The notes of a download that begins anew each time."""
+    """Records nothing, so each download starts from the beginning."""
 
     keeps_failed = False
 
@@ -134,15 +137,15 @@ NOTHING_NOTED = NothingNoted()
 
 
 class KeyRefusedError(StoreError):
-    """The store holds no object of such a key."""
+    """The store cannot hold an object with this key."""
 
 
 class UnsortedListingError(StoreError):
-    """A store turned out not to list in key order; asking again gives a sorted listing from memory."""
+    """The store does not list in key order. The next call of the same listing sorts the keys in memory."""
 
 
 def directly_below(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries directly below the listed root, and in place of the others the directories that they lie in, once."""
+    """The entries directly below the listed root. Deeper entries are replaced by their directories, each once."""
     last = ""
     for entry in entries:
         name, slash, _ = entry.path.partition("/")
@@ -154,7 +157,10 @@ def directly_below(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 
 def twice_if_unsorted(ask: Callable[[], T]) -> T:
-    """What ``ask`` returns, called once more if a store has found out meanwhile that it must sort by itself."""
+    """The result of ``ask``.
+
+    It is called a second time if the store has just noticed that it must sort listings itself.
+    """
     try:
         return ask()
     except UnsortedListingError:
@@ -163,11 +169,11 @@ def twice_if_unsorted(ask: Callable[[], T]) -> T:
 
 @dataclass(frozen=True)
 class Survey:
-    """What lay at a key when it was asked for.
+    """What was at a key at the time of one request.
 
-    ``server_time`` is the store's own clock, in whole seconds since the epoch. ``recent`` holds (path, etag) of objects
-    that were written so shortly before that their times alone could not place them before ``server_time``. Without
-    ``is_told``, the credentials may not ask, and nothing is known.
+    ``server_time`` is the clock of the store, in whole seconds since the epoch. ``recent`` has (path, etag) of objects
+    that were written shortly before: their times alone do not show that they are older than ``server_time``. If
+    ``is_told`` is false, the credentials do not allow the request, and nothing is known.
     """
 
     is_object: bool
@@ -178,7 +184,7 @@ class Survey:
 
 
 class Version(NamedTuple):
-    """One version of an object, or the mark that it was deleted. ``modified_ns`` is in nanoseconds since the epoch."""
+    """One version of an object, or a delete marker. ``modified_ns`` is in nanoseconds since the epoch."""
 
     key: str
     version_id: str
@@ -195,20 +201,20 @@ class Version(NamedTuple):
 
 
 def past_endpoint(endpoint: str, moment: str) -> str:
-    """What tells the past of an endpoint from others, and from what it holds now."""
+    """A name for an endpoint at an earlier moment. It differs from that of other moments and of the present."""
     return f"{endpoint}{_AS_OF}{moment}"
 
 
 def present_endpoint(endpoint: str) -> str:
-    """The endpoint of whose past, or present, an endpoint is."""
+    """The endpoint without the moment that :func:`past_endpoint` adds."""
     return endpoint.partition(_AS_OF)[0]
 
 
 @dataclass(frozen=True)
 class Route:
-    """How a store is reached; no part of it is secret. What a kind of store does not have is "".
+    """How a store is reached. No field is secret. A field that this kind of store does not have is "".
 
-    ``credentials`` is where they come from, such as "env" or "shared-credentials-file".
+    ``credentials`` is the source of the credentials, such as "env" or "shared-credentials-file".
     """
 
     endpoint: str
@@ -240,11 +246,11 @@ UNSIGNED = "unsigned"
 
 
 class Store(Protocol):
-    """One bucket, or the like, reached with one profile."""
+    """One bucket, or its equivalent for another URL scheme, reached with one profile."""
 
     @property
     def endpoint(self) -> str:
-        """What tells the endpoint from others: see :func:`pos3.store.endpoint_of`."""
+        """The name of the endpoint: see :func:`pos3.store.endpoint_of`."""
         ...
 
     def route(self) -> Route:
@@ -257,16 +263,19 @@ class Store(Protocol):
 
     @property
     def resumable_from_bytes(self) -> int:
-        """Downloads of objects from this size on are worth to be gone on with, and can be."""
+        """The smallest size of an object whose interrupted download can be continued."""
         ...
 
     @property
     def clock_set_back_seconds(self) -> float:
-        """By how much the store's clock has been seen to go back at the most; what is new may be dated that early."""
+        """The largest step back of the store's clock that was noticed.
+
+        New objects may have dates that are too early by this much.
+        """
         ...
 
     def survey(self, key: str) -> Survey:
-        """What lies at ``key``, by at most a few pages of one listing; proves that bucket and access are right.
+        """What is at ``key``, from one listing of a few pages at most. It also checks the bucket and the credentials.
 
         Raises:
             BucketNotFoundError, AccessDeniedError, CredentialsError, EndpointError
@@ -278,12 +287,13 @@ class Store(Protocol):
     ) -> Iterator[Entry]:
         """All objects at or below ``key``, in code-point order of their paths relative to it.
 
-        If an object has exactly this key and ``is_prefix`` is false, that object alone, with path "". Either every
-        object is yielded or an error is raised; a listing is never silently partial.
+        If an object has exactly this key and ``is_prefix`` is false, only that object is yielded, with path "". Either
+        every object is yielded or an error is raised. A listing is never partial without an error.
 
         Args:
-            landmarks: where the listing may be divided, to be asked for in several places at once; need not be right.
-            within: only these paths; a store that lists in order is asked for no others, but for what a page holds.
+            landmarks: known paths at which the listing may be divided, to request several pages at once. They may be
+                outdated.
+            within: only these paths are yielded. A store that lists in order requests only the pages that contain them.
         Raises:
             UnsortedListingError: the store does not list in order; call again.
         """
@@ -293,20 +303,22 @@ class Store(Protocol):
         """One level below ``key``: objects, and directories as paths ending in "/", in code-point order.
 
         Args:
-            beginning: only those whose names begin with it are asked for.
-            most_pages: a store that lists in pages may leave out what is on later ones; None for all pages.
+            beginning: only names that begin with this text are requested.
+            most_pages: the maximum number of pages. Entries on later pages may be missing; None for all pages.
         """
         ...
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
-        """The result of a coroutine that awaits this store's, in a loop that the calling thread drives until then.
+        """The result of a coroutine that uses the coroutines of this store.
 
-        At most ``workers`` of this store's requests are under way at the same time; with None, as many as pay.
+        The calling thread drives the loop until the end.
+
+        At most ``workers`` requests of this store run at the same time. With None, the store finds the fastest number.
         """
         ...
 
     async def most_in_flight(self, above: int) -> int:
-        """How many of its requests may be under way at the same time, as soon as these are more than ``above``."""
+        """The maximum number of requests at the same time. It returns when this number is larger than ``above``."""
         ...
 
     async def download(
@@ -320,18 +332,19 @@ class Store(Protocol):
         tell_checksum: TellChecksum = untold,
         rate: Rate = UNLIMITED,
     ) -> Entry:
-        """Writes one version of the object into the new file ``target``, whole and verified.
+        """Writes one version of the object into the new file ``target``, complete and verified.
 
         Args:
-            expected: the object as it was listed; a newer version may be delivered instead.
-            moved: told of the bytes that have come; what a failure leaves nothing of is taken back.
-            cancelled: asked between the pieces of a body.
-            notes: of what is in ``target`` already, for objects from ``resumable_from_bytes`` on. What a failure leaves
-                there is up to whoever keeps them.
-            tell_checksum: told the checksum that has proven what arrived, if one of the whole object has.
-            rate: says how long to wait before more bytes are taken.
+            expected: the object as it was listed. A newer version may be downloaded instead.
+            moved: called with the number of bytes that arrived. If a failure discards bytes, it is called with their
+                negative.
+            cancelled: checked between the pieces of a body.
+            notes: records what is already in ``target``, for objects of at least ``resumable_from_bytes``. After a
+                failure, its owner decides about the file.
+            tell_checksum: called with the checksum that has verified the download, if it is one of the whole object.
+            rate: says how long to wait before more bytes are read.
         Returns:
-            size, etag and LastModified of the version that was delivered.
+            size, etag and LastModified of the version that was downloaded.
         Raises:
             TransferCancelledError: ``cancelled`` was set; ``target`` does not exist.
             RemoteNotFoundError, IntegrityError, ObjectChangedError and the errors of ``survey``.
@@ -339,12 +352,13 @@ class Store(Protocol):
         ...
 
     def as_of(self, moment: str) -> Store:
-        """The same bucket as it was at a moment. It can only be read, and has an endpoint of its own.
+        """The same bucket at an earlier moment. It can only be read, and it has its own endpoint name.
 
         Args:
-            moment: an ISO 8601 time with an offset, which lies in the past.
+            moment: an ISO 8601 time with an offset, in the past.
         Raises:
-            InvalidArgumentError: the store keeps no versions. That a bucket keeps none is an error of its listings.
+            InvalidArgumentError: this kind of store has no versions. If only the bucket has none, its listings raise an
+                error.
         """
         ...
 
@@ -352,16 +366,16 @@ class Store(Protocol):
         """All versions of the keys that begin with ``prefix``, in code-point order of the keys.
 
         Raises:
-            InvalidArgumentError: the store keeps no versions.
-            StoreError: the bucket keeps none.
+            InvalidArgumentError: this kind of store has no versions.
+            StoreError: the bucket keeps no versions.
         """
         ...
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
-        """What ``upload`` is given so that its object carries what boto3's arguments of this name say.
+        """The headers for ``upload`` that do the same as these ``ExtraArgs`` of boto3.
 
         Raises:
-            InvalidArgumentError: the store cannot do one of them.
+            InvalidArgumentError: the store does not support one of them.
         """
         ...
 
@@ -376,53 +390,55 @@ class Store(Protocol):
         headers: tuple[str, ...] = (),
         tell_checksum: TellChecksum = untold,
     ) -> str:
-        """Stores the first ``size_bytes`` of the file ``source`` as one object, all of it or nothing.
+        """Stores the first ``size_bytes`` of the file ``source`` as one object: completely, or not at all.
 
-        If the file has become shorter, what is left of it. A multipart upload that fails is aborted.
+        If the file has become shorter, its whole content is stored. A multipart upload that fails is aborted.
 
         Args:
             moved, cancelled: as for ``download``.
             rate: says how long to wait before more bytes are sent.
-            headers: what the object will carry, made by ``headers_of``.
-            tell_checksum: told the checksum of the whole object, if it was sent with one.
+            headers: headers of the object, made by ``headers_of``.
+            tell_checksum: called with the checksum of the whole object, if it was sent with one.
         Returns:
-            the ETag under which a listing will show the object.
+            the ETag that a listing will show for the object.
         Raises:
             TransferCancelledError: ``cancelled`` was set.
         """
         ...
 
     def delete(self, keys: Sequence[str], cancelled: CancelToken = NEVER) -> list[tuple[str, Exception]]:
-        """Deletes objects; one that is gone already counts as deleted.
+        """Deletes objects. An object that does not exist counts as deleted.
 
-        Once ``cancelled`` is set, nothing more is asked for, and what was asked for is waited for briefly.
+        When ``cancelled`` is set, no further request is sent. Requests that were sent get a short time to finish.
 
         Returns:
-            what is not known to be deleted, with the cause: TransferCancelledError for what was stopped.
+            the keys that may not be deleted, each with the cause. For keys that were not tried, it is
+            TransferCancelledError.
         """
         ...
 
     def put_marker(self, key: str) -> str | None:
-        """Creates the empty object ``key``, ending in "/".
+        """Creates the directory object ``key``, which is empty and ends in "/".
 
         Returns:
-            the ETag under which a listing will show it; None if the store cannot hold one, and then nothing stays.
+            the ETag that a listing will show for it; None if the store cannot hold such objects, and then nothing is
+            left.
 
         Raises:
-            KeyRefusedError: it holds others, but none of this key.
+            KeyRefusedError: the store holds other directory objects, but not one with this key.
         """
         ...
 
     def hang_up(self) -> None:
-        """Ends the connections on which nothing is under way. The store can be used afterwards, with new ones."""
+        """Closes idle connections. The store can still be used, with new ones."""
         ...
 
     def abort_unfinished(self, *, stopped: bool) -> None:
-        """Takes back what failed uploads have begun and left there, as far as that is done within seconds.
+        """Aborts multipart uploads that failed, as far as this is possible within seconds.
 
-        What fails for the moment is kept for the next call.
+        An abort that fails temporarily is tried again in the next call.
 
         Args:
-            stopped: also what uploads have begun that were under way, since they were stopped.
+            stopped: whether the running uploads were stopped, so theirs are aborted as well.
         """
         ...

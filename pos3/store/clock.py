@@ -1,4 +1,4 @@
-"""A server's clock, as the dates of its answers tell it."""
+"""The clock of a server, from the dates of its answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 _GLANCE_SECONDS = 0.05
 _LONGEST_DATE = 100
 _EARLY = re.compile(r"(\w{3}, \d\d \w{3} )(00\d\d)( .*)")
-# In which the calendar repeats.
+# The calendar repeats after this number of years.
 _SECONDS_OF_400_YEARS = 146_097 * 86_400
 
 
@@ -31,8 +31,8 @@ def seconds_of(date: str) -> float:
 class ServerClock:
     """Notices when a server's clock goes back. Safe to use from several threads.
 
-    An answer is dated, in whole seconds, between the moments at which its request was sent and it arrived. So each date
-    bounds by how much the server's clock is ahead of this machine's monotonic one.
+    Each answer has a date in whole seconds. The server made it between the sending of the request and the arrival of
+    the answer. So each date limits the difference between the server's clock and the monotonic clock of this machine.
     """
 
     def __init__(self) -> None:
@@ -43,19 +43,19 @@ class ServerClock:
         self._lock = threading.Lock()
 
     def is_due(self, now: float) -> bool:
-        """Whether another date is worth the while; ``now`` is ``time.monotonic()``."""
+        """Whether another date is useful; ``now`` is ``time.monotonic()``."""
         return now >= self._next_glance
 
     def earliest(self, moment: float) -> float:
-        """The least that the server's clock can have shown at a ``time.monotonic()``; -inf before the first answer."""
+        """The earliest time that the server's clock can have shown at a ``time.monotonic()``; -inf if nothing is known."""
         return moment + self._at_least_ahead_seconds - self.set_back_seconds
 
     def saw(self, server_time: float, sent_at: float, arrived_at: float) -> None:
-        """Takes note of an answer.
+        """Records an answer.
 
         Args:
             server_time: its date in seconds since the epoch; 0 if it has none.
-            sent_at, arrived_at: when its request was sent, and the answer had come, by ``time.monotonic()``.
+            sent_at, arrived_at: when the request was sent, and when the answer arrived, by ``time.monotonic()``.
         """
         if not server_time:
             return

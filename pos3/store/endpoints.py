@@ -1,4 +1,4 @@
-"""Which endpoint a profile means, as a text that tells it from others. No request is made for it, and no client."""
+"""The name of the endpoint of a profile. It needs no request and no client."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from urllib.parse import urlsplit
 from pos3.errors import ProfileError
 from pos3.profiles import Profile
 
-# There, the same bucket name is another bucket.
+# In each of these partitions, a bucket name means another bucket.
 _PARTITIONS = ("cn-", "us-gov-", "us-iso", "eu-isoe", "eusc-")
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 
 
 def endpoint_of(scheme: str, profile: Profile | None) -> str:
-    """The same text for the same endpoint, whoever asks there, and "" for AWS itself. It holds no secret.
+    """A text that is the same for the same endpoint, and different for another one.
 
-    For S3 it is made of what :func:`named_endpoint` gives. Of AWS itself, a partition such as that of China counts as
-    an endpoint of its own. URLs of other schemes say all by themselves.
+    It is "" for AWS, and has no secret.
+
+    For S3, it is made from :func:`named_endpoint`. A separate partition of AWS, such as China, is an endpoint of its
+    own. URLs of other schemes contain their endpoint, so the text is "".
 
     Raises:
         ProfileError: the profile names an AWS profile that does not exist, or the endpoint is no URL.
@@ -35,7 +37,7 @@ def endpoint_of(scheme: str, profile: Profile | None) -> str:
 
 
 def endpoint_in(session: Any, profile: Profile | None) -> str:
-    """What :func:`endpoint_of` gives, from a botocore session of the profile."""
+    """The same as :func:`endpoint_of`, from a botocore session of the profile."""
     if named := named_endpoint(session, profile):
         return _normal(named)
     region = str((profile.region if profile is not None else None) or session.get_config_variable("region") or "")
@@ -43,10 +45,10 @@ def endpoint_in(session: Any, profile: Profile | None) -> str:
 
 
 def named_endpoint(session: Any, profile: Profile | None) -> str:
-    """The URL of the endpoint that somebody has named, its scheme in lower case; "" for AWS itself.
+    """The URL of the endpoint that the user has set, with its scheme in lower case; "" for AWS.
 
-    It is the profile's, else, as for boto3, that of ``AWS_ENDPOINT_URL_S3``, ``AWS_ENDPOINT_URL``, the section
-    ``services`` of the AWS configuration file, or ``endpoint_url`` there.
+    It is the endpoint of the profile. If there is none, it is looked for as by boto3: ``AWS_ENDPOINT_URL_S3``,
+    ``AWS_ENDPOINT_URL``, the section ``services`` of the AWS configuration file, and ``endpoint_url`` there.
 
     Raises:
         ProfileError: it is no URL of HTTP, or the section does not exist.
@@ -59,7 +61,7 @@ def named_endpoint(session: Any, profile: Profile | None) -> str:
 
 
 def _configured(session: Any) -> Iterator[tuple[str, str]]:
-    """Endpoints and who names them, the first one counts."""
+    """Configured endpoints with the names of their settings. The first one that is not empty counts."""
     for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         yield variable, os.environ.get(variable, "")
     settings = session.get_scoped_config()
@@ -87,7 +89,7 @@ def _checked(url: str, named_by: str) -> str:
 
 
 def shown_address(url: str) -> str:
-    """A URL, which need have no scheme, without what may be secret in it."""
+    """A URL, with or without a scheme, in which secrets are masked."""
     scheme, separator, rest = url.rpartition("://")
     return f"{scheme}{separator}{re.split('[?#]', rest.rpartition('@')[2])[0]}"
 

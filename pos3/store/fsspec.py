@@ -1,4 +1,4 @@
-"""Every other URL scheme that fsspec knows (``gs://``, ``az://``, ``hf://``, ``memory://``), one file at a time."""
+"""A store for every other URL scheme of fsspec (``gs://``, ``az://``, ``hf://``, ``memory://``)."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ _OnBytes = Callable[[int], None]
 # File systems whose files appear only when they are committed. Of any other, opening a file for writing may already
 # empty what is there.
 _HOLDING_BACK = frozenset({"gs", "gcs", "az", "abfs", "abfss", "s3", "s3a"})
-# Where nobody says how many.
+# The number if the caller gives none.
 _WORKERS = 10
 
 
 class FsspecStore:
     """One bucket, container or root of an fsspec file system. Keeps the contract of :class:`pos3.store.base.Store`."""
 
-    # Not every file system of fsspec tells versions apart, or reads from the middle of a file.
+    # Not every fsspec file system can tell versions apart, or read from the middle of a file.
     resumable_from_bytes = sys.maxsize
 
     def __init__(self, scheme: str, bucket: str, profile: Profile | None):
@@ -110,7 +110,7 @@ class FsspecStore:
 
     @property
     def clock_set_back_seconds(self) -> float:
-        # Nobody tells the store's time.
+        # These stores do not report their time.
         return 0.0
 
     def survey(self, key: str) -> Survey:
@@ -127,7 +127,7 @@ class FsspecStore:
         where = self._where(key)
 
         def found() -> dict[str, Any]:
-            # Some file systems answer the listing of what does not exist with nothing, others with an error.
+            # For a missing directory, some file systems list nothing, and others raise an error.
             with suppress(FileNotFoundError):
                 return dict(self._fs.find(self._path(key), withdirs=True, detail=True))
             return {}
@@ -175,7 +175,7 @@ class FsspecStore:
         loop = asyncio.get_running_loop()
         most = self._threads[loop].most
         if most <= above:
-            # They never become more.
+            # The number never grows.
             await loop.create_future()
         return most
 
@@ -292,7 +292,7 @@ class FsspecStore:
         pass
 
     def abort_unfinished(self, *, stopped: bool) -> None:
-        """Nothing to do: a file that was not committed is not there, or has a name that no listing shows."""
+        """Does nothing: a file that was not committed does not exist, or has a name that listings do not show."""
 
     def put_marker(self, key: str) -> str | None:
         path = self._path(key.rstrip("/"))
@@ -301,7 +301,10 @@ class FsspecStore:
 
 
 def _pacing(moved: Moved, cancelled: CancelToken, rate: Rate, told: str) -> _OnBytes:
-    """Called before bytes go on: waits for the rate, ends with ``told`` once the transfer is cancelled, and counts."""
+    """A function to call before bytes are moved.
+
+    It waits for the rate, counts the bytes, and raises if it is cancelled.
+    """
 
     def on_bytes(size_bytes: int) -> None:
         if size_bytes > 0:
@@ -314,9 +317,10 @@ def _pacing(moved: Moved, cancelled: CancelToken, rate: Rate, told: str) -> _OnB
 
 
 class _Pending:
-    """A file that appears whole when it is committed, or not at all.
+    """A file that appears completely when it is committed, or not at all.
 
-    Object stores of fsspec hold a file back until then; others write at once, so it gets another name until then.
+    Object stores of fsspec show a file only after the commit. Other file systems show it at once, so it is written
+    under another name until the commit.
     """
 
     def __init__(self, fs: Any, directory: str, path: str):
@@ -353,7 +357,7 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _nanoseconds(modified: Any) -> int:
-    """A time in one of the ways in which file systems tell it; 0 for what is none."""
+    """A time in one of the formats of fsspec file systems; 0 if it is no time."""
     try:
         if isinstance(modified, str):
             modified = datetime.fromisoformat(modified)
@@ -366,7 +370,10 @@ def _nanoseconds(modified: Any) -> int:
 
 
 def _entry(path: str, details: dict[str, Any]) -> Entry:
-    """The entry of an fsspec ``info`` answer; where there is no ETag, what changes with the content stands for it."""
+    """The entry for an ``info`` result of fsspec.
+
+    Without an ETag, another field that changes with the content replaces it.
+    """
     modified = next(
         (
             details[name]

@@ -1,4 +1,4 @@
-"""Stands in for a store that is not asked: it lists what is on record of its objects, and refuses everything else."""
+"""A store that sends no requests: it lists the recorded objects, and refuses everything else."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ The path of an object of exactly this key is "". It raises OfflineError if not a
 
 
 class OfflineStore:
-    """Keeps the contract of :class:`pos3.store.base.Store` as far as that needs no request.
+    """Keeps the contract of :class:`pos3.store.base.Store` as far as this is possible without requests.
 
     Args:
-        store: the store that is not asked. Only what it knows without a request is taken from it.
-        recall: what is on record of its objects.
-        reason: why it is not asked, for errors.
+        store: the real store. Only properties that need no request are used.
+        recall: returns what is recorded about its objects.
+        reason: why no requests are sent, for errors.
     """
 
     def __init__(self, store: Store, recall: Recall, reason: str):

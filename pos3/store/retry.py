@@ -1,4 +1,4 @@
-"""When a store is asked again."""
+"""Decides which failed requests are repeated, how often, and after which pauses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_PAUSE_SECONDS = 5
 
 
 class BusyError(StoreError):
-    """The store answered that it cannot do it now; the same request may succeed later."""
+    """The store answered that it cannot do this now. The same request may succeed later."""
 
     operation = ""
     """The method of the request, where the message does not tell what it was for."""
@@ -37,7 +37,7 @@ class BusyError(StoreError):
 
 
 class UnreachableError(EndpointError):
-    """No answer came, or it broke off; the same request may succeed later."""
+    """There was no answer, or the connection broke during the answer. The same request may succeed later."""
 
     operation = ""
     """As above."""
@@ -50,26 +50,26 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_shared(error: BaseException) -> bool:
-    """Whether whatever is asked of the store next would fail for the same reason."""
+    """Whether the next request to the store would fail for the same reason."""
     return isinstance(error, (BucketNotFoundError, CredentialsError, EndpointError))
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether the endpoint could not be reached: nobody has answered, or the answer broke off."""
+    """Whether the endpoint could not be reached: there was no answer, or the connection broke."""
     if isinstance(error, UnreachableError):
         return True
     return isinstance(error, EndpointError) and isinstance(error.__cause__, (ConnectionError, TimeoutError))
 
 
 class Patience:
-    """How often one thing is tried again, and after which pauses: they grow, and none is like another."""
+    """The number of attempts for one request, and the pauses between them. Pauses grow, and are random."""
 
     def __init__(self, attempts: int = ATTEMPTS):
         self._left = attempts - 1
         self._failed = 0
 
     def pause_seconds(self, error: BaseException) -> float | None:
-        """How long to wait before the next attempt, which is logged; None if there is none."""
+        """The pause before the next attempt, which is logged; None if there is no further attempt."""
         if not is_transient(error) or self._failed >= self._left:
             return None
         self._failed += 1
@@ -81,7 +81,7 @@ class Patience:
 
     def _next_pause_seconds(self) -> float:
         if self._failed == 1:
-            # Most failures pass at once. The machinery below costs more than a small transfer.
+            # Most second attempts succeed. The import below takes longer than a small transfer.
             return random.uniform(0, _FIRST_PAUSE_SECONDS)
         from tenacity import RetryCallState, Retrying, wait_random_exponential
 
@@ -91,7 +91,7 @@ class Patience:
 
 
 async def repeated(patience: Callable[[], Patience], attempt: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-    """The result of ``attempt``, which is called again while its failure may pass.
+    """The result of ``attempt``. It is called again as long as its failure may be temporary.
 
     Raises:
         Exception: the last failure.

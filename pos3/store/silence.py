@@ -1,4 +1,4 @@
-"""Says that an endpoint does not answer, long before it is given up."""
+"""Logs that an endpoint does not answer, long before the request fails."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def mention_silence(endpoint: str) -> None:
 
 @contextmanager
 def mentioning_silence(endpoint: str) -> Iterator[None]:
-    """Logs that line if the block, in which another library asks the endpoint, takes longer than that."""
+    """Logs that line if the block takes longer than this.
+
+    In the block, another library sends requests to the endpoint.
+    """
     ended = threading.Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Tasks of asyncio, as transfers need them: no failure is a group, and none is left behind."""
+"""Runs asyncio tasks for transfers. Failures are raised as single exceptions, and no task is left running."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of coroutines that run side by side, in their order. When one fails, the others are cancelled.
+    """The results of coroutines that run at the same time, in their order. If one fails, the others are cancelled.
 
     Raises:
-        Exception: that of the part that failed first, and no group.
+        Exception: the exception of the coroutine that failed first. It is no exception group.
     """
     try:
         async with asyncio.TaskGroup() as group:
@@ -24,7 +24,7 @@ async def together(parts: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def ended(future: asyncio.Future[Any]) -> bool:
-    """Waits until a future has ended, whatever has become of it, also if the waiting task is cancelled meanwhile.
+    """Waits until a future has ended in any way, even if the waiting task is cancelled meanwhile.
 
     Returns:
         whether the task was cancelled.

@@ -1,4 +1,4 @@
-"""Calls that block, made in threads beside a loop."""
+"""Makes blocking calls in threads beside a loop."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Makes calls that block in at most ``most`` threads, which are started as calls come.
+    """Makes blocking calls in at most ``most`` threads. They are started when calls come.
 
-    They are no ``ThreadPoolExecutor``: that ends before the functions of ``atexit`` run, some of which push. Where no
-    thread can be had, the call is made in the loop's.
+    It is not a ``ThreadPoolExecutor``, because that ends before the functions of ``atexit`` run, and some of these
+    push. If no thread can be started, the call is made in the thread of the loop.
     """
 
     def __init__(self, most: int):
@@ -30,7 +30,7 @@ class Threads:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     async def call(self, call: Callable[..., T], *arguments: Any) -> T:
-        """The result of a call. One that is cancelled is waited for, since it works on files."""
+        """The result of a call. If it is cancelled, this waits for its end, because the call works on files."""
         loop = asyncio.get_running_loop()
         inherited = contextvars.copy_context()
         done: asyncio.Future[None] = loop.create_future()
@@ -72,7 +72,7 @@ class Threads:
             make()
 
     def close(self) -> None:
-        """Ends the threads, as soon as their calls have ended."""
+        """Ends the threads when their calls have ended."""
         for _ in self._threads:
             self._calls.put(None)
         self._threads.clear()
