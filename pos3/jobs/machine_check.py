@@ -27,7 +27,7 @@ def check_machine(cache_root: str) -> Iterator[Finding]:
     yield good("versions", ", ".join((f"pos3 {_own_version()}", f"Python {platform.python_version()}", _libraries())))
     directory = existing_parent(cache_root)
     if not os.access(directory, os.W_OK | os.X_OK):
-        advice = "allow to write there, or name another cache with --cache-root or POS3_CACHE_ROOT"
+        advice = "give this user write permission, or name another cache with --cache-root or POS3_CACHE_ROOT"
         yield bad("cache", f"{cache_root}: {directory} cannot be written", advice)
         return
     yield _room(cache_root, directory)

@@ -164,7 +164,7 @@ class RootIndex:
                 raise
             place = error.filename or self.directory
             if not self.local or lies_in_cache(self.local, os.path.dirname(self.directory)):
-                advice = "allow to write there, or name another cache with cache_root=..."
+                advice = "give this user write permission, or name another cache with cache_root=..."
                 raise OSError(error.errno, f"{error.strerror} ({advice})", place) from error
             self.database.has_warned = True
             if self.directory not in _warned:

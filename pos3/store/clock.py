@@ -47,7 +47,7 @@ class ServerClock:
         return now >= self._next_glance
 
     def earliest(self, moment: float) -> float:
-        """The earliest time that the server's clock can have shown at a ``time.monotonic()``; -inf if nothing is known."""
+        """The earliest time that the server's clock can show at a ``time.monotonic()``; -inf if nothing is known."""
         return moment + self._at_least_ahead_seconds - self.set_back_seconds
 
     def saw(self, server_time: float, sent_at: float, arrived_at: float) -> None:

@@ -1,7 +1,7 @@
-"""Carries out a plan: copies, then markers and last copies, then deletes, then empty directories.
+"""Carries out a plan: first copies, then ``upload_last`` and directory objects, then deletes, then empty directories.
 
-A download is written beside its target, verified, and renamed over it, so that a reader sees the old bytes or the
-new ones. Deletes happen only when every copy succeeded.
+A download is written beside its target, verified, and renamed over it. So a reader sees either the old bytes or the new
+bytes. Files are deleted only if every copy succeeded.
 """
 
 from pos3.transfer.executor import execute, growth_bytes

@@ -1,4 +1,4 @@
-"""Carries out many copies at once, shows how they get on, and remembers what is done."""
+"""Copies many files in parallel, shows the progress, and writes records of finished copies to the index."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def copy_all(
     terms: Terms,
     outcome: Outcome,
 ) -> bool:
-    """Copies ``count`` files in parallel; whether all of it succeeded."""
+    """Copies ``count`` files in parallel. Returns whether all copies succeeded."""
     bookkeeper = _Bookkeeper(index)
     left = count
 
@@ -79,7 +79,7 @@ def copy_all(
     if terms.cancelled.is_set() and not outcome.failures:
         outcome.failures.append(TransferCancelledError("the transfer was stopped"))
     if left and not outcome.failures:
-        # What nobody has answered for must never pass for copied.
-        told = f"{left} files were not reached, since a thread died; its traceback tells why"
+        # Files without a result must never count as copied.
+        told = f"{left} files were not copied, because a thread died; its traceback is on stderr"
         outcome.failures.append(Pos3Error(told))
     return not outcome.failures

@@ -1,6 +1,6 @@
 """Carries out the plan of a download.
 
-A file is written beside its target, verified, and renamed over it, so that a reader sees the old bytes or the new ones.
+A file is written beside its target, verified, and renamed over it. So a reader sees either the old or the new bytes.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def download(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcom
 
 
 class _Unfinished:
-    """The temporary files of a download. What is left at the end belongs to a worker that was left behind, and goes."""
+    """The temporary files of a download. At the end, the remaining ones are removed: their worker has not ended."""
 
     def __init__(self, leftovers: Leftovers):
         self._leftovers = leftovers
@@ -64,14 +64,17 @@ class _Unfinished:
             self.end(path)
 
     def begin(self, path: str, *, in_root: bool) -> None:
-        """The file is about to be made. In the root, the next download would find it; elsewhere it is noted."""
+        """Registers a file before it is made.
+
+        The next download finds files in the root by itself; for others, a note is written.
+        """
         self._paths.add(path)
         if not in_root:
             self._noted.add(path)
             self._leftovers.note(path)
 
     def end(self, path: str) -> None:
-        """The file is gone, or has its final name."""
+        """Unregisters a file that was removed, or has its final name."""
         self._paths.discard(path)
         if path in self._noted:
             self._noted.discard(path)
@@ -119,7 +122,7 @@ def _set_time(path: str, modified_ns: int) -> None:
     try:
         os.utime(path, ns=(modified_ns, modified_ns))
     except OSError as error:
-        # Not every file system can hold every year; then the file has the time of its download.
+        # Some file systems cannot store every year. Then the file keeps the time of its download.
         if error.errno not in (errno.EINVAL, errno.EOVERFLOW, errno.ERANGE):
             raise
 
@@ -153,7 +156,10 @@ def _went_aside(path: str, plan: Plan) -> bool:
 
 
 def prune(directory: str, root: str, written: Sequence[str] = ()) -> None:
-    """Removes directories that a delete left empty, up to the root, which stays; also those above ``written`` stay."""
+    """Removes empty directories from ``directory`` up to the root.
+
+    The root stays, and so do directories above ``written``.
+    """
     while is_below(directory, root):
         if any(is_within(path, directory) for path in written):
             return

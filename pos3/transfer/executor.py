@@ -1,4 +1,4 @@
-"""Carries out a plan, and remembers it."""
+"""Carries out a plan, and records the result."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pos3.transfer.uploads import upload
 
 
 def growth_bytes(plan: Plan, pair: Pair) -> int:
-    """How much more the local side holds while a download is under way, at the least; deletes come after it."""
+    """The minimum number of bytes by which the local side grows during a download, before any deletes."""
     replaced = [0]
     for action in plan.every_copy():
         if action.reason != NEW:
             with suppress(OSError):
                 replaced.append(os.lstat(pair.local_path(action.path)).st_size)
-    # A file is whole before it takes the place of its predecessor.
+    # A new file is complete before it replaces the old one, so one old file must fit beside it.
     return plan.copy_bytes - sum(replaced) + max(replaced)
 
 
 def execute(plan: Plan, pair: Pair, index: Index, terms: Terms, markers: Markers) -> Outcome:
-    """Does what the plan says, and remembers it: in the index, and in ``markers`` what no index holds.
+    """Carries out the plan. The results are recorded in the index, and directory objects in ``markers``.
 
     Returns:
-        figures and failures; a failure of one file does not stop the others, unless they would fail as well.
+        figures and failures. If one file fails, the others go on, unless they would fail for the same reason.
     """
     outcome = Outcome(kept=list(plan.kept))
     index.write(plan.confirmed, plan.forgotten)

@@ -1,4 +1,4 @@
-"""Errors of the local disk, in terms of the files that the user knows, and with what can be done."""
+"""Errors of the local disk. They name the user's files, not temporary ones, and say what to do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pos3.errors import NotPushedError
 
 _ELSEWHERE = "choose another place with local=..."
 _WRITING = {
-    errno.EACCES: f"allow to write there, or {_ELSEWHERE}",
-    errno.EPERM: f"allow to write there, or {_ELSEWHERE}",
+    errno.EACCES: f"give this user write permission, or {_ELSEWHERE}",
+    errno.EPERM: f"give this user write permission, or {_ELSEWHERE}",
     errno.EROFS: _ELSEWHERE,
     errno.ENOSPC: f"make room, or {_ELSEWHERE}",
     errno.EDQUOT: f"make room, or {_ELSEWHERE}",
@@ -19,17 +19,17 @@ _WRITING = {
     errno.ENFILE: "allow more open files, as with ulimit -n",
 }
 _READING = {
-    errno.EACCES: "allow to read it, or leave it out with exclude=[...]",
-    errno.EPERM: "allow to read it, or leave it out with exclude=[...]",
+    errno.EACCES: "give this user read permission, or leave it out with exclude=[...]",
+    errno.EPERM: "give this user read permission, or leave it out with exclude=[...]",
     errno.EMFILE: _WRITING[errno.EMFILE],
     errno.ENFILE: _WRITING[errno.ENFILE],
 }
 
 
 class explaining_write_errors:  # noqa: N801 - it is used as a function
-    """Raises what the system refuses inside as an error of ``target``, which is written under another name at first.
+    """Raises errors of the system in the block as errors of ``target``, which is first written under a temporary name.
 
-    It is no generator, because it is entered for each file.
+    It is a class and not a generator, because it is entered for each file, and a class is faster.
     """
 
     __slots__ = ("_target", "_temporary")
@@ -42,17 +42,17 @@ class explaining_write_errors:  # noqa: N801 - it is used as a function
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        # Errors of a store have no number, and failed writes no name.
+        # Errors of a store have no errno. Failed writes have no file name.
         if isinstance(error, OSError) and error.errno:
             path = self._target if error.filename in (None, self._temporary) else error.filename
             raise _advised(error, _WRITING, path) from error
 
 
 class explaining_read_errors:  # noqa: N801 - as above
-    """Raises what the system refuses inside as an error of the file ``source``.
+    """Raises errors of the system in the block as errors of the file ``source``.
 
     Raises:
-        NotPushedError: the file may not be read, which says nothing about the next one.
+        NotPushedError: there is no permission to read the file. Other files may still be read.
     """
 
     __slots__ = ("_source",)
@@ -73,6 +73,6 @@ class explaining_read_errors:  # noqa: N801 - as above
 
 
 def _advised(error: OSError, advice: dict[int, str], path: str) -> OSError:
-    """The same kind of error, by its number."""
+    """The same kind of error, with advice for its number."""
     told = advice.get(error.errno or 0)
     return OSError(error.errno, f"{error.strerror} ({told})" if told else error.strerror, path)

@@ -1,4 +1,4 @@
-"""Changes of a local tree that never reach through a symbolic link, and can be taken back."""
+"""Changes of a local tree. They never go through a symbolic link, and can be undone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pos3.transfer.terms import Pair
 
 
 def make_with_parents(directory: str) -> None:
-    """As os.makedirs, for any number of levels."""
+    """Like ``os.makedirs``, for any number of levels."""
     missing = []
     while not os.path.isdir(directory):
         missing.append(directory)
@@ -61,10 +61,12 @@ class Directories:
             self._made.add(directory)
 
     def check(self, directory: str) -> None:
-        """Whoever moves a directory away during a transfer and leaves a link to it loses nothing behind the link.
+        """Returns if the directory is still a directory.
+
+        So nothing is changed through a link that has replaced it meanwhile.
 
         Raises:
-            NotADirectoryError: the directory, or one above it below the root, is a link or a file by now.
+            NotADirectoryError: the directory, or one above it below the root, is now a link or a file.
         """
         levels = self._levels.get(directory)
         if levels is None:
@@ -88,7 +90,7 @@ class Directories:
 
 @contextmanager
 def aside(plan: Plan, pair: Pair, directories: Directories) -> Iterator[Callable[[], None]]:
-    """Moves what is in the way aside. It goes for good when the yielded function is called, else it comes back."""
+    """Moves obstacles aside. They are removed if the yielded function was called; otherwise they are moved back."""
     moved: list[tuple[str, str]] = []
     finished = False
 
@@ -117,7 +119,7 @@ def aside(plan: Plan, pair: Pair, directories: Directories) -> Iterator[Callable
 
 
 def check_only_deletes(path: str, original: str, plan: Plan) -> None:
-    """A directory makes way only if all that it holds is planned to go; excluded files, say, are not."""
+    """Returns if everything in the directory is planned to be deleted. For example, excluded files are not."""
     planned = {action.path: action.source for action in plan.deletes}
     if not os.path.isdir(original) or os.path.islink(original):
         _check_as_seen(original, planned.get(path))
@@ -135,9 +137,10 @@ def check_only_deletes(path: str, original: str, plan: Plan) -> None:
 
 
 def _check_as_seen(path: str, before: Entry | None) -> None:
-    """
+    """Returns if the file is as the plan saw it.
+
     Raises:
-        LocalChangedError: somebody has changed the file since the plan was made.
+        LocalChangedError: the file was changed since the plan was made.
     """
     if before is not None and not is_as_seen(os.lstat(path), before):
         raise LocalChangedError(

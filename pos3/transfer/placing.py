@@ -1,4 +1,4 @@
-"""Puts files in place and removes them, unless somebody has changed what is there since the plan was made."""
+"""Puts files in place and removes them, unless they were changed since the plan was made."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ from contextlib import suppress
 from pos3.entries import SYMLINK, Entry
 from pos3.errors import LocalChangedError
 
-# File systems without hard links say one of these.
+# File systems without hard links raise one of these errors.
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES}
 
 
 def put_in_place(temporary: str, target: str, before: Entry | None) -> bool:
-    """Gives a finished file its name. A reader of the name sees the old file or the new one.
+    """Renames a finished file to its target. A reader of the target sees the old file or the new one.
 
-    Costs one system call more than a rename. Between the look and the rename, there is a moment in which a change is
-    not noticed.
+    It costs one more system call than a rename. A change between the check and the rename is not noticed.
 
     Args:
         before: what the plan saw at ``target``; None for nothing.
 
     Returns:
-        whether it is this file that has the name now; False if somebody else had put one with the same content there.
+        whether the target is this file now. It is False if another process has put a file with the same content there.
 
     Raises:
-        LocalChangedError: something else is there now, and is not what would be put there. It is left as it is.
+        LocalChangedError: something else is at the target now, with other content. It is not changed.
     """
     if before is None:
         return _put_where_nothing_is(temporary, target)
@@ -56,7 +55,7 @@ def _put_where_nothing_is(temporary: str, target: str) -> bool:
 
 
 def _replace(temporary: str, target: str) -> None:
-    """An empty directory gives way; one that is not empty is an error."""
+    """Renames the file over the target. An empty directory is replaced; one that is not empty is an error."""
     try:
         os.replace(temporary, target)
     except IsADirectoryError:
@@ -69,7 +68,7 @@ def _is_directory(path: str) -> bool:
 
 
 def _accept_or_refuse(temporary: str, target: str) -> None:
-    """Somebody else may have downloaded the same object meanwhile."""
+    """Accepts the file at the target if it is equal, because another process may have downloaded the same object."""
     is_same = False
     with suppress(OSError):
         is_same = stat.S_ISREG(os.lstat(target).st_mode) and filecmp.cmp(temporary, target, shallow=False)
@@ -82,10 +81,10 @@ def _accept_or_refuse(temporary: str, target: str) -> None:
 
 
 def remove(target: str, before: Entry) -> bool:
-    """Removes a file; whether it was there.
+    """Removes a file. Returns whether it existed.
 
     Raises:
-        LocalChangedError: it is not as the plan saw it. It is left as it is.
+        LocalChangedError: it is not as the plan saw it. It is not changed.
     """
     now = _state(target)
     if now is None:
@@ -106,7 +105,7 @@ def _state(path: str) -> os.stat_result | None:
 
 
 def is_as_seen(now: os.stat_result, before: Entry) -> bool:
-    """Whether a file is the one that a listing has seen."""
+    """Whether a file is the same as in an earlier listing."""
     if before.unusable:
         return stat.S_ISLNK(now.st_mode) is (before.unusable == SYMLINK)
     there = Entry.of_file(before.path, now)

@@ -1,6 +1,6 @@
-"""How a transfer shows itself: a bar on a terminal or in a notebook, a line now and then in a log, or nothing.
+"""Shows the progress of transfers: a bar on a terminal or in a notebook, lines in a log, or nothing.
 
-Only a notebook gets something on stdout: what is on stderr has the colour of an error there.
+Only a notebook gets output on stdout, because it shows stderr in the colour of errors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _LOG_EVERY_SECONDS = 10.0
 _QUIET_BELOW_SECONDS = 2.0
 _SHORTEST_URL = 8
 _USUAL_COLUMNS = 80
-# By the columns that the figures take, beside the title and the digits of the files: the first one that fits is used.
+# Each layout with the columns that it needs, without the title and the number of files. The first one that fits is
+# used.
 _LAYOUTS = (
     (53, "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"),
     (45, "{desc}: {percentage:3.0f}% {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{postfix}]"),
@@ -67,7 +68,7 @@ class SilentProgress:
 
 
 def silent(title: str, files: int, size_bytes: int) -> Progress:
-    """Opens a progress that shows nothing."""
+    """Opens a progress display that shows nothing."""
     return SilentProgress()
 
 
@@ -101,9 +102,11 @@ class BarProgress:
 
 
 def open_terminal_bar(title: str, files: int, size_bytes: int) -> Progress:
-    """Opens a bar on stderr, in one line: bytes and rate, and where there is room for them, time left and files done.
+    """Opens a bar on stderr, in one line: bytes and rate.
 
-    A long title is shortened, so that the figures show. The bar disappears at its end.
+    If there is room, it also shows the remaining time and the files.
+
+    A long title is shortened, so the figures are always visible. The bar disappears at the end.
     """
     shown_title, layout = _fitting(title, files, _terminal_columns())
     bar = _terminal_bar_class()(
@@ -118,12 +121,13 @@ def open_terminal_bar(title: str, files: int, size_bytes: int) -> Progress:
 
 
 def open_notebook_bar(title: str, files: int, size_bytes: int) -> Progress:
-    """Opens a bar below the cell that runs now. It stays there, since a notebook is read again later.
+    """Opens a bar below the running cell. It stays there, because notebooks are read again later.
 
-    It is a widget where ipywidgets is installed, else a line of text. At the exit of the kernel, nothing is shown.
+    It is a widget if ipywidgets is installed, and otherwise a line of text. At the exit of the kernel, nothing is
+    shown.
     """
     if not threading.main_thread().is_alive():
-        # The kernel no longer sends what a cell shows, and to try it may fail.
+        # The kernel no longer sends output of cells, and writing may fail.
         return SilentProgress()
     bar = _notebook_bar_class()(desc=title, file=sys.stdout, leave=True, **_byte_figures(size_bytes))
     return BarProgress(bar, files)
@@ -135,7 +139,7 @@ def _byte_figures(size_bytes: int) -> dict[str, Any]:
         "unit": "B",
         "unit_scale": True,
         "unit_divisor": 1024,
-        # Otherwise a bar that has been fast does not show that it has become slow.
+        # Otherwise a bar that was fast does not show that it has become slow.
         "miniters": 1,
     }
 
@@ -150,7 +154,7 @@ def _terminal_bar_class() -> Any:
 @functools.cache
 def _notebook_bar_class() -> Any:
     with warnings.catch_warnings():
-        # tqdm warns that ipywidgets is missing. Nobody has asked for a widget.
+        # tqdm warns if ipywidgets is missing, but a line of text is enough here.
         warnings.simplefilter("ignore")
         from tqdm.auto import tqdm
 
@@ -159,7 +163,8 @@ def _notebook_bar_class() -> Any:
 
 def _without_monitor(tqdm: Any) -> Any:
     class Bar(tqdm):  # type: ignore[misc]
-        # The monitor is a thread, which cannot be started at the interpreter's exit. Fixed miniters need none.
+        # The monitor of tqdm is a thread, which cannot start at the exit of the interpreter. With fixed miniters, it is
+        # not needed.
         monitor_interval = 0
 
     return Bar
@@ -173,7 +178,7 @@ def _terminal_columns() -> int:
 
 
 def _fitting(title: str, files: int, columns: int) -> tuple[str, str]:
-    """The title, and the layout of tqdm, for a terminal of so many columns."""
+    """The title and the layout of tqdm that fit into this number of columns."""
     verb = title.partition(" ")[0]
     shortest = min(len(title), len(verb) + len(" ...") + _SHORTEST_URL)
     for figures_columns, layout in _LAYOUTS:
@@ -184,7 +189,7 @@ def _fitting(title: str, files: int, columns: int) -> tuple[str, str]:
 
 
 def _shortened(title: str, columns: int) -> str:
-    """The title with the beginning of its URL left out, if it is longer than so many columns."""
+    """The title, without the beginning of its URL if it is longer than this number of columns."""
     if len(title) <= columns:
         return title
     verb, _, url = title.partition(" ")
@@ -252,7 +257,7 @@ Tell = Callable[[str], None]
 
 
 def unsaid(line: str) -> None:
-    """Says nothing."""
+    """Logs nothing."""
 
 
 def _tell_terminal(line: str) -> None:
@@ -264,7 +269,7 @@ def _tell_notebook(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    # A terminal that has gone away must not fail what is done.
+    # A terminal that was closed must not make the transfer fail.
     with suppress(OSError, ValueError):
         stream.write(f"pos3: {line}\n")
 
@@ -274,7 +279,7 @@ def _tell_log(line: str) -> None:
 
 
 def choose_tell(show: bool) -> Tell:
-    """To where bars are shown, else to the log."""
+    """A function that shows lines in the same place as the bars, or else in the log."""
     if show and _is_notebook():
         return _tell_notebook
     return _tell_terminal if show and _is_terminal() else _tell_log
@@ -282,7 +287,7 @@ def choose_tell(show: bool) -> Tell:
 
 @contextmanager
 def above_bars() -> Iterator[None]:
-    """What the block writes to stderr stands in lines of its own, and not behind a bar. The bars are drawn again."""
+    """Lines that the block writes to stderr appear above the bars. The bars are drawn again afterwards."""
     if not _terminal_bar_class.cache_info().currsize:
         yield
         return

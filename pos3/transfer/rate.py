@@ -1,4 +1,4 @@
-"""The byte rates that any number of transfers share."""
+"""Limits of bytes per second that several transfers share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from pos3.store import UNLIMITED, Rate
 
 
 class ByteRate:
-    """Limits the bytes of all callers to one total rate: each waits until what came before it, and its own, had time.
+    """Limits the bytes of all callers together to one rate.
 
-    Whoever waits as long as it is told keeps to the rate; an idle rate saves nothing up.
+    Each caller waits until all earlier bytes and its own had time.
+
+    Callers must wait as long as they are told. Time in which nothing is moved is not saved up.
     """
 
     def __init__(self, bytes_per_second: float, clock: Callable[[], float] = time.monotonic):
@@ -36,7 +38,7 @@ class ByteRate:
 
 @dataclass(frozen=True)
 class Rates:
-    """How fast all transfers of one mirror together may be, each way."""
+    """The rates of all transfers of one mirror together, for each direction."""
 
     upload: Rate = UNLIMITED
     download: Rate = UNLIMITED

@@ -1,7 +1,7 @@
-"""Goes on with downloads of huge objects that were killed, interrupted, or have failed.
+"""Continues downloads of huge objects that were killed, interrupted, or have failed.
 
-Such an object is written into a part file, which keeps its name until the object is whole. What stays of it is the next
-download's, if the object is still the same; if not, it is removed.
+Such an object is written to a part file, which keeps its name until the object is complete. The next download uses the
+part file if the object is still the same. Otherwise it removes the file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BLOCK_BYTES = 512
 
 
 class PartFiles:
-    """The part files of one transfer. What is left at the end belongs to a worker that was left behind, and goes."""
+    """The part files of one transfer. At the end, the remaining ones are removed: their worker has not ended."""
 
     def __init__(self, pair: Pair, leftovers: Leftovers):
         self._pair = pair
@@ -46,7 +46,7 @@ class PartFiles:
     def download(
         self, action: Action, temporary: str, moved: Moved, tell_checksum: TellChecksum, terms: Terms
     ) -> Coroutine[Any, Any, Entry]:
-        """Downloads an object into the new file ``temporary``, if need be by way of its part file."""
+        """Downloads an object into the new file ``temporary``. A huge object is first written to its part file."""
         pair = self._pair
         key = pair.location.object_key(action.path)
         if action.source.size_bytes >= pair.store.resumable_from_bytes:
@@ -109,20 +109,21 @@ def _source(pair: Pair, action: Action) -> str:
 
 
 def _makes_useless(error: BaseException) -> bool:
-    """Whether nothing can be gone on with: the object is gone, or the disk is full or has failed."""
-    # Errors of a store have no number.
+    """Whether the part file cannot be used any more: the object is gone, or the disk is full or has failed."""
+    # Errors of a store have no errno.
     return isinstance(error, RemoteNotFoundError) or (isinstance(error, OSError) and bool(error.errno))
 
 
 def clear_unfinished(plan: Plan, pair: Pair, root: RootIndex, found: Iterable[str], *, is_whole: bool = True) -> int:
-    """Removes what downloads that did not come to their end have left, but for what the plan goes on with.
+    """Removes the files of unfinished downloads, except part files that this plan can continue.
 
     Args:
         found: the paths of temporary files in the root.
-        is_whole: whether the plan is that of all objects. Otherwise, a plan of others may go on with a part file.
+        is_whole: whether the plan has all objects of the root. If not, all part files stay, because another plan may
+            need them.
 
     Returns:
-        how many bytes of what the plan will download are on the disk already.
+        how many bytes of the plan are already on the disk.
     """
     leftovers = Leftovers(root)
     parts = set(leftovers.part_files())
@@ -142,7 +143,7 @@ def clear_unfinished(plan: Plan, pair: Pair, root: RootIndex, found: Iterable[st
 
 
 def _wanted(plan: Plan, pair: Pair, parts: set[str]) -> dict[str, int]:
-    """The part files with which the plan goes on, and how much room each of them takes."""
+    """The part files that the plan continues, with their sizes on the disk."""
     wanted: dict[str, int] = {}
     for action in plan.every_copy():
         source = action.source

@@ -1,4 +1,4 @@
-"""What transfers are given, and what comes of them."""
+"""Plain values for transfers: their conditions and their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def forget(markers: Markers, paths: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Pair:
-    """A local root and the place that it mirrors. Objects that are put there are given ``headers``."""
+    """A local root and the place that it mirrors. ``headers`` are set on all objects that are created there."""
 
     local: str
     store: Store
@@ -37,22 +37,22 @@ class Pair:
 
 
 class Laps:
-    """Times what is reported in several parts: together, they take all the time since this was made."""
+    """Measures time in several parts. Together, the parts have no gap since this was created."""
 
     def __init__(self) -> None:
         self._at = time.monotonic()
 
     def lap_seconds(self) -> float:
-        """The time since this was asked last."""
+        """The time since the last call."""
         before, self._at = self._at, time.monotonic()
         return self._at - before
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How transfers are carried out: rates, progress, the signal to stop, who does it and counts, the time.
+    """The conditions of a transfer: workers, rates, progress, cancellation, owner of records, and reports.
 
-    ``workers`` is how many requests may be in flight; None leaves it to the store.
+    ``workers`` is the maximum number of requests at the same time; None lets the store find the number.
     """
 
     workers: int | None
@@ -66,10 +66,10 @@ class Terms:
 
 @dataclass
 class Outcome:
-    """What came of a plan.
+    """The result of a plan.
 
-    ``unsettled`` are paths of files that changed while they were uploaded. ``dropped_files`` counts local files of an
-    upload that went since the store has lost their objects.
+    ``unsettled`` has the paths of files that changed during their upload. ``dropped_files`` counts local files that
+    were removed in an upload, because their objects are gone from the store.
     """
 
     copied_files: int = 0

@@ -24,7 +24,7 @@ from pos3.transfer.workers import run_apart
 logger = logging.getLogger("pos3")
 
 _HOLDS_MARKERS = "holds_markers"
-# Kernels stamp files with the time of the last clock tick, up to 10 ms ago.
+# The kernel sets mtime to the last clock tick, which may be 10 ms ago.
 _MTIME_TICK_NS = 20_000_000
 
 
@@ -48,7 +48,8 @@ def upload(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome,
         _put_markers(empty, pair, index, terms, outcome, markers)
         _delete_remote(plan, pair, index, terms, outcome, markers)
         if not outcome.failures:
-            # Before the deletes, a server that keeps directories would take the marker for the directory itself.
+            # These directory objects come after the deletes: before, some servers would take them for the directory
+            # itself.
             _put_markers(emptied, pair, index, terms, outcome, markers)
         if not outcome.failures:
             _drop_lost(plan, pair, index, outcome)
@@ -68,7 +69,7 @@ async def _push(action: Action, pair: Pair, moved: Moved, terms: Terms, outcome:
             raise
         outcome.kept.append(Kept(action.path, "gone before it was uploaded"))
         return None
-    # From here on the object is there, so there must be a record of it, whatever has become of the file.
+    # The object exists now, so there must be a record, even if the file has changed meanwhile.
     record = Record.of_pair(Entry.of_file(action.path, before), etag, terms.owner, *checksum)
     if not _is_still(source, record):
         outcome.unsettled.append(action.path)
@@ -85,7 +86,7 @@ def _is_still(path: str, record: Record | Entry) -> bool:
 
 
 async def _settled_stat(path: str) -> os.stat_result:
-    """The file's state at a moment after which every change shows in its mtime."""
+    """The stat result of the file, at a time after which each further change gives another mtime."""
     status = os.stat(path)
     age_ns = time.time_ns() - status.st_mtime_ns
     if 0 <= age_ns < _MTIME_TICK_NS:
@@ -116,12 +117,12 @@ def _put_markers(
             holds_markers = False
             outcome.kept.append(Kept(action.path, "the store cannot hold empty directories"))
     if directories and not holds_markers:
-        # The next run does not try again.
+        # The index says so, and the next run does not try again.
         index.set_note(_HOLDS_MARKERS, "no")
 
 
 def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: Outcome, markers: Markers) -> None:
-    """In a thread of its own, so that an interrupt of this one ends it with a record of what is gone."""
+    """Deletes objects in a separate thread. So after an interrupt, the index still records which ones are deleted."""
     if outcome.failures or not plan.deletes:
         return
     paths = {pair.location.object_key(action.path): action.path for action in plan.deletes}
@@ -149,7 +150,10 @@ def _delete_remote(plan: Plan, pair: Pair, index: Index, terms: Terms, outcome: 
 
 
 def _drop_lost(plan: Plan, pair: Pair, index: Index, outcome: Outcome) -> None:
-    """Removes the local files whose objects are gone. One that has changed since the plan is pushed instead."""
+    """Removes local files whose objects are gone from the store.
+
+    A file that changed since the plan is pushed instead.
+    """
     directories = Directories(pair.local)
     gone: list[str] = []
     for action in reversed(plan.lost):

@@ -1,6 +1,6 @@
-"""Carries out many jobs at once in the loop of a store, in a thread of its own, and can be stopped at any moment.
+"""Runs many coroutines in the loop of a store, in a separate thread. They can be stopped at any time.
 
-Where no thread can be started, at the interpreter's exit, the calling thread drives the loop.
+If no thread can be started, as at the exit of the interpreter, the calling thread drives the loop.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def is_hopeless(error: BaseException) -> bool:
 
 
 class Runs(Protocol):
-    """A store, as far as it runs coroutines: see :class:`pos3.store.Store`."""
+    """The part of a store that runs coroutines: see :class:`pos3.store.Store`."""
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]], workers: int | None) -> None: ...
 
@@ -48,11 +48,11 @@ class Runs(Protocol):
 
 
 def _nobody(_batch: object) -> None:
-    """Is told what nobody waits for yet."""
+    """Does nothing with a batch."""
 
 
 class _Jobs(Generic[T, R]):
-    """The jobs of one call, and what has become of them."""
+    """The items of one call and their results."""
 
     def __init__(
         self,
@@ -71,10 +71,10 @@ class _Jobs(Generic[T, R]):
         self.stopped = False
 
     async def all(self, most: Callable[[int], Coroutine[Any, Any, int]], done: Callable[[Batch[T, R]], object]) -> None:
-        """Carries them out until they are done or cancelled; what is done is told in batches.
+        """Carries out all items until the end or a cancellation. Results are passed on in batches.
 
         Args:
-            most: says how many are to be carried out at once, as soon as that is more than its argument.
+            most: returns how many items may run at the same time, when this is more than its argument.
         """
         self._done = done
         self._told_at = time.monotonic()
@@ -100,7 +100,7 @@ class _Jobs(Generic[T, R]):
             await ended(growing)
 
     def _begin(self, workers: int, all_done: asyncio.Future[None]) -> None:
-        """Has so many tasks work; ``all_done`` is done with the last one."""
+        """Starts tasks until there are ``workers`` of them. The last one that ends sets ``all_done``."""
 
         def end(_: asyncio.Task[None]) -> None:
             self._left -= 1
@@ -147,14 +147,14 @@ class _Jobs(Generic[T, R]):
 
 
 class _Thread(Generic[T]):
-    """A thread that hands over what it has done, as far as it comes to that."""
+    """A thread that passes on its results one by one."""
 
     def __init__(self, work: Callable[[], object], cancelled: threading.Event):
         self._cancelled = cancelled
-        # None when the thread has ended.
+        # The last element is None, when the thread ends.
         self.done: queue.SimpleQueue[T | None] = queue.SimpleQueue()
         self.is_stopped = False
-        # In the context of whoever asked: what is logged there must lead back to them.
+        # With the context of the caller, so log lines belong to its run.
         inherited = contextvars.copy_context()
         self._thread = threading.Thread(target=inherited.run, args=(self._run, work), name="pos3-worker-0", daemon=True)
 
@@ -168,9 +168,9 @@ class _Thread(Generic[T]):
             self.done.put(None)
 
     def results(self) -> Iterator[T]:
-        """What has been done, as it comes in, until the thread has ended.
+        """The results, as they come, until the thread has ended.
 
-        Once it is cancelled, it gets a short grace; if it still blocks, it is left behind.
+        After a cancellation, the thread has two seconds to end. If it still blocks then, this returns without it.
         """
         give_up_at = math.inf
         while True:
@@ -190,10 +190,12 @@ class _Thread(Generic[T]):
 def run_apart(
     work: Callable[[Callable[[T], object]], object], take: Callable[[T], object], cancelled: threading.Event
 ) -> None:
-    """Has ``work`` done in a thread of its own, and calls ``take`` here for whatever it hands over by its argument.
+    """Runs ``work`` in a separate thread.
 
-    An interrupt of the calling thread sets ``cancelled``. A thread that does not end within two seconds of that is left
-    behind.
+    Each value that it passes to its argument is passed to ``take`` in this thread.
+
+    An interrupt of the calling thread sets ``cancelled``. If the thread does not end within two seconds after that,
+    this function returns without it.
     """
     thread: _Thread[T]
 
@@ -229,15 +231,16 @@ def run_all(
     workers: int | None,
     cancelled: threading.Event,
 ) -> list[tuple[T, Exception]]:
-    """Awaits ``carry_out`` for every item, and calls ``on_done`` here for each success.
+    """Awaits ``carry_out`` for every item, and calls ``on_done`` in this thread for each success.
 
-    So many items are carried out at once as there are ``workers``; with None, as many as pay, as the store sees it.
+    At most ``workers`` items run at the same time; with None, the store finds the fastest number.
 
-    The rest is left undone once an error makes it hopeless, after a hundred failures, or when ``cancelled`` is set, as
-    an interrupt of the calling thread does. What does not end within two seconds of that is left behind.
+    The remaining items are not started after an error that all of them would have, after a hundred failures, or when
+    ``cancelled`` is set. An interrupt of the calling thread sets it. Items that do not end within two seconds after
+    that are abandoned.
 
     Returns:
-        the items that failed, each with its error; None stands for those of a loop that could not go on.
+        the items that failed, each with its error. An item is None if the loop itself has failed.
     """
     failed: list[tuple[T, Exception]] = []
     counted = 0
@@ -249,7 +252,7 @@ def run_all(
                 on_done(item, result)  # type: ignore[arg-type]
                 continue
             failed.append((item, error))
-            # A file that may not be read costs no request, and says nothing about the others.
+            # A file without read permission costs no request, and other files may be readable.
             counted += not isinstance(error, NotPushedError)
             if counted >= MOST_FAILURES:
                 jobs.stopped = True
@@ -260,7 +263,7 @@ def run_all(
         try:
             store.run(lambda: jobs.all(store.most_in_flight, done), workers)
         except Exception as error:  # noqa: BLE001 - handed over
-            # The loop cannot go on, and nobody else answers for what it has begun.
+            # The loop has failed, so none of its items has a result.
             done([(None, None, error)])  # type: ignore[list-item]
 
     run_apart(work, take, cancelled)

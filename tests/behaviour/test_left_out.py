@@ -172,7 +172,7 @@ def test_the_command_names_what_it_cannot_read_and_pushes_the_others(
     arguments = (rclone_site.url("data"), "--local", vault, "--cache-root", tmp_path / "cache")
     ran = run_without_rights("upload", *arguments)
     assert (ran.status, ran.stdout) == (1, "")
-    assert f"'{vault}/vault' cannot be read (Permission denied): allow to read it, or leave it out with --exclude" in (
+    assert f"'{vault}/vault' cannot be read (Permission denied): give this user read permission, or leave it out with --exclude" in (
         ran.stderr
     )
     assert rclone_site.objects("data/").keys() == {"a", "z", "_SUCCESS"}

@@ -106,7 +106,7 @@ def test_a_target_that_may_not_be_written_is_named_in_a_line_that_says_what_to_d
     ran = run_without_rights("download", rclone_site.url(key), *arguments)
     assert ran.status == 1
     lines = [line[line.index("[Errno") :] for line in ran.stderr.splitlines() if "[Errno" in line]
-    told = "[Errno 13] Permission denied (allow to write there, or choose another place with --local)"
+    told = "[Errno 13] Permission denied (give this user write permission, or choose another place with --local)"
     assert lines == [f"{told}: '{local}/{name}'" for name in refused]
     assert contents(local) == {"one": b"old"}
 
@@ -119,7 +119,7 @@ def test_a_source_that_may_not_be_read_is_named_in_a_line_that_says_what_to_do(
     ran = run_without_rights("upload", rclone_site.url("up"), "--local", tree, "--cache-root", tmp_path / "cache", "-q")
     assert ran.status == 1
     line, advice = ran.stderr.splitlines()
-    assert line.endswith(f"Permission denied (allow to read it, or leave it out with --exclude): '{tree}/secret'")
+    assert line.endswith(f"Permission denied (give this user read permission, or leave it out with --exclude): '{tree}/secret'")
     assert "pos3 recover" in advice
     assert rclone_site.objects("up/") == {"a": b"1"}
 
