@@ -38,7 +38,8 @@ class PlanBuilder:
         """Adds a local entry that cannot be pushed. If it cannot be read, that is a failure; otherwise it is kept."""
         path = f"{policy.local_root}/{local.path}".rstrip("/")
         if local.is_unreadable:
-            self.unreadable.append(f"{path!r} {local.unusable}: give this user read permission, or leave it out with exclude=[...]")
+            advice = "give this user read permission, or leave it out with exclude=[...]"
+            self.unreadable.append(f"{path!r} {local.unusable}: {advice}")
         elif not local.path and local.unusable in WITHOUT_CONTENT:
             self.unreadable.append(f"{path!r} is {local.unusable}: only files and directories can be pushed")
         else:

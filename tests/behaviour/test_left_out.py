@@ -172,9 +172,8 @@ def test_the_command_names_what_it_cannot_read_and_pushes_the_others(
     arguments = (rclone_site.url("data"), "--local", vault, "--cache-root", tmp_path / "cache")
     ran = run_without_rights("upload", *arguments)
     assert (ran.status, ran.stdout) == (1, "")
-    assert f"'{vault}/vault' cannot be read (Permission denied): give this user read permission, or leave it out with --exclude" in (
-        ran.stderr
-    )
+    advice = "give this user read permission, or leave it out with --exclude"
+    assert f"'{vault}/vault' cannot be read (Permission denied): {advice}" in ran.stderr
     assert rclone_site.objects("data/").keys() == {"a", "z", "_SUCCESS"}
     assert run_without_rights("upload", *arguments, "--exclude", "vault/").status == 0
 

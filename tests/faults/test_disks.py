@@ -119,7 +119,8 @@ def test_a_source_that_may_not_be_read_is_named_in_a_line_that_says_what_to_do(
     ran = run_without_rights("upload", rclone_site.url("up"), "--local", tree, "--cache-root", tmp_path / "cache", "-q")
     assert ran.status == 1
     line, advice = ran.stderr.splitlines()
-    assert line.endswith(f"Permission denied (give this user read permission, or leave it out with --exclude): '{tree}/secret'")
+    told = "give this user read permission, or leave it out with --exclude"
+    assert line.endswith(f"Permission denied ({told}): '{tree}/secret'")
     assert "pos3 recover" in advice
     assert rclone_site.objects("up/") == {"a": b"1"}
 

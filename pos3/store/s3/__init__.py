@@ -1,6 +1,6 @@
-"""S3: requests signed and moved by libcurl, with botocore for sessions, credentials and AWS's endpoints.
+"""S3: libcurl signs and sends requests; botocore gives sessions, credentials and the endpoints of AWS.
 
-:mod:`pos3.store.s3.store` puts the parts together: listings, bodies both ways, deletes, unfinished uploads. What any
-store must do is said in :mod:`pos3.store.base`. Nobody outside of :mod:`pos3.store` imports from here, since importing
-the SDKs takes time.
+:mod:`pos3.store.s3.store` combines the parts: listings, downloads, uploads, deletes, unfinished uploads.
+:mod:`pos3.store.base` says what any store must do. Only :mod:`pos3.store` imports this package, because importing the
+SDKs takes time.
 """

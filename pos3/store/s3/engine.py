@@ -1,6 +1,6 @@
-"""Drives libcurl by an asyncio loop: its sockets and its timer, and nothing in between.
+"""Connects libcurl directly to an asyncio loop: its sockets and its timer.
 
-One thread at a time drives an engine, and none while nothing is asked of it. Its connections stay open for the next.
+One thread at a time drives an engine. Without requests, no thread does. Its connections stay open for later requests.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pos3.store.silence import NOTICE_SECONDS, mention_silence
 
 T = TypeVar("T")
 
-# A handle whose socket says nothing begins to count the silence only when it is driven for another reason.
+# libcurl checks for timeouts only when it is called, so it is called at least this often.
 _GLANCE_SECONDS = 1.0
 _READABLE = select.POLLIN | select.POLLERR | select.POLLHUP
 _WRITABLE = select.POLLOUT | select.POLLERR | select.POLLHUP
@@ -39,7 +39,7 @@ _EVENTS = {
 
 
 class Engine:
-    """A loop and what it drives: libcurl's connections to one server, and handles that carry requests."""
+    """A loop with libcurl's connections to one server, and the handles of requests."""
 
     def __init__(self, server: Server):
         self._server = server
@@ -49,30 +49,30 @@ class Engine:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._wake_in)
-        # A set of its own for libcurl's sockets: the loop would make several objects each time one comes or goes.
+        # A separate set for libcurl's sockets, because the loop would make several objects for each change.
         self._sockets = new_poll_set()
         self.loop.add_reader(self._sockets.fileno(), self._ready)
         self._watched: dict[int, int] = {}
-        # By descriptor, what tells each socket from any later file of that number.
+        # For each descriptor, the identity of its socket. A later file may have the same number.
         self._known_sockets: dict[int, tuple[int, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._all_driven_at = 0.0
         self._is_called_soon = False
         self._flying: dict[pycurl.Curl, tuple[asyncio.Future[tuple[int, str]], Handle]] = {}
         self._ended = 0
-        # The sum of moved bytes and ended requests at the last glance, and when it last grew.
+        # The sum of moved bytes and ended requests at the last check, and the time when it last grew.
         self._moved = 0.0
         self._silent_since = 0.0
         self._idle: dict[bool, list[Handle]] = {True: [], False: []}
         _ALIVE.add(self)
 
     def begin(self, window: Fixed | Window) -> None:
-        """From now on, as many requests are under way at the same time as the window says."""
+        """Sets the limit of requests at the same time to that of the window."""
         self.slots = Slots(window)
         self._multi.setopt(pycurl.M_MAXCONNECTS, window.most)
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine, in the calling thread."""
+        """The result of a coroutine, run in the calling thread."""
         return driven(self.loop, main)
 
     @property
@@ -80,7 +80,7 @@ class Engine:
         return not self._flying
 
     def handle(self, *, signs: bool) -> Handle:
-        """A handle that carries nothing; it is given back, or lost."""
+        """A handle without a request. The caller gives it back."""
         idle = self._idle[signs]
         if idle:
             return idle.pop()
@@ -93,7 +93,10 @@ class Engine:
         self._idle[handle.signs].append(handle)
 
     async def carried(self, handle: Handle) -> tuple[int, str]:
-        """libcurl's code and message at the end of the request. However this ends, libcurl has let go of the handle."""
+        """libcurl's code and message at the end of the request.
+
+        In any case, libcurl does not use the handle any more.
+        """
         curl = handle.curl
         future: asyncio.Future[tuple[int, str]] = self.loop.create_future()
         if not self._flying:
@@ -103,7 +106,7 @@ class Engine:
             self._multi.add_handle(curl)
             return await future
         except BaseException:
-            # Whatever it writes to may be closed now.
+            # The target of the body may be closed now.
             if self._flying.pop(curl, None) is not None:
                 self._multi.remove_handle(curl)
             raise
@@ -122,10 +125,10 @@ class Engine:
             self._sockets.unregister(descriptor)
 
     def _ready(self) -> None:
-        """Some sockets are ready: libcurl goes on with each."""
+        """Lets libcurl continue with each socket that is ready."""
         watched = self._watched
         for descriptor, events in self._sockets.poll(0):
-            # By what came of another one, it may have lost interest.
+            # The result of an earlier socket may have removed this one.
             if watched.get(descriptor):
                 _, running = self._multi.socket_action(
                     descriptor,

@@ -1,4 +1,4 @@
-"""An engine with a thread of its own, which helps another one with large bodies."""
+"""A second engine with its own thread, which helps another engine with large bodies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Fellow:
-    """Another engine, which is driven by a thread of its own to carry out parts of what one engine runs."""
+    """An engine with its own thread. It runs coroutines for another engine."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -26,23 +26,26 @@ class Fellow:
         self._thread = threading.Thread(target=self._drive, name="pos3-fellow", daemon=True)
 
     def start(self) -> bool:
-        """Whether its thread could be started."""
+        """Starts the thread, and returns whether this was possible."""
         return started(self._thread)
 
     def _drive(self) -> None:
         while not self._is_over:
-            # What ends a thread is raised by whoever waits for the part.
+            # The caller of the coroutine raises its error, so the thread goes on.
             with suppress(BaseException):
                 self.engine.loop.run_forever()
 
     def stop(self) -> None:
-        """Returns when the thread has ended; it carries out nothing any more."""
+        """Returns when the thread has ended."""
         self._is_over = True
         self.engine.loop.call_soon_threadsafe(self.engine.loop.stop)
         self._thread.join()
 
     async def carried_out(self, part: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine. With the caller it is cancelled as well, and has ended before this returns."""
+        """The result of a coroutine.
+
+        If the caller is cancelled, the coroutine is cancelled, too, and has ended on return.
+        """
         here, there = asyncio.get_running_loop(), self.engine.loop
         done: asyncio.Future[asyncio.Task[T]] = here.create_future()
         tasks: list[asyncio.Task[T]] = []

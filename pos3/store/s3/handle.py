@@ -1,4 +1,4 @@
-"""One libcurl handle, which carries one request after the other: from a request to its response."""
+"""One libcurl handle. It carries one request after the other, and gives the response."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pos3.store.s3.requests import Request, Response, TooLongError
 from pos3.store.s3.window import NO_THRESHOLD
 
 _SEND_BYTES = 256 * 1024
-# Errors are cut here.
+# Bodies of errors are truncated at this length.
 _ERROR_BYTES = 64 * 1024
-# Answers that tell a greater length than this and their limit are not read at all.
+# An answer whose declared length exceeds both this and its limit is not read at all.
 _TOLD_BYTES = 1024 * 1024
 _NOBODY_THERE = frozenset(
     {
@@ -43,7 +43,7 @@ _NOTHING = Request("", "")
 
 
 class Server:
-    """What is known of the server of one bucket. Safe to use from several threads."""
+    """What is known about the server of one bucket. Safe to use from several threads."""
 
     def __init__(self, address: Address):
         self.address = address
@@ -57,12 +57,12 @@ class Server:
         """How many requests in flight were too many."""
 
     def waited(self, seconds: float) -> None:
-        """A page has let itself be waited for that long."""
+        """Records how long the server took to begin a listing page."""
         self.page_seconds = min(self.page_seconds or seconds, seconds)
 
 
 class Handle:
-    """A handle, and the request that it carries at the moment."""
+    """A handle, and its current request."""
 
     __slots__ = (
         "_body",
@@ -98,7 +98,7 @@ class Handle:
         self._call_later = call_later
         self.signs = signs
         self.curl = server.address.open_handle(signs=signs)
-        # Answers may quote the session token, so they are in no text of this object.
+        # Answers may quote the session token, so the repr of this object does not show them.
         self._head: list[bytes] = []
         self._body: list[bytes] = []
         self._headers: tuple[str, ...] = ()
@@ -128,21 +128,21 @@ class Handle:
 
     @property
     def moved_bytes(self) -> float:
-        """What has moved in either direction so far. It may not be asked for from libcurl's callbacks."""
+        """The bytes moved in both directions so far. It must not be called in libcurl's callbacks."""
         getinfo = self.curl.getinfo
         total: float = sum(map(getinfo, (pycurl.HEADER_SIZE, pycurl.SIZE_DOWNLOAD_T, pycurl.SIZE_UPLOAD_T)))
         return total
 
     @property
     def expects_answer_soon(self) -> bool:
-        """Whether the request is none for which the server may need minutes."""
+        """Whether the server should answer this request within seconds. Some requests may take minutes."""
         return self._request.silence_seconds <= READ_TIMEOUT_SECONDS
 
     def begin(self, request: Request, caller: Caller) -> None:
-        """Prepares the handle; the request goes out when it is driven.
+        """Prepares the handle. The request is sent when the handle is driven.
 
         Raises:
-            StoreError: no request can be like that.
+            StoreError: the request cannot be sent in this form.
         """
         self._clear(request)
         self._sent_at = time.monotonic()
@@ -173,14 +173,15 @@ class Handle:
             curl.setopt(pycurl.FRESH_CONNECT, request.is_sent_once)
         if request.takes_zipped is not self._takes_zipped:
             self._takes_zipped = request.takes_zipped
-            # libcurl adds it to what it has signed: some servers change this header before they look at the signature.
+            # libcurl adds this header without signing it, because some servers change it before they check the
+            # signature.
             curl.setopt(pycurl.ACCEPT_ENCODING, "gzip") if self._takes_zipped else curl.unsetopt(pycurl.ACCEPT_ENCODING)
 
     def _set_method(self, request: Request) -> None:
         curl = self.curl
         self._method = request.method
         if request.method not in ("PUT", "POST"):
-            # A handle keeps the last body that it was given, and signs its hash even where none is sent.
+            # A handle keeps its last body, and would sign the hash of it in a request without a body.
             curl.setopt(pycurl.POSTFIELDS, b"")
         curl.setopt(pycurl.NOBODY, request.method == "HEAD")
         if request.source is not None:
@@ -203,13 +204,13 @@ class Handle:
             curl.unsetopt(pycurl.CUSTOMREQUEST)
 
     def _receive(self, block: bytes) -> int | None:
-        # libcurl prints what a callback raises, so it is kept for result() instead.
+        # libcurl would print the exception, so it is kept, and result() raises it.
         try:
             if self._is_good is None:
                 self._begin_body()
             self._room_bytes -= len(block)
             if self._room_bytes < 0:
-                # The rest of an error tells no more; that of anything else was not asked for.
+                # The rest of an error is not needed, and a longer body than expected is refused.
                 self._is_cut = True
                 if not self._is_good:
                     self._body.append(block[: self._room_bytes])
@@ -225,7 +226,7 @@ class Handle:
             return -1
 
     def _begin_body(self) -> None:
-        # A handle cannot be asked while it is being driven.
+        # getinfo must not be called in a callback, so the status is read from the head.
         self._is_good = self._own_head().partition(b" ")[2].lstrip()[:1] < b"3"
         request = self._request
         self._room_bytes = request.limit_bytes if self._is_good else _ERROR_BYTES
@@ -250,12 +251,13 @@ class Handle:
 
     def _resume(self, request: Request) -> None:
         if self._request is request:
-            # If the sink raises what is kept for result(), libcurl says so here as well, and ends the request.
+            # If the sink raises an error, which result() raises again, libcurl reports it here, too, and ends the
+            # request.
             with suppress(pycurl.error):
                 self.curl.pause(pycurl.PAUSE_CONT)
 
     def forget(self) -> None:
-        """Lets go of the request, which has ended: of what was sent, and what has come."""
+        """Forgets the request, which has ended, and its data."""
         self._request, self._body, self._failure = _NOTHING, [], None
         self._take = self._body.append
 
@@ -290,7 +292,7 @@ class Handle:
             self._raise_without_answer(code, message)
         server.has_answered = True
         server.is_silence_mentioned = False
-        # Bodies are kept out of local variables, which some tracebacks show.
+        # Bodies are not in local variables, because some tracebacks show these.
         if self._is_strange(status):
             kind = StoreError if request.key and request.method != "DELETE" else StrangeAnswerError
             raise strange(
@@ -318,19 +320,19 @@ class Handle:
 
     def _raise_without_answer(self, code: int, message: str) -> None:
         server, where = self._server, self._where()
-        # A handshake breaks off where a server is busy, too; what is not trusted has errors of its own.
+        # A busy server may also break a handshake. A certificate that is not trusted has other error codes.
         if code in _TLS_ERRORS and not (code == pycurl.E_SSL_CONNECT_ERROR and server.has_answered):
             raise EndpointError(f"{where}: no trusted TLS connection to {server.address.endpoint}: {message}")
-        # Whoever breaks off is there.
+        # A server that breaks the connection exists.
         server.has_answered |= code not in _NOBODY_THERE
         error = UnreachableError(f"{where}: cannot reach {server.address.endpoint}: {message}")
         error.is_overload = code == pycurl.E_OPERATION_TIMEDOUT
         raise error
 
     def _own_head(self) -> bytes:
-        """The head of the answer itself: not of a proxy's to CONNECT, not of an announcement, no trailers of a body.
+        """The head of the final answer: not that of a proxy's answer to CONNECT, not an early hint, and no trailers.
 
-        Asked for when the body begins, or at the end.
+        It may be called when the body begins, or at the end.
         """
         if not self._own:
             heads = b"".join(self._head)
@@ -342,11 +344,11 @@ class Handle:
         return self._own
 
     def _is_strange(self, status: int) -> bool:
-        """Whether somebody else has answered than an S3 server."""
+        """Whether the answer is not from an S3 server."""
         request = self._request
         if status < 300:
             return request.method == "GET" and not request.key and is_strange_page(b"".join(self._body[:1]))
-        # Of an object, a server of files may say by itself that it is not there; a HEAD is answered without words.
+        # For objects, some servers answer a plain 404, and an answer to HEAD has no body.
         if request.key and request.method in ("GET", "HEAD"):
             return False
         body = b"".join(self._body)

@@ -1,4 +1,4 @@
-"""The client of one bucket: requests are awaited, and repeated while their failure may pass."""
+"""The client of one bucket. Its requests are awaited, and repeated as long as their failure may be temporary."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from pos3.store.s3.window import Fixed, Window
 
 T = TypeVar("T")
 
-# libcurl and checksums leave the interpreter to others, so several threads move large bodies.
+# libcurl and checksums release the GIL, so several threads move large bodies.
 _MOST_THREADS = min(4, os.cpu_count() or 1)
-# More are not kept for later: each is a descriptor.
+# Each idle connection holds a descriptor.
 _MOST_IDLE_CONNECTIONS = 32
 
 
 class _Run:
-    """What one engine runs at the moment, and its fellows, which come as they are needed."""
+    """The running work of one engine, and its fellows: other engines that are started when they are needed."""
 
     def __init__(self, client: Client, engine: Engine, window: Fixed | Window, most_fellows: int):
         self._client = client
@@ -43,7 +43,7 @@ class _Run:
         self._parts = 0
 
     async def carried_out(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
-        """The result of a coroutine that is carried out by whoever has the least to do."""
+        """The result of a coroutine. It runs in the engine or fellow that has the fewest coroutines."""
         fellow = self._fellow() if self._parts else None
         if fellow is None:
             self._parts += 1
@@ -51,7 +51,7 @@ class _Run:
                 return await part(*arguments)
             finally:
                 self._parts -= 1
-        # What a fellow may do is decided here.
+        # The limit of requests is kept here, also for fellows.
         slots = self.engine.slots
         await slots.take()
         epoch = slots.window.epoch
@@ -88,9 +88,9 @@ class _Run:
 
 
 class Client:
-    """Sends the requests to one bucket. Coroutines of it are awaited in what ``run``, ``result_of`` or ``stream`` runs.
+    """Sends the requests to one bucket. Its coroutines are awaited inside of ``run``, ``result_of`` or ``stream``.
 
-    Any number of threads may use it at once, each with connections of its own.
+    Several threads may use it at the same time. Each has its own connections.
     """
 
     def __init__(self, address: Address):
@@ -102,16 +102,16 @@ class Client:
         self._version_query = ""
 
     def of_version(self, version_id: str) -> Client:
-        """The same client, whose requests read one version of objects. Both share connections and limits."""
+        """A client whose requests read one version of objects. It shares the connections and limits of this client."""
         versioned = copy.copy(self)
         versioned._version_query = f"versionId={quote(version_id, safe='')}"
         return versioned
 
     @contextmanager
     def driving(self, in_flight: int | None) -> Iterator[Drive]:
-        """Gives the results of coroutines in the calling thread, with so many requests at the same time at the most.
+        """A function that runs coroutines in the calling thread, with at most ``in_flight`` requests at the same time.
 
-        With None, with as many as pay.
+        With None, the number that is fastest is measured.
         """
         with nullcontext(Fixed(in_flight)) if in_flight is not None else self._window() as window:
             engine = self.pool.take()
@@ -142,21 +142,24 @@ class Client:
             server.threshold = window.threshold
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int | None) -> T:
-        """The result of one coroutine, in the calling thread."""
+        """The result of one coroutine, run in the calling thread."""
         with self.driving(in_flight) as drive:
             return drive(main())  # type: ignore[no-any-return]
 
     def result_of(self, main: Callable[[], Coroutine[Any, Any, T]], in_flight: int | None = 1) -> T:
-        """The same in a thread of pos3's own, whatever the calling one is in the middle of."""
+        """The result of one coroutine, run in a separate thread. So the calling thread may be inside another loop."""
         stopping = Stopping()
         return called_apart(lambda: self.run(lambda: stopping.may_end(main()), in_flight), stopping.stop)
 
     def stream(self, items: Callable[[], AsyncGenerator[T, None]], in_flight: int) -> Generator[T, None, None]:
-        """What an asynchronous generator yields, which is a step ahead of whoever takes it."""
+        """The items of an asynchronous generator. The next item is made while the caller uses the last one."""
         return streamed_apart(items, lambda: self.driving(in_flight))
 
     def patience(self) -> Patience:
-        """For one request. An endpoint that has never answered is more likely wrong than down, so it soon ends."""
+        """The attempts for one request.
+
+        An endpoint that has never answered is probably wrong, so there are only two.
+        """
         return Patience(self.address.most_attempts or (ATTEMPTS if self.server.has_answered else 2))
 
     async def room(self) -> None:
@@ -164,15 +167,15 @@ class Client:
         await self.runs[asyncio.get_running_loop()].engine.slots.room()
 
     async def most(self, above: int) -> int:
-        """How many requests may be in flight, as soon as these are more than ``above``."""
+        """The maximum number of requests at the same time. It returns when this number is larger than ``above``."""
         return await self.runs[asyncio.get_running_loop()].engine.slots.most(above)
 
     async def spread(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
-        """The result of a coroutine that sends one request with a large body, in any of several threads."""
+        """The result of a coroutine that sends one request with a large body. It may run in another thread."""
         return await self.runs[asyncio.get_running_loop()].carried_out(part, *arguments)
 
     async def ask(self, request: Request, read: Callable[[Response], T]) -> T:
-        """What ``read`` makes of the response. The request is repeated while this fails for reasons that may pass.
+        """The result of ``read`` for the response. The request is repeated as long as the failure may be temporary.
 
         Raises:
             Exception: the last failure.
@@ -187,8 +190,8 @@ class Client:
         """The response to a request, which is sent once.
 
         Raises:
-            StoreError: the answer was an error, or there was none.
-            CredentialsError: there are none.
+            StoreError: the answer was an error, or there was no answer.
+            CredentialsError: there are no credentials.
         """
         if self._version_query:
             query = f"{request.query}&{self._version_query}" if request.query else self._version_query

@@ -1,4 +1,4 @@
-"""Engines that wait for the next request, with open connections."""
+"""Keeps idle engines with open connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pos3.store.s3.handle import Server
 
 
 class Pool:
-    """Idle engines, whose connections stay open for whoever needs one next.
+    """Idle engines with open connections, for the next request.
 
     Safe to use from several threads, and after a fork.
     """
@@ -27,7 +27,7 @@ class Pool:
         # No finalizer of weakref: what a loop has scheduled knows the context that it was scheduled in, and so perhaps
         # whoever has this pool, which would be kept for ever.
         if not sys.is_finalizing():
-            # Of a cycle of garbage, the sockets of a loop may be closed before this is called.
+            # In a reference cycle, the sockets of a loop may be closed before this is called.
             with suppress(ValueError, OSError):
                 self.close_idle()
 
@@ -40,14 +40,14 @@ class Pool:
         return Engine(self._server)
 
     def give_back(self, engine: Engine) -> None:
-        """Keeps an engine on which nothing is under way."""
+        """Keeps an engine without running requests, or closes it."""
         if engine.is_idle and len(self._idle) < self._MOST_IDLE:
             self._idle.append((os.getpid(), engine))
         else:
             engine.close()
 
     def close_idle(self) -> None:
-        """Hangs up the engines that wait. In a forked child, those of the parent are left alone."""
+        """Closes the idle engines. In a forked child, the engines of the parent are not touched."""
         with suppress(IndexError):
             while True:
                 pid, engine = self._idle.pop()

@@ -1,4 +1,4 @@
-"""What is asked of an S3 server, and what it answers: plain data."""
+"""Requests to an S3 server, and its responses: plain data."""
 
 from __future__ import annotations
 
@@ -14,51 +14,56 @@ from pos3.store.retry import UnreachableError
 from pos3.store.s3.client import READ_TIMEOUT_SECONDS
 
 _CAN_BE_SENT = re.compile(r"[!-~]([ -~]*[!-~])?")
-# Of answers that are held in memory, such as pages. A thousand keys are less than 4 MiB.
+# The limit for answers in memory, such as pages. A thousand keys take less than 4 MiB.
 MOST_BYTES = 32 * 1024 * 1024
-# Of the digits of a number of bytes.
+# The maximum number of digits of a size.
 _LONGEST_SIZE = 18
 
 
 class Sink(Protocol):
-    """Takes the body of a good answer, in the thread that drives libcurl."""
+    """Receives the body of a successful answer, in the thread that drives libcurl."""
 
     def begin(self, response: Response) -> object:
-        """Called before the first piece, with the head alone."""
+        """Called before the first piece, with a response that has only the head."""
         ...
 
     def take(self, block: bytes) -> float | None:
-        """Takes a piece, or says for how many seconds to wait: then it is offered again, perhaps divided otherwise."""
+        """Takes a piece, or returns for how many seconds to wait.
+
+        Then the data is offered again, perhaps in other pieces.
+        """
         ...
 
 
 class Source(Protocol):
-    """Gives the body of a request, in the thread that drives libcurl."""
+    """Reads the body of a request, in the thread that drives libcurl."""
 
     size_bytes: int
 
     def read(self, size_bytes: int) -> bytes:
-        """At most so many of the next bytes."""
+        """The next bytes, at most ``size_bytes``."""
         ...
 
     def pause_seconds(self, size_bytes: int) -> float:
-        """How long to wait before so many more bytes are read."""
+        """How long to wait before this number of bytes is read."""
         ...
 
 
 class Request(NamedTuple):
-    """One request for an object. ``query`` and ``headers`` are ready to be sent.
+    """One request. ``query`` and ``headers`` are in their final form.
 
     Args:
         method: GET, HEAD, PUT, POST or DELETE.
-        body: what is sent, if it is in memory.
-        source: where what is sent comes from, if it is not in memory.
-        sink: takes the body of a good answer in pieces; without one, the body is in the response.
-        limit_bytes: a longer answer is refused, before its body comes or when so much of it has come.
-        where: what the request is for, in errors; its URL unless given.
-        silence_seconds: how long the server may say nothing.
-        takes_zipped: what is stored with Content-Encoding: gzip is to come as it is, from whoever would unzip it.
-        is_sent_once: libcurl would send a request again by itself, if a connection that it keeps breaks off at once.
+        body: the body, if it is in memory.
+        source: reads the body, if it is not in memory.
+        sink: receives the body of a successful answer in pieces. Without a sink, the body is in the response.
+        limit_bytes: the maximum length of the answer. A longer one is refused.
+        where: the purpose of the request, for errors; by default its URL.
+        silence_seconds: how long the server may send nothing.
+        takes_zipped: objects with Content-Encoding: gzip are wanted as they are stored, also if the server would unzip
+            them.
+        is_sent_once: the request uses a new connection. Otherwise libcurl may send it again if a kept connection
+            breaks.
     """
 
     method: str
@@ -76,9 +81,9 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A good answer.
+    """A successful answer.
 
-    ``wait_seconds`` is how long one of the bucket itself let itself be waited for, once the request could be sent.
+    ``wait_seconds`` is the time between sending a request for the bucket and the beginning of its answer.
     """
 
     status: int
@@ -91,7 +96,7 @@ class Response(NamedTuple):
         return b"".join(self.blocks)
 
     def header(self, name: str) -> str:
-        """The value of a header, whose name is in lower case; "" without it."""
+        """The value of a header, whose name is given in lower case; "" if there is none."""
         begin = self.head.lower().find(b"\n" + name.encode() + b":")
         if begin < 0:
             return ""
@@ -104,30 +109,30 @@ class Response(NamedTuple):
 
     @property
     def is_weak(self) -> bool:
-        """Whether the ETag proves nothing, and is no condition of a request."""
+        """Whether the ETag is weak. Then it proves nothing, and is not used in conditions."""
         return is_weak(self.header("etag"))
 
     @property
     def etag_proves_nothing(self) -> bool:
-        """Whether the ETag is no MD5, whatever it looks like: it is weak, or the object is encrypted."""
+        """Whether the ETag is no MD5, even if it looks like one: it is weak, or the object is encrypted."""
         return self.is_weak or self.is_encrypted
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether KMS or a customer's key encrypts the object."""
+        """Whether KMS or a key of the customer encrypts the object."""
         by_kms = self.header("x-amz-server-side-encryption").startswith("aws:")
         return by_kms or bool(self.header("x-amz-server-side-encryption-customer-algorithm"))
 
     @property
     def modified_ns(self) -> int:
-        """The object's LastModified in nanoseconds since the epoch; 0 if the store does not tell."""
+        """The object's LastModified in nanoseconds since the epoch; 0 if the answer has none."""
         return storable_ns(int(seconds_of(self.header("last-modified"))) * 1_000_000_000)
 
     def entry(self, path: str, where: str) -> Entry:
-        """The object that a HEAD was answered for.
+        """The entry for the object of a HEAD request.
 
         Raises:
-            UnreachableError: the answer tells no length, so it is of something else.
+            UnreachableError: the answer has no length, so it is not from the store.
         """
         length = self.header("content-length")
         if not (length.isdecimal() and len(length) <= _LONGEST_SIZE):
@@ -137,9 +142,9 @@ class Response(NamedTuple):
 
 
 class TooLongError(StoreError):
-    """The answer is longer than was asked for."""
+    """The answer is longer than expected."""
 
 
 def can_be_sent(text: str) -> bool:
-    """Whether the text can stand in a header."""
+    """Whether the text can be in a header."""
     return _CAN_BE_SENT.fullmatch(text) is not None

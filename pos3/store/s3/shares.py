@@ -1,4 +1,4 @@
-"""What the windows of this process share: its descriptors."""
+"""Shares the descriptors of this process between its windows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import resource
 
 from pos3.store.s3.window import MOST, Window
 
-# The other half is for the files that are moved, and for whoever else is in the process.
+# The other half is for local files and for other code in the process.
 _SHARE = 2
 # Several threads change it. Each change is one step of the interpreter, and so is the copy that tuple() makes.
 _open: set[Window] = set()
 
 
 def allowed(held: int) -> int:
-    """How many requests may be in flight where ``held`` may be already: with all others, half of the descriptors."""
+    """How many requests may be in flight, if ``held`` may be already.
+
+    All windows together use half of the descriptors.
+    """
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if descriptors == resource.RLIM_INFINITY:
         return MOST
@@ -30,5 +33,5 @@ def leave(window: Window) -> None:
     _open.discard(window)
 
 
-# In a forked child, the threads of its parent are not there.
+# A forked child does not have the threads of its parent.
 os.register_at_fork(after_in_child=_open.clear)
