@@ -1,7 +1,7 @@
-"""Where the requests to one bucket go, and who signs them. Nothing else knows addresses, regions and credentials.
+"""The address of one bucket, and what signs requests to it. Only this module knows addresses, regions and credentials.
 
-libcurl signs, connects, keeps connections and speaks TLS; credentials, endpoint, region and trust are those of the
-botocore session. Paths are sent as they stand, so that every key can be addressed.
+libcurl signs, connects, keeps connections and uses TLS. Credentials, endpoint, region and certificates come from the
+botocore session. Paths are sent without changes, so every key can be addressed.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from pos3.store.s3.signing import Signing
 
 logger = logging.getLogger("pos3.store")
 
-# The ends of names: those of the buckets, and of access points to them.
+# Suffixes of the names of directory buckets, and of their access points.
 _OF_DIRECTORY_BUCKETS = ("--x-s3", "--xa-s3")
 _DOTS = re.compile(r"(^|/)\.{1,2}(/|$)")
-# libcurl percent-encodes all others in an access key, and servers take that for another one.
+# libcurl percent-encodes other characters in an access key, and servers do not accept this.
 _PLAIN_ACCESS_KEY = re.compile(r"[A-Za-z0-9._~-]+")
-# Reading more than this at once costs more memory for each connection and saves next to nothing.
+# A larger buffer needs more memory for each connection, and is not faster.
 _RECEIVE_BYTES = 256 * 1024
-# Neither a pause before the body, nor the type of a form. An empty list would leave the headers as they were.
+# Without these headers, libcurl waits before the body, and sends the type of a form.
 _NO_HEADERS = ("Expect:", "Content-Type:")
 
 
 class Caller:
-    """Who calls at one moment. ``headers`` are those of all requests of this caller that libcurl sends.
+    """Who sends a request at one moment. ``headers`` are in all requests of this caller that libcurl signs.
 
     Args:
-        credentials: frozen ones; None if nothing is signed.
+        credentials: frozen credentials; None if nothing is signed.
         signing: how requests are signed.
         always: headers of every request.
     """
@@ -59,7 +59,7 @@ class Caller:
         self.headers = (*always, *tokens, *_NO_HEADERS)
 
     def is_still(self, credentials: Any, signing: Signing) -> bool:
-        """Whether this is how a caller of these credentials signs."""
+        """Whether a caller with these credentials would sign in the same way."""
         mine = self.credentials
         is_same = mine.secret_key is credentials.secret_key and mine.token is credentials.token
         return is_same and self.signing is signing
@@ -69,10 +69,10 @@ NOBODY = Caller(None, Signing(""), ())
 
 
 class Address:
-    """One bucket: where its requests go, and who signs them.
+    """One bucket: the address of its requests, and what signs them.
 
     Args:
-        headers: of every request.
+        headers: headers of every request.
     """
 
     def __init__(self, connection: Connection, bucket: str, headers: tuple[str, ...]):
@@ -92,19 +92,19 @@ class Address:
         return proxy_options(self._connection.session, self._resolved.base_url)
 
     def sign_for(self, region: str) -> None:
-        """From now on. A server may say what its region is."""
+        """Signs for another region from now on. Some servers answer with their region."""
         signing = self._resolved.signing
         if signing.chosen is None and signing.region != region:
             self._resolved = replace(self._resolved, signing=replace(signing, region=region))
 
     @property
     def most_attempts(self) -> int | None:
-        """How often a request is sent at the most; None where no setting says so."""
+        """The maximum number of attempts for a request; None if no setting gives it."""
         return self._connection.attempts
 
     @property
     def endpoint(self) -> str:
-        """The endpoint as it may be shown."""
+        """The endpoint, without secrets."""
         return self._resolved.endpoint
 
     @property
@@ -113,19 +113,19 @@ class Address:
 
     @property
     def has_directories(self) -> bool:
-        """Whether it is a directory bucket of AWS: it lists directories alone, in any order, and knows no MD5."""
+        """Whether it is a directory bucket of AWS. These list only directories, in any order, and have no MD5."""
         return self._bucket.endswith(_OF_DIRECTORY_BUCKETS)
 
     def place(self, key: str) -> str:
-        """The URL, for errors, of an object, or of the bucket."""
+        """The URL of an object or of the bucket, for errors."""
         return f"s3://{self._bucket}/{key}"
 
     def where(self, request: Request) -> str:
-        """What a request is for, in errors."""
+        """The purpose of a request, for errors."""
         return request.where or self.place(request.key)
 
     def url(self, request: Request) -> str:
-        """The URL that a request is sent to."""
+        """The URL to which a request is sent."""
         return self._resolved.url(request.key, request.query)
 
     @functools.cached_property
@@ -136,10 +136,10 @@ class Address:
         return session_credentials(self._connection, f"s3://{self._bucket}")
 
     def open_handle(self, *, signs: bool) -> pycurl.Curl:
-        """A handle with all settings that do not depend on the request; with ``signs``, libcurl signs what it sends.
+        """A handle with all settings that do not depend on the request. With ``signs``, libcurl signs its requests.
 
         Raises:
-            CredentialsError: there are none.
+            CredentialsError: there are no credentials.
         """
         resolved = self._resolved
         region = resolved.signing.region
@@ -149,7 +149,7 @@ class Address:
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
             (pycurl.CONNECTTIMEOUT_MS, int(self._connection.connect_timeout_seconds * 1000)),
             (pycurl.LOW_SPEED_LIMIT, 1),
-            # Objects are what is stored, whatever they are encoded with.
+            # Objects are downloaded as they are stored, without decoding.
             (pycurl.HTTP_CONTENT_DECODING, 0),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.BUFFERSIZE, _RECEIVE_BYTES),
@@ -195,17 +195,17 @@ class Address:
             handle.setopt(pycurl.CAINFO, str(get_cert_path(bundle)))
 
     def caller(self, request: Request) -> Caller:
-        """Who sends a request at this moment.
+        """The caller for a request that is sent now.
 
         Raises:
-            CredentialsError: there are none, or no request can carry them.
+            CredentialsError: there are no credentials, or they contain characters that no header can have.
         """
         last, signing = self._caller, self._resolved.signing
         if self._credentials is None:
             if last.signing is not signing:
                 self._caller = Caller(None, signing, self._headers)
             return self._caller
-        # Those that have expired are refreshed by it.
+        # This refreshes expired credentials.
         try:
             frozen = self._credentials.get_frozen_credentials()
         except Exception as error:
@@ -223,19 +223,22 @@ class Address:
         return caller
 
     def is_signed_by_libcurl(self, request: Request, caller: Caller) -> bool:
-        """libcurl signs only paths that it has resolved, so that with such segments it would ask for another key."""
+        """Whether libcurl can sign the request.
+
+        It resolves segments such as ``..`` in a path, and would sign another key.
+        """
         key = request.key
         return caller.is_libcurls and caller.signing.is_plain and not ("." in key and _DOTS.search(key))
 
     def headers(self, request: Request, url: str, caller: Caller, *, signs: bool) -> tuple[str, ...]:
-        """The headers to send; with ``signs``, libcurl adds those of the signature.
+        """The headers of a request. With ``signs``, libcurl adds those of the signature.
 
         Raises:
-            StoreError: no request can carry them.
+            StoreError: a value contains characters that no header can have.
         """
         if not request.headers and signs:
             return caller.headers
-        # All downloads have the same ones, and a handle need not be given again what it has.
+        # All downloads have the same headers, so a handle does not need them again.
         of_request, of_caller, last = self._last_headers
         if signs and of_request is request.headers and of_caller is caller:
             return last

@@ -1,4 +1,4 @@
-"""A body on its way into a file."""
+"""Writes the body of a download to a file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pos3.store.base import UNLIMITED, CancelToken, Moved, Rate
 from pos3.store.s3.checksums import Algorithm, Running, Told, told_of_whole
 from pos3.store.s3.requests import Response, Sink
 
-# Written at once: each time, the interpreter changes hands.
+# Data is written in pieces of this size, because each write releases the GIL.
 _WRITE_BYTES = 128 * 1024
-# Shorter pauses cost more than they change: what they owe is waited for together.
+# Shorter pauses are added up, because each pause has a cost.
 _SHORTEST_PAUSE_SECONDS = 0.01
 
 
@@ -26,10 +26,12 @@ def check(cancelled: CancelToken) -> None:
 
 
 class ArrivingBody:
-    """Writes a body, or a range of one, to its place in a file as it comes; an error takes back what was counted.
+    """Writes a body, or a range of one, to its place in a file.
+
+    After an error, its bytes are subtracted from the progress.
 
     Args:
-        algorithm: of the checksum of the body, unless the answer tells one of the whole object; None for none.
+        algorithm: the checksum to compute, unless the answer has one of the whole object; None for no checksum.
     """
 
     def __init__(self, descriptor: int, offset: int, moved: Moved, cancelled: CancelToken, algorithm: Algorithm | None):
@@ -54,7 +56,7 @@ class ArrivingBody:
             self._moved(-self.size_bytes)
 
     def begin(self, response: Response) -> None:
-        # Of a range, a checksum of the whole object tells nothing.
+        # A checksum of the whole object cannot verify a range.
         if response.header("content-range") == "":
             self.told = told_of_whole(response)
         algorithm = self.told.algorithm if self.told is not None else self._algorithm
@@ -68,7 +70,7 @@ class ArrivingBody:
 
     def _write(self) -> None:
         check(self._cancelled)
-        # Counted first, so that an error takes it back.
+        # It is counted first, so an error subtracts it again.
         size_bytes, self._held_bytes = self._held_bytes, 0
         self._moved(size_bytes)
         self.size_bytes += size_bytes
@@ -91,7 +93,7 @@ class ArrivingBody:
 
 
 class _PacedSink:
-    """Hands on to another sink what a rate allows."""
+    """Passes a body on to another sink, as fast as a rate allows."""
 
     def __init__(self, sink: Sink, rate: Rate):
         self._sink = sink
@@ -113,5 +115,5 @@ class _PacedSink:
 
 
 def paced(sink: Sink, rate: Rate) -> Sink:
-    """A sink that takes no more than the rate allows. Without a limit it is the given one, which costs nothing."""
+    """A sink that accepts data only as fast as the rate allows. Without a limit, it is the given sink."""
     return sink if rate is UNLIMITED else _PacedSink(sink, rate)

@@ -1,4 +1,4 @@
-"""The bodies of one bucket's objects, both ways, each of them proven as far as the store allows it."""
+"""Uploads and downloads the objects of one bucket, and verifies them as far as the store allows it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _UNZIPPED = (
     "perhaps the store, or a proxy before it, unzips what is stored with Content-Encoding: gzip; then store it without "
     "that, or reach the store in another way"
 )
-# How often a download begins again because the object was replaced, before it pauses.
+# The number of restarts without a pause, if the object is replaced during the download.
 _CHANGES = 3
 
 
 class Bodies:
-    """Keeps what :class:`pos3.store.base.Store` says of downloads and uploads.
+    """Implements the downloads and uploads of :class:`pos3.store.base.Store`.
 
     Args:
-        headers: sent with what creates an object, such as those for encryption.
-        proves: whether bodies are proven even if they are large; over TLS they need not be.
+        headers: headers of requests that create objects, such as those for encryption.
+        proves: whether large bodies are verified as well. Over TLS, this is not needed.
         asks: whether the store is asked for the checksums of objects.
-        sends: whether it is sent those of what is uploaded.
+        sends: whether uploads are sent with checksums.
     """
 
     def __init__(self, client: Client, headers: tuple[str, ...], proves: bool, asks: bool, sends: bool):
@@ -45,24 +45,25 @@ class Bodies:
         self._proves = proves
         self._downloads = Downloads(client, proves, asks)
         self._uploads = Uploads(client, headers, proves, sends)
-        # Encryption may give objects other ETags, and those of directory buckets are random.
+        # With encryption, ETags may be no MD5. Those of directory buckets are random.
         self._etags_are_md5 = not (headers or client.address.has_directories)
 
     def take_unfinished(self, *, stopped: bool) -> set[MultipartUpload]:
-        """The multipart uploads whose abort has failed, and with ``stopped`` those under way, and those UNTOLD.
+        """The multipart uploads to abort. The caller must abort them, or give them back.
 
-        They are the caller's from now on, or until they are given back.
+        These are the uploads whose abort has failed. With ``stopped``, they are also the running ones, and those with
+        an unknown id.
         """
         # Other threads go on with others.
         left_behind, under_way = self._uploads.left_behind.copy(), self._uploads.under_way.copy()
-        # One that was not told cannot be told from a further attempt at the same key.
+        # An upload with an unknown id looks the same as another attempt for its key.
         taken = left_behind | under_way if stopped else {upload for upload in left_behind if upload.upload_id != UNTOLD}
         self._uploads.left_behind -= taken
         self._uploads.under_way -= taken
         return taken
 
     def give_back_unfinished(self, uploads: set[MultipartUpload]) -> None:
-        """Keeps uploads that could not be aborted for the next try."""
+        """Keeps uploads that could not be aborted, for the next call."""
         self._uploads.left_behind |= uploads
 
     def download(self, wanted: Wanted) -> Coroutine[Any, Any, Entry]:
@@ -96,7 +97,7 @@ class Bodies:
                     await self._verify(wanted, delivered)
             except BaseException:
                 wanted.moved(-delivered.entry.size_bytes)
-                # What was taken over from another download may be to blame, so the next attempt begins anew.
+                # The ranges of an earlier download may be damaged, so the next attempt starts from the beginning.
                 wanted.discard()
                 raise
             if delivered.has_told_checksum:
@@ -138,11 +139,11 @@ class Bodies:
     async def _proven_etag(self, key: str, uploaded: Uploaded) -> str:
         etag, is_weak = uploaded.etag, uploaded.is_weak
         if uploaded.is_multipart or not etag:
-            # Some servers answer a multipart upload with another ETag than they list afterwards.
+            # Some servers return another ETag for a multipart upload than their listings.
             try:
                 head = await self._head(key)
             except AccessDeniedError:
-                # Credentials may be for writing alone. Each part has been compared.
+                # The credentials may allow only writes. Each part was verified.
                 return etag
             etag, is_weak = head.etag, head.is_weak
         if not is_weak and etag != uploaded.proof:
@@ -150,25 +151,25 @@ class Bodies:
         return etag
 
     def _is_proven_already(self, expected: Entry, delivered: Delivered) -> bool:
-        """Whether exactly the expected object has come, with its checksum or with the MD5 that its ETag is."""
+        """Whether the expected object has arrived with its checksum, or with the MD5 of its ETag."""
         return delivered.entry is expected and (expected.etag in delivered.digests or delivered.has_told_checksum)
 
     def _where(self, key: str) -> str:
         return self._client.address.place(key)
 
     async def _listed_now(self, key: str, before: Entry) -> Entry | None:
-        """The object as it is now, for another attempt; None if that cannot be asked."""
+        """The object as it is now, for another attempt; None if this is not known."""
         try:
             now = (await self._head(key)).entry(before.path, self._where(key))
         except StoreError:
             return None
-        # A gateway or a portal answers without an ETag, and its page must not become the expected object.
+        # An answer without an ETag may be the page of a gateway, which must not be stored as the object.
         return now if now.etag or not before.etag else None
 
     async def _verify(self, wanted: Wanted, delivered: Delivered) -> None:
-        """Compares what arrived with its checksum, or else with the ETag where that can prove something.
+        """Compares what arrived with its checksum. Without one, it compares with the ETag, if that is an MD5.
 
-        TLS already authenticates what arrives, so over TLS large bodies are not read a second time.
+        Over TLS, large bodies are not read a second time for this, because TLS protects them.
         """
         key, entry = wanted.key, delivered.entry
         if wanted.expected.etag and not entry.etag:
@@ -207,7 +208,9 @@ class Bodies:
             )
 
     async def _is_proven_by_parts(self, key: str, delivered: Entry, told: Told, target: str) -> bool:
-        """Whether a checksum of the parts' checksums proves the file. It proves nothing if they are not of equal size.
+        """Whether a checksum of the parts' checksums verifies the file.
+
+        This is not possible if the parts have different sizes.
 
         Raises:
             IntegrityError: the file does not have the checksum.
@@ -226,7 +229,7 @@ class Bodies:
         )
 
     async def _part_bytes(self, key: str, number: int) -> int:
-        """The size of a part with which the object was uploaded; 0 if the store does not know."""
+        """The size of the parts of the object; 0 if the store does not say it."""
         part = await self._head(key, f"partNumber={number}")
         return part.entry("", self._where(key)).size_bytes if part.header("x-amz-mp-parts-count") else 0
 
@@ -250,19 +253,22 @@ class Bodies:
         raise IntegrityError(f"{self._where(key)}: the store received other bytes than were sent", url=self._where(key))
 
     async def _is_encrypted(self, key: str) -> bool:
-        """Whether the object's ETag is no MD5, since KMS or a customer's key encrypts it."""
+        """Whether the object's ETag is no MD5, because KMS or a key of the customer encrypts it."""
         is_encrypted = (await self._head(key)).is_encrypted
         if is_encrypted:
             self._etags_are_md5 = False
         return is_encrypted
 
     async def _head(self, key: str, query: str = "") -> Response:
-        """What a HEAD is answered with. It is repeated by itself, since what came before may have moved gigabytes."""
+        """The response to a HEAD request.
+
+        Only this request is repeated, because the transfer before it may have been large.
+        """
         return await repeated(self._client.patience, self._client.send, Request("HEAD", key, query))
 
 
 async def _checksum_of_parts(target: str, algorithm: Algorithm, part_bytes: int) -> bytes:
-    """The checksum of the checksums of a file's parts. In between, the loop moves other bodies."""
+    """The checksum of the checksums of a file's parts. Other coroutines run between the pieces."""
     whole = algorithm.begin()
     with open_file(target) as file:
         descriptor = file.fileno()
@@ -278,9 +284,9 @@ async def _checksum_of_parts(target: str, algorithm: Algorithm, part_bytes: int)
 
 
 async def _is_proven(delivered: Entry, target: str, part_bytes: int) -> bool:
-    """Whether the file has the content that the ETag stands for.
+    """Whether the file has the content that belongs to the ETag.
 
-    It is read in pieces, in between which the loop moves other bodies, and a transfer can be stopped.
+    The file is read in pieces. Between them, other coroutines run, and a transfer can be stopped.
     """
     match = ContentMatch(delivered.etag, delivered.size_bytes, [part_bytes])
     for block in blocks(target) if match.is_possible else ():

@@ -1,7 +1,7 @@
-"""Checksums of bodies that S3 keeps with its objects: CRCs at the speed of the hardware, with awscrt where it is there.
+"""Checksums that S3 keeps with its objects. With the package awscrt, CRCs are as fast as the hardware.
 
-S3 stores one for every object that is new since the end of 2024, and tells it to whoever asks. Names and encodings are
-those of AWS's documentation, "Checking object integrity".
+S3 stores a checksum for every object since the end of 2024, and returns it on request. Names and encodings are those of
+AWS's documentation, "Checking object integrity".
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OF_WHOLE_OBJECT = ("", "FULL_OBJECT")
 
 
 class Running(Protocol):
-    """The checksum of what has been seen so far."""
+    """A checksum that is computed in steps."""
 
     def update(self, block: bytes) -> object: ...
 
@@ -36,8 +36,8 @@ class Running(Protocol):
 class Algorithm:
     """One kind of checksum.
 
-    ``begin`` makes a running one. ``join`` is the checksum of two pieces, from that of each and the length of the
-    second one; None where only one piece after the other can be checked.
+    ``begin`` makes a running one. ``join`` computes the checksum of two consecutive pieces, from their checksums and
+    the length of the second one; None if the algorithm cannot do this.
     """
 
     name: str
@@ -46,18 +46,21 @@ class Algorithm:
 
     @property
     def header(self) -> str:
-        """The name of the header that tells its value, in lower case."""
+        """The name of its header, in lower case."""
         return f"x-amz-checksum-{self.name.lower()}"
 
     def header_of(self, digest: bytes) -> str:
         return f"{self.header}: {encoded(digest)}"
 
     def headers_of_body(self, digest: bytes) -> tuple[str, ...]:
-        """What a body is sent with, so that the store compares it and keeps it. The first one is for older stores."""
+        """The headers with which a body is sent, so that the store checks and keeps the checksum.
+
+        Older stores need the first one.
+        """
         return f"x-amz-sdk-checksum-algorithm: {self.name}", self.header_of(digest)
 
     def joined(self, pieces: Iterable[tuple[bytes, int]]) -> bytes:
-        """The checksum of pieces that follow each other, each with its checksum and its length; at least one."""
+        """The checksum of consecutive pieces, each given with its checksum and its length. There is at least one."""
         assert self.join is not None
         total, *rest = pieces
         digest = total[0]
@@ -91,13 +94,13 @@ def _crc(name: str, size_bytes: int, step: Callable[[bytes, int], int], combine:
 
 @functools.cache
 def algorithms() -> dict[str, Algorithm]:
-    """The algorithms that can be computed here, by their header, the fastest first."""
+    """The algorithms that can be computed here, by their headers, the fastest first."""
     found: list[Algorithm] = []
     combine_crc32 = None
     try:
         from awscrt import checksums
 
-        # Older versions cannot combine.
+        # Older versions of awscrt cannot combine checksums.
         found.append(_crc("CRC64NVME", 8, checksums.crc64nvme, getattr(checksums, "combine_crc64nvme", None)))
         found.append(_crc("CRC32C", 4, checksums.crc32c, getattr(checksums, "combine_crc32c", None)))
         combine_crc32 = getattr(checksums, "combine_crc32", None)
@@ -111,7 +114,7 @@ def algorithms() -> dict[str, Algorithm]:
 
 @functools.cache
 def crc32() -> Algorithm:
-    """The one that boto3 takes, and every bucket of AWS knows."""
+    """CRC32, which boto3 uses, and which every bucket of AWS accepts."""
     return algorithms()["x-amz-checksum-crc32"]
 
 
@@ -121,7 +124,7 @@ def fastest() -> Algorithm:
 
 
 def algorithm_of_uploads() -> Algorithm:
-    """The one that uploads are sent with: the fastest whose pieces can be joined, else the one that boto3 takes."""
+    """The algorithm for uploads: the fastest one whose pieces can be joined, or else the one of boto3."""
     joinable = (algorithm for algorithm in algorithms().values() if algorithm.join is not None)
     return next(joinable, crc32())
 
@@ -132,7 +135,7 @@ MD5 = Algorithm("MD5", lambda: hashlib.md5(usedforsecurity=False))
 
 @dataclass(frozen=True)
 class Told:
-    """The checksum of an object, as the store tells it: of the whole, or that of the checksums of so many ``parts``."""
+    """The checksum of an object from the store: of the whole object, or of the checksums of its ``parts``."""
 
     algorithm: Algorithm
     value: str
@@ -142,17 +145,17 @@ class Told:
         return encoded(digest) == self.value
 
     def __str__(self) -> str:
-        """As it is remembered of a whole object."""
+        """The form in which the checksum of a whole object is recorded."""
         return f"{self.algorithm.name} {self.value}"
 
 
 def encoded(digest: bytes) -> str:
-    """The digest as it stands in a header."""
+    """The digest in the form of a header."""
     return b64encode(digest).decode()
 
 
 def told_by(response: Response) -> Told | None:
-    """What an answer tells of the object, by the fastest algorithm; None if it tells nothing that is of use here."""
+    """The checksum of an object in an answer, by the fastest algorithm; None if there is none that can be used here."""
     if _ANY not in response.head.lower():
         return None
     for name, algorithm in algorithms().items():
@@ -165,7 +168,7 @@ def told_by(response: Response) -> Told | None:
 
 
 def told_of_whole(response: Response) -> Told | None:
-    """What an answer tells of the whole object, if it does."""
+    """The checksum of the whole object in an answer, or None."""
     told = told_by(response)
     return told if told is not None and not told.parts else None
 

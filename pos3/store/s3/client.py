@@ -1,4 +1,4 @@
-"""From a profile to a session, and to what libcurl needs to be the same caller."""
+"""Makes a botocore session from a profile, and the settings that libcurl needs to send the same requests."""
 
 from __future__ import annotations
 
@@ -38,15 +38,18 @@ DEFAULT_PROFILE = Profile(local_name="default", endpoint=None)
 
 
 class Connection:
-    """A session with its credentials, and a client where only that knows the endpoint or a bucket's region.
+    """A session with its credentials.
 
-    The ambient AWS configuration is read only where the profile leaves a choice.
+    It makes a boto3 client only if this is needed for the endpoint or a bucket's region.
+
+    The AWS configuration of the environment is used only for settings that the profile does not give.
     """
 
     def __init__(self, profile: Profile | None):
-        """
+        """Makes the session.
+
         Raises:
-            ProfileError: the AWS profile does not exist, or a setting of AWS cannot work.
+            ProfileError: the AWS profile does not exist, or a setting of AWS is wrong.
         """
         self.profile = profile or DEFAULT_PROFILE
         self.lock = threading.RLock()
@@ -66,34 +69,37 @@ class Connection:
 
     @functools.cached_property
     def client(self) -> Any:
-        """The boto3 client. Importing boto3 and making one costs more than many a transfer."""
+        """The boto3 client. Importing boto3 and making a client takes longer than many transfers."""
         with self.lock, self._translating():
             return _client(self)
 
     @functools.cached_property
     def _of_aws(self) -> re.Match[str] | None:
-        """The parts of a named endpoint that is one of AWS itself."""
+        """The parts of the named endpoint, if it is one of AWS; otherwise None."""
         return _AWS_ENDPOINT.fullmatch(self._named_endpoint.lower())
 
     @property
     def is_aws(self) -> bool:
-        """Whether it is AWS itself, whose addresses botocore knows for each region."""
+        """Whether it is AWS, where botocore knows the address for each region."""
         return not self._named_endpoint or self._of_aws is not None
 
     @property
     def tells_regions(self) -> bool:
-        """Whether the region that a bucket is in can be asked for: of AWS, also by an endpoint of a private network."""
+        """Whether the server can be asked for the region of a bucket:
+
+        AWS, also through an endpoint of a private network.
+        """
         return self.is_aws or (urlsplit(self._named_endpoint).hostname or "").endswith(_AWS_HOSTS)
 
     @property
     def client_region(self) -> str:
-        """The region that the client asks in unless a bucket is known to be in another one."""
+        """The region of the client, for buckets whose region is not known."""
         of_aws = self._of_aws
         return of_aws["region"] if of_aws is not None and of_aws["region"] else self.region
 
     @functools.cached_property
     def s3_settings(self) -> dict[str, Any]:
-        """The settings of botocore for S3: those of the configuration file, and above them what the profile says."""
+        """botocore's settings for S3, from the configuration file. Settings of the profile replace them."""
         settings = dict(self.session.get_config_variable("s3") or {})
         if self.profile.addressing_style != "auto":
             settings["addressing_style"] = self.profile.addressing_style
@@ -112,22 +118,22 @@ class Connection:
 
     @property
     def shown_endpoint(self) -> str:
-        """The endpoint as it may be shown."""
+        """The endpoint, without secrets."""
         return shown_address(self.endpoint)
 
     @property
     def region(self) -> str:
-        # A region is needed to sign, but a custom endpoint has none: us-east-1 is what such servers take.
+        # Signing needs a region. Other servers accept us-east-1 if none is set.
         return str(self.session.get_config_variable("region") or DEFAULT_REGION)
 
     def region_of(self, bucket: str) -> str:
-        """The region that a bucket of AWS is in: signatures must name it, and only there requests need no redirect."""
+        """The region of a bucket at AWS. Signatures must name it, and requests to its address need no redirect."""
         if bucket not in self._regions:
             with translating(f"s3://{bucket}/"), mentioning_silence(self.shown_endpoint):
                 try:
                     answer = self.client.head_bucket(Bucket=bucket)
                 except ClientError as error:
-                    # A refusal carries the region as well; a server that is too busy for an answer does not.
+                    # An error also contains the region, unless the server is busy.
                     answer = error.response
                     if answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
                         raise
@@ -142,14 +148,14 @@ class Connection:
 
     @property
     def asks_for_checksums(self) -> bool:
-        """Whether the store is to tell the checksums of objects (``response_checksum_validation`` of botocore)."""
+        """Whether the store is asked for the checksums of objects (``response_checksum_validation`` of botocore)."""
         return bool(self.session.get_config_variable("response_checksum_validation") != "when_required")
 
     @property
     def sends_checksums(self) -> bool:
         """Whether bodies are sent with a checksum (``request_checksum_calculation`` of botocore).
 
-        Left unset, they are at AWS alone: not every other server knows such headers.
+        By default, they are sent only to AWS, because some other servers do not support the headers.
         """
         name = "request_checksum_calculation"
         is_set = os.environ.get(f"AWS_{name.upper()}") or self.session.get_scoped_config().get(name)
@@ -157,12 +163,12 @@ class Connection:
 
     @property
     def signs_bodies(self) -> bool:
-        """Whether signatures are to cover bodies; over TLS they need not."""
+        """Whether signatures include the hash of the body. Over TLS, this is not needed."""
         return self.is_plain_http or bool(self.s3_settings.get("payload_signing_enabled"))
 
     @property
     def ca_bundle(self) -> str | bool:
-        """The path of the certificates to trust; True for the usual ones, False for no check at all."""
+        """The path of the trusted certificates; True for the default ones, False for no verification."""
         verify = self.profile.verify
         if verify is True:
             verify = self.session.get_config_variable("ca_bundle") or True
@@ -181,7 +187,7 @@ def _botocore_session(aws_profile: str | None) -> Any:
 
 @functools.cache
 def _builtin_handlers() -> HierarchicalEmitter:
-    """botocore's own event handlers, of which sessions get copies: to register them costs each as much as a request."""
+    """botocore's own event handlers. Sessions get copies, because registering them takes as long as a request."""
     events = HierarchicalEmitter()
     botocore.session.Session(event_hooks=events)
     return events
@@ -189,7 +195,7 @@ def _builtin_handlers() -> HierarchicalEmitter:
 
 @functools.cache
 def _service_models(data_path: str | None) -> Any:
-    """What botocore knows of AWS's services, for all sessions: each would spend tens of milliseconds to parse it."""
+    """botocore's data about AWS services, shared by all sessions. Parsing it takes tens of milliseconds."""
     return botocore.loaders.create_loader(data_path)
 
 
@@ -204,7 +210,7 @@ def _client(connection: Connection) -> Any:
         options["ignore_configured_endpoint_urls"] = True
         options |= {f"use_{kind}_endpoint": True for kind in ("dualstack", "fips") if of_aws[kind]}
         s3 |= {"use_accelerate_endpoint": True} if of_aws["accelerate"] else {}
-    # None leaves it to the defaults that were asked for.
+    # With None, botocore uses its default.
     options["connect_timeout"] = None if has_defaults_mode(session) else CONNECT_TIMEOUT_SECONDS
     if connection.attempts is None:
         options["retries"] = {"mode": "standard", "total_max_attempts": 4}
@@ -223,10 +229,10 @@ def _client(connection: Connection) -> Any:
 
 
 def session_credentials(connection: Connection, where: str) -> Any:
-    """botocore's credentials of the session; their ``get_frozen_credentials()`` refreshes them when it is time.
+    """botocore's credentials of the session. Their ``get_frozen_credentials()`` refreshes them when this is necessary.
 
     Raises:
-        CredentialsError: there are none.
+        CredentialsError: there are no credentials.
     """
     with translating(where):
         credentials = connection.session.get_credentials()

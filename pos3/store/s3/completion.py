@@ -1,4 +1,4 @@
-"""The end of a multipart upload: its parts become the object. That may take minutes, and the answer may get lost."""
+"""The last step of a multipart upload: the store makes an object of the parts. This may take minutes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request
 from pos3.store.s3.xml import first_text, written
 
-# S3 puts the parts together before it answers, and keeps the connection open meanwhile.
+# S3 answers when the object is complete, and keeps the connection open meanwhile.
 SILENCE_SECONDS = 15 * 60
-# Stores date an object by when its upload was begun, or completed, in whole seconds.
+# The date of an object is the beginning or the end of its upload, in whole seconds.
 _ROUNDING_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class MultipartUpload:
-    """One that the store has begun, not before its clock showed ``asked_at``; with the id UNTOLD, it may have."""
+    """A multipart upload that the store began at ``asked_at`` of its clock or later.
+
+    With the id UNTOLD, its id is not known.
+    """
 
     key: str
     upload_id: str
@@ -34,10 +37,10 @@ class MultipartUpload:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What the store answered to a part, and the MD5 and the checksum of what was sent, if they were computed.
+    """The answer to a part, and the MD5 and the checksum of its content, if they were computed.
 
-    ``shown_etag`` is as the store shows it, since that is how it wants to be told of the part. With ``is_weak``, it
-    proves nothing.
+    ``shown_etag`` is the ETag as the store has sent it, because the store needs this form. With ``is_weak``, it proves
+    nothing.
     """
 
     etag: str
@@ -57,13 +60,13 @@ def begun_with(algorithm: Algorithm | None) -> tuple[str, ...]:
 
 
 async def completed(client: Client, upload: MultipartUpload, parts: list[Part], algorithm: Algorithm | None) -> str:
-    """Makes the parts an object, and returns its ETag as it was answered; "" if there was none.
+    """Makes an object of the parts, and returns the ETag of the answer; "" if there was none.
 
-    An answer that was lost is no failure: before the request is sent again, the object is looked for.
+    If the answer is lost, this first looks for the object, and repeats the request only if the object is not there.
 
     Raises:
-        BusyError, UnreachableError: the parts have to be sent anew.
-        StoreError: the store refuses it, or has not done it within a quarter of an hour.
+        BusyError, UnreachableError: the parts must be sent again.
+        StoreError: the store refuses it, or has not finished within a quarter of an hour.
     """
     whole = checksum_of_whole(parts, algorithm)
     listed = "".join(_listed(number, part, algorithm) for number, part in enumerate(parts, start=1))
@@ -82,7 +85,7 @@ async def completed(client: Client, upload: MultipartUpload, parts: list[Part], 
         try:
             body = (await client.send(request)).body
             if b"<Error>" in body:
-                # S3 answers 200 at once, and what went wrong afterwards stands in the body.
+                # S3 sends status 200 at once. A later error is in the body.
                 raise error_of_body(200, body, where)
             if b"CompleteMultipartUploadResult" not in body:
                 raise UnreachableError(f"{where}: the answer to the end of the upload is not whole", url=where)
@@ -105,13 +108,13 @@ async def completed(client: Client, upload: MultipartUpload, parts: list[Part], 
 async def _etag_if_there(
     client: Client, upload: MultipartUpload, parts: list[Part], algorithm: Algorithm | None, whole: bytes
 ) -> str | None:
-    """The ETag of the object, if it is certainly the one that the parts make; None otherwise."""
+    """The ETag of the object, if it is certainly the one with these parts; otherwise None."""
     try:
         headers = (ASK_FOR_CHECKSUM,) if whole else ()
         response = await client.send(Request("HEAD", upload.key, headers=headers))
         found = response.entry("", client.address.place(upload.key))
     except StoreError:
-        # It may also be forbidden to look.
+        # The credentials may not allow this request.
         return None
     is_older = 0 < found.modified_ns < (upload.asked_at - _ROUNDING_SECONDS) * 1_000_000_000
     if is_older or found.size_bytes != sum(part.size_bytes for part in parts):
@@ -127,7 +130,7 @@ async def _etag_if_there(
 
 
 def checksum_of_whole(parts: Sequence[Part], algorithm: Algorithm | None) -> bytes:
-    """The checksum of the object; b"" where only those of its parts are known."""
+    """The checksum of the whole object; b"" if only those of its parts are known."""
     if algorithm is None or algorithm.join is None:
         return b""
     return algorithm.joined((part.checksum, part.size_bytes) for part in parts)

@@ -1,4 +1,4 @@
-"""The headers of requests that create an object: what it will carry, beside its content."""
+"""The headers of requests that create an object: its metadata and its encryption."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pos3.profiles import Profile
 from pos3.store.s3.requests import can_be_sent
 
 _CONTENT_TYPE = "content-type"
-# pos3 computes them, or sets them for each request; a customer's key would have to be sent with downloads as well.
+# pos3 sets these itself. A key of the customer would also be needed in downloads.
 _NOT_TAKEN = ("Checksum", "MpuObjectSize", "RequestPayer", "SSECustomer")
-# Python's table alone, so that an object has the same type whichever machine has uploaded it.
+# Only Python's own table is used, so the type does not depend on the machine.
 _TYPES = mimetypes.MimeTypes(filenames=())
 _COMPRESSED = {
     "gzip": "application/gzip",
@@ -26,7 +26,7 @@ _COMPRESSED = {
 
 
 def encryption_headers(profile: Profile) -> tuple[str, ...]:
-    """What a request must carry so that the object is encrypted as the profile wants."""
+    """The headers with which the store encrypts an object as the profile says."""
     values = {
         "x-amz-server-side-encryption": profile.server_side_encryption or ("aws:kms" if profile.sse_kms_key_id else ""),
         "x-amz-server-side-encryption-aws-kms-key-id": profile.sse_kms_key_id,
@@ -35,7 +35,7 @@ def encryption_headers(profile: Profile) -> tuple[str, ...]:
 
 
 def headers_of(extra_args: Mapping[str, Any]) -> tuple[str, ...]:
-    """The headers that boto3 would send for these arguments of its ``upload_file``.
+    """The headers that boto3 would send for these ``ExtraArgs`` of ``upload_file``.
 
     Raises:
         InvalidArgumentError: boto3 has no such argument, its value cannot be sent, or pos3 does not support it.
@@ -79,10 +79,10 @@ def _refused(message: str) -> InvalidArgumentError:
 
 @functools.lru_cache(maxsize=1024)
 def combined(always: tuple[str, ...], chosen: tuple[str, ...], content_type: str) -> tuple[str, ...]:
-    """All headers of one object. What the caller has chosen replaces what the profile says, and the type by name.
+    """All headers of one object. Headers of the caller replace those of the profile and the type.
 
     Args:
-        content_type: by the object's name; "" for none.
+        content_type: the type by the object's name; "" for none.
     """
     names = {_name(header) for header in chosen}
     typed = (f"Content-Type: {content_type}",) if content_type and _CONTENT_TYPE not in names else ()
@@ -94,7 +94,7 @@ def _name(header: str) -> str:
 
 
 def content_type_of(key: str) -> str:
-    """The media type that the last part of a key stands for, or ""."""
+    """The media type for the suffix of a key, or ""."""
     _, dot, extension = key.rpartition("/")[2].rpartition(".")
     return _type_of_extension(extension.lower()) if dot else ""
 

@@ -1,4 +1,4 @@
-"""Deletes: a thousand objects with one request where the server can do that, several such requests in flight."""
+"""Deletes objects, a thousand with one request if the server supports this, and several requests at the same time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _BATCH_KEYS = 1000
-# Of the slowest server that is waited for.
+# The speed of the slowest server that pos3 supports.
 _KEYS_A_SECOND = 25
-# S3 carries out 3,500 deletes a second below a prefix, and each key of a batch counts.
+# S3 allows 3,500 deletes a second below a prefix, and each key of a batch counts.
 _BATCHES = 4
-# Less than whoever stops a transfer waits for its threads.
+# Shorter than the time that a stopped transfer waits for its threads.
 _DRAIN_SECONDS = 1.5
 _GLANCE_SECONDS = 0.05
-# What says nothing about whether the server knows batches.
+# These errors do not show whether the server supports batches.
 _FINAL = (BusyError, ConnectionError, PermissionError, RemoteNotFoundError)
 _Refused = dict[str, StoreError]
 
@@ -43,17 +43,20 @@ class Deletes:
         self._knows_batches = True
 
     async def delete(self, keys: Sequence[str], cancelled: CancelToken) -> list[tuple[str, Exception]]:
-        """See :meth:`pos3.store.base.Store.delete`. What would fail for the same reason as another is left undone."""
+        """See :meth:`pos3.store.base.Store.delete`.
+
+        After an error that all other requests would have, no more are sent.
+        """
         undone = StoreError(f"{self._where}: left undone")
         stop = _Stop(cancelled)
         fates: dict[str, Exception | None] = dict.fromkeys(keys, undone)
-        # What a server reads differently would be another key.
+        # A server may read these characters differently, and delete another key.
         alone = [key for key in keys if not is_kept(key)]
         together = [key for key in keys if is_kept(key)] if alone else keys
 
         def take_batch(batch: Sequence[str], refused: _Refused | None, error: Exception | None) -> None:
             if isinstance(error, StoreError) and not isinstance(error, _FINAL):
-                # Not every server knows how to delete many at once.
+                # Not every server supports batches.
                 self._knows_batches = False
                 alone.extend(batch)
                 return
@@ -80,7 +83,7 @@ class Deletes:
         at_once: int,
         stop: _Stop,
     ) -> None:
-        """What becomes of the items, until they are stopped, or one fails for a reason that is that of all."""
+        """The results of the items, until a stop, or until an error that all items would have."""
 
         async def act_unless_stopped(item: T) -> R:
             if stop.is_set():
@@ -101,7 +104,7 @@ class Deletes:
         await _ended_unless_stopped([asyncio.create_task(work()) for _ in range(at_once)], stop)
 
     def _batches(self, keys: Sequence[str], alone: list[str]) -> Iterator[Sequence[str]]:
-        """Batches as long as the server is not known to refuse them; what is left then is ``alone``."""
+        """Batches of keys. If the server is known to refuse batches, the keys are added to ``alone`` instead."""
         for start in range(0, len(keys), _BATCH_KEYS):
             batch = keys[start : start + _BATCH_KEYS]
             if self._knows_batches:
@@ -119,20 +122,20 @@ class Deletes:
             running.update(body)
             headers = crc32().headers_of_body(running.digest())
         else:
-            # S3 insists on one of its checksums, and every server knows this one.
+            # S3 requires a checksum, and every server knows this one.
             headers = (f"Content-MD5: {encoded(hashlib.md5(body, usedforsecurity=False).digest())}",)
-        # Some servers delete one after the other, and answer when they are done with all.
+        # Some servers delete one key after the other, and answer at the end.
         silence_seconds = READ_TIMEOUT_SECONDS + len(keys) // _KEYS_A_SECOND
         request = Request("POST", "", "delete=", headers, body, where=self._where, silence_seconds=silence_seconds)
         try:
             response = await self._client.send(request)
         except StrangeAnswerError as error:
-            # Whether a server is there at all, single deletes will show.
+            # Single deletes will show whether the server can be reached.
             raise StoreError(str(error)) from error
         return self._refusals(response.body, set(keys))
 
     def _refusals(self, answer: bytes, asked: set[str]) -> _Refused:
-        """What the server says that it has not deleted; some say nothing at all if there is nothing."""
+        """The keys that the server reports as not deleted. Some servers send no body if there are none."""
         if not answer.strip():
             return {}
         refused: _Refused = {}
@@ -150,12 +153,12 @@ class Deletes:
         except BucketNotFoundError:
             raise
         except RemoteNotFoundError:
-            # Gone already. S3 does not even say so, but others do.
+            # The object does not exist. S3 reports no error then, but other servers do.
             pass
 
 
 async def _ended_unless_stopped(tasks: list[asyncio.Task[None]], stop: _Stop) -> None:
-    """Waits for the tasks; once they are stopped, only briefly. None is left."""
+    """Waits for the tasks. After a stop, it waits only briefly. No task is left running."""
     working = asyncio.gather(*tasks, return_exceptions=True)
     try:
         while not working.done() and not stop.is_set():
@@ -172,11 +175,11 @@ async def _ended_unless_stopped(tasks: list[asyncio.Task[None]], stop: _Stop) ->
 
 
 class _StoppedError(Exception):
-    """Nothing more is to be asked for."""
+    """No further request may be sent."""
 
 
 class _Stop:
-    """Is set by itself, or with another signal."""
+    """A signal that is set by itself, or together with another signal."""
 
     def __init__(self, other: CancelToken):
         self._other = other

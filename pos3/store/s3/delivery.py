@@ -1,4 +1,4 @@
-"""What a download is asked for, and what it delivers: plain values."""
+"""The arguments and the results of a download: plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pos3.store.s3.requests import Response
 
 
 class Wanted(NamedTuple):
-    """One download: the arguments of :meth:`pos3.store.base.Store.download`."""
+    """The arguments of one download: see :meth:`pos3.store.base.Store.download`."""
 
     key: str
     expected: Entry
@@ -24,7 +24,7 @@ class Wanted(NamedTuple):
     rate: Rate
 
     def discard(self) -> None:
-        """What has arrived is of no use."""
+        """Discards the bytes that have arrived."""
         if self.notes.keeps_failed:
             self.notes.forget()
         else:
@@ -32,11 +32,11 @@ class Wanted(NamedTuple):
 
 
 class Delivered(NamedTuple):
-    """The version of an object that arrived.
+    """The version of an object that has arrived.
 
-    ``digests`` are those ETags that what arrived could have, as far as they were computed on the way. With ``is_weak``,
-    another ETag than these means nothing. ``told`` is the checksum that the store has told of the object, and
-    ``content`` that of what arrived; of a checksum of parts, nothing was computed on the way.
+    ``digests`` are possible ETags of the content, as far as they were computed during the download. With ``is_weak``,
+    a different ETag means nothing. ``told`` is the checksum of the store, and ``content`` that of the downloaded bytes.
+    If ``told`` is one of parts, ``content`` is empty.
     """
 
     entry: Entry
@@ -47,12 +47,12 @@ class Delivered(NamedTuple):
 
     @property
     def has_told_checksum(self) -> bool:
-        """Whether a checksum proves that the object has arrived as the store has it."""
+        """Whether the content has the checksum of the store."""
         return self.told is not None and self.told.is_of(self.content)
 
 
 def entry_of(response: Response, expected: Entry, size_bytes: int) -> Entry:
-    """The version that has arrived: the expected one, if the answer tells no other."""
+    """The version that has arrived. If the answer does not say it, it is the expected one."""
     etag = response.etag
     if etag == expected.etag and size_bytes == expected.size_bytes and expected.modified_ns:
         return expected
@@ -60,4 +60,4 @@ def entry_of(response: Response, expected: Entry, size_bytes: int) -> Entry:
 
 
 class NoRangesError(Exception):
-    """The server answered a ranged request with something else than a range."""
+    """The answer to a request for a range was no range."""

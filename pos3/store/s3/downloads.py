@@ -1,4 +1,4 @@
-"""The bodies of objects, on their way here: small ones in one piece, large ones in ranges of one version."""
+"""Downloads objects: small ones in one piece, large ones in ranges of one version."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from pos3.store.s3.ranged_download import RangedDownload
 from pos3.store.s3.requests import Request, Response, TooLongError, can_be_sent
 
 MIB = 1024 * 1024
-# Objects from here on come in ranges. Shorter ones gain nothing from it.
+# Objects of at least this size are downloaded in ranges. Smaller ones would not be faster.
 LARGE_BYTES = 16 * MIB
-# Shorter ones are fetched anew within a second or so. For longer ones, a file of notes costs nothing beside the body.
+# Objects of at least this size can be continued. Smaller ones are downloaded again within about a second.
 RESUMABLE_FROM_BYTES = 64 * MIB
-# Bodies up to here are held in memory until they are whole; longer ones are written as they come.
+# Smaller bodies are held in memory until they are complete. Larger ones are written as they arrive.
 _IN_MEMORY_BYTES = 64 * 1024
-# Longer bodies are worth another thread.
+# Larger bodies may use another thread.
 _SPREAD_BYTES = 512 * 1024
 
 
 class Downloads:
-    """Reads the objects of one bucket.
+    """Downloads the objects of one bucket.
 
     Args:
-        proves: whether bodies are to be proven even if they are large.
+        proves: whether large bodies are verified as well.
         asks: whether the store is asked for the checksums of objects.
     """
 
@@ -39,21 +39,23 @@ class Downloads:
         self._client = client
         self._proves = proves
         self._headers = (ASK_FOR_CHECKSUM,) if asks else ()
-        # A request more for each large object is worth it only where it is answered.
+        # If the store returns no checksums, one more request for each large object is useless.
         self._tells_checksums = asks
         self._ranges_work = True
 
     def give_up_ranges(self) -> bool:
-        """From now on, objects come in one piece each: a single answer is one version, whatever its ETag is.
+        """Downloads objects in one piece from now on.
+
+        One answer is always one version, even if its ETag proves nothing.
 
         Returns:
-            whether they came in ranges until now.
+            whether objects were downloaded in ranges until now.
         """
         did_work, self._ranges_work = self._ranges_work, False
         return did_work
 
     async def download(self, wanted: Wanted) -> Delivered:
-        """See :meth:`pos3.store.base.Store.download`; the digests are the caller's to compare."""
+        """See :meth:`pos3.store.base.Store.download`. The caller compares the digests."""
         expected = wanted.expected
         if expected.size_bytes >= LARGE_BYTES and expected.etag and can_be_sent(expected.etag) and self._ranges_work:
             try:
@@ -65,7 +67,7 @@ class Downloads:
         try:
             return await self._in_one_piece(request, wanted)
         except (TooLongError, _ShortError):
-            # It may have been unzipped on its way. Then it comes as it is stored to whoever takes that.
+            # It may have been unzipped on its way. A request that accepts gzip gets it as it is stored.
             request = request._replace(takes_zipped=True)
         where = self._client.address.place(wanted.key)
         try:
@@ -74,11 +76,12 @@ class Downloads:
             told = f"the object is longer than the {expected.size_bytes} bytes that it was listed with"
             raise LongerError(f"{where}: {told}", url=where) from error
         except _ShortError as error:
-            # A message may be whole and still carry less than the object.
+            # An answer may be complete, and still contain less than the object.
             raise IntegrityError(f"{where}: {error} of {expected.size_bytes} bytes arrived", url=where) from error
 
     async def _in_one_piece(self, request: Request, wanted: Wanted) -> Delivered:
-        """
+        """Downloads an object with one request.
+
         Raises:
             TooLongError, _ShortError: more or fewer bytes arrived than the expected object has.
         """
@@ -133,31 +136,32 @@ class Downloads:
         return _delivered(response, entry, arriving.told, digest)
 
     async def _in_ranges(self, wanted: Wanted) -> Delivered:
-        """
+        """Downloads an object in ranges.
+
         Raises:
-            NoRangesError: the server does not do ranges.
+            NoRangesError: the server does not support ranges.
             ObjectChangedError: the object is no longer the expected one.
         """
-        # What has begun comes first: it holds a file open.
+        # Running downloads come first, because they hold files open.
         await self._client.room()
         told = await self._told(wanted.key, wanted.expected)
         return await RangedDownload(self._client, wanted, told, proves=self._proves).run()
 
     async def _told(self, key: str, expected: Entry) -> Told | None:
-        """The checksum of exactly this object, if the store tells one."""
+        """The checksum of exactly this object, if the store has one."""
         if not self._tells_checksums:
             return None
         arguments = Request("HEAD", key, headers=self._headers)
         response: Response = await repeated(self._client.patience, self._client.send, arguments)
         told = told_by(response)
         if told is None:
-            # Stores that keep checksums have them of older objects, too, or of none.
+            # An object without a checksum says nothing about the others.
             self._tells_checksums = self._client.address.is_of_aws
         return told if response.etag == expected.etag else None
 
 
 def _delivered(response: Response, entry: Entry, told: Told | None, content: bytes) -> Delivered:
-    """Of an object in one piece: ``content`` is the checksum of what was ``told``, or else the MD5."""
+    """The result for an object in one piece. ``content`` is its checksum of the kind of ``told``, or else its MD5."""
     if told is not None:
         return Delivered(entry, told=told, content=content)
     digest = content.hex()
@@ -170,7 +174,7 @@ def _check_length(response: Response, size_bytes: int, expected: Entry) -> None:
 
 
 class LongerError(ObjectChangedError):
-    """The object is longer than it was listed with: it was replaced, or unzipped on its way."""
+    """The object is longer than it was listed: it was replaced, or unzipped on its way."""
 
 
 class _ShortError(Exception):

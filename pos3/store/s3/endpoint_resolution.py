@@ -1,6 +1,6 @@
-"""Where a bucket is, and what signs requests to it: what boto3's own client would do, which is asked once a bucket.
+"""Finds the address of a bucket and the signer of its requests, in the same way as boto3's own client.
 
-Nothing is sent for it, but for a request for a bucket's region, and for a session of a directory bucket.
+It sends no request, except for the region of a bucket, and for a session of a directory bucket.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pos3.store.s3.errors import translating
 from pos3.store.s3.signing import Signing
 
 _KEY = "k"
-# What botocore sends elsewhere than other buckets of the same settings: ARNs, and buckets of certain kinds.
+# botocore uses other addresses for ARNs and for some kinds of buckets.
 _SPECIAL = re.compile(r"arn:.*|.*--(?:x|xa|ol|op)-s3", re.DOTALL)
 _PLAIN_VERSIONS = ("v4", "s3v4")
-# Most keys need no percent-encoding, and to see that is faster.
+# Most keys need no percent-encoding, and this check is faster.
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~/-]*")
 
 
@@ -32,9 +32,9 @@ class ResolvedEndpoint:
     """How one bucket is reached.
 
     Args:
-        base_url: a key's URL is this with the percent-encoded key behind it; the bucket's is this alone.
-        endpoint: as it may be shown.
-        addressing: where the bucket's name stands, in words.
+        base_url: the URL of the bucket. The URL of an object is this and its percent-encoded key.
+        endpoint: the endpoint, without secrets.
+        addressing: where the name of the bucket is, in words.
     """
 
     base_url: str
@@ -43,21 +43,23 @@ class ResolvedEndpoint:
     signing: Signing
 
     def url(self, key: str, query: str = "") -> str:
-        """The URL of an object, or of the bucket for "". ``query`` is ready to be sent."""
+        """The URL of an object, or of the bucket for "". ``query`` is in its final form."""
         path = key if _UNRESERVED.fullmatch(key) else quote(key, safe="/~")
         return f"{self.base_url}{path}?{query}" if query else self.base_url + path
 
 
 def resolve_endpoint(connection: Connection, bucket: str) -> ResolvedEndpoint:
-    """Where requests to a bucket go, and how they are signed: as those of boto3 with the same settings.
+    """The address of a bucket, and the signer of its requests.
+
+    Both are the same as those of boto3 with the same settings.
 
     Raises:
-        ProfileError: settings contradict each other, or the bucket, or need a package that is not installed.
+        ProfileError: settings contradict each other or the bucket, or need a package that is not installed.
         CredentialsError: there are no credentials, and the endpoint depends on them.
         StoreError: a request for the bucket's region or for a session has failed.
     """
     if _is_plain(connection, bucket):
-        # The usual server of one's own: making a client would cost more than many a transfer.
+        # This is the usual case of a private server. Making a client would take longer than many transfers.
         base_url = f"{connection.endpoint.rstrip('/')}/{bucket}/"
         return ResolvedEndpoint(base_url, connection.shown_endpoint, "path", Signing(connection.region))
     with translating(f"s3://{bucket}"):
@@ -65,7 +67,7 @@ def resolve_endpoint(connection: Connection, bucket: str) -> ResolvedEndpoint:
 
 
 def _is_plain(connection: Connection, bucket: str) -> bool:
-    """Whether it is clear what botocore says: the bucket's name stands in the path of a named endpoint."""
+    """Whether botocore is not needed: the endpoint is named, and the bucket is in the path."""
     settings = connection.s3_settings
     return (
         not connection.tells_regions
@@ -90,10 +92,10 @@ def _asked(connection: Connection, bucket: str) -> ResolvedEndpoint:
 
 
 def _captured(connection: Connection, bucket: str, region: str) -> tuple[str, Signing]:
-    """The URL of an object as boto3's client would ask for it, and how it would sign that.
+    """The URL of an object as boto3's client would request it, and how it would sign the request.
 
     Args:
-        region: the one that the bucket is known to be in; "" leaves it to the client.
+        region: the known region of the bucket; "" lets the client decide.
     """
     noted: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""One translation of what S3 and botocore report into the errors of pos3."""
+"""Translates errors of S3 and botocore into errors of pos3. All modules of the client use it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _TRANSIENT_CODES = {
 }  # fmt: skip
 PARTS_CODES = frozenset(("NoSuchUpload", "InvalidPart", "InvalidPartOrder", "BadDigest"))
 """The parts of a multipart upload are not there as they were sent, or it is not: none yet, or none any more."""
-# Of the transient ones, those that a store answers if it is asked for too much.
+# Temporary errors of a store that gets too many requests.
 _OVERLOAD_CODES = {
     "SlowDown", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded",
     "BandwidthLimitExceeded", "503", "429",
@@ -52,20 +52,20 @@ _OVERLOAD_CODES = {
 _OVERLOAD_STATUSES = {503, 429}
 _REFUSED_KEY_CODES = {"InvalidObjectName", "XMinioInvalidObjectName"}
 _CODE = re.compile(r"[A-Za-z0-9.]{1,64}")
-# Without a word of S3's own, these mean that somebody else has answered.
+# Without an XML error of S3, these mean that the answer is from another server.
 _STRANGE_STATUSES = frozenset({*range(300, 400), 404, 405}) - {304}
 _XML_BEGINS = re.compile(rb"(?:\xef\xbb\xbf)?\s*+<(?!!doctype html|html)", re.IGNORECASE)
-# Longer texts tell no more, and everything that looks at them takes longer.
+# Longer texts are not more useful, and take time to search.
 _LONGEST_TEXT = 1024
 # A name and what it is set to: words begin where words begin, and nothing is given back, so that each place is looked
 # at once.
 _SET = re.compile(r"(?<![\w-])([\w-]++)([\"']?\s*+[=:]\s*+[\"']?)([^\s,;&<\"']++)")
-# What a server may quote of the request that it refuses.
+# Parts of a refused request that a server may quote.
 _QUOTED_NAMES = ("signature", "credential", "token", "password")
 
-# What a server says becomes a part of signatures, and of the host's name.
+# The region becomes a part of signatures and of host names, so it must look like one.
 REGION = re.compile(r"[A-Za-z0-9-]{1,64}")
-# What botocore says of settings that contradict each other, or the bucket.
+# Errors of botocore for settings that contradict each other or the bucket.
 _SETTINGS_ERRORS = (
     botocore_errors.EndpointProviderError,
     botocore_errors.EndpointVariantError,
@@ -82,22 +82,25 @@ _SETTINGS_ERRORS = (
 
 
 class NoSuchUploadError(BusyError):
-    """There is no such multipart upload: none yet, on a server that is late, or none any more."""
+    """The multipart upload does not exist: not yet, on a server with delays, or not any more."""
 
 
 class ChecksumWantedError(StoreError):
-    """The store takes no body without a checksum, as buckets do whose objects are locked by default."""
+    """The store accepts only bodies with a checksum, for example a bucket with Object Lock by default."""
 
 
 class StrangeAnswerError(EndpointError):
-    """Somebody else has answered than an S3 server, or one that does not know such requests."""
+    """The answer is not from an S3 server, or from one that does not support such requests."""
 
 
 _CHECKSUM_CODES = frozenset(("InvalidRequest", "MissingContentMD5"))
 
 
 def error_for(code: str, status: int, message: str, where: str, endpoint: str = "the endpoint") -> StoreError:
-    """The error that an S3 error code, or a bare HTTP status, stands for; ``endpoint`` is whose answer it is."""
+    """The error for an S3 error code, or for an HTTP status without a code.
+
+    ``endpoint`` is the endpoint that has answered.
+    """
     code = code if _CODE.fullmatch(code) else ""
     message = _without_quotes(message[: 4 * _LONGEST_TEXT])
     if code in _TRANSIENT_CODES or status == 429 or (status >= 500 and status != 501):
@@ -139,7 +142,7 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
 
 
 def translated(error: Exception, where: str) -> Exception:
-    """``error`` as one of pos3's own; what is not from a store comes back as it is."""
+    """``error`` as an error of pos3. An error that is not from a store is returned unchanged."""
     if isinstance(error, botocore_errors.ClientError):
         details = error.response.get("Error", {})
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -176,12 +179,12 @@ def _unknown_aws_profile(name: str, where: str) -> ProfileError:
 
 
 def error_of_body(status: int, body: bytes, where: str, endpoint: str = "the endpoint") -> StoreError:
-    """The error that an answer with a bad HTTP status stands for; its body may be XML that says more, or nothing."""
+    """The error for an answer with a bad HTTP status. Its body may be XML with details, or empty."""
     return error_for(_code_in(body), status, first_text(body, "Message")[:_LONGEST_TEXT], where, endpoint)
 
 
 def region_in(body: bytes, status: int) -> str:
-    """The region for which an answer says that requests are to be signed; "" where it says nothing of the kind."""
+    """The region that an answer names for signatures; "" if it names none."""
     if status != 400 or _code_in(body) != "AuthorizationHeaderMalformed":
         return ""
     region = first_text(body, "Region")
@@ -189,11 +192,11 @@ def region_in(body: bytes, status: int) -> str:
 
 
 def read_answer(body: bytes, name: str, where: str, *, other_name: str = "") -> ElementTree.Element:
-    """The element ``name``, or ``other_name``, which the body of a good answer must be.
+    """The element ``name``, or ``other_name``, that the body of a successful answer must be.
 
     Raises:
-        UnreachableError: it is no XML, or not whole.
-        StoreError: it is something else; also what S3 may answer with status 200 before it knows better.
+        UnreachableError: it is no XML, or truncated.
+        StoreError: it is something else. S3 may send an error with status 200, too.
     """
     try:
         root = parsed(body)
@@ -208,9 +211,9 @@ def read_answer(body: bytes, name: str, where: str, *, other_name: str = "") -> 
 
 
 def is_strange(status: int, body: bytes) -> bool:
-    """Whether a bad answer is not from an S3 server, which always says in XML what is wrong unless it was a HEAD.
+    """Whether an error is not from an S3 server. S3 describes each error in XML, except in answers to HEAD.
 
-    Those of servers that are busy, or of gateways before them, are left alone.
+    Errors of busy servers and of gateways do not count as strange.
     """
     if status >= 500 or _code_in(body):
         return False
@@ -218,15 +221,15 @@ def is_strange(status: int, body: bytes) -> bool:
 
 
 def is_strange_page(body: bytes) -> bool:
-    """Whether a body is no XML from its beginning on, such as a portal's page of HTML; an empty one may be cut off."""
+    """Whether a body is not XML from its beginning on, for example an HTML page. An empty body may be truncated."""
     return bool(body.strip()) and _XML_BEGINS.match(body) is None
 
 
 def strange(kind: type[StoreError], status: int, location: str, endpoint: str, where: str) -> StoreError:
-    """The error that an answer means which is not from an S3 server.
+    """The error for an answer that is not from an S3 server.
 
     Args:
-        location: where the answer redirects to; "" for nowhere.
+        location: the target of a redirect; "" for none.
     """
     try:
         found = urlsplit(location[:_LONGEST_TEXT])
@@ -242,19 +245,19 @@ def strange(kind: type[StoreError], status: int, location: str, endpoint: str, w
 
 
 def _short(error: Exception) -> str:
-    """What was told, without the body of the answer, which may quote the session token."""
+    """The text of the error without the body of the answer, which may quote the session token."""
     return redacted(_without_quotes(str(error).partition("<")[0]).strip())[:300]
 
 
 def _code_in(body: bytes) -> str:
-    """The error code; "" if what stands there can be none."""
+    """The error code; "" if the text cannot be a code."""
     code = first_text(body, "Code")[:_LONGEST_TEXT].strip()
     return code if _CODE.fullmatch(code) else ""
 
 
 def _without_quotes(message: str) -> str:
-    """The beginning of a message, with ``***`` for what it quotes of a signed request."""
-    # Whole secrets before the cut, since half a one is harder to find.
+    """The beginning of a message. Quotes from a signed request are replaced by ``***``."""
+    # Secrets are masked before the text is cut, because a part of a secret is harder to find.
     return _SET.sub(_without_value, redacted(message, keeps_lines=True)[:_LONGEST_TEXT])
 
 
@@ -265,14 +268,14 @@ def _without_value(found: re.Match[str]) -> str:
 
 
 def _clean(error: Exception) -> None:
-    """Takes from an SDK's error what nobody may see: what its text quotes, and frames that hold signed requests."""
+    """Removes secrets from an error of an SDK: quotes in its text, and frames that contain signed requests."""
     error.args = (_short(error),)
     error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 @contextmanager
 def translating(where: str) -> Iterator[None]:
-    """Raises what goes wrong inside as pos3's own error, with the original, as far as it may be seen, as its cause."""
+    """Raises errors in the block as errors of pos3. Their cause is the original error, without secrets."""
     try:
         yield
     except Exception as error:

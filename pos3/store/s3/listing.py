@@ -1,7 +1,9 @@
-"""S3 listings, page by page, each checked to be whole; several pages at once where the store lets itself be waited for.
+"""S3 listings, page by page. Each page is checked to be complete.
 
-The page is parsed here: boto3's parser spends 154 microseconds of CPU on a key, most of it on timestamps, and this one
-about two.
+Slow stores are asked for several pages at the same time.
+
+Pages are parsed here, because boto3's parser needs 154 microseconds of CPU for a key, mostly for timestamps. This one
+needs about two.
 """
 
 from __future__ import annotations
@@ -36,13 +38,13 @@ if TYPE_CHECKING:
 
 _SECOND_NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# To read a page and compare what it holds takes about half as long. A store that answers sooner does not keep waiting.
+# A store that answers sooner is fast enough: reading a page takes about half of this time.
 _WORTH_SECONDS = 0.015
-# Servers send some before the first object, such as those that pass over what was deleted.
+# Some servers send empty pages, for example for deleted objects.
 _MOST_PAGES_IN_VAIN = 1000
-# Begins what stands for a token where a store gives none. XML cannot hold it, so no token begins so.
+# The beginning of tokens that pos3 makes itself. XML cannot contain it, so no token of a store begins with it.
 _AFTER = "\0"
-# Follows all that lies below a directory.
+# This character sorts after all names in a directory.
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -58,9 +60,9 @@ class Listing:
     async def page(
         self, prefix: str, *, token: str = "", after: str = "", delimiter: str = "", page_size: int = 1000
     ) -> Page:
-        """The next page that holds something, or the last one: from an empty page nothing follows if more are to come.
+        """The next page with entries, or the last page. An empty page in the middle says nothing, so it is skipped.
 
-        Asked for again while the store is busy, the connection fails or the page arrives broken.
+        It is requested again while the store is busy, the connection fails, or the page is damaged.
         """
         for _ in range(_MOST_PAGES_IN_VAIN):
             page = await self._asked(self._request(prefix, token, delimiter, page_size, after), prefix)
@@ -88,17 +90,17 @@ class Listing:
         return await self._client.ask(request, lambda response: _parse(response, prefix, request.where, endpoint))
 
     async def pages(self, prefix: str, *, delimiter: str = "") -> AsyncGenerator[Page, None]:
-        """All pages in turn."""
+        """All pages, one after the other."""
         first = await self.page(prefix, delimiter=delimiter)
         async with aclosing(self.pages_after(first, delimiter=delimiter)) as pages:
             async for page in pages:
                 yield page
 
     async def pages_after(self, first: Page, *, delimiter: str = "", until: str = "") -> AsyncGenerator[Page, None]:
-        """``first`` and the pages that follow it. The next one is on its way while the last one is looked at.
+        """``first`` and the pages after it. The next page is requested while the caller uses the last one.
 
         Args:
-            until: no page is asked for behind this key; "" for all pages.
+            until: no page after this key is requested; "" for all pages.
         """
         page = first
         empty = _EmptyPages()
@@ -122,10 +124,10 @@ class Listing:
         """The pages with every object below the directory ``key``.
 
         Args:
-            landmarks: of whole keys.
-            keys: of whole keys: pages with others are asked for only where the store cannot begin after a key.
+            landmarks: known whole keys.
+            keys: a range of whole keys. Other pages are requested only if the store cannot begin after a key.
         Raises:
-            UnsortedListingError: the store's order is another.
+            UnsortedListingError: the store lists in another order.
         """
         prefix = f"{key}/" if key else ""
         first = await self._first_after(prefix, keys.after)
@@ -134,9 +136,10 @@ class Listing:
                 yield page
 
     async def _first_after(self, prefix: str, after: str) -> Page:
-        """The first page after a key, or that of all keys if the store does not begin where it is asked to.
+        """The first page after a key. If the store cannot begin there, it is the first page of all keys.
 
-        It is asked to begin with the key itself. If it does, or if there is no such key any more, it passes over none.
+        The request begins at the key itself. If the answer begins with it, or if the key does not exist, no key was
+        skipped.
         """
         if after and self._starts_after:
             try:
@@ -155,7 +158,7 @@ class Listing:
         return any(entry.path == key for entry in page.entries)
 
     def below_after(self, first: Page, key: str, landmarks: Landmarks, keys: PathRange) -> AsyncGenerator[Page, None]:
-        """As :meth:`below`, of a listing of all keys that begin with ``key``, whose first page lies below it."""
+        """Like :meth:`below`, for a listing of all keys that begin with ``key``, whose first page lies below it."""
         return self._ordered(first, f"{key}/", landmarks, keys.until)
 
     def _ordered(self, first: Page, prefix: str, landmarks: Landmarks, until: str) -> AsyncGenerator[Page, None]:
@@ -178,7 +181,7 @@ class Listing:
                 inside = [entry for entry in page.entries if entry.path.startswith(prefix)]
                 last = inside[-1].path if inside else last
                 yield replace(page, entries=inside)
-                # What follows is not for us, as long as the store lists in order.
+                # Later keys are not needed, if the store lists in order.
                 if page.next_token:
                     more = await self.page(prefix, after=last)
                     if more.entries:
@@ -189,7 +192,7 @@ class Listing:
         self, first: Page, prefix: str, landmarks: Landmarks, where: str, until: str
     ) -> AsyncGenerator[Page, None]:
         last = _last_in_order(first, "", where)
-        # Loaded here, since many a listing is one page.
+        # Imported here, because many listings have only one page.
         from pos3.store.s3.parallel import pages_at_once
         from pos3.store.s3.ranges import Ranges, StartAfterError
 
@@ -200,7 +203,7 @@ class Listing:
         async def ask(wanted: Wanted) -> Page:
             request = self._request(wanted.prefix, wanted.token, wanted.delimiter, after=wanted.after)
             if wanted.delimiter:
-                # It is not needed, so it is not asked for again.
+                # This page is optional, so it is not requested again.
                 response = await self._client.send(request)
                 return self._read(response, wanted, request.where, empty)
             return await self._client.ask(request, lambda response: self._read(response, wanted, request.where, empty))
@@ -227,15 +230,16 @@ class Listing:
 
 
 class _EmptyPages:
-    """Counts those that bring nothing. Some are normal where many objects were deleted."""
+    """Counts empty pages. Some are normal after many deletes."""
 
     def __init__(self) -> None:
         self._in_a_row = 0
 
     def count(self, page: Page, where: str) -> None:
-        """
+        """Counts a page.
+
         Raises:
-            StoreError: a thousand followed each other.
+            StoreError: a thousand empty pages followed each other.
         """
         is_empty = page.next_token and not (page.entries or page.directories)
         self._in_a_row = self._in_a_row + 1 if is_empty else 0
@@ -247,7 +251,7 @@ def gathered(pages: Iterator[Page], where: str) -> dict[str, Entry]:
     """All objects and directories of pages in any order, by their whole keys.
 
     Raises:
-        StoreError: a thousand pages in a row brought nothing new.
+        StoreError: a thousand pages in a row had nothing new.
     """
     found: dict[str, Entry] = {}
     in_vain = 0
@@ -262,7 +266,7 @@ def gathered(pages: Iterator[Page], where: str) -> dict[str, Entry]:
 
 
 def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
-    """The entries of ``pages`` relative to ``prefix``; the directory's own marker is left out."""
+    """The entries of ``pages`` relative to ``prefix``, without the directory object of ``prefix`` itself."""
     cut = len(prefix)
     last = ""
     for page in pages:
@@ -273,7 +277,7 @@ def in_order(pages: Iterator[Page], prefix: str, where: str) -> Iterator[Entry]:
 
 
 async def _rest(pages: AsyncGenerator[Page, None], known: str, where: str) -> AsyncGenerator[Page, None]:
-    """What follows the key ``known`` in a listing from its beginning."""
+    """The pages of a listing from its beginning, without all keys up to ``known``."""
     last = ""
     async for page in pages:
         last = _last_in_order(page, last, where)
@@ -282,10 +286,10 @@ async def _rest(pages: AsyncGenerator[Page, None], known: str, where: str) -> As
 
 
 def _last_in_order(page: Page, last: str, where: str) -> str:
-    """The last key of a page that follows ``last``.
+    """The last key of a page.
 
     Raises:
-        UnsortedListingError: it does not, or not in order.
+        UnsortedListingError: its keys are not in order, or do not follow ``last``.
     """
     keys = [entry.path for entry in page.entries]
     if keys and not (last < keys[0] and all(map(lt, keys, keys[1:]))):
@@ -294,7 +298,7 @@ def _last_in_order(page: Page, last: str, where: str) -> str:
 
 
 def right_before(key: str) -> str:
-    """A text that follows all keys that come before ``key``, but for some that nobody uses."""
+    """A text that sorts after almost all keys before ``key``. Keys in between are possible, but nobody uses them."""
     last = ord(key[-1]) - 1
     # Surrogates are no characters.
     last = 0xD7FF if 0xD800 <= last <= 0xDFFF else last
@@ -302,7 +306,10 @@ def right_before(key: str) -> str:
 
 
 def _reaches(page: Page, key: str) -> bool:
-    """Whether nothing up to a key can follow the page; "" stands for the end."""
+    """Whether the page reaches ``key``, so later pages have no key up to it.
+
+    It is False for "", which stands for the end.
+    """
     return bool(key and page.entries) and page.entries[-1].path >= key
 
 
@@ -312,12 +319,12 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
         is_quoted = document.is_quoted
         entries = [_entry(*found, is_quoted) for found in document.objects]
     except TooManyEntriesError as error:
-        # To ask again would only cost as much again.
+        # Another request would give the same page.
         raise StoreError(f"{where}: {endpoint} sent {error}") from error
     except (expat.ExpatError, LookupError, ValueError, OverflowError) as error:
         raise UnreachableError(f"{where}: the page is not valid XML, or no listing ({error})") from error
     if document.root == "Error":
-        # S3 may answer 200 before it knows.
+        # S3 may send status 200 before an error.
         raise error_of_body(200, response.body, where, endpoint)
     if document.root != "ListBucketResult":
         raise EndpointError(f"{where}: {endpoint} did not answer with an S3 listing; check the endpoint's URL")
@@ -336,9 +343,9 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
 
 
 def _next_token(document: Document, entries: list[Entry], directories: list[str]) -> str | None:
-    """How the listing goes on; "" after the last page, None if that is not certain.
+    """The token of the next page; "" after the last page, None if this is not certain.
 
-    A page that does not say whether it is the last must never pass for a whole listing.
+    A page that does not say whether it is the last one must never count as a whole listing.
     """
     truncated = document.fields.get("IsTruncated")
     token = document.fields.get("NextContinuationToken", "")
@@ -346,7 +353,7 @@ def _next_token(document: Document, entries: list[Entry], directories: list[str]
         return {"true": token or None, "false": ""}.get(truncated.strip().lower())
     if token or not document.fields.get("Name"):
         return token or None
-    # Some stores do not say it at all. Then the answer to what follows the last key does.
+    # Some stores do not say it. Then a request for the keys after the last one shows it.
     keys = [entry.path for entry in entries]
     if not all(map(lt, keys, keys[1:])):
         return None
@@ -355,14 +362,15 @@ def _next_token(document: Document, entries: list[Entry], directories: list[str]
 
 
 def _entry(key: str, modified: str, etag: str, size: str, storage_class: str, is_quoted: bool) -> Entry:
-    """
+    """An entry from the texts of a page.
+
     Raises:
-        ValueError, OverflowError: it has no key or no size, or what it has is none.
+        ValueError, OverflowError: the key or the size is missing or invalid.
     """
     if not key or not size.isdecimal():
         raise ValueError(f"key {key!r} of size {size!r}")
     etag = token(etag) if '"' in etag else etag
-    # There are a handful of them, for millions of objects.
+    # There are only a few storage classes for millions of objects.
     held = sys.intern(storage_class)
     return Entry(_unquoted(key, is_quoted), int(size), timestamp_ns(modified), etag, storage_class=held)
 
@@ -375,12 +383,12 @@ def _unquoted(text: str, is_quoted: bool) -> str:
 _BEYOND_DATETIME = re.compile(r"([+-]?)([0-9]{5,}|0000)-[0-9]{2}-[0-9]{2}T")
 
 
-# Objects that were written together share their time.
+# Objects that were written together have equal times.
 @functools.lru_cache(maxsize=1024)
 def timestamp_ns(text: str) -> int:
-    """Nanoseconds since the epoch of an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for none.
+    """Nanoseconds since the epoch for an ISO 8601 time such as "2026-01-31T12:00:00.000Z"; 0 for "".
 
-    One without an offset is in UTC, as all times of S3.
+    A time without an offset is in UTC, like all times of S3.
     """
     if not text:
         return 0

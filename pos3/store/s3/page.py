@@ -1,7 +1,7 @@
-"""Reads the XML of a listing page: by a regular expression where that is certain, else by expat.
+"""Reads the XML of a listing page: with a regular expression if its form is certain, and otherwise with expat.
 
-A page of a thousand objects has seven thousand elements, and a call for each of them costs more than all the rest of a
-run in which nothing has changed.
+A page of a thousand objects has seven thousand elements. One call for each of them would take longer than everything
+else in a run without changes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pos3.entries import Entry
 
 _LONG_BYTES = 8 * 1024 * 1024
 _LONGEST_SIZE = 18
-# Ten times what is asked for. More of them would take memory and time, whatever the page's length.
+# Ten times the requested number. More entries would take too much memory and time.
 _MOST_ENTRIES = 10_000
 
 
 class TooManyEntriesError(ValueError):
-    """A page holds more objects than any server sends."""
+    """A page has more objects than any server sends."""
 
 
-# Others are not kept, however many there are.
+# Other elements are not kept.
 _WANTED = frozenset(
     {
         *("Key", "LastModified", "ETag", "Size", "StorageClass"),
@@ -48,10 +48,10 @@ _OBJECT = re.compile(
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a listing: whole keys in the paths, in the order in which the store sent them.
+    """One page of a listing. Its paths are whole keys, in the order of the store.
 
-    ``next_token`` is "" on the last page; ``server_time`` is in seconds since the epoch, 0 if the store does not tell;
-    ``wait_seconds`` is how long it took to begin with its answer.
+    ``next_token`` is "" on the last page. ``server_time`` is in seconds since the epoch, or 0 if the store does not
+    send it. ``wait_seconds`` is the time until the answer began.
     """
 
     prefix: str
@@ -64,7 +64,7 @@ class Page:
 
 @dataclass
 class Document:
-    """What a page holds. ``objects`` are (key, time, etag, size, storage class), with "" for what is missing."""
+    """The content of a page. ``objects`` are (key, time, etag, size, storage class), with "" for a missing value."""
 
     root: str = ""
     fields: dict[str, str] = field(default_factory=dict)
@@ -73,28 +73,28 @@ class Document:
 
     @property
     def is_quoted(self) -> bool:
-        """Whether keys are quoted as in URLs."""
+        """Whether keys are percent-encoded."""
         return self.fields.get("EncodingType", "") == "url"
 
 
 def read_page(page: bytes) -> Document:
-    """The content of a page, all of it.
+    """The complete content of a page.
 
     Raises:
-        TooManyEntriesError: it holds more objects than any server sends.
+        TooManyEntriesError: it has more objects than any server sends.
         ExpatError, ValueError: it is not well-formed XML, or declares a document type.
     """
     if len(page) > _LONG_BYTES:
-        # As text it could take four times as much memory.
+        # As text, it could take four times as much memory.
         return _Reader().read(page)
     text = page.decode("utf-8", "replace")
     begin, end = text.find(_OPEN), text.rfind(_CLOSE) + len(_CLOSE)
     if 0 <= begin < end:
         middle = text[begin:end]
         objects = _OBJECT.findall(middle) if middle.count(_OPEN) <= _MOST_ENTRIES else []
-        # Each object was understood, and nothing stands between two of them, or none is taken this way.
+        # The result is used only if each object has matched, with nothing between two objects.
         if len(objects) == middle.count(_OPEN) == middle.count(_CLOSE) and "\ufffd" not in text:
-            # One object stands for all, to show that they are where objects can be: in no comment, for example.
+            # expat reads the page with only one of the objects. This shows that they are not in a comment, for example.
             around = _Reader().read((text[:begin] + _OPEN + _CLOSE + text[end:]).encode())
             if len(around.objects) == 1:
                 around.objects = objects
@@ -127,7 +127,7 @@ class _Reader:
         return document
 
     def _refuse_doctype(self, *_declared: object) -> None:
-        # No listing has one. What it defines could stand for any text, or for none.
+        # No listing has a document type. Its entities could expand to any text.
         raise ValueError("a document type declaration")
 
     def _start(self, name: str, _attributes: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Asks for the pages of a listing several at once, and hands them over in order."""
+"""Requests several pages of a listing at the same time, and yields them in order."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ async def pages_at_once(ranges: Ranges, ask: Ask) -> AsyncGenerator[Page, None]:
     """The pages of ``ranges`` in order.
 
     Raises:
-        StartAfterError, UnsortedListingError: the listing has to be made in another way.
-        StoreError: a page cannot be had.
+        StartAfterError, UnsortedListingError: the listing must be made in another way.
+        StoreError: a page could not be read.
     """
     asking = _Asking(ranges, ask)
     try:

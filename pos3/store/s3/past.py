@@ -1,4 +1,4 @@
-"""A bucket as it was at a moment: of each key the newest version of that time, unless it was deleted then."""
+"""A bucket at an earlier moment: for each key its newest version of that time, unless it was deleted then."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ T = TypeVar("T")
 class PastStore:
     """One bucket as of a moment, which can only be read. Keeps the contract of :class:`pos3.store.base.Store`.
 
-    S3 tells the times of versions in whole seconds, so a version counts from the beginning of its second on.
+    S3 gives the times of versions in whole seconds, so a version counts from the beginning of its second on.
 
     Args:
         store: the bucket as it is now.
         client: its client.
-        bodies: makes what reads the bodies that a client asks for.
+        bodies: makes a :class:`Bodies` for a client.
         moment: an ISO 8601 time with an offset.
     """
 
@@ -85,7 +85,7 @@ class PastStore:
         async with aclosing(self._versions.pages(key)) as pages:
             async for page in pages:
                 for version in page:
-                    # An object of exactly this key sorts before all others that begin so.
+                    # An object with exactly this key sorts before all longer keys.
                     if version.key != key:
                         return _entry_of(newest, "")
                     newest = self._newer(newest, version)
@@ -95,7 +95,7 @@ class PastStore:
         """The newer version of both, of those that were there at the moment."""
         if version.modified_ns > self._moment_ns:
             return newest
-        # Of one second, the store's order decides, and what it says is the latest.
+        # Within one second, the order of the store decides, and its mark for the latest version.
         is_newer = newest is None or version.modified_ns > newest.modified_ns
         is_same_second = newest is not None and version.modified_ns == newest.modified_ns
         return version if is_newer or (is_same_second and version.is_latest) else newest

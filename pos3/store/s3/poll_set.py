@@ -1,4 +1,4 @@
-"""A set of descriptors that are waited for together: an epoll object, or the like of it."""
+"""A set of descriptors that are polled together, with epoll or its equivalent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pos3.store.apart import native, new_selector
 
 
 class PollSet(Protocol):
-    """Descriptors that are waited for together, as an epoll object has them; its events are those of poll."""
+    """Descriptors that are polled together. Its methods are those of an epoll object, and its events those of poll."""
 
     def register(self, descriptor: int, events: int, /) -> object: ...
 
@@ -27,7 +27,7 @@ class PollSet(Protocol):
 
 
 class _Selected:
-    """The same where there is no epoll."""
+    """A poll set for systems without epoll."""
 
     def __init__(self) -> None:
         self._selector = new_selector()

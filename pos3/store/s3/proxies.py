@@ -1,4 +1,4 @@
-"""Which proxy a URL is reached through: the one that botocore would use."""
+"""Finds the proxy for a URL, in the same way as botocore."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pos3.errors import ProfileError
 
 
 def proxy_of(url: str) -> str:
-    """The proxy's URL from ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``; "" for none."""
+    """The URL of the proxy from ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``; "" for none."""
     return get_environ_proxies(url).get(urlsplit(url).scheme) or ""
 
 
@@ -20,10 +20,10 @@ def proxy_options(session: Any, url: str) -> list[tuple[int, str]]:
     """libcurl's options for the proxy of a URL, with the settings of the AWS configuration file.
 
     Raises:
-        ProfileError: a setting asks for what libcurl cannot do.
+        ProfileError: a setting needs something that libcurl cannot do.
     """
     proxy = proxy_of(url)
-    # libcurl would look at NO_PROXY once more, and understands it differently.
+    # libcurl would read NO_PROXY again, with other rules.
     options = [(pycurl.PROXY, proxy), (pycurl.NOPROXY, "")]
     settings = (session.get_config_variable("proxies_config") or {}) if proxy else {}
     if settings.get("proxy_use_forwarding_for_https") and url.startswith("https:"):

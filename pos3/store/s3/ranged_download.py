@@ -1,4 +1,4 @@
-"""The download of one large object: in ranges of one version, side by side, each at its place in the file."""
+"""Downloads one large object in ranges of one version, at the same time, each to its place in the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RANGE_BYTES = 8 * 1024 * 1024
 
 
 class _Range(NamedTuple):
-    """One range in the file, and the checksum of it; ``response`` is None if the range was there already."""
+    """One range in the file, and its checksum. ``response`` is None if the range was already in the file."""
 
     response: Response | None
     digest: bytes
@@ -35,11 +35,11 @@ class _Range(NamedTuple):
 
 
 class RangedDownload:
-    """One object on its way.
+    """The download of one object.
 
     Args:
-        told: the checksum that the store has told of the object.
-        proves: whether what arrives is to be proven by MD5 where no checksum proves it.
+        told: the checksum of the object in the store.
+        proves: whether the content is verified by MD5 if there is no checksum.
     """
 
     def __init__(self, client: Client, wanted: Wanted, told: Told | None, *, proves: bool):
@@ -48,7 +48,7 @@ class RangedDownload:
         size_bytes = wanted.expected.size_bytes
         self._of_parts = told if told is not None and told.parts else None
         self._told = told if told is not None and not told.parts else None
-        # Ranges that are the parts of the upload give the ETag without a second look at the file.
+        # If the ranges are the parts of the upload, their MD5s give the ETag, and the file is not read again.
         known = [step for step in part_size_candidates(wanted.expected.etag, size_bytes) if step <= _RANGE_BYTES]
         step_bytes = known[0] if known else _RANGE_BYTES
         self._borders = [(start, min(start + step_bytes, size_bytes)) for start in range(0, size_bytes, step_bytes)]
@@ -64,9 +64,10 @@ class RangedDownload:
         self._counted = Counted(wanted.moved)
 
     async def run(self) -> Delivered:
-        """
+        """Downloads and verifies the object.
+
         Raises:
-            NoRangesError: the server does not do ranges.
+            NoRangesError: the server does not support ranges.
             ObjectChangedError: the object is no longer the expected one.
         """
         wanted = self._wanted
@@ -87,7 +88,7 @@ class RangedDownload:
             os.close(descriptor)
         response = next((each.response for each in ranges if each.response is not None), None)
         expected = wanted.expected
-        # Without an answer, the listing has told what there is.
+        # If all ranges were there, there is no answer, and the listing describes the object.
         entry = entry_of(response, expected, expected.size_bytes) if response is not None else expected
         if self._told is not None:
             return Delivered(entry, told=self._told, content=content)
@@ -106,12 +107,12 @@ class RangedDownload:
         return _Taken(descriptor, noted, self._algorithm, self._wanted.cancelled, where)
 
     async def _content(self, ranges: list[_Range]) -> bytes:
-        """The checksum of the whole by the algorithm that the store has told one of; b"" if it has told none."""
+        """The checksum of the whole object, by the algorithm of ``told``; b"" without ``told``."""
         if self._told is None:
             return b""
         if self._joins:
             return self._told.algorithm.joined((each.digest, each.size_bytes) for each in ranges)
-        # Checksums of the ranges tell nothing of the whole, so all of it is read again.
+        # The checksum of the whole object cannot be computed from the ranges, so the file is read again.
         return await self._client.spread(_read, self._wanted.target, self._told.algorithm)
 
     async def _range(self, descriptor: int, start: int, end: int, taken: _Taken | None) -> _Range:
@@ -138,16 +139,16 @@ class RangedDownload:
                     Request("GET", wanted.key, headers=headers, sink=sink, limit_bytes=size_bytes)
                 )
             except TooLongError as error:
-                # A server that does not do ranges sends everything.
+                # A server without ranges sends the whole object.
                 raise NoRangesError from error
             except ObjectChangedError as error:
                 raise _ReplacedError(str(error)) from error
             content_range = response.header("content-range")
-            # Ranges with one weak ETag need not be of one version.
+            # Ranges with an equal weak ETag may be of different versions.
             if response.is_weak or not content_range.startswith(f"bytes {start}-{end - 1}/"):
                 raise NoRangesError
             where = self._client.address.place(wanted.key)
-            # Not every server honours If-Match, so the version is compared here as well.
+            # Some servers ignore If-Match, so the version is compared here as well.
             if response.etag != expected.etag or not content_range.endswith(f"/{expected.size_bytes}"):
                 raise _ReplacedError(f"{where}: the object was replaced while it was being read")
             digest = arriving.flushed()
@@ -158,7 +159,7 @@ class RangedDownload:
 
 
 async def _read(target: str, algorithm: Algorithm) -> bytes:
-    """The checksum of a file. In between, the loop moves other bodies."""
+    """The checksum of a file. Other coroutines run between the pieces."""
     running = algorithm.begin()
     for block in blocks(target):
         running.update(block)
@@ -167,13 +168,13 @@ async def _read(target: str, algorithm: Algorithm) -> bytes:
 
 
 class _Taken:
-    """The ranges that an earlier download has left in the file; each is read before it is believed.
+    """The ranges that an earlier download has left in the file. Each one is read before it is used.
 
-    A power cut may have left holes where ranges were noted.
+    After a power cut, recorded ranges may be missing on the disk.
 
     Args:
-        noted: their checksums by the algorithm, with which everything that arrives is noted.
-        where: the object, in what is logged.
+        noted: their checksums by the algorithm that all ranges use.
+        where: the object, for the log.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ class _Taken:
         self._where = where
         self._algorithm = algorithm
         self._cancelled = cancelled
-        # Disks read best from the beginning to the end.
+        # Reading from the beginning to the end is fastest.
         self._turn = asyncio.Lock()
         self._size_bytes = 0
 
@@ -222,4 +223,4 @@ class _Taken:
 
 
 class _ReplacedError(Exception):
-    """There is another object by now: no range of the expected one can be had, however often it is asked for."""
+    """The object was replaced, so no range of the expected version can be downloaded."""

@@ -1,8 +1,10 @@
-"""PURE. Divides a listing into ranges of keys whose pages can be asked for at once, and puts them in order again.
+"""PURE. Divides a listing into ranges of keys.
 
-Where a range begins need not be right. Every key belongs to exactly one range, wherever the borders are, so a poor
-guess costs requests and never an object. A range ends when a page has shown what follows it, and the next one must
-begin with that, so no key is lost at a border that the store does not keep to.
+Their pages can be requested at the same time, and are put in order again.
+
+The borders of ranges may be outdated. Every key belongs to exactly one range, so a bad border costs requests, but loses
+no object. A range ends when a page shows the key that follows it, and the next range must begin with this key. So no
+key is lost if the store does not begin where it was asked to.
 """
 
 from __future__ import annotations
@@ -18,26 +20,25 @@ from pos3.store.base import Landmarks, UnsortedListingError
 from pos3.store.s3.borders import MOST_PAGES, Density, Directories, Known, Look, Run, around, fitting, next_look
 from pos3.store.s3.page import Page
 
-# Looks at directories, as a share of the pages received; so many are free.
+# Listings of directories for borders, as a share of the received pages. This number is always allowed.
 _FREE_LOOKS, _PAGES_PER_LOOK = 2, 20
-# A range that is no longer than this gains nothing by a look.
+# For a shorter range, listing directories is not useful.
 _PAGES_BEFORE_LOOK = 3
 # Ranges at their longest, half way on average; a page takes a third of a megabyte.
 _MOST_HELD_PAGES = 64
 
 
 class StartAfterError(StoreError):
-    """The store does not begin a listing where it was asked to; its pages can only be asked for one after the other."""
+    """The store does not begin a listing where it was asked to. Its pages can only be requested one after the other."""
 
 
 @dataclass(eq=False, slots=True)
 class _Range:
-    """The keys after one and up to another ("" for all that follow), asked for page by page.
+    """The keys after ``after`` and up to ``until`` ("" for the end), which are requested page by page.
 
-    ``last`` is the key after which nothing is known of it. ``looked`` is the deepest directory around it that has been
-    looked at, and ``look`` what is to be looked at next, as soon as that is allowed. ``first_key`` is the first key
-    that its pages showed, ``next_key`` the first behind its end: "" if there is none, None as long as no page showed
-    that.
+    ``last`` is the last key of its pages so far. ``looked`` is the deepest directory around it that was listed for
+    borders, and ``look`` is the next directory to list. ``first_key`` is the first key of its pages. ``next_key`` is
+    the first key after its end: "" if there is none, None as long as no page has shown it.
     """
 
     after: str
@@ -58,13 +59,13 @@ class _Range:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it is there, and what the next range must begin with is known."""
+        """Whether all its pages are there, and the first key of the next range is known."""
         return self.next_key is not None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Wanted:
-    """A page to ask for: what follows ``token``, or else ``after``; of directories, if there is a delimiter."""
+    """A page to request: after ``token``, or else after ``after``. With a delimiter, it lists directories."""
 
     prefix: str
     after: str
@@ -75,12 +76,12 @@ class Wanted:
 
 
 class Ranges:
-    """The listing of the keys below ``prefix`` that follow its first page.
+    """The listing of the keys below ``prefix`` after its first page.
 
     Args:
-        first: a page with at least two keys that is not the last.
-        most_wanted: how many pages are asked for at once.
-        until: the last key that is of interest; "" for all. It lies behind the first page.
+        first: a page with at least two keys that is not the last one.
+        most_wanted: the maximum number of pages that are requested at the same time.
+        until: the last key that is needed; "" for all. It lies after the first page.
     """
 
     def __init__(self, prefix: str, first: Page, landmarks: Landmarks, most_wanted: int, until: str = ""):
@@ -116,7 +117,7 @@ class Ranges:
         return not self._proof
 
     def wanted(self) -> Iterator[Wanted]:
-        """What is to be asked for now, those first that are needed first."""
+        """The pages to request now, in the order in which they are needed."""
         while self._wanted < self._most_wanted and (wanted := self._next_wanted()) is not None:
             self._wanted += 1
             yield wanted
@@ -167,14 +168,14 @@ class Ranges:
         """The next page in order, or None if it has not come yet.
 
         Raises:
-            StartAfterError: one range does not begin where the one before it has ended.
+            StartAfterError: a range does not begin with the key that follows the range before it.
         """
         while self._segments:
             head = self._segments[0]
             if isinstance(head, Run) or not (head.pages or head.is_whole):
                 return None
             if self._seam is not None and self._seam != head.first_key:
-                # Keys came or went at this very place, or the store's order is not what it seems to be.
+                # A key was added or deleted at this border, or the store does not list in order.
                 raise StartAfterError(f"{head.first_key!r} follows {head.after!r}, and not {self._seam!r}")
             self._seam = None
             if head.pages:
@@ -185,11 +186,11 @@ class Ranges:
         return None
 
     def answered(self, wanted: Wanted, page: Page) -> None:
-        """Takes in a page that was wanted.
+        """Adds a page that was requested.
 
         Raises:
             StartAfterError: the store does not begin where it is asked to.
-            UnsortedListingError: its order is another.
+            UnsortedListingError: the store lists in another order.
         """
         self._wanted -= 1
         if wanted.look is not None:
@@ -201,7 +202,7 @@ class Ranges:
         found.received_pages += 1
         keys = [entry.path for entry in page.entries]
         begin = 0
-        # The first page of a range may be empty, and not its last.
+        # The first page of a range may be empty although more pages follow.
         begins = bool(keys or not page.next_token) and not found.first_key
         if self._proof and begins and self._segments[0] is found:
             if keys[:1] != [self._proof]:
@@ -231,7 +232,7 @@ class Ranges:
             found.look = next_look(keys, self._prefix, found.looked) if keys else None
 
     def _end_behind(self, found: _Range) -> None:
-        """Forgets what nobody has asked for yet, once a range has shown that nothing follows it."""
+        """Drops ranges that were not requested yet, because a range has shown that no key follows it."""
         at = self._segments.index(found) + 1
         begun = []
         for segment in self._segments[at:]:
@@ -242,13 +243,13 @@ class Ranges:
         self._segments[at:] = begun
 
     def look_failed(self, wanted: Wanted) -> None:
-        """Goes on without a look at directories, and without any further one."""
+        """Lists no more directories for borders, because one such request has failed."""
         self._wanted -= 1
         self._looks = 1 << 62
         wanted.range.look = None
 
     def _split(self, found: _Range, look: Look, page: Page) -> None:
-        """Divides what is left of a range at the directories that were found."""
+        """Divides the rest of a range at the directories that were found."""
         if found.is_whole:
             return
         found.looked, found.look = look.directory, None

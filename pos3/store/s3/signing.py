@@ -1,4 +1,4 @@
-"""How requests are signed: by libcurl where it can, else by botocore's own signer."""
+"""Signs requests: by libcurl if it can, and otherwise by botocore's signer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _WITHOUT_BODY = Config(s3={"payload_signing_enabled": False})
 
 @dataclass(frozen=True)
 class Signing:
-    """What signs the requests to one bucket.
+    """The signature of requests to one bucket.
 
     Args:
-        region: the region that signatures name; for SigV4A a set of regions, such as "*".
-        service: the service that they name.
-        chosen: makes the signer that botocore has chosen in place of SigV4 with the session's credentials.
+        region: the region in signatures; for SigV4A a set of regions, such as "*".
+        service: the service in signatures.
+        chosen: makes the signer of botocore, if it is not SigV4 with the credentials of the session.
     """
 
     region: str
@@ -33,23 +33,23 @@ class Signing:
 
     @property
     def is_plain(self) -> bool:
-        """Whether libcurl can do it. Paths of other services it would encode twice."""
+        """Whether libcurl can sign. For other services, it would encode paths twice."""
         return self.chosen is None and self.service == _SERVICE
 
     def headers(self, method: str, url: str, headers: Sequence[str], credentials: Any, body: bytes) -> list[str]:
-        """The headers of a request, with botocore's signature over its path as it stands.
+        """The headers of a request with botocore's signature. The path is signed as it is.
 
         Args:
-            headers: what is sent anyway. ``x-amz-content-sha256`` in it counts, whatever the body is: what is read
-                from a file while it is sent has been hashed before.
-            credentials: those of the session at this moment.
+            headers: the other headers. If they have ``x-amz-content-sha256``, it is used in place of the hash of the
+                body, for example for bodies that are read from a file.
+            credentials: the current credentials of the session.
         """
         signer = S3SigV4Auth(credentials, self.service, self.region) if self.chosen is None else self.chosen()
         if signer.credentials is not credentials:
             add_secrets((signer.credentials.secret_key, signer.credentials.token))
         request = AWSRequest(method, url, dict(header.split(": ", 1) for header in headers), body)
         if content := request.headers.get("x-amz-content-sha256"):
-            # Signers hash the body that they are shown, unless told what they would find: in Python, and in C.
+            # Signers in Python and in C hash the given body, unless they are given the hash.
             signer.payload = lambda _request: content
             signer._get_existing_sha256 = lambda _request: content
             if content == _UNSIGNED_BODY:

@@ -1,4 +1,4 @@
-"""How many requests are in flight."""
+"""Counts the requests in flight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pos3.store.s3.window import Fixed, Window
 
 
 class Slots:
-    """Lets as many requests be in flight as the window says. Used in one loop alone."""
+    """Allows as many requests in flight as the window says. It is used in one loop only."""
 
     def __init__(self, window: Fixed | Window):
         self.window = window
@@ -22,7 +22,7 @@ class Slots:
         self._for_more: list[asyncio.Future[None]] = []
 
     def is_taken_at_once(self) -> bool:
-        """Takes a slot, if one is free."""
+        """Takes a slot if one is free, and returns whether it did."""
         if self.in_flight >= self.window.limit:
             return False
         self.in_flight += 1
@@ -31,7 +31,7 @@ class Slots:
         return True
 
     async def take(self) -> None:
-        """Waits for a slot, in turn."""
+        """Waits for a slot. The first to wait gets the first free one."""
         if self.is_taken_at_once():
             return
         turn = asyncio.get_running_loop().create_future()
@@ -49,7 +49,7 @@ class Slots:
             self._admit()
 
     def answered(self, epoch: int) -> None:
-        """Gives back the slot of a request that was sent in this epoch of the window, and was answered."""
+        """Gives back the slot of an answered request. ``epoch`` is the window's epoch when it was sent."""
         has_grown = self.window.answered(epoch, self.in_flight)
         self.give_back()
         if has_grown:
@@ -60,7 +60,7 @@ class Slots:
             self._for_more.clear()
 
     def failed(self, epoch: int, error: BaseException) -> None:
-        """Gives back the slot of a request that failed, or was stopped."""
+        """Gives back the slot of a request that failed or was stopped."""
         if isinstance(error, (BusyError, UnreachableError)):
             if error.is_overload:
                 self.window.overloaded(epoch)
@@ -82,14 +82,14 @@ class Slots:
                 free -= 1
 
     async def room(self) -> None:
-        """Waits until a slot is free that nobody waits for, so that what has begun comes first."""
+        """Waits until a slot is free and no request waits for it."""
         while self.in_flight >= self.window.limit:
             turn = asyncio.get_running_loop().create_future()
             self._for_room.append(turn)
             await turn
 
     async def most(self, above: int) -> int:
-        """How many may be in flight, as soon as these are more than ``above``."""
+        """The maximum number of requests in flight. It returns when this number is larger than ``above``."""
         while self.window.limit <= above:
             turn = asyncio.get_running_loop().create_future()
             self._for_more.append(turn)

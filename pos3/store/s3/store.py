@@ -1,4 +1,4 @@
-"""S3 and what speaks its protocol: one bucket, with all that a store must do."""
+"""A store for S3 and compatible servers: one bucket, with everything that a store must do."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from pos3.store.s3.uploads import Pace
 
 T = TypeVar("T")
 
-# LastModified and Date are whole seconds, taken at different moments of a request.
+# LastModified and Date are in whole seconds, from different moments of a request.
 _RECENT_SECONDS = 2
 _SURVEY_PAGES = 20
 _MOST_PAGES_AT_ONCE = 16
@@ -98,7 +98,7 @@ class S3Store:
     async def _survey(self, key: str) -> Survey:
         first = await self._first_page(key)
         is_object = bool(key) and any(entry.path == key for entry in first.entries)
-        # One key shows no order.
+        # A page with one key does not show the order.
         shows_order = len(first.entries) > 1 and _is_ordered(first)
         if key and not is_object and first.next_token and not shows_order:
             is_object = await self._find(key) is not None
@@ -117,7 +117,7 @@ class S3Store:
                 if entry.path.startswith(below) and entry.modified_ns >= since_ns
             }
             recent |= fresh
-            # Only a prefix that was being written to this very moment needs more than its first page.
+            # More than one page is needed only if the prefix was written to at this moment.
             if not page.next_token or not fresh or pages >= _SURVEY_PAGES:
                 break
             page, pages = await self._listing.page(page.prefix, token=page.next_token), pages + 1
@@ -139,7 +139,7 @@ class S3Store:
             except AccessDeniedError as error:
                 found = await self._find_unlisted(key, error)
                 if found is None:
-                    # What lies below the key nobody has told, so it must not pass for nothing.
+                    # It is not known what is below the key, so this must not count as "nothing".
                     raise
                 return Page(key, [found], [], "", 0.0)
 
@@ -183,7 +183,10 @@ class S3Store:
             raise
 
     async def _object_or_below(self, key: str, landmarks: Landmarks, keys: PathRange) -> AsyncGenerator[Page, None]:
-        """One listing answers both questions: an object of exactly this key sorts before all that lies below it."""
+        """The object with exactly this key, or the objects below it.
+
+        One listing is enough, because this key sorts first.
+        """
         first = await self._first_page(key)
         for entry in first.entries:
             if entry.path == key:
@@ -223,7 +226,7 @@ class S3Store:
     ) -> Iterator[Entry]:
         """What lies below ``key`` and begins so, sorted here; at most what the first pages hold."""
         below = f"{key}/" if key else ""
-        # Directory buckets list whole directories alone.
+        # Directory buckets can list only whole directories.
         asked = below if self._client.address.has_directories else below + beginning
         pages = functools.partial(self._listing.pages, asked, delimiter=delimiter)
         with closing(self._client.stream(pages, 1)) as listed:
@@ -318,7 +321,7 @@ class S3Store:
             page = await self._listing.page(key, page_size=1)
             self._holds_markers = any(entry.path == key for entry in page.entries)
             if not self._holds_markers:
-                # Some servers store "dir/" as the file "dir", which would then be in the way of the directory.
+                # Some servers store "dir/" as a file "dir", which then blocks the directory.
                 name = key.rstrip("/")
                 page = await self._first_page(name)
                 if any(entry.path == name for entry in page.entries):

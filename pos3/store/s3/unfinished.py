@@ -1,4 +1,4 @@
-"""Takes back multipart uploads that were stopped: a store would keep their parts, and charge for them."""
+"""Aborts multipart uploads that were stopped. Otherwise the store keeps their parts, and charges for them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from pos3.store.tasks import together
 logger = logging.getLogger("pos3.store")
 
 _ABORT_SECONDS = 3.0
-# Some servers cut the time of a beginning down to seconds.
+# Some servers round the start time of an upload down to seconds.
 _ROUNDING_SECONDS = 1
 _MOST_PAGES = 1000
 
 
 def abort(uploads: Collection[MultipartUpload], client: Client, in_flight: int | None) -> set[MultipartUpload]:
-    """Aborts uploads; returns after three seconds at most.
+    """Aborts uploads, and returns after three seconds at most.
 
-    The process may be about to end, so a store that does not answer is not waited for. What it refuses is logged.
+    The process may be about to end, so this does not wait for a store that does not answer. Refusals are logged.
 
     Returns:
-        those that are worth another try.
+        the uploads to try again.
     """
     left = set(uploads)
     call_within(_ABORT_SECONDS, lambda: client.run(lambda: _abort_all(left, client), in_flight), "pos3-abort")
@@ -55,7 +55,7 @@ async def _try(upload: MultipartUpload, left: set[MultipartUpload], client: Clie
     except Exception as error:  # noqa: BLE001 - told, or tried again
         if isinstance(error, StrangeAnswerError) or not (is_transient(error) or is_shared(error)):
             left.discard(upload)
-            # Of what nobody was told the id, nobody has sent parts.
+            # An upload with an unknown id has no parts.
             if upload.upload_id != UNTOLD:
                 told = (
                     "the parts of an unfinished upload stay there, and are paid for, until the bucket's owner aborts it"
@@ -72,9 +72,9 @@ async def _abort_one(upload: MultipartUpload, client: Client) -> None:
 
 
 async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
-    """The ids that it may have: those of its key that are not older, since others may upload to it as well.
+    """The possible ids of an upload with an unknown id: those of its key that are not older than the request.
 
-    None if the server has not told its time: no part was sent yet, so nothing is lost.
+    It is None if the server's time is not known. No part was sent yet, so nothing is lost.
     """
     if not math.isfinite(upload.asked_at):
         return []
@@ -94,14 +94,14 @@ async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
             encoded = urlencode(sorted(query.items()), quote_via=quote, safe="")
             answer = await client.send(Request("GET", "", encoded, where=where))
         except NoSuchUploadError:
-            # Some say so where no upload was ever begun.
+            # Some servers send this if there has never been an upload.
             break
         root = read_answer(answer.body, "ListMultipartUploadsResult", where)
         read = unquote_plus if text_of(root, "EncodingType") == "url" else str
         begun += [
             upload_id
             for found in root.iterfind("{*}Upload")
-            # A prefix has longer keys as well.
+            # The listing of a prefix has longer keys as well.
             if read(text_of(found, "Key")) == upload.key and _began_ns(found) >= since_ns
             if (upload_id := text_of(found, "UploadId"))
         ]

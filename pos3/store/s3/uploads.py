@@ -1,4 +1,4 @@
-"""The bodies of objects, on their way there: small ones in one request, large ones in parts."""
+"""Uploads objects: small ones in one request, large ones in parts."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ from pos3.store.tasks import together
 MIB = 1024 * 1024
 MULTIPART_BYTES = 8 * MIB
 UNTOLD = ""
-# Bodies up to here are held in memory; longer ones are read from the file while they are sent.
+# Smaller bodies are held in memory. Larger ones are read from the file while they are sent.
 _IN_MEMORY_BYTES = 128 * 1024
-# Under a rate, bodies go out in pieces of this size, so that none has to wait until the server takes it for silence.
+# With a rate limit, bodies are sent in pieces of this size, so the pauses stay shorter than the server's timeout.
 _PACED_BYTES = 8 * 1024
-# Shorter pauses cost more than they change: what they owe is waited for together.
+# Shorter pauses are added up, because each pause has a cost.
 _SHORTEST_PAUSE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What an upload is told and asks on its way: see :meth:`pos3.store.base.Store.upload`."""
+    """The callbacks of an upload: see :meth:`pos3.store.base.Store.upload`."""
 
     moved: Moved
     cancelled: CancelToken
     rate: Rate
 
     def check(self) -> None:
-        """
+        """Returns unless the upload is cancelled.
+
         Raises:
-            TransferCancelledError: it is to end.
+            TransferCancelledError: it is cancelled.
         """
         if self.cancelled.is_set():
             raise TransferCancelledError("the upload was stopped")
@@ -55,10 +56,10 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """The ETag that an upload was answered with, and the one that would prove that the store has what was sent.
+    """The ETag from the answer to an upload, and the ETag that proves that the store has the content.
 
-    ``proof`` is "" if none was computed, since TLS authenticates what is sent. ``checksum`` is that of the whole, if it
-    was sent with one.
+    ``proof`` is "" if it was not computed, because TLS protects the content. ``checksum`` is the one of the whole
+    object, if it was sent with one.
     """
 
     etag: str
@@ -70,13 +71,13 @@ class Uploaded:
 
 
 class Uploads:
-    """Writes the objects of one bucket.
+    """Uploads the objects of one bucket.
 
     Args:
-        headers: sent with what creates an object, such as those for encryption.
-        proves: whether bodies are signed and proven even if they are large; over TLS they need not be.
-        sends_checksums: whether every body is sent with a checksum, which the store compares and keeps. A store that
-            takes none without is sent one in any case.
+        headers: headers of requests that create objects, such as those for encryption.
+        proves: whether large bodies are signed and verified as well. Over TLS, this is not needed.
+        sends_checksums: whether every body is sent with a checksum, which the store checks and keeps. A store that
+            requires checksums gets one in any case.
     """
 
     def __init__(self, client: Client, headers: tuple[str, ...], proves: bool, sends_checksums: bool):
@@ -94,18 +95,18 @@ class Uploads:
     async def upload(
         self, key: str, source: str, size_bytes: int, pace: Pace, chosen: tuple[str, ...] = ()
     ) -> Uploaded:
-        """See :meth:`pos3.store.base.Store.upload`; the proofs are the caller's to compare.
+        """See :meth:`pos3.store.base.Store.upload`. The caller compares the proofs.
 
         Args:
             chosen: headers of this object.
         """
         headers = combined(self._headers, chosen, content_type_of(key))
         if size_bytes > MULTIPART_BYTES:
-            # What has begun comes first: it holds a file open.
+            # Running uploads come first, because they hold files open.
             await self._client.room()
         with open_file(source) as file:
             while True:
-                # A file that has become shorter is taken as far as it goes.
+                # If the file has become shorter, its whole content is sent.
                 size_bytes = min(size_bytes, os.fstat(file.fileno()).st_size)
                 try:
                     if size_bytes <= _IN_MEMORY_BYTES:
@@ -135,9 +136,9 @@ class Uploads:
             await asyncio.sleep(pause_seconds)
         pace.check()
         pace.moved(len(body))
-        # Of what it has in memory, libcurl signs the hash.
+        # libcurl signs the hash of a body in memory.
         if not self._proves:
-            # Where a body need not be signed, its hash need not be computed.
+            # Without a signed body, no hash is computed.
             headers = (*headers, "x-amz-content-sha256: UNSIGNED-PAYLOAD")
         checksum = b""
         if self._algorithm is not None:
@@ -187,7 +188,7 @@ class Uploads:
     async def _in_parts(
         self, key: str, descriptor: int, size_bytes: int, pace: Pace, headers: tuple[str, ...]
     ) -> Uploaded:
-        # One for all parts, whatever becomes known meanwhile.
+        # All parts must have the same kind of checksum.
         algorithm = self._algorithm
         begun = await self._begun(key, (*headers, *begun_with(algorithm)))
         quoted_id = quote(begun.upload_id, safe="")
@@ -210,12 +211,12 @@ class Uploads:
             )
             etag = await completed(self._client, begun, parts, algorithm)
         except asyncio.CancelledError:
-            # Stopped: whoever stops it does not wait for another request, so abort_unfinished() sends it.
+            # After a stop, there is no time for another request here, so abort_unfinished() sends it.
             counted.take_back()
             raise
         except BaseException:
             counted.take_back()
-            # Until its abort has succeeded.
+            # It stays registered until its abort has succeeded.
             self.left_behind.add(begun)
             self.under_way.discard(begun)
             with suppress(StoreError):
@@ -228,7 +229,7 @@ class Uploads:
         return Uploaded(etag, proof, size_bytes, is_multipart=True, checksum=whole)
 
     async def _begun(self, key: str, headers: tuple[str, ...]) -> MultipartUpload:
-        """A multipart upload, which is under way from now on."""
+        """Begins a multipart upload, and registers it as running."""
         untold = MultipartUpload(key, UNTOLD, self._client.server.clock.earliest(time.monotonic()))
         self.under_way.add(untold)
         try:
@@ -267,7 +268,7 @@ async def aborted(client: Client, upload: MultipartUpload) -> None:
 
 
 async def _read_for(seeing: list[Running], descriptor: int, start: int, end: int, pace: Pace) -> None:
-    """Shows a piece of a file to running checksums. In between, the loop moves other bodies."""
+    """Adds a piece of a file to running checksums. Other coroutines run between the blocks."""
     for offset in range(start, end, MIB):
         pace.check()
         block = read_at(descriptor, min(MIB, end - offset), offset)
@@ -281,11 +282,17 @@ class _ShorterError(Exception):
 
 
 class _SpoiledError(Exception):
-    """The store has other bytes than were sent. Not every store lets a part be sent again, so all of it is."""
+    """The store received other bytes than were sent.
+
+    The whole object is sent again, because some stores refuse a part twice.
+    """
 
 
 class _Leaving:
-    """Reads a piece of a file for libcurl, and counts it; an error takes back what was counted."""
+    """Reads a piece of a file for libcurl, and counts it as progress.
+
+    After an error, the progress is subtracted again.
+    """
 
     def __init__(self, descriptor: int, start: int, end: int, pace: Pace):
         self._descriptor = descriptor
@@ -305,7 +312,7 @@ class _Leaving:
             self._pace.moved(-self._read_bytes)
 
     def pause_seconds(self, size_bytes: int) -> float:
-        """How long libcurl is to wait before it reads; 0 if it may read at once."""
+        """How long libcurl must wait before it reads; 0 for no wait."""
         if self._allowed_bytes:
             return 0.0
         wanted = min(size_bytes, self._end - self._offset, _PACED_BYTES if self._is_paced else size_bytes)
@@ -315,7 +322,7 @@ class _Leaving:
         return pause_seconds if pause_seconds >= _SHORTEST_PAUSE_SECONDS else 0.0
 
     def read(self, size_bytes: int) -> bytes:
-        """The next bytes, at most so many."""
+        """The next bytes, at most ``size_bytes``."""
         self._pace.check()
         wanted = min(size_bytes, self._end - self._offset, self._allowed_bytes)
         self._allowed_bytes = 0

@@ -1,4 +1,4 @@
-"""Lists the versions of the objects of one bucket, those that were deleted included."""
+"""Lists the versions of the objects of one bucket, including delete markers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE_SIZE = 1000
 
 
 class _Page(NamedTuple):
-    """Versions, sorted by key, and the markers with which the next page begins; "" after the last one."""
+    """Versions, sorted by key, and the markers of the next page; "" after the last one."""
 
     versions: list[Version]
     is_in_order: bool
@@ -49,7 +49,7 @@ class Versions:
         """Returns if the bucket keeps versions.
 
         Raises:
-            StoreError: it does not, so nobody knows what it has held before.
+            StoreError: it does not, so its earlier content is not known.
         """
         if self._is_checked:
             return
@@ -68,13 +68,13 @@ class Versions:
     async def pages(self, prefix: str, after: str = "") -> AsyncGenerator[list[Version], None]:
         """All versions of the keys that begin with ``prefix``, in pages, sorted by key.
 
-        The versions of one key come in the order of the store, those of one page before those of the next.
+        The versions of one key are in the order of the store, also across pages.
 
         Args:
-            after: a key. Those that come before it need not be listed.
+            after: a key. Earlier keys may be missing.
 
         Raises:
-            StoreError: the store lists them in another order than that of their keys, and in several pages.
+            StoreError: the listing has several pages and is not in the order of keys.
         """
         page = await self._first_page(prefix, after)
         while page.key_marker:
@@ -90,10 +90,10 @@ class Versions:
         yield page.versions
 
     async def _first_page(self, prefix: str, after: str) -> _Page:
-        """The page with which the versions of all keys after one begin, or else those of all keys.
+        """The first page of versions after a key. If the store cannot begin there, it is the first page of all keys.
 
-        Some servers pass over a version if they do not know the key after which they are to begin. So what is asked for
-        begins with that key, and if the page does not, everything is listed.
+        Some servers skip a version if the key to begin after does not exist. So the request begins at the key itself.
+        If the page does not begin with it, everything is listed.
         """
         if after:
             try:
@@ -123,7 +123,7 @@ class Versions:
 
 
 def _versioning_status(response: Response, where: str) -> str:
-    # Servers differ in how they name the answer.
+    # Servers use different names for the root element.
     answer = read_answer(response.body, "VersioningConfiguration", where, other_name="GetBucketVersioningResponse")
     return text_of(answer, "Status")
 
@@ -140,7 +140,7 @@ def _page(response: Response, where: str) -> _Page:
         ]
     except (ValueError, OverflowError) as error:
         raise UnreachableError(f"{where}: the page is no listing of versions ({error})") from error
-    # Some servers list all delete markers of a page after all versions.
+    # Some servers list all delete markers of a page after its versions.
     by_kind = ([version.key for version in versions if version.is_delete is kind] for kind in (False, True))
     is_in_order = all(keys == sorted(keys) for keys in by_kind)
     versions.sort(key=lambda version: version.key)
@@ -150,7 +150,7 @@ def _page(response: Response, where: str) -> _Page:
     if truncated == "false":
         return _Page(versions, is_in_order)
     key_marker = text_of(root, "NextKeyMarker")
-    # Some servers quote the keys of a page, but not the last one of them where they repeat it as the marker.
+    # Some servers percent-encode the keys of a page, but not the last key in the marker of the next page.
     if not versions or key_marker != versions[-1].key:
         key_marker = _unquoted(key_marker, is_quoted)
     if not key_marker:
@@ -159,7 +159,8 @@ def _page(response: Response, where: str) -> _Page:
 
 
 def _version(element: ElementTree.Element, is_delete: bool, is_quoted: bool) -> Version:
-    """
+    """A version from an element of the answer.
+
     Raises:
         ValueError, OverflowError: it has no key, time or size.
     """

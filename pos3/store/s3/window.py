@@ -1,6 +1,6 @@
-"""How many requests may be in flight: as many as were asked for, or as many as pay.
+"""Decides how many requests may be in flight: a fixed number, or the number that is measured to be fastest.
 
-Nothing here knows a loop, a thread or a server.
+This module does not use a loop, a thread or a server.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from collections.abc import Callable
 
 MOST = 256
 _NEAR, _FAR = 10, 32
-# A store that lets a page be waited for that long is far away.
+# A store that needs this long to begin a listing page is far away.
 _FAR_SECONDS = 0.015
 # What a far store is asked for at first. Stores limit requests by the second, so the farther one is, the more may be
 # in flight.
 _EARLY_REQUESTS_PER_SECOND = _FAR / _FAR_SECONDS
-# What is measured in less time is chance.
+# Shorter measurements are not reliable.
 _ROUND_SECONDS = 0.02
-# Answers that take so much longer than the first one wait for others, and not for the way.
+# Answers that take this much longer than the first one are waiting for other requests.
 _WAITS_FOR_OTHERS = 1.5
-# Twice as many in flight pay if they bring a fifth more.
+# Doubling continues if it makes transfers a fifth faster.
 _PAYS = 0.2
-# Each further one pays if all bring so much of what the best has brought, each.
+# Growth continues if each request has at least this share of the best speed per request.
 _KEEPS_UP = 0.75
 _TRIES = 2
 
 
 class Fixed:
-    """As many as somebody has asked for."""
+    """A fixed number of requests in flight."""
 
     epoch = 0
 
@@ -43,16 +43,16 @@ class Fixed:
 
 
 class Window:
-    """As many as pay: their number doubles each round trip while that brings more, and then grows by one.
+    """Finds the number of requests in flight. It doubles each round as long as the speed grows, and then grows by one.
 
-    What the store has too much of halves it, once a round trip. A round is as many answers as may be in flight. Used by
-    one thread at a time.
+    If the store is overloaded, the number is halved, at most once a round. A round has as many answers as requests in
+    flight. One thread at a time uses a window.
 
     Args:
-        wait_seconds: how long a page of the store lets itself be waited for; 0 if that is not known.
-        threshold: a number that was too much for the store before; below it, the number doubles.
-        allowed: called with how many there may be so far: how many there may be at the moment at the most.
-        is_alone: whether nobody else asks the store at the same time.
+        wait_seconds: how long the store takes to begin a listing page; 0 if this is not known.
+        threshold: a number that was too large before. Below it, the number doubles.
+        allowed: called with the present number; returns the maximum number at this moment.
+        is_alone: whether no other window uses the store at the same time.
     """
 
     most = MOST
@@ -76,15 +76,15 @@ class Window:
         self.epoch = 0
         """Which limit a request was sent under; another one whenever it has become lower."""
         self._is_doubling = True
-        # Where answers come at once, the first round is about connections.
+        # If answers come fast, the first round mostly measures new connections.
         self._is_warming_up = not is_far
         self._tries = 0
         self._limit_before = self.limit
         self._rate_before = 0.0
-        # The most requests a second that each one in flight has brought.
+        # The best number of answers a second per request in flight.
         self._best_each = 0.0
         self._begin_round()
-        # The first answer is looked at by itself.
+        # The first answer is measured separately.
         self._due = 1
         self._is_first = True
         self._first_seconds = 0.0
@@ -96,12 +96,12 @@ class Window:
         self._is_full = False
 
     def answered(self, epoch: int, in_flight: int) -> bool:
-        """Takes note of the answer to a request that was sent in ``epoch``, so many being in flight until then.
+        """Records the answer to a request that was sent in ``epoch``, with ``in_flight`` requests until now.
 
         Returns:
-            whether more may be in flight from now on.
+            whether more requests may be in flight now.
         """
-        # What was sent before there were fewer tells nothing about these.
+        # Requests that were sent before the last reduction say nothing about the new number.
         if epoch != self.epoch:
             return False
         self._answered += 1
@@ -113,16 +113,16 @@ class Window:
         if self._is_first:
             self._is_first = False
             self._first_seconds = seconds
-            # A page may take longer to make.
+            # The store may need longer for a listing page.
             self._wait_seconds = min(self._wait_seconds, seconds)
             self._due = self.limit
             return False
         if seconds < _ROUND_SECONDS:
-            # Whole rounds, since answers come in bursts.
+            # Whole rounds are measured, because answers come in groups.
             self._due += self.limit
             return False
         rate, is_full, before = self._answered / seconds, self._is_full, self.limit
-        # Where fewer are asked for than may be, nothing is learned.
+        # With fewer requests than allowed, nothing can be measured.
         if is_full:
             self._best_each = max(self._best_each, rate / self.limit)
             if self._is_doubling:
@@ -153,12 +153,12 @@ class Window:
         self.limit = max(self.limit, min(wanted, self._allowed(self.limit)))
 
     def overloaded(self, epoch: int) -> None:
-        """A request that was sent in ``epoch`` was too much for the store."""
+        """Records that the store was overloaded by a request that was sent in ``epoch``."""
         if self._halved(epoch, 1):
             self.threshold = self.limit
 
     def broken(self, epoch: int) -> None:
-        """A connection broke. That may be by chance, or since there are too many, so a few are kept."""
+        """Records a broken connection. This may be chance, or too many connections, so a few requests stay allowed."""
         self._halved(epoch, self._begun_with)
 
     def _halved(self, epoch: int, least: int) -> bool:

@@ -1,4 +1,4 @@
-"""XML to and from S3, apart from listings of objects, which have a reader of their own."""
+"""Reads and writes XML for S3, except object listings, which have their own reader."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, unescape
 
-# What XML 1.0 cannot hold, not even as a reference.
+# Characters that XML 1.0 cannot contain, not even as references.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 # A reader takes a line end that stands for itself for a newline, whatever it was.
 _LINE_ENDS = {"\r": "&#13;", "\n": "&#10;"}
-# What servers write so in a text, besides "&", "<" and ">".
+# Other characters that servers may escape in a text.
 _REFERENCES = {"&quot;": '"', "&#34;": '"', "&apos;": "'", "&#39;": "'", "&#13;": "\r", "&#10;": "\n"}
-# Several times what a thousand keys need. An element takes twenty times the memory of its text.
+# Several times the number for a thousand keys. An element takes twenty times the memory of its text.
 _MOST_ELEMENTS = 50_000
 
 
@@ -32,25 +32,25 @@ class _Tree(ElementTree.TreeBuilder):
 
 
 def is_writable(text: str) -> bool:
-    """Whether XML can hold the text at all."""
+    """Whether XML can contain the text."""
     return _UNWRITABLE.search(text) is None
 
 
 def is_kept(text: str) -> bool:
-    """Whether whoever reads the text in XML gets exactly this text: some strip what is blank at its ends."""
+    """Whether every server reads exactly this text from XML. Some servers strip blanks at the ends."""
     return is_writable(text) and text == text.strip()
 
 
 def written(text: str) -> str:
-    """A writable text as the content of an element, which a reader of XML takes for exactly this text."""
+    """A text as the content of an element. A reader gets exactly this text."""
     return escape(text, _LINE_ENDS)
 
 
 def parsed(body: bytes) -> ElementTree.Element:
-    """The root of a whole document.
+    """The root of a complete document.
 
     Raises:
-        ValueError: it is no XML or not whole, declares a document type, or has more elements than any answer.
+        ValueError: it is not well-formed, declares a document type, or has more elements than any answer.
     """
     try:
         return ElementTree.fromstring(body, ElementTree.XMLParser(target=_Tree()))
@@ -59,14 +59,14 @@ def parsed(body: bytes) -> ElementTree.Element:
 
 
 def text_of(element: ElementTree.Element, name: str) -> str:
-    """The text of a child, "" without it. Servers differ in whether they name S3's namespace."""
+    """The text of a child element; "" if there is none. Servers may or may not use S3's namespace."""
     return element.findtext(f"{{*}}{name}", "")
 
 
 def first_text(body: bytes, name: str) -> str:
-    """The text of the first element ``name``, wherever it stands in a body that may be anything; "" without it.
+    """The text of the first element ``name`` anywhere in a body; "" if there is none.
 
-    For what is to be understood also if it is cut off, or no XML at all.
+    The body may be truncated, or no XML at all.
     """
     _, tag, rest = body.partition(b"<%b>" % name.encode())
     found, _, end = rest.partition(b"<")
