@@ -221,12 +221,12 @@ class FsspecStore:
 
     def as_of(self, moment: str) -> Store:
         raise InvalidArgumentError(
-            f"as_of={moment!r}: pos3 reads earlier versions of s3:// URLs alone, and not of {self._scheme}://",
+            f"as_of={moment!r}: pos3 reads earlier versions only of s3:// URLs, not of {self._scheme}://",
             argument="as_of",
         )
 
     def versions(self, prefix: str) -> Iterator[Version]:
-        raise InvalidArgumentError(f"pos3 lists versions of s3:// URLs alone, and not of {self._scheme}://")
+        raise InvalidArgumentError(f"pos3 lists versions only of s3:// URLs, not of {self._scheme}://")
 
     def headers_of(self, extra_args: Mapping[str, Any]) -> tuple[str, ...]:
         if extra_args:

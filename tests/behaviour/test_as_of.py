@@ -239,7 +239,7 @@ def test_versioning_that_is_suspended_is_told(site: S3Site, tmp_path: Path, capl
 
 def test_other_stores_have_no_past(tmp_path: Path) -> None:
     with mirror(tmp_path):
-        with pytest.raises(pos3.InvalidArgumentError, match=r"s3:// URLs alone, and not of memory://"):
+        with pytest.raises(pos3.InvalidArgumentError, match=r"only of s3:// URLs, not of memory://"):
             pos3.download("memory://x/y", as_of="2020-01-01T00:00Z")
         with pytest.raises(pos3.InvalidURLError, match="needs a remote URL"):
             pos3.download(tmp_path, as_of="2020-01-01T00:00Z")

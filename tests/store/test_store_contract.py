@@ -1132,8 +1132,8 @@ def test_an_exact_object_is_found_in_whatever_order_a_store_lists(
 @pytest.mark.parametrize(
     ("before", "after", "text"),
     [
-        pytest.param("<IsTruncated>true</IsTruncated>", "<IsTruncated/>", "goes on", id="empty-is-truncated"),
-        pytest.param("<NextContinuationToken>7</NextContinuationToken>", "", "goes on", id="no-token"),
+        pytest.param("<IsTruncated>true</IsTruncated>", "<IsTruncated/>", "more pages follow", id="empty-is-truncated"),
+        pytest.param("<NextContinuationToken>7</NextContinuationToken>", "", "more pages follow", id="no-token"),
         pytest.param("</ListBucketResult>", "", "XML|500", id="cut-off"),
     ],
 )

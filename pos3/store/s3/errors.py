@@ -238,7 +238,7 @@ def strange(kind: type[StoreError], status: int, location: str, endpoint: str, w
     if found.netloc:
         told = f"redirects to {found.scheme}://{found.netloc.rpartition('@')[2]}"
     else:
-        told = f"answered {status}, and not in the way of S3"
+        told = f"answered {status} without an S3 error"
     return kind(
         f"{where}: {endpoint} {told}: no S3 server is there, or it has no such bucket; check the endpoint's URL"
     )

@@ -261,7 +261,7 @@ def gathered(pages: Iterator[Page], where: str) -> dict[str, Entry]:
         found.update((directory, Entry(directory)) for directory in page.directories)
         in_vain = 0 if len(found) > known else in_vain + 1
         if in_vain >= _MOST_PAGES_IN_VAIN:
-            raise StoreError(f"{where}: the store sends pages for ever, and nothing new in them")
+            raise StoreError(f"{where}: the store sends endless pages with nothing new")
     return found
 
 
@@ -331,7 +331,7 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
     directories = [_unquoted(directory, is_quoted) for directory in document.directories]
     next_token = _next_token(document, entries, directories)
     if next_token is None:
-        raise UnreachableError(f"{where}: the page does not say how the listing goes on")
+        raise UnreachableError(f"{where}: the page does not say whether more pages follow")
     return Page(
         prefix,
         entries,

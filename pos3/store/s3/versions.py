@@ -57,8 +57,8 @@ class Versions:
         status = await self._client.ask(request, lambda response: _versioning_status(response, request.where))
         if not status:
             raise StoreError(
-                f"{self._where}: the bucket has no versioning, so what it has held before is not known. "
-                "Turn versioning on, and later versions are kept",
+                f"{self._where}: the bucket has no versioning, so its earlier content is not known. "
+                "If you turn versioning on, later versions are kept",
                 url=self._where,
             )
         if status.lower() != "enabled":
@@ -146,7 +146,7 @@ def _page(response: Response, where: str) -> _Page:
     versions.sort(key=lambda version: version.key)
     truncated = text_of(root, "IsTruncated").strip().lower()
     if truncated not in ("true", "false"):
-        raise UnreachableError(f"{where}: the page does not say how the listing goes on")
+        raise UnreachableError(f"{where}: the page does not say whether more pages follow")
     if truncated == "false":
         return _Page(versions, is_in_order)
     key_marker = text_of(root, "NextKeyMarker")
@@ -154,7 +154,7 @@ def _page(response: Response, where: str) -> _Page:
     if not versions or key_marker != versions[-1].key:
         key_marker = _unquoted(key_marker, is_quoted)
     if not key_marker:
-        raise UnreachableError(f"{where}: the page does not say how the listing goes on")
+        raise UnreachableError(f"{where}: the page does not say whether more pages follow")
     return _Page(versions, is_in_order, key_marker, text_of(root, "NextVersionIdMarker"))
 
 
