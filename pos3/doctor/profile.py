@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from pos3.doctor.findings import Finding, bad, failed, good
 from pos3.errors import AccessDeniedError, Pos3Error
-from pos3.jobs.findings import Finding, bad, failed, good
 from pos3.profiles import Profile
 from pos3.store import Route, list_buckets, route_of
 

@@ -15,10 +15,10 @@ from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
+from pos3.doctor.findings import Finding, bad, failed, good
+from pos3.doctor.profile import clock_findings, route_findings
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, IntegrityError, Pos3Error
-from pos3.jobs.findings import Finding, bad, failed, good
-from pos3.jobs.profile_check import clock_findings, route_findings
 from pos3.local import temporary_name
 from pos3.reports import format_bytes
 from pos3.store import Store, carried_out, twice_if_unsorted
