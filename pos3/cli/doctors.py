@@ -10,8 +10,8 @@ from pos3.api import mirror
 from pos3.cli.output import flush_stdout, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
 from pos3.cli.stores import check_online, opened_store, profile_of
+from pos3.doctor import Finding, check_machine, check_place, check_profile, failed
 from pos3.errors import Pos3Error, ProfileError
-from pos3.jobs import Finding, check_machine, check_place, check_profile, failed
 from pos3.url import parse
 
 

@@ -8,8 +8,8 @@ from pos3.cli.doctors import print_findings
 from pos3.cli.output import errors_as_lines, note, put_json, put_line
 from pos3.cli.statuses import FAILED, OK
 from pos3.cli.stores import check_online, profile_of
+from pos3.doctor import check_profile, failed
 from pos3.errors import OfflineError, ProfileError
-from pos3.jobs import check_profile, failed
 from pos3.profiles import Profile, profiles_file, profiles_in_file
 
 

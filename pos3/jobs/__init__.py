@@ -12,7 +12,6 @@ from pos3.jobs.comparison import Mismatch, mismatches_of
 from pos3.jobs.complete_sets import Publication, complete_job
 from pos3.jobs.disk_space import DiskSpace
 from pos3.jobs.disk_usage import DirectoryUsage, local_usage, remote_usage, usage_by_directory
-from pos3.jobs.findings import Finding, failed
 from pos3.jobs.fingerprints import fingerprint_of_objects
 from pos3.jobs.job import Job
 from pos3.jobs.journal import Journal, remove_pushed_entries
@@ -40,13 +39,10 @@ from pos3.jobs.local_writers import (
     RecordLookup,
     Writer,
 )
-from pos3.jobs.machine_check import check_machine
 from pos3.jobs.observer import Observer, Registered, Unobserved
 from pos3.jobs.offline import check_nothing_unpushed, check_synced, offline_store, take_cached
 from pos3.jobs.open_mirrors import OpenUpload, open_uploads
 from pos3.jobs.partitions import check_division, parts_of
-from pos3.jobs.place_check import check_place
-from pos3.jobs.profile_check import check_profile
 from pos3.jobs.recovery import Recovered, push_kept_offline, recover, recover_with
 from pos3.jobs.references import Reference, find_reference, with_profile_name
 from pos3.jobs.registration import (
@@ -87,7 +83,6 @@ __all__ = [
     "DirectoryUsage",
     "DiskSpace",
     "DownloadRequest",
-    "Finding",
     "Job",
     "Journal",
     "Listed",
@@ -119,12 +114,9 @@ __all__ = [
     "check_adoption",
     "check_conflicts",
     "check_division",
-    "check_machine",
     "check_nothing_unpushed",
     "check_outside_state",
     "check_patterns",
-    "check_place",
-    "check_profile",
     "check_synced",
     "check_target",
     "check_timeout",
@@ -134,7 +126,6 @@ __all__ = [
     "describe_part",
     "describe_remote",
     "difference",
-    "failed",
     "find_reference",
     "fingerprint_of_objects",
     "list_all_buckets",

@@ -9,6 +9,7 @@ import errno
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable
 
 from watchdog.events import (
@@ -57,6 +58,9 @@ if sys.platform == "linux":
             self._on_gap = on_gap
 
         def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
+            # A directory that was made in a new one may be found twice, which does no harm. Under -W error, the
+            # warning would end the thread.
+            warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)
             try:
                 return super().add_callback(path, mask, callback, id_)
             except OSError as error:

@@ -71,7 +71,6 @@ from pos3.mirrors.components import Components
 from pos3.mirrors.downloader import Downloader
 from pos3.mirrors.end_messages import how_to_push_the_rest, summary_of_changes
 from pos3.mirrors.exit_closing import add_mirror, remove_mirror
-from pos3.mirrors.html_table import mirror_as_html
 from pos3.mirrors.network import network_of
 from pos3.mirrors.paths import MirroredPath
 from pos3.mirrors.plan_verbs import planning
@@ -178,6 +177,9 @@ class Mirror:
 
     def _repr_html_(self) -> str:
         """The table that notebooks show: each registration, what it has transferred, and the time of its last push."""
+        # Only notebooks need it.
+        from pos3.mirrors.html_table import mirror_as_html
+
         return mirror_as_html(self._state, self.cache_root, self.registrations())
 
     @property

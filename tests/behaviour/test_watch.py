@@ -124,6 +124,17 @@ def test_a_tree_that_is_copied_in_is_pushed_as_a_whole(site: S3Site, out: Path, 
     eventually(lambda: set(site.keys("out/tree/")) == {f"out/tree/{path}" for path in files})
 
 
+def test_directories_that_are_made_in_new_ones_are_all_watched(site: S3Site, out: Path) -> None:
+    # The system may tell of an inner one after it was found with its parent. A warning would end the thread here.
+    deep = [out / f"{number}/deep" for number in range(100)]
+    for directory in deep:
+        directory.mkdir(parents=True)
+    time.sleep(LONG_ENOUGH_SECONDS)
+    for directory in deep:
+        (directory / "a").write_bytes(b"1")
+    eventually(lambda: set(site.keys()) == {f"out/{number}/deep/a" for number in range(100)})
+
+
 def test_a_single_file_is_pushed_when_it_is_closed_and_its_neighbours_are_not(
     site: S3Site, mirror: pos3.Mirror, tmp_path: Path
 ) -> None:

@@ -34,10 +34,16 @@ def prefect_server() -> Iterator[None]:
     heartbeat = getattr(prefect.settings, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", None)
     quick = {heartbeat: None} if heartbeat is not None else {}
     with prefect_test_harness(server_startup_timeout=120), prefect.settings.temporary_settings(quick):
-        # Prefect's thread for events keeps the context in which it is started. If that were a task run of the first
-        # test, Prefect would name it in events of later runs, such as those that come from a process pool.
-        EventsWorker.instance()
         yield
+
+
+@pytest.fixture(autouse=True)
+def events_are_sent_outside_of_runs(prefect_server: None) -> None:
+    """Prefect's thread for events keeps the context in which it is started, and a test may have stopped it.
+
+    If that context were a task run's, Prefect would name it in events of later runs, such as those of process pools.
+    """
+    EventsWorker.instance()
 
 
 def eventually(holds: Callable[[], object], within_seconds: float = 60) -> None:

@@ -429,13 +429,17 @@ def test_pages_that_are_asked_for_at_once_may_be_empty(
     assert len(listed) < 90
 
 
-def test_an_upload_whose_id_was_lost_is_found_behind_the_first_page(serve_from_memory: Serve) -> None:
-    server = serve_from_memory(page_keys=2)
-    for key in ("x", "x", "x", "x-longer", "x", "x-longer", "x-longest"):
-        Server(server.endpoint_url).s3.create_multipart_upload(Bucket="bucket", Key=key)
+@pytest.mark.parametrize("quotes", [False, True], ids=["keys as they are", "quoted keys"])
+@pytest.mark.parametrize("key", ["x", "x+y", "x%7Ey"])
+def test_an_upload_whose_id_was_lost_is_found_behind_the_first_page(
+    serve_from_memory: Serve, key: str, quotes: bool
+) -> None:
+    server = serve_from_memory(page_keys=2, quotes=quotes)
+    for end in ("", "", "", "-longer", "", "-longer", "-longest"):
+        Server(server.endpoint_url).s3.create_multipart_upload(Bucket="bucket", Key=key + end)
     for name in ("upload-001", "upload-002", "upload-003"):
-        server.state.uploads[name] = "x", time.time() - HOUR
-    abort([MultipartUpload("x", UNTOLD, time.time() - 60)], S3Store("bucket", None, 4)._client, 4)
+        server.state.uploads[name] = key, time.time() - HOUR
+    abort([MultipartUpload(key, UNTOLD, time.time() - 60)], S3Store("bucket", None, 4)._client, 4)
     assert sorted(server.unfinished) == [f"upload-00{number}" for number in (1, 2, 3, 4, 6, 7)]
 
 

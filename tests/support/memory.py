@@ -68,6 +68,7 @@ class Habits:
         closes: whether each connection ends with its first answer.
         hints: a header of an answer 103 that comes before each answer.
         trailer: a header that follows each page, which is then sent in chunks.
+        quotes: whether it quotes the keys of unfinished uploads, and not the marker of the next page.
     """
 
     etag: Etag = md5_etag
@@ -86,6 +87,7 @@ class Habits:
     closes: bool = False
     hints: str = ""
     trailer: str = ""
+    quotes: bool = False
 
 
 @dataclass
@@ -281,14 +283,16 @@ class _Answers(Handler):
         begun = sorted((key, name, at) for name, (key, at) in self.state.uploads.items() if name in self.state.parts)
         left = [each for each in begun if each[0].startswith(self.query.get("prefix", "")) and each[:2] > after]
         page = left[: self.state.habits.page_keys]
+        shown, encoding = (quote, "<EncodingType>url</EncodingType>") if self.state.habits.quotes else (escape, "")
         listed = "".join(
-            f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId><Initiated>{_dated(at)}</Initiated></Upload>"
+            f"<Upload><Key>{shown(key)}</Key><UploadId>{name}</UploadId><Initiated>{_dated(at)}</Initiated></Upload>"
             for key, name, at in page
         )
         more = ""
         if len(page) < len(left):
-            more = f"<NextKeyMarker>{page[-1][0]}</NextKeyMarker><NextUploadIdMarker>{page[-1][1]}</NextUploadIdMarker>"
-        told = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>{more}{listed}"
+            key, name, _ = page[-1]
+            more = f"<NextKeyMarker>{escape(key)}</NextKeyMarker><NextUploadIdMarker>{name}</NextUploadIdMarker>"
+        told = f"<IsTruncated>{str(bool(more)).lower()}</IsTruncated>{encoding}{more}{listed}"
         self.answer(200, f"<ListMultipartUploadsResult>{told}</ListMultipartUploadsResult>".encode())
 
     def list_page(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from tests.support.servers import Server, Stored
@@ -33,5 +34,12 @@ class S3Site:
         return self.server.keys(self.bucket, prefix)
 
     def objects(self, prefix: str = "") -> dict[str, bytes]:
-        """Every object below `prefix` with its content; the keys relative to `prefix`."""
-        return {key[len(prefix) :]: self.get(key) for key in self.keys(prefix)}
+        """Every object below `prefix` with its content; the keys relative to `prefix`.
+
+        What is deleted after it was listed is left out.
+        """
+        found = {}
+        for key in self.keys(prefix):
+            with contextlib.suppress(KeyError):
+                found[key[len(prefix) :]] = self.get(key)
+        return found

@@ -6,6 +6,7 @@ found. What fails loudly in every test is not tested here.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import socket
@@ -61,7 +62,7 @@ from tests.support import (
     on,
     write_tree,
 )
-from tests.support.forks import command_line
+from tests.support.forks import ForkServer, command_line
 from tests.support.program import ROOT
 from tests.support.signatures import is_signed
 from tests.support.trees import longest_name, many_files, pseudo_random
@@ -470,9 +471,10 @@ def test_a_forked_program_can_be_killed_and_is_not_forked_where_its_environment_
         forked.wait(0.1)
     forked.kill()
     assert forked.wait(20) == -9
-    assert command_line().fits(os.environ)
-    assert not command_line().fits({**os.environ, "PYTHONUTF8": "0"})
-    assert not command_line().fits({**os.environ, "LC_ALL": "C"})
+    with contextlib.closing(ForkServer([], os.environ)) as server:
+        assert server.fits(os.environ)
+        assert not server.fits({**os.environ, "PYTHONUTF8": "0"})
+        assert not server.fits({**os.environ, "LC_ALL": "C"})
 
 
 # -- trees

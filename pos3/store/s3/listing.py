@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from operator import lt
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, urlencode
 from xml.parsers import expat
 
 from pos3.entries import EARLIEST_NS, EVERY_PATH, LATEST_NS, Entry, PathRange, storable_ns
@@ -31,6 +31,7 @@ from pos3.store.s3.errors import error_of_body
 from pos3.store.s3.http import Client
 from pos3.store.s3.page import Document, Page, TooManyEntriesError, read_page
 from pos3.store.s3.requests import Request, Response
+from pos3.store.s3.xml import unquoted
 from pos3.store.tasks import ended
 
 if TYPE_CHECKING:
@@ -328,7 +329,7 @@ def _parse(response: Response, prefix: str, where: str, endpoint: str) -> Page:
         raise error_of_body(200, response.body, where, endpoint)
     if document.root != "ListBucketResult":
         raise EndpointError(f"{where}: {endpoint} did not answer with an S3 listing; check the endpoint's URL")
-    directories = [_unquoted(directory, is_quoted) for directory in document.directories]
+    directories = [unquoted(directory, is_quoted) for directory in document.directories]
     next_token = _next_token(document, entries, directories)
     if next_token is None:
         raise UnreachableError(f"{where}: the page does not say whether more pages follow")
@@ -372,11 +373,7 @@ def _entry(key: str, modified: str, etag: str, size: str, storage_class: str, is
     etag = token(etag) if '"' in etag else etag
     # There are only a few storage classes for millions of objects.
     held = sys.intern(storage_class)
-    return Entry(_unquoted(key, is_quoted), int(size), timestamp_ns(modified), etag, storage_class=held)
-
-
-def _unquoted(text: str, is_quoted: bool) -> str:
-    return unquote_plus(text) if is_quoted and ("%" in text or "+" in text) else text
+    return Entry(unquoted(key, is_quoted), int(size), timestamp_ns(modified), etag, storage_class=held)
 
 
 # The years 1 to 9999 have four digits.

@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
 from pos3.local import call_within
@@ -19,7 +19,7 @@ from pos3.store.s3.http import Client
 from pos3.store.s3.listing import timestamp_ns
 from pos3.store.s3.requests import Request
 from pos3.store.s3.uploads import UNTOLD, aborted
-from pos3.store.s3.xml import text_of
+from pos3.store.s3.xml import next_key_marker, text_of, unquoted
 from pos3.store.tasks import together
 
 logger = logging.getLogger("pos3.store")
@@ -97,15 +97,17 @@ async def _begun(upload: MultipartUpload, client: Client) -> list[str]:
             # Some servers send this if there has never been an upload.
             break
         root = read_answer(answer.body, "ListMultipartUploadsResult", where)
-        read = unquote_plus if text_of(root, "EncodingType") == "url" else str
+        is_quoted = text_of(root, "EncodingType") == "url"
+        listed = [(unquoted(text_of(found, "Key"), is_quoted), found) for found in root.iterfind("{*}Upload")]
         begun += [
             upload_id
-            for found in root.iterfind("{*}Upload")
+            for key, found in listed
             # The listing of a prefix has longer keys as well.
-            if read(text_of(found, "Key")) == upload.key and _began_ns(found) >= since_ns
+            if key == upload.key and _began_ns(found) >= since_ns
             if (upload_id := text_of(found, "UploadId"))
         ]
-        last, marker = marker, (read(text_of(root, "NextKeyMarker")), text_of(root, "NextUploadIdMarker"))
+        key_marker = next_key_marker(root, listed[-1][0] if listed else "", is_quoted)
+        last, marker = marker, (key_marker, text_of(root, "NextUploadIdMarker"))
         # Longer keys sort behind it, but in directories, whose markers are no keys.
         is_past = marker[0] > upload.key and not has_directories
         if text_of(root, "IsTruncated").lower() != "true" or marker == last or is_past:

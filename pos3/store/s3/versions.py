@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
-from urllib.parse import quote, unquote_plus, urlencode
+from urllib.parse import quote, urlencode
 from xml.etree import ElementTree
 
 from pos3.errors import StoreError
@@ -17,7 +17,7 @@ from pos3.store.s3.errors import read_answer
 from pos3.store.s3.http import Client
 from pos3.store.s3.listing import right_before, timestamp_ns
 from pos3.store.s3.requests import Request, Response
-from pos3.store.s3.xml import text_of
+from pos3.store.s3.xml import next_key_marker, text_of, unquoted
 from pos3.store.tasks import ended
 
 logger = logging.getLogger("pos3.store")
@@ -149,10 +149,7 @@ def _page(response: Response, where: str) -> _Page:
         raise UnreachableError(f"{where}: the page does not say whether more pages follow")
     if truncated == "false":
         return _Page(versions, is_in_order)
-    key_marker = text_of(root, "NextKeyMarker")
-    # Some servers percent-encode the keys of a page, but not the last key in the marker of the next page.
-    if not versions or key_marker != versions[-1].key:
-        key_marker = _unquoted(key_marker, is_quoted)
+    key_marker = next_key_marker(root, versions[-1].key if versions else "", is_quoted)
     if not key_marker:
         raise UnreachableError(f"{where}: the page does not say whether more pages follow")
     return _Page(versions, is_in_order, key_marker, text_of(root, "NextVersionIdMarker"))
@@ -164,7 +161,7 @@ def _version(element: ElementTree.Element, is_delete: bool, is_quoted: bool) -> 
     Raises:
         ValueError, OverflowError: it has no key, time or size.
     """
-    key = _unquoted(text_of(element, "Key"), is_quoted)
+    key = unquoted(text_of(element, "Key"), is_quoted)
     modified, size = text_of(element, "LastModified"), text_of(element, "Size")
     if not key or not modified or not (is_delete or (size.isdecimal() and len(size) <= _LONGEST_SIZE)):
         raise ValueError(f"key {key!r} of size {size!r} at {modified!r}")
@@ -178,7 +175,3 @@ def _version(element: ElementTree.Element, is_delete: bool, is_quoted: bool) -> 
         token(text_of(element, "ETag")),
         text_of(element, "StorageClass"),
     )
-
-
-def _unquoted(text: str, is_quoted: bool) -> str:
-    return unquote_plus(text) if is_quoted else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, unescape
 
@@ -61,6 +62,22 @@ def parsed(body: bytes) -> ElementTree.Element:
 def text_of(element: ElementTree.Element, name: str) -> str:
     """The text of a child element; "" if there is none. Servers may or may not use S3's namespace."""
     return element.findtext(f"{{*}}{name}", "")
+
+
+def unquoted(text: str, is_quoted: bool) -> str:
+    """A key from a page. ``is_quoted`` says whether its keys are percent-encoded (``EncodingType``)."""
+    return unquote_plus(text) if is_quoted and ("%" in text or "+" in text) else text
+
+
+def next_key_marker(page: ElementTree.Element, last_key: str, is_quoted: bool) -> str:
+    """The key after which the next page begins; "" if the page does not say it.
+
+    Args:
+        last_key: the last key of the page, decoded.
+    """
+    marker = text_of(page, "NextKeyMarker")
+    # Some servers percent-encode the keys of a page, but not the last key in this marker.
+    return marker if marker == last_key else unquoted(marker, is_quoted)
 
 
 def first_text(body: bytes, name: str) -> str:

@@ -1,12 +1,12 @@
-"""Looks at a profile: whether its endpoint answers to its credentials. It asks for the list of buckets, and no more."""
+"""Checks a profile: whether its endpoint accepts its credentials. It requests only the list of buckets."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 
+from pos3.doctor.findings import Finding, bad, failed, good
 from pos3.errors import AccessDeniedError, Pos3Error
-from pos3.jobs.findings import Finding, bad, failed, good
 from pos3.profiles import Profile
 from pos3.store import Route, list_buckets, route_of
 
@@ -15,7 +15,7 @@ _MOST_SKEW_SECONDS = 60
 
 
 def check_profile(profile: Profile | None) -> Iterator[Finding]:
-    """Findings about a profile, or about what the environment says; after the first bad one, nothing more is tried."""
+    """Findings about a profile, or about the environment. After the first bad one, no further check is made."""
     try:
         route = route_of(profile)
         yield from route_findings(route)
@@ -48,7 +48,7 @@ def route_findings(route: Route) -> Iterator[Finding]:
 
 
 def clock_findings(server_time: float, local_time: float) -> Iterator[Finding]:
-    """How far the clocks are apart; nothing if the store tells no time.
+    """The difference between the clocks; nothing if the store does not report its time.
 
     Args:
         server_time, local_time: the same moment by both clocks, in seconds since the epoch.

@@ -1,7 +1,7 @@
-"""Looks at one place in a store: list, read and write access, latency and throughput.
+"""Checks one place in a store: list, read and write access, latency and throughput.
 
-What it writes has names that pos3 takes for those of unfinished files, below the URL. So transfers leave it alone, and
-at the end it is removed.
+It writes objects below the URL, with names of temporary files of pos3. So transfers leave them alone. At the end, they
+are removed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from itertools import islice
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
 
+from pos3.doctor.findings import Finding, bad, failed, good
+from pos3.doctor.profile import clock_findings, route_findings
 from pos3.entries import Entry
 from pos3.errors import AccessDeniedError, IntegrityError, Pos3Error
-from pos3.jobs.findings import Finding, bad, failed, good
-from pos3.jobs.profile_check import clock_findings, route_findings
 from pos3.local import temporary_name
 from pos3.reports import format_bytes
 from pos3.store import Store, carried_out, twice_if_unsorted
@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 
 def check_place(store: Store, location: Location, *, writes: bool) -> Iterator[Finding]:
-    """Findings about a place. If it cannot be reached at all, nothing more is tried.
+    """Findings about a place. If it cannot be reached at all, no further check is made.
 
     Args:
-        writes: whether objects are written there, and removed at the end; else, one that is there is read.
+        writes: whether objects are written there, and removed at the end. Otherwise, an existing object is read.
     """
     try:
         yield from route_findings(store.route())

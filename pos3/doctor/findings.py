@@ -1,4 +1,4 @@
-"""What an examination has found: one value for each thing that was looked at, with what to do if it is bad."""
+"""The results of a check: one value for each fact, with advice if it is bad."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``advice`` says what to do, and is "" where it is good."""
+    """One checked fact. ``advice`` says what to do, and is "" if the fact is good."""
 
     name: str
     is_good: bool

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-from pos3.jobs.findings import Finding, bad, failed, good
+from pos3.doctor.findings import Finding, bad, failed, good
 from pos3.local import existing_parent
 from pos3.reports import format_bytes
 from pos3.state import abilities_of, cached_bytes
