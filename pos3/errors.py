@@ -109,7 +109,9 @@ class PlanRefusedError(Pos3Error, ValueError):
 
 
 class FingerprintMismatchError(Pos3Error, ValueError):
-    """The objects at a URL have changed since a fingerprint was made. Nothing was changed.
+    """The objects at a URL have changed since a fingerprint was made.
+
+    Nothing was changed, unless the objects were replaced during the download.
 
     ``url`` is the URL, and ``expected`` is the given fingerprint. ``actual`` is the fingerprint of the objects now. It
     is None if there are no objects, or if it is not known. ``new``, ``gone`` and ``changed`` list at most ten paths

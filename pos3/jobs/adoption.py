@@ -54,7 +54,7 @@ def _choices(job: Job, plan: Plan) -> str:
     if not os.path.isdir(local):
         return (
             f"{local} is a file that pos3 has not put there, and {job.url} is a directory; nothing was changed. "
-            "Name another place with local=..., or pass adopt=True to have the file replaced"
+            "Name another place with local=..., or pass adopt=True to replace the file"
         )
     copies = list(plan.every_copy())
     replaced = sum(action.reason != NEW for action in copies) + len(plan.obstacles)
@@ -65,13 +65,12 @@ def _choices(job: Job, plan: Plan) -> str:
         "remove empty directories" if len(plan.deletes) > deleted else "",
         f"add {_files(sum(action.reason == NEW for action in copies))}" if copies else "",
     ]
-    still = f"but what has the same name is replaced all the same ({_files(replaced)})"
     return (
         f"{local} is not empty, and {_never_filled(job)}; nothing was changed. The download of {job.url} "
-        f"would {', '.join(part for part in would if part)}. Choose: local=... is another place; exclude=[...] "
-        f"leaves alone what it matches; with {delete} nothing is deleted, "
-        f"{still if replaced else 'and what is missing is added'}; adopt=True replaces and deletes as said, and "
-        "makes the directory a mirror of the URL"
+        f"would {', '.join(part for part in would if part)}. Choose: local=... downloads to another place; "
+        f"exclude=[...] keeps the files that match; with {delete}, nothing is deleted, "
+        f"{f'but {_files(replaced)} would still be replaced' if replaced else 'and missing files are added'}; "
+        "adopt=True replaces and deletes these files, and makes the directory a mirror of the URL"
     )
 
 

@@ -166,11 +166,11 @@ def _divide(registration: Registration, download: Plan, upload: Plan, records: d
         kept = (Kept(path, "the source is empty") for path in sorted(deleted_locally))
         upload = replace(upload, kept=(*upload.kept, *kept))
     max_delete = registration.request.max_delete
-    refusals = [_conflict_message(registration, conflicts), delete_refusal(download, max_delete)]
+    refusals = [_conflict_message(registration, conflicts), delete_refusal(download, max_delete, str(registration))]
     return BisyncPlans(
         registration,
         replace(download, refusal="\n".join(filter(None, refusals))),
-        replace(upload, refusal=delete_refusal(upload, max_delete)),
+        replace(upload, refusal=delete_refusal(upload, max_delete, str(registration))),
     )
 
 

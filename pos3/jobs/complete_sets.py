@@ -91,7 +91,9 @@ class _MarkedSet:
                 file.write(content)
             carried_out(self._store, lambda: self._store.upload(self.marker_key, path, len(content)))
         if self.find_marker() is None:
-            raise StoreError(f"{self.marker_url} was written, but is not there")
+            raise StoreError(
+                f"{self.marker_url}: the marker was uploaded, but the store does not have it; publish the set again"
+            )
 
     @contextmanager
     def _temporary_file(self) -> Iterator[str]:
@@ -147,17 +149,19 @@ class CompleteSet:
                 raise TransferCancelledError(f"{job}: stopped while the set was being replaced")
             marker = self._set.find_marker()
         raise IncompleteSetError(
-            f"{job.url}: the set was being replaced all the time, and what is in {job.registration.local} is a "
-            "mixture; try again later"
+            f"{job.url}: the set was being replaced during each attempt, so {job.registration.local} may have files of "
+            "several sets; download it again later"
         )
 
     def _missing_marker_error(self, job: Job) -> RemoteNotFoundError:
         if not job.exists_in_store():
             return RemoteNotFoundError(
-                f"{job.url}: there is no object at this URL, and none below it; nothing was changed", url=job.url
+                f"{job.url}: there is no object at this URL, and none below it; nothing was changed. Check the URL",
+                url=job.url,
             )
         return IncompleteSetError(
-            f"{self._set.marker_url} is not there, so the set is not complete, or not yet; nothing was changed"
+            f"{self._set.marker_url}: the marker does not exist, so the set is not complete; nothing was changed. Wait "
+            "until the set is published, or check the name of the marker"
         )
 
     def _try_download(self, marker: Entry, job: Job, download_once: Callable[[], None]) -> bool:
@@ -177,8 +181,8 @@ class CompleteSet:
         listed = self._set.listed_manifest
         if manifest is not None and manifest != listed:
             raise IncompleteSetError(
-                f"{self._set.marker_url} stands for {manifest.files} files with {manifest.size_bytes} bytes, but there "
-                f"are {listed.files} with {listed.size_bytes}, or others; publish the set again"
+                f"{self._set.marker_url} lists {manifest.files} files with {manifest.size_bytes} bytes, but the prefix "
+                f"has {listed.files} files with {listed.size_bytes} bytes, or other files; publish the set again"
             )
         return not (plan.copies or plan.last_copies or plan.deletes or plan.obstacles)
 
@@ -237,8 +241,11 @@ class Publication:
         obstacles = [*plan.unreadable, *(f"{kept.path}: {kept.reason}" for kept in _content(plan.kept))]
         if obstacles:
             shown = "; ".join(map(escaped, obstacles[:5]))
-            raise PlanRefusedError(f"{self.job}: some of the set cannot be published, nothing was changed: {shown}")
-        check_max_delete(plan, self.job.request.max_delete)
+            raise PlanRefusedError(
+                f"{self.job}: these paths cannot be published: {shown}. Nothing was changed. Remove them, or leave "
+                "them out with exclude=[...]"
+            )
+        check_max_delete(plan, self.job.request.max_delete, str(self.job))
         return plan
 
     def _check_result(self) -> None:

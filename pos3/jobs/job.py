@@ -431,11 +431,18 @@ class Job:
         """
         local, location, survey = self.registration.local, self.registration.location, self.first_survey()
         if os.path.isfile(local) and location.is_prefix:
-            raise ConflictError(f"{local} is a file, but {self.url}/ means a directory; name the object's key")
+            raise ConflictError(
+                f"{local} is a file, but {self.url}/ is the URL of a directory. {_named(local, self.url)}"
+            )
         if os.path.isfile(local) and survey.is_prefix and not survey.is_object:
-            raise ConflictError(f"{local} is a file, but objects lie below {self.url}/; name another key")
+            raise ConflictError(
+                f"{local} is a file, but {self.url}/ is a prefix with objects. {_named(local, self.url)}"
+            )
         if os.path.isdir(local) and survey.is_object and not location.is_prefix:
-            raise ConflictError(f"{self.url} is an object, but {local} is a directory; '{self.url}/' means the prefix")
+            raise ConflictError(
+                f"{self.url} is an object, but {local} is a directory. Pass '{self.url}/' to upload to the prefix, or "
+                "the path of a file as local=..."
+            )
 
     def _plan_push(self) -> Plan:
         """The plan of a background push. It needs no request if the index has records."""
@@ -661,7 +668,7 @@ class Job:
             check_target(self, plan)
             if not adopt and self.request.deletes_local:
                 check_adoption(self, plan)
-            check_max_delete(plan, self.request.max_delete)
+            check_max_delete(plan, self.request.max_delete, str(self))
             self.prepare_download(plan, leftovers, ensure_space)
             if not plan.source_files and not self.registration.within.is_everything:
                 # Whether the URL is that of one object is known to another part.
@@ -776,7 +783,7 @@ class Job:
             plan = self.plan_upload(delete=delete and self._deletes_remote)
             refusal: PlanRefusedError | None = None
             try:
-                check_max_delete(plan, self.request.max_delete)
+                check_max_delete(plan, self.request.max_delete, str(self))
             except PlanRefusedError as error:
                 refusal, plan = error, plan.without_deletes()
             self.index.mark_used()
@@ -816,6 +823,11 @@ class Job:
             logger.warning("%s: %r kept changing while it was uploaded; its last state may be missing", self, path)
         terms.count(Report(kept=tuple(Kept(path, "kept changing while it was uploaded") for path in again.unsettled)))
         return again
+
+
+def _named(local: str, url: str) -> str:
+    """The advice to pass the URL of an object for a local file."""
+    return f"Pass the URL of an object, such as {url}/{os.path.basename(local)}"
 
 
 def _log_left_out(job: Job, plan: Plan) -> bool:

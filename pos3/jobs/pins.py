@@ -126,8 +126,9 @@ class PinnedTo:
                 replaced.add(record.path)
         if replaced.count:
             raise FingerprintMismatchError(
-                f"{self._location}: {replaced} were replaced while they were downloaded, so {index.root.local} is not "
-                "what the fingerprint stands for. Restore the objects and download again",
+                f"{self._location}: {_objects(replaced.count)} replaced during the download: {replaced.names}. So the "
+                f"files in {index.root.local} do not have the fingerprint {self._wanted}. Restore the objects, or make "
+                "a new fingerprint, and download again",
                 url=str(self._location),
                 expected=self._wanted,
                 changed=tuple(replaced.paths),
@@ -147,10 +148,19 @@ class _Some:
         if len(self.paths) < self.most:
             self.paths.append(path)
 
-    def __str__(self) -> str:
+    @property
+    def names(self) -> str:
+        """At most ten of the paths, and the number of the others."""
         shown = self.paths[:_MAX_EXAMPLES]
         more = f" and {self.count - len(shown)} more" if self.count > len(shown) else ""
-        return f"{self.count} ({', '.join(map(repr, shown))}{more})"
+        return f"{', '.join(map(repr, shown))}{more}"
+
+    def __str__(self) -> str:
+        return f"{self.count} ({self.names})"
+
+
+def _objects(count: int) -> str:
+    return "1 object was" if count == 1 else f"{count} objects were"
 
 
 @dataclass
@@ -214,9 +224,9 @@ class NothingDeletedSince:
     def check(self, list_again: Callable[[], Entries]) -> None:
         if self._gone.count:
             raise VersionsDeletedError(
-                f"{self._url}: of what was there at {self._moment}, {self._gone} were deleted for good since it was "
-                f"downloaded to {self._index.root.local}; nothing was changed. What is there can be used with "
-                "offline=True",
+                f"{self._url}: {_objects(self._gone.count)} downloaded as of {self._moment}, and the versions of that "
+                f"time have been deleted from the bucket since: {self._gone.names}. Nothing was changed. The files of "
+                f"the earlier download are in {self._index.root.local}. To use them, open a mirror with offline=True",
                 url=self._url,
                 paths=self._gone.paths,
             )

@@ -43,13 +43,13 @@ def _check_two_pushes(new: Registration, other: Registration) -> None:
     nested = new.profile == other.profile and new.location.overlaps(other.location)
     if nested and (new.request.deletes_remote or other.request.deletes_remote):
         raise ConflictError(
-            f"{new} overlaps with {other}, which is registered already, and the one that deletes would delete objects "
-            "of the other; push one of them with delete=False, or to another place"
+            f"{new} overlaps with {other}, which is registered already, so one would delete objects of the other; pass "
+            "delete=False to both (delete_remote=False to sync), or push one of them to another place"
         )
     if new.kind == other.kind == "sync" and are_nested(new.local, other.local) and not nested:
         raise ConflictError(
-            f"{new} and {other}: the local paths overlap, so each place would get what is in the other; change one "
-            "local"
+            f"{new} and {other}: the local paths overlap, so files of one would be pushed to the other, too; give one "
+            "of them another local=..."
         )
 
 
@@ -58,8 +58,8 @@ def _check_two_downloads(new: Registration, other: Registration) -> None:
         return
     if new.request.deletes_local or other.request.deletes_local:
         raise ConflictError(
-            f"{new} and {other}: the local paths overlap, so each would delete what the other brings; change one "
-            "local, or pass delete=False to both"
+            f"{new} and {other}: the local paths overlap, so each would delete the files of the other; give one of "
+            "them another local=..., or pass delete=False to both"
         )
 
 

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from pos3.entries import Entry
@@ -42,8 +43,8 @@ logger = logging.getLogger("pos3")
 T = TypeVar("T")
 
 
-def _nothing_on_record(key: str) -> Iterator[Entry]:
-    raise OfflineError(f"this mirror works offline, and {key!r} is in the store")
+def _nothing_on_record(url: str, _key: str) -> Iterator[Entry]:
+    raise OfflineError(f"{url}: the call needs the store, and this mirror works offline; nothing was changed", url=url)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ class Components:
         store = self.store_of(registration.request, registration.location, registration.profile)
         if not self.network.is_used:
             # No request can be sent by mistake.
-            store = OfflineStore(store, _nothing_on_record, "this mirror works offline")
+            recall = partial(_nothing_on_record, str(registration.location))
+            store = OfflineStore(store, recall, "this mirror works offline")
         return registration, store, self._index_of(registration), self.cache_root, self.owner
 
     def _index_of(self, registration: Registration) -> Index:

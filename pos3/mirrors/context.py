@@ -153,8 +153,8 @@ def current_mirror() -> MirrorLike:
         return candidates[0]
     if candidates:
         raise NoMirrorError(
-            f"{len(candidates)} mirrors are open and this thread belongs to none of them; start the thread with "
-            "contextvars.copy_context().run, or use the object that 'with pos3.mirror() as m:' gives"
+            f"{len(candidates)} mirrors are open, and this thread has none of its own; with the mirror m of "
+            "'with pos3.mirror() as m:', call m.download() and so on, or use 'with pos3.activate(m):' in this thread"
         )
     raise NoMirrorError(
         "no mirror is open; call this inside 'with pos3.mirror():', or in a notebook after 'pos3.open_mirror()'"

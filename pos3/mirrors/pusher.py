@@ -242,11 +242,11 @@ class Pusher:
 
     def _run_within(self, timeout_seconds: float, call: Callable[[], object], what: str) -> None:
         began = time.monotonic()
-        consequence = "it goes on"
+        consequence = "it goes on in the background"
 
         def push_in_this_thread() -> None:
             nonlocal consequence
-            consequence = "it was stopped"
+            consequence = "it was stopped. Another flush() goes on with the rest"
             with self._components.runner.deadline(timeout_seconds):
                 call()
 

@@ -131,7 +131,10 @@ class Registrations:
                 if not other.registration.pushes or other.registration.profile != registration.profile:
                     continue
                 if registration.location.overlaps(other.registration.location):
-                    raise ConflictError(f"{registration} overlaps with {other}, which is registered for upload already")
+                    raise ConflictError(
+                        f"{registration} overlaps with {other}, which is registered for upload already; use another "
+                        "URL, or wait until that mirror has ended"
+                    )
             with self._changed:
                 self._done[_key(registration)] = job
             work()
@@ -202,5 +205,8 @@ def _merged(existing: Registration, new: Registration) -> Registration:
     """
     request = merged(existing.request, new.request)
     if request is None:
-        raise ConflictError(f"{new.location} is registered already: {difference(existing.request, new.request)}")
+        raise ConflictError(
+            f"{new.location} is registered already, with other arguments: "
+            f"{difference(existing.request, new.request)}. Pass the same arguments to both calls"
+        )
     return replace(existing, request=request)

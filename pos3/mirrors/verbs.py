@@ -369,7 +369,11 @@ class Mirror:
             if job.registration.pushes:
                 content = self._restored(reference, resolved, path, job.registration) if travels else None
                 if content is None or not content.exists():
-                    raise RemoteNotFoundError(f"{reference.url}: {job} is registered, and it is not there; use sync()")
+                    raise RemoteNotFoundError(
+                        f"{reference.url}: {path} does not exist, and {job} does not download it; use sync(), which "
+                        "begins with a download",
+                        url=reference.url,
+                    )
                 return content
         if reference.upload is None or not travels:
             content = self._restored(reference, resolved, None, travels=travels) if reference.exists else None
@@ -452,7 +456,7 @@ class Mirror:
             delete: at the end, remove objects that have no local file. This happens only if the mirror ends without an
                 error and the local path has files. Objects that another writer has put there meanwhile are never
                 deleted. Background pushes delete only objects that this mirror itself has transferred. In the cache,
-                the end also removes local files that an earlier mirror had pushed and whose objects are gone since
+                the end also removes local files that an earlier mirror had synced and whose objects are gone since
                 then.
             sync_on_error: push also when the mirror ends with an exception. Nothing is deleted in this case.
             exclude, profile, include, compare: as for :meth:`download`.
@@ -962,7 +966,8 @@ class Mirror:
         reference = self.reference(path)
         if reference is None:
             raise InvalidArgumentError(
-                f"{quoted(os.fspath(path))} belongs to no registration and to no URL of the cache"
+                f"{quoted(os.fspath(path))} has no URL: it is not in the cache, and no registration of this mirror "
+                "contains it; pass the URL instead"
             )
         for job in self._components.registrations.jobs():
             if job.registration.local == reference.root and job.registration.within.is_everything:
@@ -1019,8 +1024,8 @@ class Mirror:
         named = with_profile_name(url, profile, self.default_profile)
         if named is None:
             raise InvalidArgumentError(
-                f"{location}: the parts of a URL name its profile, and this one has no name; register_profile() gives "
-                "it one",
+                f"{location}: parts contain the name of the profile, but this profile has none; register it with "
+                "pos3.register_profile(), and pass its name",
                 argument="profile",
             )
         return named
@@ -1079,7 +1084,7 @@ class Mirror:
         check_target(job, plan)
         refusals = [
             _adoption_refusal(job, plan) if request.delete and not request.adopt else "",
-            delete_refusal(plan, request.max_delete),
+            delete_refusal(plan, request.max_delete, str(registration)),
         ]
         return registration, replace(plan, refusal="\n".join(filter(None, refusals)))
 
@@ -1143,7 +1148,7 @@ class Mirror:
         """Does the same as :meth:`plan_upload`, but returns the registration and the internal plan."""
         registration = self._registration_for_plan(request)
         plan = self._components.make_job(registration).plan_upload(delete=request.delete)
-        return registration, replace(plan, refusal=delete_refusal(plan, request.max_delete))
+        return registration, replace(plan, refusal=delete_refusal(plan, request.max_delete, str(registration)))
 
     @planning(BisyncRequest, bisync)
     def plan_bisync(self, request: BisyncRequest) -> TwoWayPlan:

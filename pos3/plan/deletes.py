@@ -51,11 +51,12 @@ def reason_to_keep_all(*, has_problems: bool, has_unreadable: bool, source_files
     return "" if source_files else "the source is empty"
 
 
-def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
+def check_max_delete(plan: Plan, max_delete: int | str | None, where: str) -> None:
     """Returns if the plan does not delete more than ``max_delete`` allows.
 
     Args:
         max_delete: a count of files, a share of the destination such as "50%", or None for no limit.
+        where: the URL and the local path, for the message.
 
     Raises:
         PlanRefusedError: the plan deletes more; the message has the numbers.
@@ -66,16 +67,16 @@ def check_max_delete(plan: Plan, max_delete: int | str | None) -> None:
     if limit is not None and len(deletes) > limit:
         examples = ", ".join(repr(action.path) for action in deletes[:3])
         raise PlanRefusedError(
-            f"the {plan.direction} would delete {len(deletes)} of {files} files "
-            f"(among them {examples}) and copy {plan.copy_files}, but max_delete={max_delete!r} allows {limit}; "
-            "nothing was deleted. Raise max_delete, or find out why the source has so few files."
+            f"{where}: the {plan.direction} would delete {len(deletes)} of {files} files, such as {examples}, and copy "
+            f"{plan.copy_files}. max_delete={max_delete!r} allows {limit} deletes, so nothing was deleted. Check why "
+            "the source has so few files, or raise max_delete."
         )
 
 
-def delete_refusal(plan: Plan, max_delete: int | str | None) -> str:
+def delete_refusal(plan: Plan, max_delete: int | str | None, where: str) -> str:
     """The message of the error that :func:`check_max_delete` would raise, or ""."""
     try:
-        check_max_delete(plan, max_delete)
+        check_max_delete(plan, max_delete, where)
     except PlanRefusedError as refusal:
         return str(refusal)
     return ""

@@ -94,7 +94,7 @@ class Claims:
         """
         with self._lock, self.claim_list.locked():
             if self._is_over:
-                raise NoMirrorError("this mirror is closed")
+                raise NoMirrorError("this mirror is closed; open another one with 'with pos3.mirror():'")
             if self._alive_file is None:
                 self._alive_file = self.claim_list.create_alive_file(self.mirror)
             root, local = local, os.path.realpath(local)

@@ -95,7 +95,9 @@ class FsspecStore:
         try:
             return call()
         except FileNotFoundError as error:
-            raise RemoteNotFoundError(f"{where}: nothing there", url=where) from error
+            raise RemoteNotFoundError(
+                f"{where}: nothing is at this URL any more, or the URL is wrong", url=where
+            ) from error
         except PermissionError as error:
             raise AccessDeniedError(f"{where}: access denied ({error})", url=where) from error
         except (ConnectionError, TimeoutError) as error:

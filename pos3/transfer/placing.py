@@ -91,7 +91,7 @@ def remove(target: str, before: Entry) -> bool:
         return False
     if not is_as_seen(now, before):
         raise LocalChangedError(
-            f"{target} was changed while the download was under way, and was not deleted", path=target
+            f"{target} was changed while the download was under way, and was not deleted; download again", path=target
         )
     os.unlink(target)
     return True

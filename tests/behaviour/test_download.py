@@ -326,13 +326,13 @@ def test_the_refusal_says_what_each_choice_does_and_each_does_that(
         f"{here} is not empty",
         "nothing was changed",
         "would replace 1 file, delete 1 file, add 1 file.",
-        f"with {delete}=False nothing is deleted, but what has the same name is replaced all the same (1 file)",
+        f"with {delete}=False, nothing is deleted, but 1 file would still be replaced",
         "adopt=True replaces and deletes",
         "local=...",
         "exclude=[...]",
     ):
         assert part in told
-    assert f"with {delete}=False nothing is deleted, and what is missing is added" in refused(exclude=["same"])
+    assert f"with {delete}=False, nothing is deleted, and missing files are added" in refused(exclude=["same"])
     assert "delete" not in refused(exclude=["mine"]).partition("Choose")[0]
 
     with opened(tmp_path) as mirror:

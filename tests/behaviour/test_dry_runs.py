@@ -106,7 +106,7 @@ def test_what_is_an_error_and_no_refusal_is_raised_by_a_plan_too(moto_site: S3Si
             pos3.plan_download(moto_site.url("data/a.txt"), tmp_path / "here")
         with pytest.raises(pos3.RemoteNotFoundError):
             pos3.plan_download(moto_site.url("nothing"))
-        with pytest.raises(pos3.IncompleteSetError, match="_SUCCESS is not there"):
+        with pytest.raises(pos3.IncompleteSetError, match="_SUCCESS: the marker does not exist"):
             pos3.plan_download(moto_site.url("data"), require_marker="_SUCCESS")
         assert pos3.plan_download(moto_site.url("nothing"), missing_ok=True) == pos3.TransferPlan([], [])
         with pytest.raises(pos3.BucketNotFoundError):

@@ -521,7 +521,7 @@ def test_a_failure_is_one_line_on_stderr_and_status_1(
 def test_the_refusal_of_a_strange_directory_names_options_that_the_command_has(site: S3Site, tmp_path: Path) -> None:
     here = write_tree(tmp_path / "here", {"a.txt": b"my own"})
     refused = run_program("download", "--delete", site.url("data"), "--local", here)
-    for choice in ("--local is another place", "with no --delete nothing is deleted", "--exclude", "--adopt replaces"):
+    for choice in ("--local downloads to", "with no --delete, nothing is deleted", "--exclude", "--adopt replaces"):
         assert choice in refused.stderr
     assert "delete=" not in refused.stderr
     assert contents(here) == {"a.txt": b"my own"}

@@ -438,10 +438,10 @@ def test_a_count_allows_exactly_that_many_deletes(deletes: int, others: int, lim
     )
     plan = world.download()
     if deletes <= limit:
-        check_max_delete(plan, limit)
+        check_max_delete(plan, limit, "s3://b/x")
     else:
         with pytest.raises(PlanRefusedError, match=f"{deletes} of {deletes + others} files"):
-            check_max_delete(plan, limit)
+            check_max_delete(plan, limit, "s3://b/x")
 
 
 @given(share=st.integers(0, 100), total=st.integers(0, 10**6))

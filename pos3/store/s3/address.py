@@ -160,7 +160,10 @@ class Address:
         if resolved.base_url.startswith("https:"):
             self._trust(handle)
         if not can_be_sent(region):
-            raise ProfileError(f"the region {region!r} is not valid: it has blanks, line ends or letters beyond ASCII")
+            raise ProfileError(
+                f"the region {region!r} is not valid: it has blanks, line ends or letters beyond ASCII; check the "
+                "region of the profile, or AWS_DEFAULT_REGION"
+            )
         if not signs:
             handle.setopt(pycurl.PATH_AS_IS, 1)
         if not self._is_logged:

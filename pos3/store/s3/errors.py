@@ -116,7 +116,7 @@ def error_for(code: str, status: int, message: str, where: str, endpoint: str = 
     if code == "NoSuchVersion":
         return RemoteNotFoundError(f"{where}: this version was deleted for good")
     if code in ("NoSuchKey", "404", "NotFound") or status == 404:
-        return RemoteNotFoundError(f"{where}: nothing there")
+        return RemoteNotFoundError(f"{where}: nothing is at this URL any more, or the URL is wrong")
     if code in _CREDENTIAL_CODES:
         return CredentialsError(f"{where}: {code}: {_CREDENTIAL_CODES[code].format(endpoint=endpoint)}")
     if code in ("PreconditionFailed", "412") or status == 412:
