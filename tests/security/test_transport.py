@@ -23,7 +23,7 @@ PutBefore = Callable[..., object]
     "profile", [None, pos3.Profile("x", None), pos3.Profile("x", None, True)], ids=["none", "signed", "public"]
 )
 def test_aws_itself_is_reached_over_verified_tls(monkeypatch: pytest.MonkeyPatch, profile: pos3.Profile | None) -> None:
-    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
     connection = Connection(profile)
     assert connection.endpoint.startswith("https://")
     # True, or the bundle that the environment names.
