@@ -432,7 +432,7 @@ def test_a_task_that_outlives_its_flow_keeps_no_result_that_depends_on_what_nobo
     state: Any = run_task_sync(write_into, parameters=parameters, context=contexts[0], return_type="state")
     assert state.is_completed() == completes
     if not completes:
-        with pytest.raises(pos3.NoMirrorError, match="its result is not kept"):
+        with pytest.raises(pos3.NoMirrorError, match="the result of the task is not stored"):
             state.result()
 
 
