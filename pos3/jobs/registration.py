@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mimetypes
 import os
 import re
@@ -150,8 +151,6 @@ def local_root(
     return root.rstrip("/")
 
 
-# The tables of the system are not read, so that a URL means the same on every machine.
-_KNOWN_TYPES = mimetypes.MimeTypes(filenames=())
 _MORE_EXTENSIONS = frozenset(
     (
         *("arrow", "avro", "bag", "ckpt", "db", "dill", "feather", "gguf", "h5", "hdf5", "joblib", "jsonl", "keras"),
@@ -159,6 +158,12 @@ _MORE_EXTENSIONS = frozenset(
         *("safetensors", "sqlite", "tfrecord", "tflite", "toml", "yaml", "yml", "zst"),
     )
 )
+
+
+@functools.cache
+def _known_types() -> mimetypes.MimeTypes:
+    # Only Python's own table is used, so that a URL means the same on every machine.
+    return mimetypes.MimeTypes(filenames=())
 
 
 def looks_like_file(location: Location) -> bool:
@@ -170,7 +175,7 @@ def looks_like_file(location: Location) -> bool:
         return False
     name = location.key.rpartition("/")[2]
     extension = name.rpartition(".")[2].lower() if "." in name[1:] else ""
-    return extension in _MORE_EXTENSIONS or _KNOWN_TYPES.guess_type(name, strict=False) != (None, None)
+    return extension in _MORE_EXTENSIONS or _known_types().guess_type(name, strict=False) != (None, None)
 
 
 def is_same_place(first: Registration, second: Registration) -> bool:

@@ -14,8 +14,6 @@ from pos3.store.s3.requests import can_be_sent
 _CONTENT_TYPE = "content-type"
 # pos3 sets these itself. A key of the customer would also be needed in downloads.
 _NOT_TAKEN = ("Checksum", "MpuObjectSize", "RequestPayer", "SSECustomer")
-# Only Python's own table is used, so the type does not depend on the machine.
-_TYPES = mimetypes.MimeTypes(filenames=())
 _COMPRESSED = {
     "gzip": "application/gzip",
     "bzip2": "application/x-bzip2",
@@ -99,7 +97,13 @@ def content_type_of(key: str) -> str:
     return _type_of_extension(extension.lower()) if dot else ""
 
 
+@functools.cache
+def _known_types() -> mimetypes.MimeTypes:
+    # Only Python's own table is used, so the type does not depend on the machine.
+    return mimetypes.MimeTypes(filenames=())
+
+
 @functools.lru_cache(maxsize=1024)
 def _type_of_extension(extension: str) -> str:
-    media_type, encoding = _TYPES.guess_type(f"x.{extension}")
+    media_type, encoding = _known_types().guess_type(f"x.{extension}")
     return _COMPRESSED.get(encoding, "") if encoding else media_type or ""
