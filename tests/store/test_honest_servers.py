@@ -379,7 +379,7 @@ def test_a_file_is_not_pushed_over_a_prefix_that_lies_behind_an_empty_page(
     for key in ("data-1", "data-2", "data/x"):
         server.put(key, b"1")
     file = write_tree(tmp_path / "tree", {"file": b"2"}) / "file"
-    with pytest.raises(pos3.ConflictError, match="objects lie below"):
+    with pytest.raises(pos3.ConflictError, match="is a prefix with objects"):
         upload(tmp_path, file)
     assert server.objects == {"data-1": b"1", "data-2": b"1", "data/x": b"1"}
 
