@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 
 from tests.support.servers import Server, Stored
@@ -40,6 +39,9 @@ class S3Site:
         """
         found = {}
         for key in self.keys(prefix):
-            with contextlib.suppress(KeyError):
+            try:
                 found[key[len(prefix) :]] = self.get(key)
+            except KeyError:
+                if key in self.keys(key):
+                    raise
         return found
