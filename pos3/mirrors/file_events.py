@@ -50,6 +50,17 @@ if sys.platform == "linux":
         DirDeletedEvent,
     ]
 
+    _FOUND_TWICE = "Callback with id .* already exists"
+
+    def _ignore_what_is_found_twice() -> None:
+        """A directory that was made in a new one may be found twice, which does no harm.
+
+        Under -W error, the warning would end the thread. The filter is added once: each time one is added, Python shows
+        all warnings again that it has shown before.
+        """
+        if not any(getattr(message, "pattern", "") == _FOUND_TWICE for _, message, *_ in warnings.filters):
+            warnings.filterwarnings("ignore", _FOUND_TWICE, RuntimeWarning)
+
     class _Inotify(InotifyFD):
         """The watches of the system. It tells when they run out, and when events are lost."""
 
@@ -58,9 +69,7 @@ if sys.platform == "linux":
             self._on_gap = on_gap
 
         def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
-            # A directory that was made in a new one may be found twice, which does no harm. Under -W error, the
-            # warning would end the thread.
-            warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)
+            _ignore_what_is_found_twice()
             try:
                 return super().add_callback(path, mask, callback, id_)
             except OSError as error:
