@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import mimetypes
 import os
 import re
 import unicodedata
@@ -89,6 +91,12 @@ class Location:
             return False
         mine, theirs = f"{self.key}/".lstrip("/"), f"{other.key}/".lstrip("/")
         return mine.startswith(theirs) or theirs.startswith(mine)
+
+
+@functools.cache
+def media_types() -> mimetypes.MimeTypes:
+    """Python's own table of the media types of suffixes, so that a key means the same on every machine."""
+    return mimetypes.MimeTypes(filenames=())
 
 
 def has_scheme(text: str) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import mimetypes
 import os
 import re
 from dataclasses import dataclass, field
@@ -24,7 +22,7 @@ from pos3.local import (
 )
 from pos3.plan import IN_STATE, segment_problem
 from pos3.profiles import Profile
-from pos3.url import Location
+from pos3.url import Location, media_types
 
 
 @dataclass(frozen=True)
@@ -160,12 +158,6 @@ _MORE_EXTENSIONS = frozenset(
 )
 
 
-@functools.cache
-def _known_types() -> mimetypes.MimeTypes:
-    # Only Python's own table is used, so that a URL means the same on every machine.
-    return mimetypes.MimeTypes(filenames=())
-
-
 def looks_like_file(location: Location) -> bool:
     """Whether the URL looks like that of one file, as ``s3://b/model.pt`` does.
 
@@ -175,7 +167,7 @@ def looks_like_file(location: Location) -> bool:
         return False
     name = location.key.rpartition("/")[2]
     extension = name.rpartition(".")[2].lower() if "." in name[1:] else ""
-    return extension in _MORE_EXTENSIONS or _known_types().guess_type(name, strict=False) != (None, None)
+    return extension in _MORE_EXTENSIONS or media_types().guess_type(name, strict=False) != (None, None)
 
 
 def is_same_place(first: Registration, second: Registration) -> bool:

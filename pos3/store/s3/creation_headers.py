@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import mimetypes
 from collections.abc import Mapping
 from typing import Any
 
 from pos3.errors import InvalidArgumentError
 from pos3.profiles import Profile
 from pos3.store.s3.requests import can_be_sent
+from pos3.url import media_types
 
 _CONTENT_TYPE = "content-type"
 # pos3 sets these itself. A key of the customer would also be needed in downloads.
@@ -97,13 +97,7 @@ def content_type_of(key: str) -> str:
     return _type_of_extension(extension.lower()) if dot else ""
 
 
-@functools.cache
-def _known_types() -> mimetypes.MimeTypes:
-    # Only Python's own table is used, so the type does not depend on the machine.
-    return mimetypes.MimeTypes(filenames=())
-
-
 @functools.lru_cache(maxsize=1024)
 def _type_of_extension(extension: str) -> str:
-    media_type, encoding = _known_types().guess_type(f"x.{extension}")
+    media_type, encoding = media_types().guess_type(f"x.{extension}")
     return _COMPRESSED.get(encoding, "") if encoding else media_type or ""
