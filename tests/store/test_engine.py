@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -176,6 +177,27 @@ def test_what_ends_a_thread_comes_out_of_the_loop_and_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
     store.run(lambda: store.download("x", listed, str(tmp_path / "x")), 4)
     assert (tmp_path / "x").stat().st_size == size
+
+
+def test_requests_that_begin_while_all_requests_are_looked_at_get_their_answers_at_once(
+    rclone_site: S3Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each second, libcurl looks at all requests. It may send new ones then, and their sockets must be watched."""
+    rclone_site.put("x", b"1")
+    client = S3Store(rclone_site.bucket, None, 4)._client
+    monkeypatch.setattr("pos3.store.s3.engine._GLANCE_SECONDS", 3600.0)
+
+    async def main() -> list[bytes]:
+        engine = client.runs[asyncio.get_running_loop()].engine
+        await together([client.send(Request("GET", "x")) for _ in range(4)])
+        tasks = [asyncio.create_task(client.send(Request("GET", "x"))) for _ in range(4)]
+        # Now libcurl has the requests, and was not called yet.
+        await asyncio.sleep(0)
+        engine._all_driven_at = -math.inf
+        engine._rung()
+        return [response.body for response in await asyncio.wait_for(asyncio.gather(*tasks), 10)]
+
+    assert client.run(main, 4) == [b"1"] * 4
 
 
 # Slots

@@ -167,14 +167,21 @@ class Engine:
             now = self.loop.time()
             if now - self._all_driven_at >= _GLANCE_SECONDS:
                 self._all_driven_at = now
-                _, running = self._multi.perform()
-                if running < len(self._flying):
-                    self._collect()
+                self._drive_all()
                 self._notice_silence(now)
-            else:
-                self._time_has_passed()
+            self._time_has_passed()
             if self._timer is None:
                 self._set_timer(self.loop.time() + _GLANCE_SECONDS)
+
+    def _drive_all(self) -> None:
+        """Lets libcurl look at every request, also at those whose sockets are not ready.
+
+        ``curl_multi_perform`` would do that as well, but it does not tell which sockets to watch afterwards. Requests
+        that it sends would wait for their answers until the next glance.
+        """
+        for descriptor in [descriptor for descriptor, events in self._watched.items() if events]:
+            if self._watched.get(descriptor):
+                self._multi.socket_action(descriptor, 0)
 
     def _call_later(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:
         """For bodies that are held back to keep a rate, which is no silence of the server."""
