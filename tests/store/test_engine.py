@@ -195,7 +195,7 @@ def test_requests_that_begin_while_all_requests_are_looked_at_get_their_answers_
         await asyncio.sleep(0)
         engine._all_driven_at = -math.inf
         engine._rung()
-        return [response.body for response in await asyncio.wait_for(asyncio.gather(*tasks), 10)]
+        return [response.body for response in await asyncio.wait_for(asyncio.gather(*tasks), 5)]
 
     assert client.run(main, 4) == [b"1"] * 4
 
