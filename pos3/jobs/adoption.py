@@ -23,7 +23,8 @@ def check_target(job: Job, plan: Plan) -> None:
             file in it.
     """
     local = job.registration.local
-    is_object = any(not action.path for action in plan.copies)
+    # The path of a single object is "", and there is no other.
+    is_object = bool(plan.copies) and not plan.copies[0].path
     is_taken = os.path.isdir(local) and not job.in_cache and not job.index.root.get_note(FILLED)
     if is_object and (is_taken or job.registration.local_is_directory):
         name = job.registration.location.key.rpartition("/")[2]

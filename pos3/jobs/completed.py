@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 from pos3.entries import PathRange
@@ -53,8 +54,8 @@ class Completed:
     def is_changed_by(self, plan: Plan) -> bool:
         """Whether the plan changes a file that the download has brought."""
         within, chosen = self._within, Filter(self.include, self.exclude).predicate()
-        paths = (action.path for actions in (plan.copies, plan.deletes) for action in actions)
-        return any(path in within and chosen(path) for path in paths)
+        copied, deleted = (path for path, _ in plan.copied_paths()), (action.path for action in plan.deletes)
+        return any(path in within and chosen(path) for path in chain(copied, deleted))
 
     @staticmethod
     def of(request: Request) -> Completed:

@@ -106,6 +106,11 @@ class _Chunk:
         for at, (entry, reason) in enumerate(zip(map(Entry._make, columns), self.reasons.unpacked(), strict=False)):
             yield Action(entry.path, reason, entry, replaced(at))
 
+    def paths_and_reasons(self) -> Iterator[tuple[str, str]]:
+        # A column whose texts are equal has no end.
+        for path, reason, _ in zip(self.paths.unpacked(), self.reasons.unpacked(), self.sizes, strict=False):
+            yield path, reason
+
 
 class Actions(Sequence[Action]):
     """A sequence of actions, in the order in which they were added. The path of an action is that of its source.
@@ -136,6 +141,11 @@ class Actions(Sequence[Action]):
     def in_order(self) -> Actions:
         """The actions, sorted by their paths."""
         return Actions(sorted(self, key=lambda action: action.path))
+
+    def paths_and_reasons(self) -> Iterator[tuple[str, str]]:
+        """The path and the reason of each action, without creating an :class:`Action` object."""
+        chunks = (chunk.paths_and_reasons() for chunk in self._chunks)
+        return itertools.chain(*chunks, ((source.path, reason) for reason, source, _ in self._last))
 
     @property
     def total_bytes(self) -> int:
@@ -173,6 +183,13 @@ class Actions(Sequence[Action]):
 
     def __repr__(self) -> str:
         return f"Actions({list(self)!r})"
+
+
+def paths_and_reasons(actions: Sequence[Action]) -> Iterator[tuple[str, str]]:
+    """The path and the reason of each action, without creating an :class:`Action` object."""
+    if isinstance(actions, Actions):
+        return actions.paths_and_reasons()
+    return ((action.path, action.reason) for action in actions)
 
 
 def total_bytes(actions: Sequence[Action]) -> int:

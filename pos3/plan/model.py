@@ -9,7 +9,7 @@ from typing import Literal
 
 from pos3.entries import Entry, Record
 from pos3.filters import nothing
-from pos3.plan.actions import Action, total_bytes
+from pos3.plan.actions import Action, paths_and_reasons, total_bytes
 from pos3.reports import Kept
 
 Direction = Literal["download", "upload"]
@@ -57,6 +57,10 @@ class Plan:
         """All copies, in the order in which they begin."""
         return chain(self.copies, self.last_copies)
 
+    def copied_paths(self) -> Iterator[tuple[str, str]]:
+        """The path and the reason of each copy, in the same order. This is faster than to look at each action."""
+        return chain(paths_and_reasons(self.copies), paths_and_reasons(self.last_copies))
+
     @property
     def copy_bytes(self) -> int:
         return total_bytes(self.copies) + total_bytes(self.last_copies)
@@ -68,7 +72,7 @@ class Plan:
     @property
     def overwrites(self) -> bool:
         """Whether something that exists at the destination would be replaced."""
-        return any(action.reason != NEW for action in self.every_copy()) or bool(self.obstacles)
+        return any(reason != NEW for _, reason in self.copied_paths()) or bool(self.obstacles)
 
     @property
     def not_pushed(self) -> tuple[str, ...]:

@@ -317,8 +317,8 @@ class Store(Protocol):
         """
         ...
 
-    async def most_in_flight(self, above: int) -> int:
-        """The maximum number of requests at the same time. It returns when this number is larger than ``above``."""
+    async def most_in_flight(self, before: int) -> int:
+        """The maximum number of requests at the same time. It returns when this number is not ``before``."""
         ...
 
     async def download(

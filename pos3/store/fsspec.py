@@ -173,11 +173,11 @@ class FsspecStore:
             del self._threads[loop]
             threads.close()
 
-    async def most_in_flight(self, above: int) -> int:
+    async def most_in_flight(self, before: int) -> int:
         loop = asyncio.get_running_loop()
         most = self._threads[loop].most
-        if most <= above:
-            # The number never grows.
+        if most == before:
+            # The number never changes.
             await loop.create_future()
         return most
 

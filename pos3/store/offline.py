@@ -89,7 +89,7 @@ class OfflineStore:
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         self._refuse()
 
-    async def most_in_flight(self, above: int) -> int:
+    async def most_in_flight(self, before: int) -> int:
         self._refuse()
 
     async def download(

@@ -16,7 +16,7 @@ from pos3.transfer.progress import Progress
 from pos3.transfer.terms import Outcome, Pair, Terms
 from pos3.transfer.workers import run_all
 
-_WRITE_EVERY_RECORDS = 500
+_WRITE_EVERY_RECORDS = 2000
 _WRITE_EVERY_SECONDS = 2.0
 
 

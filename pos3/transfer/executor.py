@@ -18,10 +18,10 @@ from pos3.transfer.uploads import upload
 def growth_bytes(plan: Plan, pair: Pair) -> int:
     """The minimum number of bytes by which the local side grows during a download, before any deletes."""
     replaced = [0]
-    for action in plan.every_copy():
-        if action.reason != NEW:
+    for path, reason in plan.copied_paths():
+        if reason != NEW:
             with suppress(OSError):
-                replaced.append(os.lstat(pair.local_path(action.path)).st_size)
+                replaced.append(os.lstat(pair.local_path(path)).st_size)
     # A new file is complete before it replaces the old one, so one old file must fit beside it.
     return plan.copy_bytes - sum(replaced) + max(replaced)
 

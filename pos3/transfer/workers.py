@@ -44,7 +44,7 @@ class Runs(Protocol):
 
     def run(self, main: Callable[[], Coroutine[Any, Any, None]], workers: int | None) -> None: ...
 
-    async def most_in_flight(self, above: int) -> int: ...
+    async def most_in_flight(self, before: int) -> int: ...
 
 
 def _nobody(_batch: object) -> None:
@@ -64,8 +64,10 @@ class _Jobs(Generic[T, R]):
         self._carry_out = carry_out
         self._cancelled = cancelled
         self._done: Callable[[Batch[T, R]], object] = _nobody
-        self._working: list[asyncio.Task[None]] = []
-        self._left = 0
+        # All tasks so far, and those that take further items.
+        self._tasks: list[asyncio.Task[None]] = []
+        self._working: set[asyncio.Task[None] | None] = set()
+        self._wanted = 0
         self._batch: Batch[T, R] = []
         self._told_at = 0.0
         self.stopped = False
@@ -74,51 +76,52 @@ class _Jobs(Generic[T, R]):
         """Carries out all items until the end or a cancellation. Results are passed on in batches.
 
         Args:
-            most: returns how many items may run at the same time, when this is more than its argument.
+            most: returns how many items may run at the same time, when this is not its argument.
         """
         self._done = done
         self._told_at = time.monotonic()
         all_done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._begin(await most(0), all_done)
-        growing = asyncio.create_task(self._grow(most, all_done))
+        self._wanted = await most(0)
+        self._begin(all_done)
+        adapting = asyncio.create_task(self._adapt(most, all_done))
         is_cancelled = False
         try:
             while not all_done.done():
                 if self._cancelled.is_set() and not is_cancelled:
                     is_cancelled = True
-                    growing.cancel()
-                    for task in self._working:
+                    adapting.cancel()
+                    for task in self._tasks:
                         task.cancel()
                 await asyncio.wait((all_done,), timeout=_CANCEL_SECONDS)
                 self._tell_if_due()
-            for task in self._working:
+            for task in self._tasks:
                 if not task.cancelled():
                     task.result()
         finally:
             self._tell()
-            growing.cancel()
-            await ended(growing)
+            adapting.cancel()
+            await ended(adapting)
 
-    def _begin(self, workers: int, all_done: asyncio.Future[None]) -> None:
-        """Starts tasks until there are ``workers`` of them. The last one that ends sets ``all_done``."""
+    def _begin(self, all_done: asyncio.Future[None]) -> None:
+        """Starts tasks until as many work as are wanted. The last one that ends sets ``all_done``."""
 
-        def end(_: asyncio.Task[None]) -> None:
-            self._left -= 1
-            if not self._left and not all_done.done():
+        def end(task: asyncio.Task[None]) -> None:
+            self._working.discard(task)
+            if not self._working and not all_done.done():
                 all_done.set_result(None)
 
-        for _ in range(workers - len(self._working)):
+        for _ in range(self._wanted - len(self._working)):
             task = asyncio.create_task(self._work())
             task.add_done_callback(end)
-            self._working.append(task)
-            self._left += 1
+            self._tasks.append(task)
+            self._working.add(task)
 
-    async def _grow(self, most: Callable[[int], Coroutine[Any, Any, int]], all_done: asyncio.Future[None]) -> None:
+    async def _adapt(self, most: Callable[[int], Coroutine[Any, Any, int]], all_done: asyncio.Future[None]) -> None:
         while True:
-            workers = await most(len(self._working))
+            self._wanted = await most(self._wanted)
             if all_done.done() or self.stopped:
                 return
-            self._begin(workers, all_done)
+            self._begin(all_done)
 
     async def _work(self) -> None:
         for item in self._items:
@@ -132,7 +135,11 @@ class _Jobs(Generic[T, R]):
                 self._batch.append((item, result, None))
                 if len(self._batch) >= _BATCH_ITEMS:
                     self._tell()
-            if self.stopped or self._cancelled.is_set():
+            if self.stopped:
+                return
+            if len(self._working) > self._wanted:
+                # All of them would wait for each other's requests.
+                self._working.discard(asyncio.current_task())
                 return
 
     def _tell_if_due(self) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pos3.entries import EARLIEST_NS, LATEST_NS, Entry
 from pos3.plan import Action, Actions
+from pos3.plan.actions import paths_and_reasons
 
 TEXTS = st.text(max_size=5) | st.sampled_from(["", "a\x00b", "\udcff", "same"])
 TIMES = st.integers(EARLIEST_NS, LATEST_NS)
@@ -28,6 +29,8 @@ def test_actions_come_out_as_they_went_in(count: int, some: list[Action]) -> Non
     assert len(actions) == count
     assert actions == expected
     assert actions.total_bytes == sum(action.source.size_bytes for action in expected)
+    for these in (actions, expected):
+        assert list(paths_and_reasons(these)) == [(action.path, action.reason) for action in expected]
     for at in {0, 1023, 1024, count - 1} & set(range(count)):
         assert actions[at] == expected[at]
         assert actions[at - count] == expected[at]

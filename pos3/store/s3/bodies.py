@@ -92,15 +92,17 @@ class Bodies:
                 elif not self._downloads.give_up_ranges():
                     raise
                 continue
+            has_told_checksum = delivered.has_told_checksum
             try:
-                if not self._is_proven_already(wanted.expected, delivered):
+                is_proven = has_told_checksum or wanted.expected.etag in delivered.digests
+                if not (is_proven and delivered.entry is wanted.expected):
                     await self._verify(wanted, delivered)
             except BaseException:
                 wanted.moved(-delivered.entry.size_bytes)
                 # The ranges of an earlier download may be damaged, so the next attempt starts from the beginning.
                 wanted.discard()
                 raise
-            if delivered.has_told_checksum:
+            if has_told_checksum:
                 wanted.tell_checksum(str(delivered.told))
             return delivered.entry
         raise AssertionError("unreachable")
@@ -149,10 +151,6 @@ class Bodies:
         if not is_weak and etag != uploaded.proof:
             await self._verify_uploaded(key, etag, uploaded.proof)
         return etag
-
-    def _is_proven_already(self, expected: Entry, delivered: Delivered) -> bool:
-        """Whether the expected object has arrived with its checksum, or with the MD5 of its ETag."""
-        return delivered.entry is expected and (expected.etag in delivered.digests or delivered.has_told_checksum)
 
     def _where(self, key: str) -> str:
         return self._client.address.place(key)

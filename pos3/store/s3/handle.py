@@ -275,8 +275,6 @@ class Handle:
             if isinstance(error, (BusyError, UnreachableError)):
                 error.operation = "" if self._request.where else self._request.method
             raise
-        finally:
-            self.forget()
 
     def _result(self, code: int, message: str) -> Response:
         if self._failure is not None:

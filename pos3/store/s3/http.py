@@ -166,9 +166,9 @@ class Client:
         """Waits until another request could be sent at once."""
         await self.runs[asyncio.get_running_loop()].engine.slots.room()
 
-    async def most(self, above: int) -> int:
-        """The maximum number of requests at the same time. It returns when this number is larger than ``above``."""
-        return await self.runs[asyncio.get_running_loop()].engine.slots.most(above)
+    async def most(self, before: int) -> int:
+        """The maximum number of requests at the same time. It returns when this number is not ``before``."""
+        return await self.runs[asyncio.get_running_loop()].engine.slots.most(before)
 
     async def spread(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         """The result of a coroutine that sends one request with a large body. It may run in another thread."""

@@ -147,8 +147,8 @@ class PastStore:
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         return self._store.run(main, workers)
 
-    async def most_in_flight(self, above: int) -> int:
-        return await self._store.most_in_flight(above)
+    async def most_in_flight(self, before: int) -> int:
+        return await self._store.most_in_flight(before)
 
     def download(
         self,

@@ -19,7 +19,7 @@ class Slots:
         """The most that were in flight, and so the most connections that can be open."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._for_room: deque[asyncio.Future[None]] = deque()
-        self._for_more: list[asyncio.Future[None]] = []
+        self._for_change: list[asyncio.Future[None]] = []
 
     def is_taken_at_once(self) -> bool:
         """Takes a slot if one is free, and returns whether it did."""
@@ -50,23 +50,30 @@ class Slots:
 
     def answered(self, epoch: int) -> None:
         """Gives back the slot of an answered request. ``epoch`` is the window's epoch when it was sent."""
-        has_grown = self.window.answered(epoch, self.in_flight)
+        limit = self.window.limit
+        self.window.answered(epoch, self.in_flight)
         self.give_back()
-        if has_grown:
+        if self.window.limit != limit:
             self._admit()
-            for turn in self._for_more:
-                if not turn.done():
-                    turn.set_result(None)
-            self._for_more.clear()
+            self._tell_change()
 
     def failed(self, epoch: int, error: BaseException) -> None:
         """Gives back the slot of a request that failed or was stopped."""
+        limit = self.window.limit
         if isinstance(error, (BusyError, UnreachableError)):
             if error.is_overload:
                 self.window.overloaded(epoch)
             elif isinstance(error, UnreachableError):
                 self.window.broken(epoch)
         self.give_back()
+        if self.window.limit != limit:
+            self._tell_change()
+
+    def _tell_change(self) -> None:
+        for turn in self._for_change:
+            if not turn.done():
+                turn.set_result(None)
+        self._for_change.clear()
 
     def _admit(self) -> None:
         while self._waiting and self.in_flight < self.window.limit:
@@ -88,10 +95,10 @@ class Slots:
             self._for_room.append(turn)
             await turn
 
-    async def most(self, above: int) -> int:
-        """The maximum number of requests in flight. It returns when this number is larger than ``above``."""
-        while self.window.limit <= above:
+    async def most(self, before: int) -> int:
+        """The maximum number of requests in flight. It returns when this number is not ``before``."""
+        while self.window.limit == before:
             turn = asyncio.get_running_loop().create_future()
-            self._for_more.append(turn)
+            self._for_change.append(turn)
             await turn
         return self.window.limit

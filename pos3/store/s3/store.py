@@ -240,8 +240,8 @@ class S3Store:
     def run(self, main: Callable[[], Coroutine[Any, Any, T]], workers: int | None) -> T:
         return self._client.run(main, workers)
 
-    async def most_in_flight(self, above: int) -> int:
-        return await self._client.most(above)
+    async def most_in_flight(self, before: int) -> int:
+        return await self._client.most(before)
 
     def download(
         self,
