@@ -164,7 +164,6 @@ def test_an_index_tells_what_an_object_has(tmp_path: Path) -> None:
     [
         pytest.param(Pos3(), id="defaults"),
         pytest.param(Pos3(256), id="256"),
-        pytest.param(Pos3(loops=1), id="one-loop"),
     ],
 )
 def test_pos3_moves_a_tree_as_it_is_declared(peer: Pos3, moto_site: S3Site, tmp_path: Path) -> None:

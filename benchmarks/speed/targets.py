@@ -72,7 +72,6 @@ TARGETS = [
     *_against_s5cmd("large-up-https", 0.75, 0.29),
     Target("large-down-http", "peak_bytes", 60e6),
     *(Target(f"large-{name}", "peak_bytes", 150e6) for name in ("down-https", "up-http", "up-https")),
-    Target("large-many-down-http", "wall_seconds", 0.85, ("pos3, 1 loop",)),
     Target("rerun", "wall_seconds", 0.58, ("rclone",)),
     Target("rerun", "cpu_seconds", 0.44, ("rclone",)),
     Target("changed", "wall_seconds", 0.4, ("s5cmd", "rclone")),

@@ -34,6 +34,11 @@ def store(rclone_site: S3Site) -> S3Store:
     return S3Store(rclone_site.bucket, None, 4)
 
 
+def recording(threads: set[str]) -> Callable[[int], object]:
+    """A receiver of progress that records which threads report it."""
+    return lambda _: threads.add(threading.current_thread().name)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     for _ in range(1000):
         if condition():
@@ -256,20 +261,27 @@ def names_of_threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith("pos3")}
 
 
-def test_large_bodies_are_moved_by_several_threads_which_are_gone_afterwards(
+def test_large_uploads_are_moved_by_several_threads_which_are_gone_afterwards(
     rclone_site: S3Site, tmp_path: Path, store: S3Store
 ) -> None:
-    rclone_site.put("x", pseudo_random(64 * MIB))
-    [listed] = store.entries("x", is_prefix=False)
+    (tmp_path / "x").write_bytes(pseudo_random(64 * MIB))
     threads: set[str] = set()
-    store.run(
-        lambda: store.download(
-            "x", listed, str(tmp_path / "x"), lambda _: threads.add(threading.current_thread().name)
-        ),
-        4,
-    )
+    moved = recording(threads)
+    store.run(lambda: store.upload("x", str(tmp_path / "x"), 64 * MIB, moved), 4)
     assert len(threads) == min(4, os.cpu_count() or 1)
     assert not names_of_threads()
+    assert rclone_site.objects()["x"] == (tmp_path / "x").read_bytes()
+
+
+def test_large_downloads_are_moved_by_one_thread(rclone_site: S3Site, tmp_path: Path, store: S3Store) -> None:
+    """Each piece of 16 KiB needs the GIL, so several threads need more processor time, and are not faster."""
+    data = pseudo_random(64 * MIB)
+    rclone_site.put("x", data)
+    [listed] = store.entries("x", is_prefix=False)
+    threads: set[str] = set()
+    store.run(lambda: store.download("x", listed, str(tmp_path / "x"), recording(threads)), 4)
+    assert threads == {threading.current_thread().name}
+    assert (tmp_path / "x").read_bytes() == data
 
 
 def test_a_listing_that_is_left_ends_its_thread(rclone_site: S3Site, store: S3Store) -> None:

@@ -19,22 +19,15 @@ class Pos3(Peer):
 
     Args:
         workers: ``max_workers``; None leaves it unset.
-        loops: the most loops that move large bodies, each in a thread of its own. No setting says so: the client
-            changes pos3 itself. None leaves it to pos3.
     """
 
     tool = "pos3"
     asks_for_checksums = True
 
-    def __init__(self, workers: int | None = None, loops: int | None = None):
-        chosen = [] if workers is None else [f"{workers} workers"]
-        chosen += [] if loops is None else [f"{loops} loop{'s' if loops > 1 else ''}"]
-        self.label = ", ".join(["pos3", *chosen])
+    def __init__(self, workers: int | None = None):
+        self.label = "pos3" if workers is None else f"pos3, {workers} workers"
         self.settings = "defaults" if workers is None else f"max_workers={workers}"
-        if loops is not None:
-            self.settings += f", changed to {loops} loop{'s' if loops > 1 else ''} for large bodies"
         self._workers = "default" if workers is None else str(workers)
-        self._patches: dict[str, str] = {} if loops is None else {"BENCH_LOOPS": str(loops)}
 
     def install(self) -> None:
         if importlib.util.find_spec("awscrt") is None:
@@ -54,7 +47,7 @@ class Pos3(Peer):
     def _mirror(self, action: str, remote: Remote, local: Path | str, state: Path | str, *options: str) -> Command:
         script = CLIENTS / "pos3_mirror.py"
         arguments = [self._python(), script, action, remote.url.rstrip("/"), local, state, self._workers, *options]
-        return Command(arguments, environment(remote.endpoint, PYTHONPATH=self._path(), **self._patches))
+        return Command(arguments, environment(remote.endpoint, PYTHONPATH=self._path()))
 
     def download(self, remote: Remote, local: Path, state: Path) -> Command:
         return self._mirror("download", remote, local, state)

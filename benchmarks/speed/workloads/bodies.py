@@ -140,7 +140,7 @@ def large_many(bench: Bench) -> Iterator[Case]:
     objects = [replace(item, name=f"{number}.bin") for number in range(4)]
     bench.front.bind(BUCKET, write_index(bench.scratch / "large-many.tsv", PREFIX, objects))
     remote = Remote(bench.front.http, BUCKET, PREFIX)
-    entrants = [once(Pos3(), 5), once(Pos3(loops=1), 5), once(S5cmd(), 2), once(Rclone(), 2)]
+    entrants = [once(Pos3(), 5), once(S5cmd(), 5), once(Rclone(), 2)]
     count = len(objects)
     yield Case(
         "large-many-down-http",

@@ -23,8 +23,6 @@ LARGE_BYTES = 16 * MIB
 RESUMABLE_FROM_BYTES = 64 * MIB
 # Smaller bodies are held in memory until they are complete. Larger ones are written as they arrive.
 _IN_MEMORY_BYTES = 64 * 1024
-# Larger bodies may use another thread.
-_SPREAD_BYTES = 512 * 1024
 
 
 class Downloads:
@@ -88,9 +86,7 @@ class Downloads:
         size_bytes = wanted.expected.size_bytes
         if size_bytes <= _IN_MEMORY_BYTES:
             return await self._in_memory(request, wanted)
-        if size_bytes <= _SPREAD_BYTES:
-            return await self._as_it_comes(request, wanted)
-        return await self._client.spread(self._as_it_comes, request, wanted)
+        return await self._as_it_comes(request, wanted)
 
     async def _in_memory(self, request: Request, wanted: Wanted) -> Delivered:
         pause_seconds = wanted.rate.wait_seconds(wanted.expected.size_bytes)

@@ -1,4 +1,4 @@
-"""A second engine with its own thread, which helps another engine with large bodies."""
+"""A second engine with its own thread, which helps another engine to send large bodies."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from pos3.store.s3.window import Fixed, Window
 
 T = TypeVar("T")
 
-# libcurl and checksums release the GIL, so several threads move large bodies.
+# Reading and hashing release the GIL, so several threads send large bodies.
 _MOST_THREADS = min(4, os.cpu_count() or 1)
 # Each idle connection holds a descriptor.
 _MOST_IDLE_CONNECTIONS = 32
@@ -171,7 +171,11 @@ class Client:
         return await self.runs[asyncio.get_running_loop()].engine.slots.most(before)
 
     async def spread(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
-        """The result of a coroutine that sends one request with a large body. It may run in another thread."""
+        """The result of a coroutine that sends a large body, or reads a file. It may run in another thread.
+
+        Downloads do not use this. libcurl hands over a body in pieces of 16 KiB, and each piece needs the GIL, so the
+        threads would only wait for each other.
+        """
         return await self.runs[asyncio.get_running_loop()].carried_out(part, *arguments)
 
     async def ask(self, request: Request, read: Callable[[Response], T]) -> T:

@@ -121,9 +121,7 @@ class RangedDownload:
             self._counted.told(end - start)
             self._counted.keep(end - start)
             return _Range(None, digest, end - start)
-        arguments = (self._range_once, descriptor, start, end)
-        found: _Range = await repeated(self._client.patience, self._client.spread, *arguments)
-        # Only here, in one thread.
+        found = await repeated(self._client.patience, self._range_once, descriptor, start, end)
         self._counted.keep(end - start)
         self._wanted.notes.note(start, end, found.digest)
         return found
