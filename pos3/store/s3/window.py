@@ -34,8 +34,7 @@ class Fixed:
     def __init__(self, limit: int):
         self.limit = self.most = limit
 
-    def answered(self, epoch: int, in_flight: int) -> bool:
-        return False
+    def answered(self, epoch: int, in_flight: int) -> None: ...
 
     def overloaded(self, epoch: int) -> None: ...
 
@@ -95,20 +94,16 @@ class Window:
         self._due = self.limit
         self._is_full = False
 
-    def answered(self, epoch: int, in_flight: int) -> bool:
-        """Records the answer to a request that was sent in ``epoch``, with ``in_flight`` requests until now.
-
-        Returns:
-            whether more requests may be in flight now.
-        """
+    def answered(self, epoch: int, in_flight: int) -> None:
+        """Records the answer to a request that was sent in ``epoch``, with ``in_flight`` requests until now."""
         # Requests that were sent before the last reduction say nothing about the new number.
         if epoch != self.epoch:
-            return False
+            return
         self._answered += 1
         if in_flight >= self.limit:
             self._is_full = True
         if self._answered < self._due:
-            return False
+            return
         seconds = self._clock() - self._began
         if self._is_first:
             self._is_first = False
@@ -116,12 +111,12 @@ class Window:
             # The store may need longer for a listing page.
             self._wait_seconds = min(self._wait_seconds, seconds)
             self._due = self.limit
-            return False
+            return
         if seconds < _ROUND_SECONDS:
             # Whole rounds are measured, because answers come in groups.
             self._due += self.limit
-            return False
-        rate, is_full, before = self._answered / seconds, self._is_full, self.limit
+            return
+        rate, is_full = self._answered / seconds, self._is_full
         # With fewer requests than allowed, nothing can be measured.
         if is_full:
             self._best_each = max(self._best_each, rate / self.limit)
@@ -131,7 +126,6 @@ class Window:
                 self._grow(self.limit + 1)
                 self.threshold = max(self.threshold, self.limit)
         self._begin_round()
-        return self.limit > before
 
     def _double(self, rate: float) -> None:
         if self._is_warming_up:
