@@ -449,8 +449,8 @@ ODD_WHEN_UNQUOTED = ["data/x y", "data/x%7Ey", "data/x+y", "data/xyz"]
 PageOf = Callable[[dict[str, str]], str]
 
 
-def versions_page(keys: list[str], marker: str = "") -> str:
-    """A page of versions; the next one begins behind the marker."""
+def versions_page(keys: list[str], marker: str = "", id_marker: str = "1") -> str:
+    """A page of versions; the next one begins behind the markers."""
     versions = "".join(
         f"<Version><Key>{quote_plus(key)}</Key><VersionId>1</VersionId><IsLatest>true</IsLatest><Size>1</Size>"
         "<LastModified>2026-01-01T00:00:00Z</LastModified></Version>"
@@ -458,7 +458,7 @@ def versions_page(keys: list[str], marker: str = "") -> str:
     )
     return (
         f"<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>{str(bool(marker)).lower()}</IsTruncated>"
-        f"<NextKeyMarker>{marker}</NextKeyMarker><NextVersionIdMarker>1</NextVersionIdMarker>"
+        f"<NextKeyMarker>{marker}</NextKeyMarker><NextVersionIdMarker>{id_marker}</NextVersionIdMarker>"
         f"{versions}</ListVersionsResult>"
     )
 
@@ -494,6 +494,39 @@ def test_pages_go_on_behind_any_key_however_a_server_writes_the_marker(
     with mirror(tmp_path):
         found = pos3.ls("s3://bucket/data", as_of="2026-02-01T00:00Z")
     assert found == [f"s3://bucket/{key}" for key in ODD_WHEN_UNQUOTED]
+
+
+def test_pages_go_on_where_a_server_writes_null_for_every_id(
+    serve_versions: Callable[[PageOf], None], tmp_path: Path
+) -> None:
+    """Swift does, and lists nothing more after a version with the id null."""
+
+    def one_version(query: dict[str, str]) -> str:
+        if query.get("version-id-marker") == "null":
+            return versions_page([])
+        keys = [key for key in ODD_WHEN_UNQUOTED if key > query.get("key-marker", "")]
+        return versions_page(keys[:1], quote_plus(keys[0]) if len(keys) > 1 else "", "null")
+
+    serve_versions(one_version)
+    with mirror(tmp_path):
+        found = pos3.ls("s3://bucket/data", as_of="2026-02-01T00:00Z")
+    assert found == [f"s3://bucket/{key}" for key in ODD_WHEN_UNQUOTED]
+
+
+def test_versions_that_were_promised_and_do_not_come_are_an_error_and_delete_nothing(
+    serve_versions: Callable[[PageOf], None], tmp_path: Path
+) -> None:
+    def null_versions(query: dict[str, str]) -> str:
+        if query.get("version-id-marker") == "null":
+            return versions_page([])
+        return versions_page(["data/a"], "data/a", "null").replace("<VersionId>1<", "<VersionId>null<")
+
+    serve_versions(null_versions)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/kept").write_bytes(b"1")
+    with mirror(tmp_path / "cache"), pytest.raises(pos3.StoreError, match="but it lists none, so some may be missing"):
+        pos3.download("s3://bucket/data", tmp_path / "data", as_of="2026-02-01T00:00Z", adopt=True)
+    assert (tmp_path / "data/kept").read_bytes() == b"1"
 
 
 @pytest.mark.parametrize(

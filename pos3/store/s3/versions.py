@@ -85,6 +85,12 @@ class Versions:
             finally:
                 if following.cancel():
                     await ended(following)
+            if before.id_marker == _NONE_NOTED and not page.versions:
+                raise StoreError(
+                    f"{self._where}/{prefix}: the store said that more versions follow those of {before.key_marker!r}, "
+                    "but it lists none, so some may be missing",
+                    url=f"{self._where}/{prefix}",
+                )
             if (page.key_marker, page.id_marker) == (before.key_marker, before.id_marker):
                 raise StoreError(f"{self._where}/{prefix}: the store repeats one page of versions for ever")
         yield page.versions
@@ -140,6 +146,7 @@ def _page(response: Response, where: str) -> _Page:
         ]
     except (ValueError, OverflowError) as error:
         raise UnreachableError(f"{where}: the page is no listing of versions ({error})") from error
+    last_listed = versions[-1] if versions else None
     # Some servers list all delete markers of a page after its versions.
     by_kind = ([version.key for version in versions if version.is_delete is kind] for kind in (False, True))
     is_in_order = all(keys == sorted(keys) for keys in by_kind)
@@ -152,7 +159,11 @@ def _page(response: Response, where: str) -> _Page:
     key_marker = next_key_marker(root, versions[-1].key if versions else "", is_quoted)
     if not key_marker:
         raise UnreachableError(f"{where}: the page does not say whether more pages follow")
-    return _Page(versions, is_in_order, key_marker, text_of(root, "NextVersionIdMarker"))
+    id_marker = text_of(root, "NextVersionIdMarker")
+    # Swift writes "null" for any version, and would list nothing more after it.
+    if id_marker == _NONE_NOTED and last_listed is not None and last_listed.key == key_marker:
+        id_marker = last_listed.version_id
+    return _Page(versions, is_in_order, key_marker, id_marker)
 
 
 def _version(element: ElementTree.Element, is_delete: bool, is_quoted: bool) -> Version:
