@@ -64,8 +64,8 @@ class _Jobs(Generic[T, R]):
         self._carry_out = carry_out
         self._cancelled = cancelled
         self._done: Callable[[Batch[T, R]], object] = _nobody
-        # All tasks so far, and those that take further items.
-        self._tasks: list[asyncio.Task[None]] = []
+        # The tasks that have not ended, or have failed, and those that take further items.
+        self._tasks: set[asyncio.Task[None]] = set()
         self._working: set[asyncio.Task[None] | None] = set()
         self._wanted = 0
         self._batch: Batch[T, R] = []
@@ -95,8 +95,7 @@ class _Jobs(Generic[T, R]):
                 await asyncio.wait((all_done,), timeout=_CANCEL_SECONDS)
                 self._tell_if_due()
             for task in self._tasks:
-                if not task.cancelled():
-                    task.result()
+                task.result()
         finally:
             self._tell()
             adapting.cancel()
@@ -107,13 +106,15 @@ class _Jobs(Generic[T, R]):
 
         def end(task: asyncio.Task[None]) -> None:
             self._working.discard(task)
+            if task.cancelled() or task.exception() is None:
+                self._tasks.discard(task)
             if not self._working and not all_done.done():
                 all_done.set_result(None)
 
         for _ in range(self._wanted - len(self._working)):
             task = asyncio.create_task(self._work())
             task.add_done_callback(end)
-            self._tasks.append(task)
+            self._tasks.add(task)
             self._working.add(task)
 
     async def _adapt(self, most: Callable[[int], Coroutine[Any, Any, int]], all_done: asyncio.Future[None]) -> None:

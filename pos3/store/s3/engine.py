@@ -179,8 +179,9 @@ class Engine:
         ``curl_multi_perform`` would do that as well, but it does not tell which sockets to watch afterwards. Requests
         that it sends would wait for their answers until the next glance.
         """
-        for descriptor in [descriptor for descriptor, events in self._watched.items() if events]:
-            if self._watched.get(descriptor):
+        for descriptor in list(self._watched):
+            # An earlier one may have ended the watch of this one.
+            if self._watched[descriptor]:
                 self._multi.socket_action(descriptor, 0)
 
     def _call_later(self, seconds: float, call: Callable[..., object], *arguments: object) -> None:

@@ -173,8 +173,8 @@ class Client:
     async def spread(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         """The result of a coroutine that sends a large body, or reads a file. It may run in another thread.
 
-        Downloads do not use this. libcurl hands over a body in pieces of 16 KiB, and each piece needs the GIL, so the
-        threads would only wait for each other.
+        Bodies of downloads do not use this. libcurl hands them over in pieces of 16 KiB, and each piece needs the GIL,
+        so the threads would only wait for each other.
         """
         return await self.runs[asyncio.get_running_loop()].carried_out(part, *arguments)
 

@@ -52,10 +52,7 @@ class Slots:
         """Gives back the slot of an answered request. ``epoch`` is the window's epoch when it was sent."""
         limit = self.window.limit
         self.window.answered(epoch, self.in_flight)
-        self.give_back()
-        if self.window.limit != limit:
-            self._admit()
-            self._tell_change()
+        self._give_back_after(limit)
 
     def failed(self, epoch: int, error: BaseException) -> None:
         """Gives back the slot of a request that failed or was stopped."""
@@ -65,15 +62,16 @@ class Slots:
                 self.window.overloaded(epoch)
             elif isinstance(error, UnreachableError):
                 self.window.broken(epoch)
+        self._give_back_after(limit)
+
+    def _give_back_after(self, limit: int) -> None:
+        """Gives back a slot, and tells those who wait for it if the limit is no longer ``limit``."""
         self.give_back()
         if self.window.limit != limit:
-            self._tell_change()
-
-    def _tell_change(self) -> None:
-        for turn in self._for_change:
-            if not turn.done():
-                turn.set_result(None)
-        self._for_change.clear()
+            for turn in self._for_change:
+                if not turn.done():
+                    turn.set_result(None)
+            self._for_change.clear()
 
     def _admit(self) -> None:
         while self._waiting and self.in_flight < self.window.limit:
