@@ -103,11 +103,13 @@ class Journal:
             kept_offline: those of ``unpushed`` that the next mirror which can reach the store is to push.
         """
         with self._lock:
-            file, self._file = self._file, None
+            file = self._file
             if file is not None:
                 remaining = [entry for entry in self._entries if any(_is_of(entry, one) for one in unpushed)]
                 remaining = [_marked(entry, kept_offline) for entry in remaining]
                 shortened = _keep_only(remaining, file, self._owner, self._entries)
+                # An interrupt before this line lets a second call do the work again.
+                self._file = None
                 if shortened is not None:
                     shortened.release()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -155,6 +156,7 @@ class Mirror:
         )
         self._state = "new"
         self._closed = threading.Event()
+        self._closing_thread: threading.Thread | None = None
         itself = weakref.ref(self)
         self._is_alive = lambda: (mirror := itself()) is not None and mirror.is_open
         _mirrors.add(self)
@@ -1276,29 +1278,36 @@ class Mirror:
         Raises:
             TransferError: a last push failed (only without ``error``). The message says how to push the rest.
         """
-        self._close(error, lambda: self._push_at_end(error, push))
 
-    def _close(self, error: BaseException | None, push: Callable[[], None]) -> None:
-        with self._lock:
-            if self._state != "open":
-                return
-            self._state = "closing"
-        if sys.is_finalizing():
-            # No thread can run any more, so the registrations are left to recovery, as after a kill.
-            self._state = "closed"
-            return
-        try:
+        def is_wanted(job: Job) -> bool:
+            return push and (error is None or job.request.sync_on_error)
+
+        self._close(error, is_wanted, lambda jobs: self._push_at_end(jobs, error, push))
+
+    def _close(
+        self, error: BaseException | None, is_wanted: Callable[[Job], bool], push: Callable[[list[Job]], None]
+    ) -> None:
+        """Ends the mirror after ``push``, which gets the wanted jobs. The journal keeps those that are not pushed."""
+        with contextlib.ExitStack() as steps:
+            # The steps run from the last to the first. An interrupt skips the step that it hits, and no other.
+            with self._lock:
+                if self._state != "open":
+                    return
+                if sys.is_finalizing():
+                    # No thread can run any more, so the registrations are left to recovery, as after a kill.
+                    self._state = "closed"
+                    return
+                jobs = [job for job in self._pusher.pushing() if is_wanted(job)]
+                self._pusher.unpushed = {job.registration for job in jobs}
+                steps.callback(self._end)
+                self._closing_thread = threading.current_thread()
+                self._state = "closing"
             if not self.is_forked_child:
-                push()
-        finally:
-            if not self.is_forked_child:
-                self._show_summary()
-            try:
                 # When the process is being terminated, the deadline is used up: unfinished uploads stay in the store.
-                if not self.is_forked_child and (error is None or isinstance(error, Exception)):
-                    self._components.stores.abort_unfinished()
-            finally:
-                self._end()
+                if error is None or isinstance(error, Exception):
+                    steps.callback(self._components.stores.abort_unfinished)
+                steps.callback(self._show_summary)
+                push(jobs)
         if error is None and not self.is_forked_child and self._part_of is None:
             self._push_kept_by_earlier()
 
@@ -1330,14 +1339,18 @@ class Mirror:
         if self.is_forked_child:
             return
         if self._state == "closing":
-            # Another thread is closing it, and the exit would cut that off.
-            self._closed.wait(self.options.shutdown_timeout)
+            if self._closing_thread is threading.current_thread():
+                # An interrupt has cut the end off.
+                self._end()
+            else:
+                # The exit would cut the end off.
+                self._closed.wait(self.options.shutdown_timeout)
             return
         jobs = self._pusher.pushing()
         problem = "it is open at the interpreter's exit. Close it, or use 'with pos3.mirror():'"
         if error is None:
             logger.warning("%r: %s. Pushed now, without deletes: %s", self, problem, _names_of(jobs))
-            self._close(None, self._push_at_exit)
+            self._close(None, lambda job: True, self._push_at_exit)
         else:
             pushed = [job for job in jobs if job.request.sync_on_error]
             rest = [job for job in jobs if not job.request.sync_on_error]
@@ -1352,31 +1365,36 @@ class Mirror:
             )
             self.close(error)
 
-    def _push_at_exit(self) -> None:
-        jobs = self._pusher.pushing()
-        self._pusher.unpushed = {job.registration for job in jobs}
+    def _push_at_exit(self, jobs: list[Job]) -> None:
         self._pusher.end_background(at_once=False)
         for failure in without_kept(self._pusher.push_finally(jobs, lambda: None, delete=False)):
             logger.error("%s; 'pos3 recover' pushes what is left", failure)
 
     def _end(self) -> None:
-        self._components.journal.end(self._pusher.unpushed, self._pusher.kept_offline)
+        components = self._components
+        with contextlib.ExitStack() as steps:
+            # As in _close(): from the last to the first, and none prevents another.
+            steps.callback(self._evict_to_limit)
+            steps.callback(components.stores.hang_up)
+            if self._part_of is None:
+                steps.callback(components.claims.end)
+            for job in components.registrations.jobs():
+                steps.callback(self._end_use, job)
+            steps.callback(self._closed.set)
+            steps.callback(remove_mirror, self)
+            steps.callback(self._set_closed)
+            steps.callback(components.journal.end, self._pusher.unpushed, self._pusher.kept_offline)
+
+    def _set_closed(self) -> None:
         with self._lock:
             self._state = "closed"
-        remove_mirror(self)
-        self._closed.set()
-        for job in self._components.registrations.jobs():
-            if job.registration in self._pusher.unpushed:
-                job.active_claim.leave_to_others()
-            job.end_use()
-        if self._part_of is None:
-            self._components.claims.end()
-        self._components.stores.hang_up()
-        self._evict_to_limit()
 
-    def _push_at_end(self, error: BaseException | None, push: bool) -> None:
-        to_push = [job for job in self._pusher.pushing() if error is None or job.request.sync_on_error]
-        self._pusher.unpushed = {job.registration for job in to_push} if push else set()
+    def _end_use(self, job: Job) -> None:
+        if job.registration in self._pusher.unpushed:
+            job.active_claim.leave_to_others()
+        job.end_use()
+
+    def _push_at_end(self, jobs: list[Job], error: BaseException | None, push: bool) -> None:
         self._pusher.end_background(at_once=error is not None)
         if error is None:
             if push:
@@ -1387,7 +1405,7 @@ class Mirror:
             # A process that is stopped from outside has little time.
             seconds = None if isinstance(error, Exception) else self.options.shutdown_timeout
             with self._components.runner.deadline(seconds):
-                failures += without_kept(self._pusher.push_finally(to_push, lambda: None, delete=False))
+                failures += without_kept(self._pusher.push_finally(jobs, lambda: None, delete=False))
         texts = list(map(str, failures))
         if texts and self._pusher.unpushed:
             texts[-1] += f". {self._advice()}"

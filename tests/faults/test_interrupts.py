@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 import pos3
+from pos3.mirrors import verbs
 from pos3.state.index import Index
 from pos3.state.root_index import Place, RootIndex
 from pos3.store import endpoint_of
@@ -258,3 +264,59 @@ def test_a_background_push_amid_its_deletes_stops_when_the_mirror_ends_with_an_e
         pos3.upload(url, tree, interval=None)
     assert rclone_site.objects("data/") == contents(tree)
     assert len(contents(tree)) == 1
+
+
+@contextmanager
+def interrupted_at_line(number: int, file: str) -> Iterator[list[str]]:
+    """Raises KeyboardInterrupt at the line of this number that is reached in ``file``, and tells which one it was."""
+    reached = 0
+    hit: list[str] = []
+
+    def trace(frame: FrameType, event: str, _value: object) -> Any:
+        nonlocal reached
+        if frame.f_code.co_filename != file:
+            return None
+        reached += event == "line"
+        if reached == number and not hit:
+            hit.append(f"{frame.f_code.co_name}, line {frame.f_lineno}")
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield hit
+    finally:
+        sys.settrace(before)
+
+
+def test_ctrl_c_at_any_line_of_the_end_loses_nothing_and_lets_nobody_wait(rclone_site: S3Site, tmp_path: Path) -> None:
+    for number in range(1, 500):
+        name = f"out{number}"
+        tree = write_tree(tmp_path / "trees" / name, {"file": b"mine"})
+        mirror = pos3.Mirror(pos3.MirrorOptions(tmp_path / "cache", show_progress=False)).open()
+        mirror.upload(rclone_site.url(name), tree, interval=None)
+        error: BaseException | None = None
+        with interrupted_at_line(number, verbs.__file__) as hit:
+            try:
+                mirror.close()
+            except KeyboardInterrupt as interrupt:
+                error = interrupt
+        if not hit:
+            break
+        began = time.monotonic()
+        if mirror.is_open:
+            mirror.close()
+        else:
+            mirror.close_at_exit(error)
+        assert time.monotonic() - began < 5, hit
+        assert "closed" in repr(mirror), hit
+        pos3.recover(tmp_path / "cache", show_progress=False)
+        assert rclone_site.get(f"{name}/file") == b"mine", hit
+        write_tree(tree, {"file": b"again"})
+        with opened(tmp_path):
+            pos3.upload(rclone_site.url(name), tree, interval=None)
+        assert rclone_site.get(f"{name}/file") == b"again", hit
+    else:
+        pytest.fail("the mirror reaches more lines than this test expects")
+    assert number > 30

@@ -134,13 +134,37 @@ class Pushes:
             assert self._called.wait_for(lambda: len(self.times) >= count, 5), self.times
 
 
+class WatchedClock(Clock):
+    """A clock that tells how often the thread of the pushes has asked for the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Semaphore(0)
+
+    def __call__(self) -> float:
+        now = super().__call__()
+        if threading.current_thread().name == "pos3-push":
+            self.asked.release()
+        return now
+
+    def forget(self) -> None:
+        while self.asked.acquire(blocking=False):
+            pass
+
+    def wait_for(self, count: int) -> None:
+        for _ in range(count):
+            assert self.asked.acquire(timeout=5)
+
+
 def test_calls_come_one_interval_after_registration_and_after_each_end() -> None:
-    clock, pushes = Clock(), Pushes()
+    clock, pushes = WatchedClock(), Pushes()
     schedule = Schedule(clock)
 
     def push() -> None:
-        pushes.note(clock.now)
+        began = clock.now
         clock.now += 3
+        clock.forget()
+        pushes.note(began)
 
     def wake() -> None:
         schedule.every(10**6, lambda: None)
@@ -152,10 +176,13 @@ def test_calls_come_one_interval_after_registration_and_after_each_end() -> None
         clock.now = 10
         wake()
         pushes.wait_for(1)
+        # The time must not move before the thread has taken the time of the next call, and waits for it.
+        clock.wait_for(2)
         for moment in (22.9, 23):
             clock.now = moment
             wake()
         pushes.wait_for(2)
+        clock.wait_for(2)
         clock.now = 36
         wake()
         pushes.wait_for(3)
