@@ -79,8 +79,8 @@ def called_apart(call: Callable[[], T], stop: Callable[[], object]) -> T:
         thread.join()
     except BaseException:
         stop()
-        with suppress(queue.Empty):
-            ended.get(timeout=_GRACE_SECONDS)
+        # The result may have been taken already, so this waits for the thread and not for the result.
+        thread.join(_GRACE_SECONDS)
         raise
     if error is not None:
         try:

@@ -184,10 +184,12 @@ class _Thread(Generic[T]):
         while True:
             if self._cancelled.is_set():
                 give_up_at = min(give_up_at, time.monotonic() + _GRACE_SECONDS)
+            # An interrupt may have come after the last element was taken.
+            is_alive = self._thread.is_alive()
             try:
                 result = self.done.get(timeout=_GLANCE_SECONDS)
             except queue.Empty:
-                if time.monotonic() >= give_up_at:
+                if not is_alive or time.monotonic() >= give_up_at:
                     return
                 continue
             if result is None:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -42,6 +37,7 @@ from tests.support import (
     on,
     write_tree,
 )
+from tests.support.interrupts import interrupted_at_line
 from tests.support.trees import pseudo_random
 
 HANGS = Hang(times=None, match=lambda request: request.headers.get("range", "bytes=0-") > "bytes=1")
@@ -264,30 +260,6 @@ def test_a_background_push_amid_its_deletes_stops_when_the_mirror_ends_with_an_e
         pos3.upload(url, tree, interval=None)
     assert rclone_site.objects("data/") == contents(tree)
     assert len(contents(tree)) == 1
-
-
-@contextmanager
-def interrupted_at_line(number: int, file: str) -> Iterator[list[str]]:
-    """Raises KeyboardInterrupt at the line of this number that is reached in ``file``, and tells which one it was."""
-    reached = 0
-    hit: list[str] = []
-
-    def trace(frame: FrameType, event: str, _value: object) -> Any:
-        nonlocal reached
-        if frame.f_code.co_filename != file:
-            return None
-        reached += event == "line"
-        if reached == number and not hit:
-            hit.append(f"{frame.f_code.co_name}, line {frame.f_lineno}")
-            raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield hit
-    finally:
-        sys.settrace(before)
 
 
 def test_ctrl_c_at_any_line_of_the_end_loses_nothing_and_lets_nobody_wait(rclone_site: S3Site, tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pos3.errors import RemoteNotFoundError
+from pos3.store import apart
 from pos3.store.apart import called_apart, driven
 from pos3.store.s3.requests import Request
 from pos3.store.s3.slots import Slots
@@ -23,6 +25,7 @@ from pos3.store.tasks import together
 from pos3.store.threads import Threads
 from tests.faults.base import run_python
 from tests.support import Hang, Proxy, S3Site, Trickle, contents, on, write_tree
+from tests.support.interrupts import interrupted_at_line
 from tests.support.trees import pseudo_random
 
 MIB = 1 << 20
@@ -329,6 +332,17 @@ def test_a_call_that_is_interrupted_is_asked_to_end_and_waited_for() -> None:
     with pytest.raises(KeyboardInterrupt):
         called_apart(call, stop.set)
     assert events == ["ended"]
+
+
+def test_who_is_interrupted_at_any_line_does_not_wait_for_a_call_that_has_ended() -> None:
+    number, hit = 0, ["the first"]
+    while hit:
+        number += 1
+        with interrupted_at_line(number, apart.__file__) as hit, suppress(KeyboardInterrupt):
+            began = time.monotonic()
+            called_apart(lambda: None, lambda: None)
+        assert time.monotonic() - began < 1, hit
+    assert number > 10
 
 
 def test_calls_that_block_are_made_in_at_most_so_many_threads_and_are_waited_for_when_cancelled() -> None:
