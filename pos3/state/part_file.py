@@ -4,8 +4,9 @@ A part file has one name for each target, so there is at most one, and the next 
 or host. It belongs to whoever holds the lock of the notes. The kernel drops that lock when its process dies.
 
 The notes are lines: the first says which version of which object this is, each other one has the beginning, the end and
-the checksum of a range. They are not forced to the disk. After a power cut they may be short, or tell of ranges that
-never reached it, so whoever takes ranges over compares their checksums.
+the checksum of a range. A range that arrives slowly has several lines, each with its end at that time. Lines are not
+forced to the disk. After a power cut they may be short, or tell of ranges that never reached it, so whoever takes
+ranges over compares their checksums.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class PartFile:
         self._writes = True
         # A worker that was left behind may wake up while another thread ends the download.
         self._guard = threading.RLock()
-        self._noted: set[tuple[int, int]] = set()
+        # The ends of the ranges, by their starts.
+        self._noted: dict[int, int] = {}
 
     @classmethod
     def claimed(cls, target: str, source: str) -> PartFile | None:
@@ -99,7 +101,7 @@ class PartFile:
     @property
     def noted_bytes(self) -> int:
         """How many bytes of the file are noted."""
-        return sum(end - start for start, end in self._noted)
+        return sum(end - start for start, end in self._noted.items())
 
     def begin(self, etag: str, size_bytes: int, algorithm: str) -> dict[tuple[int, int], bytes]:
         with self._guard:
@@ -117,13 +119,13 @@ class PartFile:
             elif not content.endswith(b"\n"):
                 # The last line is half a line.
                 self._write(b"\n")
-            self._noted = set(found)
+            self._noted = dict(sorted(found))
             return found
 
     def note(self, start: int, end: int, digest: bytes) -> None:
         with self._guard:
             if self._write(b"%d %d %s\n" % (start, end, digest.hex().encode())):
-                self._noted.add((start, end))
+                self._noted[start] = end
 
     def _write(self, line: bytes) -> bool:
         if self._descriptor == _NONE or not self._writes:

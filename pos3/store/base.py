@@ -105,7 +105,8 @@ class RangeNotes(Protocol):
 
         Returns:
             the checksum of each range, by its start and end. A range was received, but after a power cut it may be
-            missing on the disk. If the result is empty, the file does not exist.
+            missing on the disk. Ranges may begin at the same place and end at different ones. If the result is empty,
+            the file does not exist.
         Raises:
             TransferCancelledError: the download was given up, and another download may own the file.
         """

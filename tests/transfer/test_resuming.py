@@ -197,6 +197,36 @@ def test_ranges_of_the_usual_length_of_what_was_uploaded_in_parts_go_on(
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("algorithm", PROOFS.values(), ids=PROOFS)
+def test_ranges_that_had_arrived_in_part_go_on_where_they_were(
+    moto_site: S3Site, tmp_path: Path, proxied: PutBefore, algorithm: str
+) -> None:
+    """On a slow network, many ranges are under way before the first one is whole."""
+    body, piece = pseudo_random(64 * MIB), 8 * MIB
+    checksum = {"ChecksumAlgorithm": algorithm} if algorithm else {}
+    moto_site.server.s3.put_object(Bucket=moto_site.bucket, Key="huge", Body=body, **checksum)
+    proxy = proxied(moto_site, slow_from(0, 1_500_000))
+    target = tmp_path / "huge"
+    notes = Path(part_of(str(target))).with_suffix(".ranges")
+    program = run_download(tmp_path / "cache", moto_site.url("huge"), target, before="")
+    eventually(lambda: noted_in(notes) >= 16, 60)
+    program.kill()
+    program.communicate()
+    proxy.inject()
+    proxy.clear()
+    spoil(Path(part_of(str(target))), 3 * piece + 17)
+    program = run_download(tmp_path / "cache", moto_site.url("huge"), target, before="")
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == 0, output
+    assert target.read_bytes() == body
+    beginnings = asked(proxy)
+    assert [begin // piece for begin in beginnings] == list(range(8))
+    assert beginnings.pop(3) == 3 * piece
+    assert all(begin % piece >= MIB for begin in beginnings)
+    assert sum(request.received for request in proxy.requests if request.kind == "GET") <= len(body) - 7 * MIB
+    assert leftovers(tmp_path) == []
+
+
 def test_over_tls_and_without_any_checksum_it_does_so_as_well(
     moto_site: S3Site, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:

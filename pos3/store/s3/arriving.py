@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Self
 
 from pos3.errors import TransferCancelledError
@@ -12,8 +14,18 @@ from pos3.store.s3.requests import Response, Sink
 
 # Data is written in pieces of this size, because each write releases the GIL.
 _WRITE_BYTES = 128 * 1024
+# What has arrived is noted at most so often, because each note has a cost.
+_NOTE_BYTES, _NOTE_SECONDS = 1024 * 1024, 1.0
 # Shorter pauses are added up, because each pause has a cost.
 _SHORTEST_PAUSE_SECONDS = 0.01
+
+
+NoteArrival = Callable[[int, bytes], object]
+"""Gets the offset in the file up to which a body has arrived, and its checksum so far."""
+
+
+def _note_nothing(_until: int, _digest: bytes) -> None:
+    """Notes nothing."""
 
 
 def check(cancelled: CancelToken) -> None:
@@ -32,9 +44,18 @@ class ArrivingBody:
 
     Args:
         algorithm: the checksum to compute, unless the answer has one of the whole object; None for no checksum.
+        note: is called now and then while a long body arrives.
     """
 
-    def __init__(self, descriptor: int, offset: int, moved: Moved, cancelled: CancelToken, algorithm: Algorithm | None):
+    def __init__(
+        self,
+        descriptor: int,
+        offset: int,
+        moved: Moved,
+        cancelled: CancelToken,
+        algorithm: Algorithm | None,
+        note: NoteArrival = _note_nothing,
+    ):
         self._descriptor = descriptor
         self._offset = offset
         self._moved = moved
@@ -45,6 +66,9 @@ class ArrivingBody:
         """The checksum of the whole object, if the answer tells it."""
         self._blocks: list[bytes] = []
         self._held_bytes = 0
+        self._note = note
+        self._note_from = offset + _NOTE_BYTES
+        self._note_at = time.monotonic() + _NOTE_SECONDS
         self.size_bytes = 0
         """How many bytes have been written."""
 
@@ -80,6 +104,10 @@ class ArrivingBody:
         write_blocks_at(self._descriptor, self._blocks, self._offset)
         self._blocks.clear()
         self._offset += size_bytes
+        if self._offset >= self._note_from and self._running is not None and time.monotonic() >= self._note_at:
+            self._note(self._offset, self._running.digest())
+            self._note_from = self._offset + _NOTE_BYTES
+            self._note_at = time.monotonic() + _NOTE_SECONDS
 
     def flushed(self) -> bytes:
         """The checksum of the body, once all of it has been written; b"" for none."""

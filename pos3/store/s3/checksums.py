@@ -31,6 +31,10 @@ class Running(Protocol):
 
     def digest(self) -> bytes: ...
 
+    def copy(self) -> Running:
+        """Another one, which goes on from the same point."""
+        ...
+
 
 @dataclass(frozen=True)
 class Algorithm:
@@ -82,6 +86,11 @@ class _Crc:
 
     def digest(self) -> bytes:
         return self._value.to_bytes(self._size_bytes, "big")
+
+    def copy(self) -> _Crc:
+        copied = _Crc(self._step, self._size_bytes)
+        copied._value = self._value
+        return copied
 
 
 def _crc(name: str, size_bytes: int, step: Callable[[bytes, int], int], combine: Any = None) -> Algorithm:

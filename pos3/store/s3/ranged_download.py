@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from pos3.errors import IntegrityError, ObjectChangedError
@@ -14,8 +16,8 @@ from pos3.local import BLOCK_BYTES, blocks, create_file, read_at, reopen_file
 from pos3.reports import format_bytes
 from pos3.store.base import CancelToken, Counted
 from pos3.store.retry import repeated
-from pos3.store.s3.arriving import ArrivingBody, check, paced
-from pos3.store.s3.checksums import MD5, Algorithm, Told, fastest
+from pos3.store.s3.arriving import ArrivingBody, NoteArrival, check, paced
+from pos3.store.s3.checksums import MD5, Algorithm, Running, Told, fastest
 from pos3.store.s3.delivery import Delivered, NoRangesError, Wanted, entry_of
 from pos3.store.s3.http import Client
 from pos3.store.s3.requests import Request, Response, TooLongError
@@ -116,20 +118,29 @@ class RangedDownload:
         return await self._client.spread(_read, self._wanted.target, self._told.algorithm)
 
     async def _range(self, descriptor: int, start: int, end: int, taken: _Taken | None) -> _Range:
-        digest = await taken.digest(self._client, start, end) if taken is not None else None
-        if digest is not None:
-            self._counted.told(end - start)
-            self._counted.keep(end - start)
-            return _Range(None, digest, end - start)
-        found = await repeated(self._client.patience, self._range_once, descriptor, start, end)
-        self._counted.keep(end - start)
-        self._wanted.notes.note(start, end, found.digest)
-        return found
+        begun = await taken.begun(self._client, start, end) if taken is not None else None
+        at, algorithm = start, self._algorithm
+        if begun is not None:
+            at = begun.until
+            self._counted.told(at - start)
+            self._counted.keep(at - start)
+            if at == end:
+                return _Range(None, begun.running.digest(), end - start)
+            assert algorithm is not None
+            algorithm = replace(algorithm, begin=begun.running.copy)
+        note = functools.partial(self._wanted.notes.note, start)
+        response, digest = await repeated(self._client.patience, self._rest_once, descriptor, at, end, algorithm, note)
+        self._counted.keep(end - at)
+        note(end, digest)
+        return _Range(response, digest, end - start)
 
-    async def _range_once(self, descriptor: int, start: int, end: int) -> _Range:
+    async def _rest_once(
+        self, descriptor: int, start: int, end: int, algorithm: Algorithm | None, note: NoteArrival
+    ) -> tuple[Response, bytes]:
+        """The answer that has the bytes from ``start`` to ``end``, which are in the file then, and their checksum."""
         wanted, expected, size_bytes = self._wanted, self._wanted.expected, end - start
         headers = (f"Range: bytes={start}-{end - 1}", f'If-Match: "{expected.etag}"')
-        arriving = ArrivingBody(descriptor, start, self._counted.told, wanted.cancelled, self._algorithm)
+        arriving = ArrivingBody(descriptor, start, self._counted.told, wanted.cancelled, algorithm, note)
         sink = paced(arriving, wanted.rate)
         with arriving:
             try:
@@ -153,7 +164,7 @@ class RangedDownload:
             if arriving.size_bytes != size_bytes:
                 told = f"{arriving.size_bytes} of {size_bytes} bytes of a range arrived"
                 raise IntegrityError(f"{where}: {told}", url=where)
-        return _Range(response, digest, size_bytes)
+        return response, digest
 
 
 async def _read(target: str, algorithm: Algorithm) -> bytes:
@@ -165,13 +176,20 @@ async def _read(target: str, algorithm: Algorithm) -> bytes:
     return running.digest()
 
 
+class _Begun(NamedTuple):
+    """The beginning of a range that is in the file: where it ends, and its checksum, which can go on."""
+
+    until: int
+    running: Running
+
+
 class _Taken:
     """The ranges that an earlier download has left in the file. Each one is read before it is used.
 
     After a power cut, recorded ranges may be missing on the disk.
 
     Args:
-        noted: their checksums by the algorithm that all ranges use.
+        noted: their checksums by the algorithm that all ranges use. Of those with the same start, the longest counts.
         where: the object, for the log.
     """
 
@@ -184,8 +202,8 @@ class _Taken:
         where: str,
     ):
         self._descriptor = descriptor
-        self._noted = noted
-        self._left = len(noted)
+        self._noted = {start: (end, digest) for (start, end), digest in sorted(noted.items())}
+        self._left = len(self._noted)
         self._where = where
         self._algorithm = algorithm
         self._cancelled = cancelled
@@ -193,21 +211,21 @@ class _Taken:
         self._turn = asyncio.Lock()
         self._size_bytes = 0
 
-    async def digest(self, client: Client, start: int, end: int) -> bytes | None:
-        """The checksum of a range that is there, and None for one that is to be asked for."""
-        noted = self._noted.get((start, end))
-        if noted is None:
+    async def begun(self, client: Client, start: int, end: int) -> _Begun | None:
+        """What is there of a range; None if nothing is."""
+        until, digest = self._noted.get(start, (start, b""))
+        if not start < until <= end:
             return None
         async with self._turn:
-            found = await client.spread(self._read, start, end)
-        is_there = found == noted
-        self._size_bytes += (end - start) * is_there
+            running = await client.spread(self._read, start, until)
+        is_there = running.digest() == digest
+        self._size_bytes += (until - start) * is_there
         self._left -= 1
         if not self._left:
             logger.info("%s: %s are here from an earlier download", self._where, format_bytes(self._size_bytes))
-        return noted if is_there else None
+        return _Begun(until, running) if is_there else None
 
-    async def _read(self, start: int, end: int) -> bytes:
+    async def _read(self, start: int, end: int) -> Running:
         running = self._algorithm.begin()
         while start < end:
             check(self._cancelled)
@@ -217,7 +235,7 @@ class _Taken:
             running.update(block)
             start += len(block)
             await asyncio.sleep(0)
-        return running.digest()
+        return running
 
 
 class _ReplacedError(Exception):
