@@ -276,6 +276,29 @@ def test_large_uploads_are_moved_by_several_threads_which_are_gone_afterwards(
     assert rclone_site.objects()["x"] == (tmp_path / "x").read_bytes()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_no_more_large_bodies_are_begun_than_requests_may_be_in_flight(
+    store: S3Store, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Each one that has begun holds a block of its file."""
+    monkeypatch.setattr("pos3.store.s3.http._MOST_THREADS", threads)
+    begun: set[int] = set()
+    peak, client = 0, store._client
+
+    async def body(number: int) -> None:
+        nonlocal peak
+        begun.add(number)
+        peak = max(peak, len(begun))
+        await asyncio.sleep(0.01)
+        begun.discard(number)
+
+    async def main() -> None:
+        await together([client.spread(body, number) for number in range(40)])
+
+    store.run(main, 4)
+    assert peak == 4
+
+
 def test_large_downloads_are_moved_by_one_thread(rclone_site: S3Site, tmp_path: Path, store: S3Store) -> None:
     """Each piece of 16 KiB needs the GIL, so several threads need more processor time, and are not faster."""
     data = pseudo_random(64 * MIB)

@@ -41,27 +41,35 @@ class _Run:
         self._fellows: list[Fellow] = []
         self._most_fellows = most_fellows
         self._parts = 0
+        self.reading = asyncio.Lock()
+        """Who reads a file for its checksum in this loop holds this."""
 
     async def carried_out(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
-        """The result of a coroutine. It runs in the engine or fellow that has the fewest coroutines."""
-        fellow = self._fellow() if self._parts else None
-        if fellow is None:
-            self._parts += 1
-            try:
-                return await part(*arguments)
-            finally:
-                self._parts -= 1
+        """The result of a coroutine, which counts as a request in flight from its beginning to its end.
+
+        It runs in the engine or fellow that has the fewest coroutines.
+        """
         # The limit of requests is kept here, also for fellows.
         slots = self.engine.slots
         await slots.take()
         epoch = slots.window.epoch
         try:
-            result = await fellow.carried_out(part(*arguments))
+            result = await self._carried_out(part(*arguments))
         except BaseException as error:
             slots.failed(epoch, error)
             raise
         slots.answered(epoch)
         return result
+
+    async def _carried_out(self, part: Coroutine[Any, Any, T]) -> T:
+        fellow = self._fellow() if self._parts else None
+        if fellow is not None:
+            return await fellow.carried_out(part)
+        self._parts += 1
+        try:
+            return await part
+        finally:
+            self._parts -= 1
 
     def _fellow(self) -> Fellow | None:
         found = min(self._fellows, key=lambda fellow: fellow.parts, default=None)
@@ -170,8 +178,19 @@ class Client:
         """The maximum number of requests at the same time. It returns when this number is not ``before``."""
         return await self.runs[asyncio.get_running_loop()].engine.slots.most(before)
 
+    def reading(self) -> asyncio.Lock:
+        """Is held in :meth:`spread` while a file is read for its checksum.
+
+        In one thread, files are read one after the other. Otherwise all checksums would be ready at the end, and no
+        body could leave before.
+        """
+        return self.runs[asyncio.get_running_loop()].reading
+
     async def spread(self, part: Callable[..., Coroutine[Any, Any, T]], *arguments: Any) -> T:
         """The result of a coroutine that sends a large body, or reads a file. It may run in another thread.
+
+        It counts as a request in flight. So it begins when its request could be sent, and sends it by
+        :meth:`send_within`.
 
         Bodies of downloads do not use this. libcurl hands them over in pieces of 16 KiB, and each piece needs the GIL,
         so the threads would only wait for each other.
@@ -197,29 +216,36 @@ class Client:
             StoreError: the answer was an error, or there was no answer.
             CredentialsError: there are no credentials.
         """
-        if self._version_query:
-            query = f"{request.query}&{self._version_query}" if request.query else self._version_query
-            request = request._replace(query=query)
         engine = self.runs[asyncio.get_running_loop()].engine
         slots = engine.slots
         if not slots.is_taken_at_once():
             await slots.take()
         epoch = slots.window.epoch
         try:
-            address = self.address
-            caller = address.caller(request)
-            handle = engine.handle(signs=address.is_signed_by_libcurl(request, caller))
-            try:
-                handle.begin(request, caller)
-                code, message = await engine.carried(handle)
-                response = handle.result(code, message)
-            finally:
-                engine.give_back(handle)
+            response = await self._sent(engine, request)
         except BaseException as error:
             slots.failed(epoch, error)
             raise
         slots.answered(epoch)
         return response
+
+    async def send_within(self, request: Request) -> Response:
+        """Like :meth:`send`, for a coroutine of :meth:`spread`, which counts as the request."""
+        return await self._sent(self.runs[asyncio.get_running_loop()].engine, request)
+
+    async def _sent(self, engine: Engine, request: Request) -> Response:
+        if self._version_query:
+            query = f"{request.query}&{self._version_query}" if request.query else self._version_query
+            request = request._replace(query=query)
+        address = self.address
+        caller = address.caller(request)
+        handle = engine.handle(signs=address.is_signed_by_libcurl(request, caller))
+        try:
+            handle.begin(request, caller)
+            code, message = await engine.carried(handle)
+            return handle.result(code, message)
+        finally:
+            engine.give_back(handle)
 
 
 def response_itself(response: Response) -> Response:

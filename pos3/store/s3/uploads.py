@@ -171,7 +171,8 @@ class Uploads:
         running = algorithm.begin() if algorithm is not None else None
         seeing: list[Running] = [*((md5, content) if self._proves else ()), *((running,) if running else ())]
         if seeing:
-            await _read_for(seeing, descriptor, start, end, pace)
+            async with self._client.reading():
+                await _read_for(seeing, descriptor, start, end, pace)
         if self._proves:
             digest, payload = md5.digest(), content.hexdigest()
         headers = (*headers, f"x-amz-content-sha256: {payload}")
@@ -179,7 +180,7 @@ class Uploads:
             checksum = running.digest()
             headers = (*headers, *algorithm.headers_of_body(checksum))
         with _Leaving(descriptor, start, end, pace) as leaving:
-            response = await self._client.send(Request("PUT", key, query, headers, source=leaving))
+            response = await self._client.send_within(Request("PUT", key, query, headers, source=leaving))
             is_weak = response.etag_proves_nothing or self._client.address.has_directories
             if digest and not is_weak and contradicts(response.etag, digest.hex()):
                 raise _SpoiledError
