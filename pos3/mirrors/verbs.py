@@ -1297,7 +1297,7 @@ class Mirror:
                     # No thread can run any more, so the registrations are left to recovery, as after a kill.
                     self._state = "closed"
                     return
-                jobs = [job for job in self._pusher.pushing() if is_wanted(job)]
+                jobs = [job for job in self._pusher.pushing() if is_wanted(job) and not self.is_forked_child]
                 self._pusher.unpushed = {job.registration for job in jobs}
                 steps.callback(self._end)
                 self._closing_thread = threading.current_thread()
