@@ -161,6 +161,8 @@ class _Thread(Generic[T]):
         self._cancelled = cancelled
         # The last element is None, when the thread ends.
         self.done: queue.SimpleQueue[T | None] = queue.SimpleQueue()
+        # Before Python 3.13, an interrupt in is_alive() marks a running thread as ended.
+        self._ended = threading.Event()
         self.is_stopped = False
         # With the context of the caller, so log lines belong to its run.
         inherited = contextvars.copy_context()
@@ -174,6 +176,7 @@ class _Thread(Generic[T]):
             work()
         finally:
             self.done.put(None)
+            self._ended.set()
 
     def results(self) -> Iterator[T]:
         """The results, as they come, until the thread has ended.
@@ -185,11 +188,11 @@ class _Thread(Generic[T]):
             if self._cancelled.is_set():
                 give_up_at = min(give_up_at, time.monotonic() + _GRACE_SECONDS)
             # An interrupt may have come after the last element was taken.
-            is_alive = self._thread.is_alive()
+            has_ended = self._ended.is_set()
             try:
                 result = self.done.get(timeout=_GLANCE_SECONDS)
             except queue.Empty:
-                if not is_alive or time.monotonic() >= give_up_at:
+                if has_ended or time.monotonic() >= give_up_at:
                     return
                 continue
             if result is None:
